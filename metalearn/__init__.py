@@ -1,0 +1,1 @@
+"""metalearn: gradient estimators for meta-learning when the meta-loss is chaotic."""

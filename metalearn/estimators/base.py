@@ -1,0 +1,52 @@
+"""The type of every gradient estimator: two pure functions, as in optax, and a description for those who compare."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.unroll import Truncation
+
+EstimatorState = Any
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What an estimator estimates, for `ml.compare`.
+
+    Attributes:
+      problem: the inner problem.
+      truncation: how its episodes are cut.
+      num_particles: the particles (pairs, directions) that one estimate averages.
+      memory: `theta -> bytes`, the peak memory of trajectories and activations of all particles, by formula.
+      sigma: the standard deviation of the smoothing; 0 where the target is the unsmoothed gradient.
+      noise_period: the inner steps for which one perturbation is kept in the smoothed objective; the horizon unless the smoothing is
+        independent from block to block.
+    """
+
+    problem: InnerProblem
+    truncation: Truncation
+    num_particles: int
+    memory: Callable[[Theta], int]
+    sigma: float = 0.0
+    noise_period: int | None = None
+
+
+class GradientEstimator(NamedTuple):
+    """An estimator of ∇_θ L(θ), L = (1/T) Σ_t ℓ_t, one window at a time.
+
+    Attributes:
+      init: `(theta, key) -> state`.
+      estimate: `(theta, state, key) -> (gradient, state, metrics)`. The gradient has the structure and dtypes of θ; the mean of the
+        estimates over the windows of an episode estimates the gradient of the mean objective. Metrics are scalars: `loss` (mean over
+        window and particles), `fraction_diverged`, `gradient_variance` (trace, from the spread of the particles; NaN for fewer than two
+        particles), `inner_steps` (applications of the map spent on this estimate).
+      description: what is estimated, for `ml.compare`; None for estimators that do without.
+    """
+
+    init: Callable[[Theta, Key], EstimatorState]
+    estimate: Callable[[Theta, EstimatorState, Key], tuple[Theta, EstimatorState, Metrics]]
+    description: Description | None = None

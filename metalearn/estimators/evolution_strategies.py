@@ -1,0 +1,68 @@
+"""Evolution strategies over whole episodes, and their biased truncation."""
+
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.generalized_persistent_es import pair_gradient, run_pair
+from metalearn.estimators.memory import state_bytes
+from metalearn.estimators.particles import Method, check_common, check_count, check_sigma, estimator_of
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+
+
+def evolution_strategies(
+    problem: InnerProblem,
+    truncation: Truncation,
+    *,
+    sigma: float,
+    num_pairs: int,
+    antithetic: bool = True,
+    chunk_size: int | None = None,
+) -> GradientEstimator:
+    """Finite differences along Gaussian directions, within one window.
+
+        g = ε (L(θ+ε) − L(θ−ε)) / (2σ²),   ε ~ N(0, σ²I).
+    Full (length == horizon): unbiased for ∇L_σ, variance (d+1)‖∇L‖² per pair on linear losses, whatever chaos does.
+    Truncated: both members start at the state of an unperturbed trajectory, which then advances with θ. Perturbations of earlier windows
+    have no part in the difference, so this is smoothed truncated backprop, biased in the same way. A pair costs 2·length inner steps
+    when full and 3·length when truncated. Memory 3S a pair.
+
+    One-sided (antithetic=False, for teaching): g = ε L(θ+ε)/σ², the same mean with a variance of order L²/σ².
+
+    Args:
+      problem: the inner problem; nothing need be differentiable.
+      truncation: horizon and window.
+      sigma: σ, the standard deviation of the perturbation in the space of θ.
+      num_pairs: pairs ±ε (one-sided: single members).
+      antithetic: whether to use both members of a pair.
+      chunk_size: pairs advanced together; by default as many as fit the cache.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Salimans et al. 2017 (arXiv 1703.03864); Metz et al. 2018 (arXiv 1810.10180) for truncated unrolls.
+    """
+    check_common(problem, truncation, chunk_size)
+    check_sigma(sigma)
+    check_count("num_pairs", num_pairs)
+    whole = truncation.num_windows == 1
+
+    def window(run, theta, state, clock, key):
+        noise = trees.normal_like(key, theta, sigma)
+        if antithetic:
+            losses, _ = run_pair(run, theta, noise, trees.broadcast(state, 2))
+            gradient, loss = pair_gradient(noise, losses, sigma), jnp.mean(losses)
+        else:
+            loss, _ = run(trees.add(theta, noise), state)
+            gradient = trees.scale(loss / sigma**2, noise)
+        after = state if whole else run(theta, state)[1]
+        return gradient, after, loss
+
+    def memory(theta):
+        return num_pairs * ((2 if antithetic else 1) + (not whole)) * state_bytes(problem, theta) + num_pairs * trees.num_bytes(theta)
+
+    method = Method(lambda theta, state: state, window, num_unrolls=(2 if antithetic else 1) + (not whole))
+    description = Description(problem, truncation, num_pairs, memory, sigma)
+    return estimator_of(method, problem, truncation, num_pairs, chunk_size, description)

@@ -1,0 +1,52 @@
+"""Forward gradients along one direction per episode (DODGE): the limit of noise-reuse ES as sigma goes to zero."""
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.forward_mode import push_forward
+from metalearn.estimators.memory import state_bytes
+from metalearn.estimators.particles import Method, check_common, check_count, estimator_of
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+
+
+def forward_gradient(
+    problem: InnerProblem, truncation: Truncation, *, num_directions: int, chunk_size: int | None = None
+) -> GradientEstimator:
+    """Directional derivatives along u:  g_t = u (∂L_t · u),  u ~ N(0, I) drawn at the start of an episode and kept.
+
+    The tangent of the state along u is carried from window to window. Unbiased for ∇L; variance (d+1)‖∇L‖² per direction over an
+    episode, plus the explosion of ∇L itself in chaos. Memory 2S.
+
+    Args:
+      problem: the inner problem; step and loss must be differentiable.
+      truncation: horizon and window.
+      num_directions: independent directions, each with its own episode, to average.
+      chunk_size: directions advanced together; by default as many as fit the cache.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Silver et al. 2022, Learning by directional gradient descent; Baydin et al. 2022, Gradients without backpropagation (arXiv 2202.08587).
+    """
+    check_common(problem, truncation, chunk_size)
+    check_count("num_directions", num_directions)
+
+    def start(theta, state):
+        return state, jax.tree.map(jnp.zeros_like, trees.split_inexact(state)[0]), jax.tree.map(jnp.zeros_like, theta)
+
+    def window(run, theta, memory, clock, key):
+        state, tangent, direction = memory
+        direction = trees.where(clock == 0, trees.normal_like(key, theta), direction)
+        loss, state, slope, tangent = push_forward(run, theta, state, direction, tangent)
+        return trees.scale(slope, direction), (state, tangent, direction), loss
+
+    def memory(theta):
+        return num_directions * (2 * state_bytes(problem, theta) + trees.num_bytes(theta))
+
+    return estimator_of(
+        Method(start, window), problem, truncation, num_directions, chunk_size, Description(problem, truncation, num_directions, memory)
+    )

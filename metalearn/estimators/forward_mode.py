@@ -1,0 +1,67 @@
+"""Forward mode (real-time recurrent learning): the exact gradient, online, for few meta-parameters."""
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from metalearn import trees
+from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.memory import state_bytes
+from metalearn.estimators.particles import Method, check_common, check_count, estimator_of
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+
+
+def forward_mode(
+    problem: InnerProblem, truncation: Truncation, *, num_particles: int = 1, chunk_size: int | None = None
+) -> GradientEstimator:
+    """RTRL: carry J_t = ds_t/dθ along,  J_t = F_s J_{t−1} + F_θ,  and read  g_t = ∂L_t/∂s · J + ∂L_t/∂θ.
+
+    Exact while θ is frozen, variance zero given the data, no storage of the past: memory S·(d+1) and d tangents a step. When θ moves,
+    J mixes derivatives at older θ. In chaos it explodes as backprop does.
+
+    Args:
+      problem: the inner problem; step and loss must be differentiable.
+      truncation: horizon and window.
+      num_particles: independent episodes to average.
+      chunk_size: particles advanced together; by default as many as fit the cache.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Williams & Zipser 1989, A learning algorithm for continually running fully recurrent neural networks.
+    """
+    check_common(problem, truncation, chunk_size)
+    check_count("num_particles", num_particles)
+
+    def start(theta, state):
+        count = trees.size(theta)
+        return state, trees.broadcast(jax.tree.map(jnp.zeros_like, trees.split_inexact(state)[0]), count)
+
+    def window(run, theta, memory, clock, key):
+        state, jacobian = memory
+        flat, unravel = ravel_pytree(theta)
+        push = lambda direction, tangent: push_forward(run, theta, state, unravel(direction), tangent)
+        loss, state, slopes, jacobian = jax.vmap(push, out_axes=(None, None, 0, 0))(jnp.eye(len(flat), dtype=flat.dtype), jacobian)
+        return unravel(slopes.astype(flat.dtype)), (state, jacobian), loss
+
+    def memory(theta):
+        return num_particles * state_bytes(problem, theta) * (trees.size(theta) + 1)
+
+    return estimator_of(
+        Method(start, window), problem, truncation, num_particles, chunk_size, Description(problem, truncation, num_particles, memory)
+    )
+
+
+def push_forward(run, theta, state, direction, tangent):
+    """One window and its derivative along (direction in θ, tangent of the state): `(loss, state, slope, tangent)`."""
+    inexact, rest = trees.split_inexact(state)
+
+    def advance(theta, inexact):
+        loss, state = run(theta, trees.merge_inexact(inexact, rest))
+        inexact, rest_after = trees.split_inexact(state)
+        return (loss, inexact), rest_after[-1]
+
+    (loss, inexact), (slope, tangent), others = jax.jvp(advance, (theta, inexact), (direction, tangent), has_aux=True)
+    return loss, trees.merge_inexact(inexact, (*rest[:-1], others)), slope, tangent

@@ -1,0 +1,84 @@
+"""Generalised persistent evolution strategies: the online ES family, from persistent ES to noise reuse."""
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.memory import state_bytes
+from metalearn.estimators.particles import Method, check_common, check_count, check_sigma, estimator_of
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+
+
+def generalized_persistent_es(
+    problem: InnerProblem,
+    truncation: Truncation,
+    *,
+    sigma: float,
+    num_pairs: int,
+    noise_period: int,
+    chunk_size: int | None = None,
+) -> GradientEstimator:
+    """Online ES with a fresh perturbation every K steps and credit for all of them.
+
+    Both members of a pair keep their own states through the episode. With ε_b ~ N(0, σ²I) in block b of K steps, window t in block b(t):
+        g_t = ξ_t (L_t(θ ± perturbed)⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{b ≤ b(t)} ε_b,   members run at θ ± ε_{b(t)}.
+    Unbiased, with θ frozen, for the gradient of Σ_t L_t smoothed with noise that is independent from block to block. K = length is
+    persistent ES, K ≥ horizon noise-reuse ES, bit for bit. The variance is not monotone in K (estimators.md §3 D). Memory 2S + 2d a pair.
+
+    Args:
+      problem: the inner problem; nothing need be differentiable.
+      truncation: horizon T and window W.
+      sigma: σ, the standard deviation of the perturbation in the space of θ.
+      num_pairs: pairs ±ε; each costs 2·W inner steps an estimate.
+      noise_period: K, the inner steps for which one ε is kept, a multiple of W.
+      chunk_size: pairs advanced together; by default as many as fit the cache.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180); Vicol, Metz, Sohl-Dickstein 2021 (arXiv 2112.13835).
+    """
+    check_common(problem, truncation, chunk_size)
+    check_sigma(sigma)
+    check_count("num_pairs", num_pairs)
+    check_count("noise_period", noise_period)
+    if noise_period % truncation.length and noise_period < truncation.horizon:
+        raise ValueError(
+            f"noise_period must be a multiple of the window length {truncation.length}, so that a perturbation changes between windows; "
+            f"{noise_period} was given."
+        )
+    windows_per_block = -(-noise_period // truncation.length)
+
+    def start(theta, state):
+        still = jax.tree.map(jnp.zeros_like, theta)
+        return trees.broadcast(state, 2), still, still
+
+    def window(run, theta, memory, clock, key):
+        states, noise, accumulated = memory
+        fresh = trees.normal_like(key, theta, sigma)
+        new_block = clock % windows_per_block == 0
+        noise = trees.where(new_block, fresh, noise)
+        so_far = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, accumulated), accumulated)
+        accumulated = trees.where(new_block, trees.add(so_far, noise), so_far)
+        losses, states = run_pair(run, theta, noise, states)
+        return pair_gradient(accumulated, losses, sigma), (states, noise, accumulated), jnp.mean(losses)
+
+    def memory(theta):
+        return num_pairs * 2 * (state_bytes(problem, theta) + trees.num_bytes(theta))
+
+    description = Description(problem, truncation, num_pairs, memory, sigma, min(noise_period, truncation.horizon))
+    return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, chunk_size, description)
+
+
+def run_pair(run, theta, noise, states):
+    """Advance the members θ + ε and θ − ε with common random numbers: losses `[2]` and states `[2, ...]`."""
+    member = lambda sign, state: run(trees.add(theta, trees.scale(sign, noise)), state)
+    return jax.vmap(member)(jnp.array([1.0, -1.0]), states)
+
+
+def pair_gradient(credit, losses, sigma):
+    """ξ (L⁺ − L⁻) / (2σ²), for the perturbation ξ that is credited with the difference."""
+    return trees.scale((losses[0] - losses[1]) / (2 * sigma**2), credit)

@@ -1,0 +1,61 @@
+"""What a trajectory weighs: how many particles are advanced together, and the peak memory of a method by formula."""
+
+import jax
+
+from metalearn import trees
+from metalearn.inner.problem import InnerProblem, Theta
+
+CACHE_BYTES = 2**21
+
+
+def cache_chunk(problem: InnerProblem, theta: Theta, num_particles: int) -> int:
+    """The number of particles whose states and activations fit the second-level cache, at most `num_particles`."""
+    return max(1, min(num_particles, CACHE_BYTES // max(state_bytes(problem, theta) + activation_bytes(problem, theta), 1)))
+
+
+def state_bytes(problem: InnerProblem, theta: Theta) -> int:
+    """S: the size of one inner state in bytes."""
+    return trees.num_bytes(_state(problem, theta))
+
+
+def activation_bytes(problem: InnerProblem, theta: Theta) -> int:
+    """The largest array that one step and one loss compute on the way, in bytes: the unit in which working memory grows."""
+    program = jax.make_jaxpr(_step_and_loss(problem))(_state(problem, theta), theta, _key())
+    return _largest(program.jaxpr)
+
+
+def residual_bytes(problem: InnerProblem, theta: Theta) -> int:
+    """R: what reverse mode keeps of one step and one loss, in bytes, its constants included."""
+
+    def residuals(state, theta, key):
+        inexact, rest = trees.split_inexact(state)
+
+        def both(inexact, theta):
+            state, loss = _step_and_loss(problem)(trees.merge_inexact(inexact, rest), theta, key)
+            return trees.split_inexact(state)[0], loss
+
+        return jax.vjp(both, inexact, theta)[1]
+
+    return trees.num_bytes(jax.eval_shape(residuals, _state(problem, theta), theta, _key()))
+
+
+def _step_and_loss(problem):
+    return lambda state, theta, key: (problem.step(state, theta, key), problem.loss(state, theta, key))
+
+
+def _key():
+    return jax.eval_shape(lambda: jax.random.key(0))
+
+
+def _state(problem, theta):
+    return jax.eval_shape(problem.init, theta, _key())
+
+
+def _largest(program) -> int:
+    """The size of the largest array that a program computes, inner programs included."""
+    sizes = [0]
+    for equation in program.eqns:
+        arrays = [out.aval for out in equation.outvars if hasattr(out.aval, "size")]
+        sizes += [array.size * array.dtype.itemsize for array in arrays]
+        sizes += [_largest(inner) for inner in jax.core.jaxprs_in_params(equation.params)]
+    return max(sizes)

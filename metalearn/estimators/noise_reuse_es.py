@@ -1,0 +1,37 @@
+"""Noise-reuse evolution strategies (ES-Single): online and unbiased, with one perturbation per episode."""
+
+from metalearn.estimators.base import GradientEstimator
+from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
+from metalearn.estimators.particles import check_common
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+
+
+def noise_reuse_es(
+    problem: InnerProblem, truncation: Truncation, *, sigma: float, num_pairs: int, chunk_size: int | None = None
+) -> GradientEstimator:
+    """Online evolution strategies with one perturbation per episode.
+
+        g_t = ε (L_t(θ+ε) − L_t(θ−ε)) / (2σ²),   ε ~ N(0, σ²I) drawn at the start of the episode and kept.
+    With θ frozen the mean over an episode's windows is the full-horizon ES estimate of that ε: unbiased for ∇L_σ, variance
+    (d+1)‖∇L‖² per pair on linear losses, whatever the number of windows.
+    This is `generalized_persistent_es` with noise_period = horizon.
+
+    Args:
+      problem: the inner problem; nothing need be differentiable.
+      truncation: horizon and window; `stagger=True` lets every estimate see all parts of the horizon.
+      sigma: σ, the standard deviation of the perturbation in the space of θ.
+      num_pairs: pairs ±ε; each costs 2·length inner steps an estimate.
+      chunk_size: pairs advanced together; by default as many as fit the cache.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180); Vicol, Kolter, Swersky 2023, Low-variance gradient
+      estimation in unrolled computation graphs with ES-Single (arXiv 2304.11153).
+    """
+    check_common(problem, truncation, chunk_size)
+    return generalized_persistent_es(
+        problem, truncation, sigma=sigma, num_pairs=num_pairs, noise_period=truncation.horizon, chunk_size=chunk_size
+    )

@@ -1,0 +1,196 @@
+"""What all estimators share: particles, episodes, resets, divergence. A method is the one function that is left.
+
+A *particle* is one worker that follows its own episodes: one trajectory for backprop, a pair θ ± ε for evolution strategies. A method
+says what a particle remembers between windows and how it turns one window into a gradient; everything else lies here, once:
+
+* Where an episode starts, `run` begins with `problem.init` at the θ it is given, perturbed or differentiated, whatever state came
+  before. Tangents therefore start at ∂s_0/∂θ, and forget, by the chain rule; an accumulator is the only thing a method resets itself.
+* An episode has one key. Its start and step t draw from it whatever the window length is, so that windows of one episode and the whole
+  episode in one piece see the same random numbers. The members of a pair share it.
+* A particle whose loss or gradient is not finite is left out of the average and counted; when none is left the estimate is zero.
+* Particles are mapped in chunks that fit the cache.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.estimators.base import Description, EstimatorState, GradientEstimator, Metrics
+from metalearn.estimators.memory import cache_chunk
+from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key, check_problem, check_theta
+from metalearn.inner.unroll import Truncation, unroll
+
+Memory = Any
+Run = Callable[[Theta, State], tuple[Scalar, State]]
+
+
+class Method(NamedTuple):
+    """A gradient estimator as one particle sees it.
+
+    Attributes:
+      start: `(theta, state) -> memory`, what a particle carries from window to window; called once, with a blank state.
+      window: `(run, theta, memory, clock, key) -> (gradient, memory, loss)`. `run(theta, state) -> (loss, state)` advances one window
+        from a state and returns its mean loss; `clock` is the window's number in the episode, 0 where an episode starts.
+      num_unrolls: how often `window` calls `run`, counted in trajectories.
+    """
+
+    start: Callable[[Theta, State], Memory]
+    window: Callable[[Run, Theta, Memory, jax.Array, Key], tuple[Theta, Memory, Scalar]]
+    num_unrolls: int = 1
+
+
+class Particles(NamedTuple):
+    """The state of an estimator.
+
+    Attributes:
+      memory: what the method remembers of each particle, `[num_particles, ...]`.
+      episodes: the key of each particle's episode, `[num_particles]`.
+      clock: the window each particle is about to see, a scalar in lockstep, `[num_particles]` when staggered.
+      unreported_steps: inner steps spent on the burn-in, charged to the first estimate.
+      variance: the variance of the last estimate for each parameter, from the spread of its particles; NaN below two particles.
+    """
+
+    memory: Memory
+    episodes: Key
+    clock: jax.Array
+    unreported_steps: jax.Array
+    variance: Theta
+
+
+def estimator_of(
+    method: Method,
+    problem: InnerProblem,
+    truncation: Truncation,
+    num_particles: int,
+    chunk_size: int | None,
+    description: Description,
+    rematerialise: bool = False,
+) -> GradientEstimator:
+    """Map a method over particles. Arguments are those of the public estimators."""
+    steps_per_estimate = num_particles * truncation.length * method.num_unrolls
+
+    def advance(theta, memory, episodes, clock, key):
+        """One window of every particle: gradients and losses `[num_particles, ...]`, and what they remember."""
+        chunk = cache_chunk(problem, theta, num_particles) if chunk_size is None else chunk_size
+        clocks = clock if clock.ndim else None
+
+        def one(particle):
+            memory, episode, key, own_clock = particle
+            own_clock = clock if own_clock is None else own_clock
+            key_episode, key_noise = jax.random.split(key)
+            episode = jnp.where(own_clock == 0, key_episode, episode)
+            source = episode if truncation.key is None else truncation.key
+            run = functools.partial(_run_window, problem, truncation, source, own_clock, rematerialise)
+            gradient, memory, loss = method.window(run, theta, memory, own_clock, key_noise)
+            return gradient, loss, memory, episode
+
+        particles = (memory, episodes, jax.random.split(key, num_particles), clocks)
+        return jax.vmap(one)(particles) if chunk >= num_particles else jax.lax.map(one, particles, batch_size=chunk)
+
+    def init(theta: Theta, key: Key) -> Particles:
+        check_key(key)
+        check_problem(problem, theta)
+        theta = trees.strong(theta)
+        blank = trees.zeros_of(jax.eval_shape(problem.init, theta, key))
+        memory = trees.broadcast(method.start(theta, blank), num_particles)
+        key_episodes, key_clock, key_burn_in = jax.random.split(key, 3)
+        episodes = jax.random.split(key_episodes, num_particles)
+        clock, unreported = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+        if truncation.stagger:
+            clock = jax.random.randint(key_clock, (num_particles,), 0, truncation.num_windows, jnp.int32)
+            memory, episodes = burn_in(theta, memory, episodes, clock, key_burn_in)
+            unreported = jnp.asarray((truncation.num_windows - 1) * steps_per_estimate, jnp.int32)
+        return Particles(memory, episodes, clock, unreported, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), theta))
+
+    def burn_in(theta, memory, episodes, clock, key):
+        """Bring each particle to its own window of an episode, with θ frozen, so that its state belongs to its clock."""
+
+        def body(window, carry):
+            _, _, memory, episodes = advance(theta, *carry, window, jax.random.fold_in(key, window))
+            keep = jax.vmap(trees.where)
+            return keep(window < clock, (memory, episodes), carry)
+
+        return jax.lax.fori_loop(0, truncation.num_windows - 1, body, (memory, episodes))
+
+    def estimate(theta: Theta, state: Particles, key: Key) -> tuple[Theta, Particles, Metrics]:
+        check_theta(theta)
+        check_key(key)
+        theta = trees.strong(theta)
+        gradients, losses, memory, episodes = advance(theta, state.memory, state.episodes, state.clock, key)
+        gradient, variance, metrics = average(gradients, losses)
+        metrics["inner_steps"] = steps_per_estimate + state.unreported_steps
+        clock = (state.clock + 1) % truncation.num_windows
+        return gradient, Particles(memory, episodes, clock, jnp.zeros((), jnp.int32), variance), metrics
+
+    return GradientEstimator(jax.jit(init), jax.jit(estimate), description)
+
+
+def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]:
+    """The mean over the particles whose loss and gradient are finite, its variance from their spread, and the counts.
+
+    Args:
+      gradients: `[num_particles, ...]` in the structure of θ.
+      losses: `[num_particles]`.
+    """
+    used = jnp.isfinite(losses) & jax.vmap(trees.all_finite)(gradients)
+    count = jnp.sum(used)
+
+    def mean(values):
+        mask = used.reshape((-1,) + (1,) * (values.ndim - 1))
+        return jnp.sum(jnp.where(mask, values, 0), axis=0, dtype=values.dtype) / jnp.maximum(count, 1).astype(values.dtype)
+
+    gradient = jax.tree.map(mean, gradients)
+    squares = jax.tree.map(lambda g, m: mean(jnp.square(g - m)), gradients, gradient)
+    freedom = jnp.where(count > 1, count - 1, jnp.nan)
+    variance = jax.tree.map(lambda s: (s / freedom).astype(s.dtype), squares)
+    total = sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(variance)), start=jnp.zeros(()))
+    metrics = {
+        "loss": jnp.where(count > 0, mean(losses), jnp.nan),
+        "fraction_diverged": (len(used) - count) / len(used),
+        "gradient_variance": total,
+    }
+    return gradient, variance, metrics
+
+
+def _run_window(problem, truncation, episode, clock, rematerialise, theta, state):
+    key_start, key_steps = jax.random.split(episode)
+
+    def begin():
+        return trees.strong(problem.init(theta, key_start))
+
+    state = begin() if truncation.num_windows == 1 else jax.lax.cond(clock == 0, begin, lambda: state)
+    start = clock * truncation.length
+    state, losses = unroll(problem, state, theta, key_steps, truncation.length, start=start, rematerialise=rematerialise)
+    return jnp.mean(losses), state
+
+
+def check_count(name: str, value: int) -> None:
+    """Refuse a number of particles, pairs or directions that is not a positive whole number."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be a whole number; {value!r} was given.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; {value} was given.")
+
+
+def check_sigma(sigma: float) -> None:
+    """Refuse a perturbation size that is not positive and finite. A traced sigma cannot be looked at and passes."""
+    if isinstance(sigma, jax.core.Tracer):
+        return
+    if isinstance(sigma, bool) or jnp.ndim(sigma) or not jnp.issubdtype(jnp.result_type(sigma), jnp.number):
+        raise TypeError(f"sigma must be one number, the standard deviation of the perturbation; {sigma!r} was given.")
+    if not 0 < float(sigma) < float("inf"):
+        raise ValueError(f"sigma must be positive and finite, the standard deviation of the perturbation in the space of theta; {sigma} was given.")
+
+
+def check_common(problem: InnerProblem, truncation: Truncation, chunk_size: int | None) -> None:
+    """Refuse what is no inner problem, no truncation or no chunk size."""
+    if not isinstance(problem, InnerProblem):
+        raise TypeError(f"problem must be an InnerProblem(init, step, loss); {type(problem).__name__} was given.")
+    if not isinstance(truncation, Truncation):
+        raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
+    if chunk_size is not None:
+        check_count("chunk_size", chunk_size)

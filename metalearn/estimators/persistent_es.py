@@ -1,0 +1,38 @@
+"""Persistent evolution strategies: online and unbiased, with a fresh perturbation in every window."""
+
+from metalearn.estimators.base import GradientEstimator
+from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
+from metalearn.estimators.particles import check_common
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+
+
+def persistent_es(
+    problem: InnerProblem, truncation: Truncation, *, sigma: float, num_pairs: int, chunk_size: int | None = None
+) -> GradientEstimator:
+    """Evolution strategies on windows, whose losses are credited to all perturbations of the episode so far.
+
+        g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{τ ≤ t} ε_τ,   ε_τ ~ N(0, σ²I) fresh in each window.
+    Unbiased, with θ frozen, for the gradient of Σ_t L_t smoothed with noise that is independent from window to window; on losses that are
+    not quadratic this target is not ∇L_σ. The variance depends on how the influence of old windows decays (estimators.md §3 D): it is
+    small where windows see independent data and grows with their number where they repeat one another.
+    This is `generalized_persistent_es` with noise_period = length.
+
+    Args:
+      problem: the inner problem; nothing need be differentiable.
+      truncation: horizon and window; with length == horizon it is full ES.
+      sigma: σ, the standard deviation of the perturbation in the space of θ.
+      num_pairs: pairs ±ε; each costs 2·length inner steps an estimate.
+      chunk_size: pairs advanced together; by default as many as fit the cache.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Vicol, Metz, Sohl-Dickstein 2021, Unbiased gradient estimation in unrolled computation graphs with persistent evolution strategies
+      (arXiv 2112.13835).
+    """
+    check_common(problem, truncation, chunk_size)
+    return generalized_persistent_es(
+        problem, truncation, sigma=sigma, num_pairs=num_pairs, noise_period=truncation.length, chunk_size=chunk_size
+    )

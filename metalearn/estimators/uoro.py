@@ -1,0 +1,82 @@
+"""Unbiased online recurrent optimisation: real-time recurrent learning with a rank-one Jacobian."""
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.forward_mode import push_forward
+from metalearn.estimators.memory import residual_bytes, state_bytes
+from metalearn.estimators.particles import Method, check_common, check_count, estimator_of
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+
+
+def uoro(
+    problem: InnerProblem, truncation: Truncation, *, num_particles: int = 1, chunk_size: int | None = None
+) -> GradientEstimator:
+    """Carry a random rank-one matrix s̃ θ̃ᵀ with mean ds/dθ and read  g_t = (∂L_t/∂s · s̃) θ̃ + ∂L_t/∂θ.
+
+    After a window with map F and signs ν ∈ {−1, 1}^S:
+        s̃ ← ρ0 F_s s̃ + ρ1 ν,   θ̃ ← θ̃/ρ0 + (νᵀ F_θ)/ρ1,   ρ0 = √(‖θ̃‖/‖F_s s̃‖),  ρ1 = √(‖νᵀ F_θ‖/‖ν‖).
+    The factors ρ are not random given ν's magnitude, balance the two parts, and leave the mean unchanged: unbiased for ∇L, with a
+    variance that grows with S and heavy tails. Derivatives are exact JVPs and VJPs. Memory 2S + d and one window's tape.
+
+    Args:
+      problem: the inner problem; step and loss must be differentiable.
+      truncation: horizon and window; one rank-one update per window.
+      num_particles: independent episodes to average.
+      chunk_size: particles advanced together; by default as many as fit the cache.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Tallec & Ollivier 2017, Unbiased online recurrent optimization (arXiv 1702.05043).
+    """
+    check_common(problem, truncation, chunk_size)
+    check_count("num_particles", num_particles)
+
+    def start(theta, state):
+        return state, jax.tree.map(jnp.zeros_like, trees.split_inexact(state)[0]), jax.tree.map(jnp.zeros_like, theta)
+
+    def window(run, theta, memory, clock, key):
+        state, left, right = memory
+        right = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, right), right)
+        still = jax.tree.map(jnp.zeros_like, theta)
+        loss, after, slope, pushed = push_forward(run, theta, state, still, left)
+        signs = trees.rademacher_like(key, pushed)
+        direct, injected = _pull_back(run, theta, state, signs)
+        gradient = trees.add(direct, trees.scale(slope, right))
+        old, new = _balance(right, pushed), _balance(injected, signs)
+        left = trees.add(trees.scale(old, pushed), trees.scale(new, signs))
+        right = trees.add(trees.scale(1 / old, right), trees.scale(1 / new, injected))
+        return gradient, (after, left, right), loss
+
+    def memory(theta):
+        tape = truncation.length * residual_bytes(problem, theta)
+        return num_particles * (2 * state_bytes(problem, theta) + trees.num_bytes(theta) + tape)
+
+    return estimator_of(
+        Method(start, window), problem, truncation, num_particles, chunk_size, Description(problem, truncation, num_particles, memory)
+    )
+
+
+def _balance(numerator, denominator):
+    """√(‖a‖/‖b‖), or 1 where one of them is zero: any positive number leaves the mean unchanged."""
+    a, b = trees.norm(numerator), trees.norm(denominator)
+    known = (a > 0) & (b > 0)
+    return jnp.where(known, jnp.sqrt(jnp.where(known, a, 1) / jnp.where(known, b, 1)), 1.0)
+
+
+def _pull_back(run, theta, state, signs):
+    """`(∂L/∂θ, νᵀ ∂F/∂θ)` of one window whose starting state is held fixed."""
+
+    def advance(theta):
+        loss, after = run(theta, state)
+        return loss, trees.split_inexact(after)[0]
+
+    (loss, _), pull = jax.vjp(advance, theta)
+    one, no_loss = jnp.ones_like(loss), jnp.zeros_like(loss)
+    silent = jax.tree.map(jnp.zeros_like, signs)
+    return pull((one, silent))[0], pull((no_loss, signs))[0]

@@ -1,0 +1,138 @@
+"""Estimators made of estimators: clipping, normalising, and the combination by inverse variance."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.estimators.backprop import clip
+from metalearn.estimators.base import GradientEstimator
+from metalearn.inner.problem import Theta
+
+DECAY = 0.9
+
+
+def clip_gradient(estimator: GradientEstimator, max_norm: float) -> GradientEstimator:
+    """Shorten the estimate, after the average over particles, to at most `max_norm`. Biased where it acts."""
+    if not max_norm > 0:
+        raise ValueError(f"max_norm must be positive, the largest norm of an estimate; {max_norm} was given.")
+    return _transformed(estimator, lambda gradient: clip(gradient, max_norm))
+
+
+def normalise_gradient(estimator: GradientEstimator) -> GradientEstimator:
+    """Divide the estimate by its norm; a zero estimate stays zero. Only the direction is left, and it is biased where the noise is not small."""
+
+    def normalise(gradient):
+        length = trees.norm(gradient)
+        return trees.scale(jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0.0), gradient)
+
+    return _transformed(estimator, normalise)
+
+
+def _transformed(estimator, transform):
+    def estimate(theta, state, key):
+        gradient, state, metrics = estimator.estimate(theta, state, key)
+        return transform(gradient), state, metrics
+
+    return estimator._replace(estimate=jax.jit(estimate))
+
+
+class Combined(NamedTuple):
+    """The state of a combination: the states of its parts, their running variances, its own variance, the steps of the pilot."""
+
+    states: tuple[Any, ...]
+    variances: tuple[Theta, ...]
+    variance: Theta
+    unreported_steps: jax.Array
+
+
+def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance") -> GradientEstimator:
+    """The average of several estimates, each parameter weighted by the inverse of its variance.
+
+        g = Σ_i w_i g_i,   w_i ∝ 1/v_i,   for each parameter on its own;  variance 1/Σ_i (1/v_i) for independent estimates.
+    v_i is the running mean (decay 0.9) of the variance that the spread of the particles showed in *earlier* calls, starting with a pilot
+    estimate in `init`, whose cost is charged to the first estimate. So weights are independent of the estimates they weigh, and the
+    combination of estimators with one target is unbiased for it. An estimator whose variance is not finite (backprop in deep chaos), or
+    all of whose particles diverged, has weight zero until its next finite variance.
+
+    Args:
+      estimators: at least two, each with two or more particles, with one target: full ES and reparametrised backprop of one sigma, say.
+      by: "inverse_variance".
+
+    Raises:
+      ValueError: fewer than two estimators, one with a single particle, or another rule than "inverse_variance".
+
+    References:
+      Metz et al. 2018, Understanding and correcting pathologies in the training of learned optimizers (arXiv 1810.10180); Parmas et al. 2018, PIPPS
+      (arXiv 1902.01240).
+    """
+    estimators = tuple(estimators)
+    if by != "inverse_variance":
+        raise ValueError(f'by must be "inverse_variance", the only rule there is; {by!r} was given.')
+    if len(estimators) < 2:
+        raise ValueError(f"combine needs at least two estimators; {len(estimators)} was given.")
+    for estimator in estimators:
+        if estimator.description is not None and estimator.description.num_particles < 2:
+            raise ValueError("combine needs estimators with two or more particles each, to see a variance; one has a single particle.")
+
+    def init(theta, key):
+        states, variances, spent = [], [], jnp.zeros((), jnp.int32)
+        for estimator, part in zip(estimators, jax.random.split(key, len(estimators))):
+            key_init, key_pilot, key_pilot_init = jax.random.split(part, 3)
+            _, pilot, metrics = estimator.estimate(theta, estimator.init(theta, key_pilot_init), key_pilot)
+            states.append(estimator.init(theta, key_init))
+            variances.append(pilot.variance)
+            spent += metrics["inner_steps"]
+        unknown = jax.tree.map(lambda v: jnp.full_like(v, jnp.nan), variances[0])
+        return Combined(tuple(states), tuple(variances), unknown, spent)
+
+    def estimate(theta, state, key):
+        gradients, states, variances, reports = [], [], [], []
+        parts = jax.random.split(key, len(estimators))
+        for estimator, part, before, old in zip(estimators, parts, state.states, state.variances):
+            gradient, after, metrics = estimator.estimate(theta, before, part)
+            gradients.append(gradient)
+            states.append(after)
+            variances.append(_running(old, after.variance))
+            reports.append(metrics)
+        gradient, variance = _weighted(gradients, state.variances, [r["fraction_diverged"] < 1 for r in reports])
+        metrics = {
+            "loss": jnp.nanmean(jnp.stack([r["loss"] for r in reports])),
+            "fraction_diverged": jnp.mean(jnp.stack([r["fraction_diverged"] for r in reports])),
+            "gradient_variance": jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance)), jnp.float32),
+            "inner_steps": state.unreported_steps + sum(r["inner_steps"] for r in reports),
+        }
+        return gradient, Combined(tuple(states), tuple(variances), variance, jnp.zeros((), jnp.int32)), metrics
+
+    return GradientEstimator(jax.jit(init), jax.jit(estimate), estimators[0].description)
+
+
+def _running(old: Theta, new: Theta) -> Theta:
+    """The running variance; it starts anew after a value that was not finite."""
+    return jax.tree.map(lambda o, n: jnp.where(jnp.isfinite(o) & jnp.isfinite(n), DECAY * o + (1 - DECAY) * n, n), old, new)
+
+
+def _weighted(gradients, variances, present) -> tuple[Theta, Theta]:
+    def leaf(*values):
+        count = len(values) // 2
+        means, spreads = jnp.stack(values[:count]), jnp.stack(values[count:])
+        alive = jnp.isfinite(spreads) & jnp.stack(present).reshape((-1,) + (1,) * (spreads.ndim - 1))
+        tiny = jnp.finfo(spreads.dtype).tiny
+        precision = jnp.where(alive, 1 / jnp.maximum(spreads, tiny), 0)
+        return _mix(means, precision, alive)
+
+    pairs = jax.tree.map(leaf, *gradients, *variances)
+    outer = jax.tree.structure(gradients[0])
+    return jax.tree.transpose(outer, jax.tree.structure((0, 0)), pairs)
+
+
+def _mix(means, precision, alive):
+    """Σ w g / Σ w; the plain mean of the estimators that are there when none has a finite variance."""
+    scale = jnp.max(precision, axis=0)
+    weights = jnp.where(scale > 0, precision / jnp.where(scale > 0, scale, 1), 0)
+    total = jnp.sum(weights, axis=0)
+    mixed = jnp.sum(jnp.where(weights > 0, weights * means, 0), axis=0) / jnp.where(total > 0, total, 1)
+    variance = jnp.where(total > 0, 1 / jnp.where(total > 0, total * scale, 1), jnp.nan)
+    return mixed.astype(means.dtype), variance.astype(means.dtype)

@@ -1,0 +1,134 @@
+"""The one scan over inner steps, and how an episode is cut into windows."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key
+
+
+@dataclasses.dataclass(frozen=True)
+class Truncation:
+    """How an episode of `horizon` inner steps is cut into windows of `length` steps.
+
+    Attributes:
+      horizon: T, the inner steps of an episode; then the problem starts anew.
+      length: W, the inner steps between two estimates; it divides T. With W = T an estimate sees whole episodes.
+      stagger: False: all particles are at the same window (lockstep). True: each particle starts at a random window of its episode,
+        after a burn-in with θ frozen, so that every estimate sees every part of the horizon.
+      key: None: every episode draws its own random numbers. A typed key: every episode of every particle repeats the random numbers of
+        this key, start and data included; the meta-loss is then one deterministic function of θ, the one a landscape shows. In lockstep the particles
+        share each minibatch as one array, which is also faster.
+
+    Raises:
+      TypeError: horizon or length are not whole numbers.
+      ValueError: one of them is not positive, or the length does not divide the horizon.
+    """
+
+    horizon: int
+    length: int
+    stagger: bool = False
+    key: Key | None = None
+
+    def __post_init__(self):
+        for name in ("horizon", "length"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise TypeError(f"{name} must be a whole number of inner steps; {value!r} was given.")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1 inner step; {value} was given.")
+        if self.length > self.horizon:
+            raise ValueError(f"length {self.length} is longer than horizon {self.horizon}; a window must fit into an episode.")
+        if self.horizon % self.length:
+            raise ValueError(
+                f"horizon {self.horizon} is not a multiple of length {self.length}; choose a length that divides it, "
+                f"such as {_nearest_divisor(self.horizon, self.length)}."
+            )
+        if not isinstance(self.stagger, bool):
+            raise TypeError(f"stagger must be True or False; {self.stagger!r} was given.")
+        if self.key is not None:
+            check_key(self.key)
+
+    @property
+    def num_windows(self) -> int:
+        """n = T / W, the windows of an episode."""
+        return self.horizon // self.length
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - wanted))
+
+
+def unroll(
+    problem: InnerProblem,
+    state: State,
+    theta: Theta,
+    key: Key,
+    num_steps: int,
+    *,
+    start: int | jax.Array = 0,
+    rematerialise: bool = False,
+) -> tuple[State, jax.Array]:
+    """Iterate the map and read the loss AFTER each step: s_t = F(s_{t−1}, θ; k_{t-1}), ℓ_t = ℓ(s_t, θ; k_t), t = 1 … num_steps.
+
+    The key of index t is k_t = fold_in(key, start + t). The loss at s_t and the step away from it are given the same key: they meet in one
+    program, so a training loss and the gradient of the next step share their forward pass, as in an ordinary training loop. The
+    minibatch is fresh for s_t either way, so no mean is changed.
+
+    Args:
+      problem: the inner problem.
+      state: s_0.
+      theta: the meta-parameters, used in every step.
+      key: the key of the episode; windows of one episode pass the same key and their own `start`.
+      num_steps: how many steps to take, at least 1.
+      start: the index of `state` in its episode.
+      rematerialise: recompute the steps of ⌈√num_steps⌉ segments in the backward pass instead of storing every step: reverse mode then
+        needs memory for about 2√num_steps states, at the cost of one more forward pass. The gradient is the same.
+
+    Returns:
+      `(state, losses)`: s_num_steps and the losses `[num_steps]`.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1; {num_steps} was given.")
+
+    def take_step(state, index):
+        moved = problem.step(state, theta, jax.random.fold_in(key, index))
+        return jax.tree.map(_keep_type, state, moved)
+
+    def body(state, index):
+        return take_step(state, index), problem.loss(state, theta, jax.random.fold_in(key, index))
+
+    state = take_step(trees.strong(state), start)
+    state, losses = _scan(body, state, start + jnp.arange(1, num_steps), rematerialise)
+    last = problem.loss(state, theta, jax.random.fold_in(key, start + num_steps))
+    return state, jnp.append(losses, last)
+
+
+def _scan(body, carry, indices, rematerialise):
+    """`lax.scan`, in ⌈√n⌉ checkpointed segments where wanted; the remainder that fills no segment comes last."""
+    count = len(indices)
+    segment = math.isqrt(count)
+    if not rematerialise or segment < 2:
+        return jax.lax.scan(body, carry, indices)
+
+    @jax.checkpoint
+    def run_segment(carry, part):
+        return jax.lax.scan(body, carry, part)
+
+    whole = count - count % segment
+    carry, losses = jax.lax.scan(run_segment, carry, indices[:whole].reshape(-1, segment))
+    carry, rest = run_segment(carry, indices[whole:])
+    return carry, jnp.concatenate([losses.reshape(-1), rest])
+
+
+def _keep_type(old, new) -> jax.Array:
+    return new if trees.is_key(new) else jnp.asarray(new, jnp.result_type(old))
+
+
+def meta_loss(problem: InnerProblem, theta: Theta, key: Key, horizon: int) -> Scalar:
+    """L(θ) = (1/T) Σ_t ℓ_t of one episode: the start and the steps are drawn as every estimator draws them from an episode key."""
+    start, steps = jax.random.split(key)
+    return jnp.mean(unroll(problem, problem.init(theta, start), theta, steps, horizon)[1])

@@ -1,0 +1,117 @@
+"""Floor 0: the few operations on pytrees that every floor shares.
+
+A state may hold integers and keys beside its floating-point numbers (an optax counter, a step clock). Only the floating-point leaves
+have tangents, so derivatives are taken of the *inexact part* and the rest travels beside it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Tree = Any
+Key = jax.Array
+
+
+def is_inexact(leaf) -> bool:
+    """Whether a leaf is of a floating-point type, that is, has a tangent of its own type."""
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+
+
+def split_inexact(tree: Tree) -> tuple[list[jax.Array], Any]:
+    """Separate the floating-point leaves from everything else: `(leaves, rest)`; `merge_inexact` puts them together again."""
+    leaves, structure = jax.tree.flatten(tree)
+    marks = tuple(is_inexact(leaf) for leaf in leaves)
+    inexact = [leaf for leaf, mark in zip(leaves, marks) if mark]
+    others = [leaf for leaf, mark in zip(leaves, marks) if not mark]
+    return inexact, (structure, marks, others)
+
+
+def merge_inexact(inexact: list[jax.Array], rest: Any) -> Tree:
+    """The inverse of `split_inexact`."""
+    structure, marks, others = rest
+    first, second = iter(inexact), iter(others)
+    return jax.tree.unflatten(structure, [next(first) if mark else next(second) for mark in marks])
+
+
+def strong(tree: Tree) -> Tree:
+    """The same values as arrays of a definite (not weak) type, so that a second call meets the program of the first."""
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else jnp.asarray(leaf, jnp.result_type(leaf)), tree)
+
+
+def is_key(leaf) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def normal_like(key: Key, tree: Tree, scale=1.0) -> Tree:
+    """Independent N(0, scale²) numbers in the structure, shapes and dtypes of `tree`."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, max(len(leaves), 1))
+    draws = [
+        scale * jax.random.normal(k, jnp.shape(leaf), jnp.result_type(leaf)) for k, leaf in zip(keys, leaves)
+    ]
+    return jax.tree.unflatten(structure, [jnp.asarray(d, jnp.result_type(leaf)) for d, leaf in zip(draws, leaves)])
+
+
+def rademacher_like(key: Key, leaves: list[jax.Array]) -> list[jax.Array]:
+    """Independent ±1 in the shapes and dtypes of `leaves`."""
+    keys = jax.random.split(key, max(len(leaves), 1))
+    return [jax.random.rademacher(k, jnp.shape(leaf), leaf.dtype) for k, leaf in zip(keys, leaves)]
+
+
+def add(a: Tree, b: Tree) -> Tree:
+    return jax.tree.map(jnp.add, a, b)
+
+
+def scale(factor, tree: Tree) -> Tree:
+    """`factor * tree`, each leaf in its own dtype."""
+    return jax.tree.map(lambda leaf: jnp.asarray(factor * leaf, jnp.result_type(leaf)), tree)
+
+
+def dot(a: Tree, b: Tree):
+    """Σ a·b over all leaves."""
+    return sum((jnp.sum(x * y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))), start=jnp.zeros(()))
+
+
+def norm(tree: Tree):
+    """Euclidean norm over all leaves."""
+    return jnp.sqrt(dot(tree, tree))
+
+
+def all_finite(tree: Tree):
+    """Whether every floating-point number in the tree is finite; a scalar boolean."""
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
+    return jnp.all(jnp.stack(finite)) if finite else jnp.array(True)
+
+
+def where(condition, a: Tree, b: Tree) -> Tree:
+    """Leafwise choice by a scalar condition."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def size(tree: Tree) -> int:
+    """The number of scalars in a tree."""
+    return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def num_bytes(tree: Tree) -> int:
+    """The memory that a tree of arrays (or of their shapes) takes, in bytes."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def zeros_of(shapes: Tree) -> Tree:
+    """Arrays of zeros (or keys of zero data) for a tree of shapes as `jax.eval_shape` returns it."""
+
+    def zeros(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = jax.eval_shape(jax.random.key_data, leaf)
+            return jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype))
+        return jnp.zeros(leaf.shape, leaf.dtype)
+
+    return jax.tree.map(zeros, shapes)
+
+
+def broadcast(tree: Tree, count: int) -> Tree:
+    """`count` copies of every leaf along a new first axis."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), tree)

@@ -1,0 +1,23 @@
+"""Strict numerics for every test: implicit rank promotion raises, and warnings are errors (pyproject.toml)."""
+
+import json
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+REFERENCE = pathlib.Path(__file__).parent / "reference"
+
+
+@pytest.fixture(scope="session")
+def closed_form():
+    """The closed forms A to G with their settings, computed independently of this library."""
+    return json.loads((REFERENCE / "closed_form.json").read_text())
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield
