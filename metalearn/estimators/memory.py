@@ -1,6 +1,7 @@
 """What a trajectory weighs: how many particles are advanced together, and the peak memory of a method by formula."""
 
 import jax
+from jax.extend.core import jaxprs_in_params
 
 from metalearn import trees
 from metalearn.inner.problem import InnerProblem, Theta
@@ -57,5 +58,5 @@ def _largest(program) -> int:
     for equation in program.eqns:
         arrays = [out.aval for out in equation.outvars if hasattr(out.aval, "size")]
         sizes += [array.size * array.dtype.itemsize for array in arrays]
-        sizes += [_largest(inner) for inner in jax.core.jaxprs_in_params(equation.params)]
+        sizes += [_largest(inner) for inner in jaxprs_in_params(equation.params)]
     return max(sizes)

@@ -75,7 +75,8 @@ def estimator_of(
 
     def advance(theta, memory, episodes, clock, key):
         """One window of every particle: gradients and losses `[num_particles, ...]`, and what they remember."""
-        chunk = cache_chunk(problem, theta, num_particles) if chunk_size is None else chunk_size
+        room = max(1, cache_chunk(problem, theta, 2 * num_particles) // min(method.num_unrolls, 2))
+        chunk = room if chunk_size is None else chunk_size
         clocks = clock if clock.ndim else None
 
         def one(particle):
@@ -144,7 +145,7 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
         return jnp.sum(jnp.where(mask, values, 0), axis=0, dtype=values.dtype) / jnp.maximum(count, 1).astype(values.dtype)
 
     gradient = jax.tree.map(mean, gradients)
-    squares = jax.tree.map(lambda g, m: mean(jnp.square(g - m)), gradients, gradient)
+    squares = jax.tree.map(lambda g, m: mean(jnp.square(g - m[None])), gradients, gradient)
     freedom = jnp.where(count > 1, count - 1, jnp.nan)
     variance = jax.tree.map(lambda s: (s / freedom).astype(s.dtype), squares)
     total = sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(variance)), start=jnp.zeros(()))

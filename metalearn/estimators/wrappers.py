@@ -121,18 +121,19 @@ def _weighted(gradients, variances, present) -> tuple[Theta, Theta]:
         alive = jnp.isfinite(spreads) & jnp.stack(present).reshape((-1,) + (1,) * (spreads.ndim - 1))
         tiny = jnp.finfo(spreads.dtype).tiny
         precision = jnp.where(alive, 1 / jnp.maximum(spreads, tiny), 0)
-        return _mix(means, precision, alive)
+        return _mix(means, precision)
 
     pairs = jax.tree.map(leaf, *gradients, *variances)
     outer = jax.tree.structure(gradients[0])
     return jax.tree.transpose(outer, jax.tree.structure((0, 0)), pairs)
 
 
-def _mix(means, precision, alive):
-    """Σ w g / Σ w; the plain mean of the estimators that are there when none has a finite variance."""
-    scale = jnp.max(precision, axis=0)
-    weights = jnp.where(scale > 0, precision / jnp.where(scale > 0, scale, 1), 0)
-    total = jnp.sum(weights, axis=0)
-    mixed = jnp.sum(jnp.where(weights > 0, weights * means, 0), axis=0) / jnp.where(total > 0, total, 1)
-    variance = jnp.where(total > 0, 1 / jnp.where(total > 0, total * scale, 1), jnp.nan)
+def _mix(means, precision):
+    """Σ w g / Σ w, with the weights scaled to at most 1; zero, of unknown variance, where no estimator has a finite one."""
+    scale = jnp.max(precision, axis=0, keepdims=True)
+    known = scale > 0
+    weights = jnp.where(known, precision / jnp.where(known, scale, 1), 0)
+    total = jnp.where(known, jnp.sum(weights, axis=0, keepdims=True), 1)
+    mixed = jnp.sum(jnp.where(weights > 0, weights * means, 0) / total, axis=0)
+    variance = jnp.where(known, 1 / (total * jnp.where(known, scale, 1)), jnp.nan)[0]
     return mixed.astype(means.dtype), variance.astype(means.dtype)

@@ -1,25 +1,25 @@
 """Published inner problems whose gradients, optima or failures are known: the yardsticks of every estimator.
 
-Each factory returns an `InnerProblem`; θ is a plain array. The state takes the dtype of θ, so that the same problem serves float32
-training and float64 landscapes. The meta-loss is the *mean* of the losses ℓ_t over an episode; where a paper sums them, its numbers are
-the horizon T times ours. Problems whose map is chaotic, or has an exact exponent, are in `chaotic.py`.
+Each factory returns an `InnerProblem`; θ is a plain array. The state takes the dtype of θ, so that the same problem
+serves float32 training and float64 landscapes. The meta-loss is the *mean* of the losses ℓ_t over an episode; where a
+paper sums them, its numbers are the horizon T times ours. Problems whose map is chaotic are in `chaotic.py`.
 """
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
+from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem
 
 
 def phase_walk(omega: float = 1.0, start: float = 0.0) -> InnerProblem:
-    """A phase that advances by θ: s_t = s_{t−1} + θ, ℓ_t = sin(ω s_t); the smallest problem that tells all estimators apart.
+    """A phase that advances by θ: s_t = s_{t−1} + θ, ℓ_t = sin(ω s_t).
 
-    With s_0 = 0, ∂L/∂θ = (1/T) Σ_t ω t cos(ω t θ). Each kind of smoothing damps the terms by its own factor: noise of variance σ²v_t
-    on s_t multiplies term t by e^{−ω²σ²v_t/2}, with v = t² for one perturbation per episode (full ES, NRES), v = ⌊t/W⌋W² + (t mod W)²
-    for persistent ES.
+    The smallest problem that tells all estimators apart. With s_0 = 0, ∂L/∂θ = (1/T) Σ_t ω t cos(ω t θ). Each kind of
+    smoothing damps the terms by its own factor: noise of variance σ²v_t on s_t multiplies term t by e^{−ω²σ²v_t/2},
+    with v = t² for one perturbation per episode (full ES, NRES), v = ⌊t/W⌋W² + (t mod W)² for persistent ES.
 
     Args:
       omega: ω, the frequency of the loss.
@@ -29,22 +29,24 @@ def phase_walk(omega: float = 1.0, start: float = 0.0) -> InnerProblem:
       A problem with θ: scalar, state: scalar.
 
     Raises:
-      ValueError: omega or start is not one finite number.
+      TypeError, ValueError: omega or start is not one finite number.
     """
-    _check_finite("omega", omega, scalar=True)
-    _check_finite("start", start, scalar=True)
+    check_number("omega", omega)
+    check_number("start", start)
     return InnerProblem(
-        init=lambda theta, key: jnp.full_like(_scalar(theta), start),
-        step=lambda state, theta, key: state + _scalar(theta),
+        init=lambda theta, key: jnp.full_like(scalar_of(theta), start),
+        step=lambda state, theta, key: state + scalar_of(theta),
         loss=lambda state, theta, key: jnp.sin(omega * state),
     )
 
 
-def linear_quadratic(a=0.9, b=1.0, start=1.0, target=0.0) -> InnerProblem:
+def linear_quadratic(
+    a: ArrayLike = 0.9, b: ArrayLike = 1.0, start: ArrayLike = 1.0, target: ArrayLike = 0.0
+) -> InnerProblem:
     """Linear dynamics, quadratic loss: s_t = a s_{t−1} + b θ, ℓ_t = ½ Σ_i (s_t − y)_i².
 
-    ∂L/∂θ = (1/T) Σ_t (s_t − y) G(t), G(h) = b (1 − a^h)/(1 − a). Every unbiased estimator has this mean for every σ; truncated backprop
-    and truncated ES have G(h_t), h_t = ((t − 1) mod W) + 1, in place of G(t).
+    ∂L/∂θ = (1/T) Σ_t (s_t − y) G(t), G(h) = b (1 − a^h)/(1 − a). Every unbiased estimator has this mean for every σ;
+    truncated backprop and truncated ES have G(h_t), h_t = ((t − 1) mod W) + 1, in place of G(t).
 
     Args:
       a: the contraction, a scalar or an array of the shape of θ.
@@ -61,16 +63,16 @@ def linear_quadratic(a=0.9, b=1.0, start=1.0, target=0.0) -> InnerProblem:
     return noisy_linear_quadratic(a, b, start, target, noise=0.0)
 
 
-def noisy_linear_quadratic(a=0.9, b=1.0, start=1.0, target=0.0, noise: float = 0.1) -> InnerProblem:
-    """`linear_quadratic` with noise on the state: s_t = a s_{t−1} + b θ + n_t, n_t ~ N(0, noise²) from the key of the step.
+def noisy_linear_quadratic(
+    a: ArrayLike = 0.9, b: ArrayLike = 1.0, start: ArrayLike = 1.0, target: ArrayLike = 0.0, noise: float = 0.1
+) -> InnerProblem:
+    """`linear_quadratic` with noise: s_t = a s_{t−1} + b θ + n_t, n_t ~ N(0, noise²) from the key of the step.
 
-    The mean of ∂L/∂θ is that without noise; its variance is not zero, and an estimator whose pairs do not share n_t shows.
+    The mean of ∂L/∂θ is that without noise; its variance is not zero, and pairs that do not share n_t give themselves
+    away.
 
     Args:
-      a: the contraction, a scalar or an array of the shape of θ.
-      b: the influence of θ, likewise.
-      start: s_0, likewise.
-      target: y, likewise.
+      a, b, start, target: as in `linear_quadratic`.
       noise: the standard deviation of n_t.
 
     Returns:
@@ -80,8 +82,8 @@ def noisy_linear_quadratic(a=0.9, b=1.0, start=1.0, target=0.0, noise: float = 0
       ValueError: an argument is not finite, or the noise is negative.
     """
     for name, value in (("a", a), ("b", b), ("start", start), ("target", target)):
-        _check_finite(name, value)
-    _check_not_negative("noise", noise)
+        check_finite(name, value)
+    check_number("noise", noise, low=0)
 
     def init(theta, key):
         return _constant(start, theta)
@@ -97,10 +99,14 @@ def noisy_linear_quadratic(a=0.9, b=1.0, start=1.0, target=0.0, noise: float = 0
 
 
 def influence_balancing(n: int = 23, p: int = 10) -> InnerProblem:
-    """The gradient's sign comes from long ago: s_{t+1} = A s_t + θ (1 × p, −1 × (n − p)), A_ii = A_{i,i+1} = ½, ℓ = ½ (s¹ − 1)².
+    """A gradient whose sign comes from long ago.
 
-    ds¹_t/dθ = a_t is positive for the first steps and tends to 2 (2p − n), which is negative for p < n/2 (for 23 and 10 it changes sign at
-    t = 41): short windows climb. The optimum is θ* = 1 / (2 (2p − n)), −1/6. Published runs start from θ = 0.5 and never reset.
+    s_{t+1} = A s_t + θ c with A_ii = A_{i,i+1} = ½, c = 1 for the first p components and −1 for the others;
+    ℓ = ½ (s¹ − 1)².
+
+    ds¹_t/dθ = a_t is positive for the first steps and tends to 2 (2p − n), which is negative for p < n/2 (for 23 and 10
+    it changes sign at t = 41): short windows climb. The optimum is θ* = 1 / (2 (2p − n)), −1/6. Published runs start
+    from θ = 0.5 and never reset.
 
     Args:
       n: the number of components of the state.
@@ -114,11 +120,13 @@ def influence_balancing(n: int = 23, p: int = 10) -> InnerProblem:
 
     References:
       Tallec and Ollivier, "Unbiased online recurrent optimization", 2017, arXiv:1702.05043.
-      Vicol, Metz and Sohl-Dickstein, "Unbiased gradient estimation in unrolled computation graphs with persistent evolution strategies",
-        2021, arXiv:2112.13835.
+      Vicol, Metz and Sohl-Dickstein, "Unbiased gradient estimation in unrolled computation graphs with persistent
+        evolution strategies", 2021, arXiv:2112.13835.
     """
-    if not (n >= 1 and 0 <= p <= n):
-        raise ValueError(f"p must lie between 0 and n, and n must be at least 1; n = {n} and p = {p} were given.")
+    check_count("n", n)
+    check_count("p", p, low=0)
+    if p > n:
+        raise ValueError(f"p must be at most n, the number of components; n = {n} and p = {p} were given.")
     sign = np.where(np.arange(n) < p, 1.0, -1.0)
 
     def step(state, theta, key):
@@ -126,80 +134,18 @@ def influence_balancing(n: int = 23, p: int = 10) -> InnerProblem:
         return 0.5 * (state + shifted) + jnp.asarray(sign, state.dtype) * jnp.full_like(state, theta)
 
     return InnerProblem(
-        init=lambda theta, key: jnp.ones((n,), _scalar(theta).dtype),
+        init=lambda theta, key: jnp.ones((n,), scalar_of(theta).dtype),
         step=step,
         loss=lambda state, theta, key: 0.5 * jnp.square(state[0] - 1),
     )
 
 
-class ToyState(NamedTuple):
-    """The point x of the toy regression as two scalars, and how many steps were taken."""
-
-    x0: jax.Array
-    x1: jax.Array
-    clock: jax.Array
-
-
-def toy_regression(horizon: int = 100, *, objective: str = "mean") -> InnerProblem:
-    """Two learning rates for gradient descent on a wavy valley; the meta-loss is chaotic for large rates, and the optimum lies behind.
-
-    f(x) = √(x0² + 5) − √5 + sin²(x1) e^{−5 x0²} + ¼ |x1 − 100|, x(0) = (1, 1), x ← x − lr_t ∇f(x),
-    lr_t = (1 − t/T) e^{θ0} + (t/T) e^{θ1} for t = 0 … T − 1, ℓ = f(x) read after the step.
-
-    The published objective is the sum Σ_t ℓ_t, T times the mean. With it L(−4, −4) = 2487.77, L(0, 0) = 2423.47, and the minimum on a
-    grid is 555.1 at (2.775, −2.65); published runs start from (−4, −4).
-
-    Args:
-      horizon: T, the steps of an episode and of the learning-rate schedule; give the truncation the same horizon.
-      objective: "mean": ℓ_t = f(x_t). "sum": ℓ_t = T f(x_t), so that the mean over an episode is the published sum.
-
-    Returns:
-      A problem with θ: `[2]`, the logarithms of the first and the last learning rate; state: `ToyState`.
-
-    Raises:
-      ValueError: the horizon is not positive, or the objective is neither "mean" nor "sum".
-
-    References:
-      Vicol, Metz and Sohl-Dickstein, 2021, arXiv:2112.13835.
-    """
-    if horizon < 1:
-        raise ValueError(f"horizon must be a positive number of steps; {horizon} was given.")
-    if objective not in ("mean", "sum"):
-        raise ValueError(f'objective must be "mean" or "sum"; {objective!r} was given.')
-    factor = horizon if objective == "sum" else 1
-
-    def init(theta, key):
-        one = jnp.ones((), _pair(theta)[0].dtype)
-        return ToyState(one, one, jnp.zeros((), jnp.int32))
-
-    def step(state, theta, key):
-        first, last = _pair(theta)
-        fraction = state.clock.astype(first.dtype) / horizon
-        rate = (1 - fraction) * jnp.exp(first) + fraction * jnp.exp(last)
-        slope0, slope1 = _toy_slope(state.x0, state.x1)
-        return ToyState(state.x0 - rate * slope0, state.x1 - rate * slope1, state.clock + 1)
-
-    return InnerProblem(init, step, lambda state, theta, key: factor * _toy_value(state.x0, state.x1))
-
-
-def _toy_value(x0, x1):
-    ripple = jnp.square(jnp.sin(x1)) * jnp.exp(-5 * jnp.square(x0))
-    return jnp.sqrt(jnp.square(x0) + 5) - np.sqrt(5).item() + ripple + 0.25 * jnp.abs(x1 - 100)
-
-
-def _toy_slope(x0, x1):
-    """∇f by hand: the same elementwise operations as f, which the compiler then shares between the step and the loss."""
-    sine, bell = jnp.sin(x1), jnp.exp(-5 * jnp.square(x0))
-    slope0 = x0 / jnp.sqrt(jnp.square(x0) + 5) - 10 * x0 * jnp.square(sine) * bell
-    return slope0, 2 * sine * jnp.cos(x1) * bell + 0.25 * jnp.sign(x1 - 100)
-
-
 def l2_tuning(x_train, y_train, x_val, y_val, learning_rate: float = 0.001) -> InnerProblem:
     """One weight decay for a linear model: w ← w − lr (Xᵀ(Xw − y) + e^θ w), ℓ = (1/n_val) ‖X_val w − y_val‖².
 
-    The step is full-batch gradient descent on ½‖Xw − y‖² + ½ e^θ ‖w‖², whose fixed point w(θ) = (XᵀX + e^θ I)⁻¹ Xᵀy gives the optimum
-    in closed form: ∇ℓ · (XᵀX + e^θ I)⁻¹ w = 0. With windows of one step and no reset, truncated backprop and truncated ES rest
-    where ∇ℓ · w = 0 instead.
+    The step is full-batch gradient descent on ½‖Xw − y‖² + ½ e^θ ‖w‖², whose fixed point w(θ) = (XᵀX + e^θ I)⁻¹ Xᵀy
+    gives the optimum in closed form: ∇ℓ · (XᵀX + e^θ I)⁻¹ w = 0. With windows of one step and no reset, truncated
+    backprop and truncated ES rest where ∇ℓ · w = 0 instead.
 
     Args:
       x_train: X, `[num_examples, num_features]`.
@@ -215,40 +161,52 @@ def l2_tuning(x_train, y_train, x_val, y_val, learning_rate: float = 0.001) -> I
       ValueError: shapes do not fit, or numbers are not finite.
 
     References:
-      Li, Harrison, Sohl-Dickstein, Smith and Metz, "Variance-reduced gradient estimation via noise-reuse in online evolution
-        strategies", 2023, arXiv:2304.12180.
+      Vicol, Metz and Sohl-Dickstein, 2021, arXiv:2112.13835, tune the weight decay of a linear model on the UCI yacht
+        data.
+      Vicol, Kolter and Swersky, "Low-variance gradient estimation in unrolled computation graphs with ES-Single",
+        2023, arXiv:2304.11153, repeat it.
     """
     data = x_train, y_train, x_val, y_val = [np.asarray(array) for array in (x_train, y_train, x_val, y_val)]
     _check_regression("train", x_train, y_train)
     _check_regression("val", x_val, y_val)
     if x_train.shape[1] != x_val.shape[1]:
-        raise ValueError(f"x_train has {x_train.shape[1]} features and x_val {x_val.shape[1]}; both must have the same.")
-    _check_finite("learning_rate", learning_rate, scalar=True)
+        raise ValueError(f"x_train has {x_train.shape[1]} features and x_val {x_val.shape[1]}; they must be the same.")
+    check_number("learning_rate", learning_rate, low=0, open_low=True)
 
     def cast(theta):
         return [jnp.asarray(array, jnp.result_type(theta)) for array in data]
 
     def step(w, theta, key):
         x, y, _, _ = cast(theta)
-        return w - learning_rate * (x.T @ (x @ w - y) + jnp.exp(_scalar(theta)) * w)
+        return w - learning_rate * (x.T @ (x @ w - y) + jnp.exp(scalar_of(theta)) * w)
 
     def loss(w, theta, key):
         _, _, x, y = cast(theta)
         return jnp.mean(jnp.square(x @ w - y))
 
-    return InnerProblem(lambda theta, key: jnp.zeros(x_train.shape[1], _scalar(theta).dtype), step, loss)
+    return InnerProblem(lambda theta, key: jnp.zeros(x_train.shape[1], scalar_of(theta).dtype), step, loss)
 
 
-def _scalar(theta) -> jax.Array:
+def scalar_of(theta) -> jax.Array:
+    """θ as one number, or a sentence."""
     if jnp.shape(theta) != ():
         raise ValueError(f"theta must be one scalar for this problem; an array of shape {jnp.shape(theta)} was given.")
     return jnp.asarray(theta)
 
 
-def _pair(theta) -> tuple[jax.Array, jax.Array]:
+def pair_of(theta) -> tuple[jax.Array, jax.Array]:
+    """θ as two numbers, or a sentence: indexing beyond the end would return the last element in silence."""
     if jnp.shape(theta) != (2,):
         raise ValueError(f"theta must be an array of shape (2,) for this problem; shape {jnp.shape(theta)} was given.")
+    theta = jnp.asarray(theta)
     return theta[0], theta[1]
+
+
+def check_finite(name: str, value, shape: tuple[int, ...] | None = None) -> None:
+    """Refuse constants that are not finite or, where `shape` is given, not of that shape."""
+    if (shape is not None and np.shape(value) != shape) or not np.all(np.isfinite(value)):
+        kind = "a finite number or an array of them" if shape is None else f"finite numbers of shape {shape}"
+        raise ValueError(f"{name} must be {kind}; {value!r} was given.")
 
 
 def _constant(value, theta) -> jax.Array:
@@ -256,21 +214,9 @@ def _constant(value, theta) -> jax.Array:
     return jnp.broadcast_to(jnp.asarray(value, jnp.result_type(theta)), jnp.shape(theta))
 
 
-def _check_finite(name: str, value, scalar: bool = False) -> None:
-    kind = "one finite number" if scalar else "a finite number or an array of finite numbers"
-    if (scalar and np.ndim(value)) or not np.all(np.isfinite(value)):
-        raise ValueError(f"{name} must be {kind}; {value!r} was given.")
-
-
-def _check_not_negative(name: str, value: float) -> None:
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must be a finite standard deviation, zero or more; {value!r} was given.")
-
-
 def _check_regression(name: str, x: np.ndarray, y: np.ndarray) -> None:
     if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
-        raise ValueError(
-            f"x_{name} must be [num_examples, num_features] and y_{name} [num_examples]; shapes {x.shape} and {y.shape} were given."
-        )
+        wanted = f"x_{name} must be [num_examples, num_features] and y_{name} [num_examples]"
+        raise ValueError(f"{wanted}; shapes {x.shape} and {y.shape} were given.")
     if not (np.all(np.isfinite(x)) and np.all(np.isfinite(y))):
         raise ValueError(f"x_{name} and y_{name} must be finite; remove or replace missing values first.")

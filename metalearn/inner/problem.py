@@ -130,22 +130,41 @@ def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
         raise ValueError(f"cap must be a finite number; {cap} was given.")
 
     def step(state, theta, key):
-        proposal = problem.step(*jax.lax.stop_gradient((state, theta)), key)
-        kept = _representable(proposal)
-        moved = problem.step(_gate(kept, state), _gate(kept, theta), key)
-        return trees.where(kept, moved, state)
+        def move(state, theta, key):
+            moved = problem.step(state, theta, key)
+            kept = _representable(moved)
+            return kept, trees.where(kept, moved, state)
+
+        return _guarded(move)(state, theta, key)
 
     def loss(state, theta, key):
-        value = problem.loss(*jax.lax.stop_gradient((state, theta)), key)
-        kept = jnp.isfinite(value) & (value < cap)
-        return jnp.where(kept, problem.loss(_gate(kept, state), _gate(kept, theta), key), jnp.asarray(cap, value.dtype))
+        def read(state, theta, key):
+            value = problem.loss(state, theta, key)
+            kept = jnp.isfinite(value) & (value < cap)
+            return kept, jnp.where(kept, value, jnp.asarray(cap, value.dtype))
+
+        return _guarded(read)(state, theta, key)
 
     return InnerProblem(problem.init, step, loss)
 
 
-def _gate(kept, tree):
-    """The identity, whose tangents and cotangents are zero where not `kept`."""
-    return trees.where(kept, tree, jax.lax.stop_gradient(tree))
+def _guarded(function):
+    """f, where `function(*arguments) -> (kept, f)`, whose derivative is zero where not `kept`.
+
+    The gate sits on the way in, so that the zero meets no infinite Jacobian in either mode. Without derivatives f is computed once.
+    """
+
+    @jax.custom_jvp
+    def guarded(*arguments):
+        return function(*arguments)[1]
+
+    @guarded.defjvp
+    def tangent(primals, tangents):
+        kept = function(*jax.lax.stop_gradient(primals))[0]
+        gate = lambda leaf: leaf if jnp.result_type(leaf) == jax.dtypes.float0 else jnp.where(kept, leaf, jnp.zeros_like(leaf))
+        return jax.jvp(lambda *arguments: function(*arguments)[1], primals, jax.tree.map(gate, tangents))
+
+    return guarded
 
 
 def _representable(state):

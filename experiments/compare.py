@@ -1,0 +1,139 @@
+"""Compare gradient estimators at one theta, and follow each of them over the landscape of its two hyperparameters."""
+
+import time
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+import metalearn as ml
+from metalearn.recording import application, draw_comparison, draw_trajectories, open_run, output_folder, show_progress
+
+LANDSCAPE_KEYS = 8
+
+
+def main(config):
+    began = time.perf_counter()
+    key = jax.random.key(config.seed)
+    problem, theta = instantiate(config.problem.build, _convert_="all"), as_theta(config.problem.theta)
+    ml.check_problem(problem, theta)
+    estimators = {entry.label: build(config, problem, entry, key) for entry in chosen(config)}
+    plane = plane_of(config, theta)
+    with open_run(output_folder(), config, name=f"compare-{config.problem.name}", **config.tracker) as run, show_progress() as progress:
+        settings = {"num_episodes": config.episodes, "reference_pairs": config.reference_pairs, "progress": progress}
+        comparison = ml.compare(estimators, theta, jax.random.fold_in(key, 1), **settings)
+        title = f"{config.problem.name} at theta = {config.problem.theta}, {config.pairs} pairs, {config.episodes} episodes"
+        run.table("comparison", comparison.rows())
+        run.figure("comparison", draw_comparison(comparison, title))
+        print(f"\n{title}\n\n{comparison}\n")
+        if plane is not None:
+            follow(config, problem, plane, key, run, progress)
+        print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
+
+
+def chosen(config):
+    """The entries of the estimator group, in the order they were asked for."""
+    if not config.estimators:
+        raise ValueError("No estimator was chosen; name some, such as estimator=[full_es,persistent_es].")
+    return list(config.estimators.values())
+
+
+def build(config, problem, entry, key):
+    """One estimator of the group on the episodes of the problem."""
+    horizon = config.problem.horizon
+    repeated = jax.random.fold_in(key, 2) if config.problem.repeat_randomness else None
+    truncation = ml.Truncation(horizon, horizon if entry.whole else config.problem.length, key=repeated)
+    return instantiate(entry.build, _convert_="all")(problem, truncation)
+
+
+def as_theta(values):
+    """Numbers and lists of a configuration as arrays; mappings stay what they are."""
+    if isinstance(values, Mapping):
+        return {name: as_theta(value) for name, value in values.items()}
+    try:
+        return jnp.asarray(np.array(values, np.float32))
+    except ValueError:
+        raise ValueError(f"problem.theta must be a number, a list of numbers or a mapping of these; {values} was given.") from None
+
+
+def plane_of(config, theta):
+    """The plane of the landscape; None where there is none to draw."""
+    if config.problem.plane is None:
+        return None
+    if not isinstance(theta, jax.Array) or theta.shape != (2,):
+        raise ValueError("problem.plane needs a theta with two entries; set problem.plane=null to leave the landscape out.")
+    axes = instantiate({name: config.problem.plane[name] for name in "xy"}, _convert_="all")
+    return ml.landscape.Plane(axes["x"], axes["y"], lambda x, y: jnp.stack([x, y]))
+
+
+def follow(config, problem, plane, key, run, progress):
+    """Render the landscape, descend it with every estimator from the same starts, and draw both."""
+
+    def value(theta):
+        if config.problem.repeat_randomness:
+            return ml.meta_loss(problem, theta, jax.random.fold_in(key, 2), config.problem.horizon)
+        keys = jax.random.split(jax.random.fold_in(key, 3), LANDSCAPE_KEYS)
+        return jnp.mean(jax.vmap(lambda k: ml.meta_loss(problem, theta, k, config.problem.horizon))(keys))
+
+    report = lambda done, total: progress("landscape", done, total)
+    landscape = ml.landscape.render(value, plane, config.landscape.resolution, progress=report)
+    run.arrays("landscape", {"meta_loss": landscape, "x": plane.x.points(landscape.shape[1]), "y": plane.y.points(landscape.shape[0])})
+    if not config.trajectories.length_factor:
+        return
+    low, high = (jnp.array([getattr(axis, end) for axis in (plane.x, plane.y)]) for end in ("low", "high"))
+    starts = as_theta(config.problem.plane.starts)
+    paths, rows = {}, []
+    entries = chosen(OmegaConf.merge(config, {"pairs": config.trajectories.pairs}))
+    for index, entry in enumerate(entries):
+        estimator = build(config, problem, entry, key)
+        num_steps = max(1, round(entry.outer.num_steps * config.trajectories.length_factor))
+        descend = trajectory(estimator, optax.adam(entry.outer.learning_rate), num_steps, low, high)
+        thetas, metrics = jax.jit(jax.vmap(descend))(starts, jax.random.split(jax.random.fold_in(key, 4), len(starts)))
+        ends = thetas[:, -max(1, num_steps // 10) :].mean(axis=1)
+        losses = np.asarray(jax.jit(jax.vmap(value))(ends))
+        paths[entry.label] = np.asarray(thetas)
+        steps = float(metrics["inner_steps"].sum(axis=1).mean())
+        rows.append({"estimator": entry.label, "inner_steps": steps} | {f"start {i + 1}": float(x) for i, x in enumerate(losses)})
+        log(run, entry.label, thetas, metrics, num_steps)
+        progress("outer trajectories", index + 1, len(entries))
+    run.arrays("trajectories", paths)
+    run.table("trajectories", rows)
+    run.figure("trajectories", draw_trajectories(landscape, plane, paths, value_name="meta-loss", log_values=bool((landscape > 0).all())))
+    print("meta-loss where the outer trajectories end, by start:\n")
+    for row in rows:
+        ends = "  ".join(f"{row[f'start {i + 1}']:8.4g}" for i in range(len(starts)))
+        print(f"  {row['estimator']:24s}{ends}    {row['inner_steps']:9.0f} inner steps")
+    print()
+
+
+def trajectory(estimator, optimizer, num_steps, low, high):
+    """θ along `num_steps` outer steps from a start, kept in the window."""
+
+    def descend(start, key):
+        project = lambda theta: jnp.clip(theta, low, high)
+        theta, history = ml.meta_train(estimator, optimizer, start, key, num_steps, project=project)
+        return jnp.concatenate([history.theta, theta[None]]), history.metrics
+
+    return descend
+
+
+def log(run, label, thetas, metrics, num_steps):
+    """About fifty points of each trajectory, averaged over the starts, go to the tracker."""
+    for step in range(0, num_steps, max(1, num_steps // 50)):
+        run.log(
+            {
+                f"{label}/loss": float(np.nanmean(metrics["loss"][:, step])) if np.isfinite(metrics["loss"][:, step]).any() else float("nan"),
+                f"{label}/fraction_diverged": float(metrics["fraction_diverged"][:, step].mean()),
+                f"{label}/theta_x": float(thetas[:, step, 0].mean()),
+                f"{label}/theta_y": float(thetas[:, step, 1].mean()),
+            },
+            step=step,
+        )
+
+
+if __name__ == "__main__":
+    application(main, "compare")

@@ -1,0 +1,64 @@
+"""Sentences about arguments that do not fit. A traced value cannot be looked at and passes: it depends on θ, and θ is
+unconstrained."""
+
+from collections.abc import Collection
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+
+def is_known(value) -> bool:
+    """Whether the numbers of a value can be read now, that is, no part of it is traced."""
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
+
+
+def check_number(
+    name: str, value, low: float | None = None, high: float | None = None, *, open_low=False, open_high=False
+) -> None:
+    """Refuse what is no single finite real number between `low` and `high`.
+
+    Raises:
+      TypeError: the value is no single real number.
+      ValueError: it is outside of its range.
+    """
+    try:
+        shape, dtype = jnp.shape(value), jnp.result_type(value)
+    except (TypeError, ValueError):
+        shape, dtype = None, None
+    real = dtype is not None and (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer))
+    if shape != () or not real or isinstance(value, bool):
+        given = f"an array of shape {shape}" if real and shape else f"{value!r} (a {type(value).__name__})"
+        raise TypeError(f"{name} must be one real number; {given} was given.")
+    if not is_known(value):
+        return
+    number = float(value)
+    below = low is not None and (number <= low if open_low else number < low)
+    above = high is not None and (number >= high if open_high else number > high)
+    if below or above or number != number or number in (float("inf"), float("-inf")):
+        left = "(-inf" if low is None else f"{'(' if open_low else '['}{low:g}"
+        right = "inf)" if high is None else f"{high:g}{')' if open_high else ']'}"
+        raise ValueError(f"{name} must be a number in {left}, {right}; {number:g} was given.")
+
+
+def check_count(name: str, value, low: int = 1) -> None:
+    """Refuse what is no whole number of at least `low`.
+
+    Raises:
+      TypeError: the value is no whole number.
+      ValueError: it is too small.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be a whole number; {value!r} was given.")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}; {value} was given.")
+
+
+def check_choice(name: str, value, allowed: Collection[str]) -> None:
+    """Refuse a word that is not among the allowed ones.
+
+    Raises:
+      ValueError: the word is unknown.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(sorted(allowed))}; {value!r} was given.")

@@ -1,0 +1,61 @@
+"""Training problems that are ready to use, on real data, with the settings that docs and experiments refer to."""
+
+from metalearn.inner.checks import check_choice, check_count
+from metalearn.inner.data import digits, split
+from metalearn.inner.hyperparameters import log10, log_linear
+from metalearn.inner.networks import mlp
+from metalearn.inner.optimizers import sgd
+from metalearn.inner.problem import InnerProblem, saturate
+from metalearn.inner.task import classification, evaluation
+from metalearn.inner.training import training
+
+META_LOSSES = ("training", "validation", "validation_error")
+
+
+def digits_training(
+    num_steps: int = 200,
+    *,
+    hidden: int = 32,
+    activation: str = "tanh",
+    batch_size: int = 64,
+    num_examples: int = 1024,
+    meta_loss: str = "training",
+    cap: float = 1.0,
+    seed: int = 0,
+) -> InnerProblem:
+    """A small network on handwritten digits, trained by plain SGD whose learning rate is interpolated between two ends.
+
+    θ = (log10 η_0, log10 η_T), η_t = η_0^{1−t/T} η_T^{t/T}; the network is 64 – hidden – 10 without biases, W_1 ~ 2N(0,1)/√64,
+    W_2 ~ N(0,1)/√hidden, on pixels with their mean subtracted. It descends the cross-entropy; the meta-loss reads cross-entropy / log 10,
+    so that an undecided network has the loss 1, and losses beyond the cap, diverged ones among them, read as the cap. The best θ, near
+    (0.8, 0.6), lies at the edge of a chaotic zone; beyond it training diverges.
+
+    Args:
+      num_steps: T, over which the learning rate is interpolated; the horizon of its meta-loss.
+      hidden: width of the hidden layer.
+      activation: as in `mlp`. tanh gives a rough landscape, ReLU a cliff.
+      batch_size: examples in a minibatch.
+      num_examples: training examples; as many of the rest as there are, at most 400, are for validation.
+      meta_loss: "training" (of a fresh minibatch), "validation", or "validation_error", which is piecewise constant.
+      cap: see `saturate`.
+      seed: how the data are split.
+
+    Raises:
+      ImportError: scikit-learn is missing.
+      ValueError, TypeError: a sentence that names the argument.
+    """
+    check_choice("meta_loss", meta_loss, META_LOSSES)
+    check_count("num_steps", num_steps)
+    check_count("num_examples", num_examples)
+    held_out = min(400, 1797 - num_examples)
+    if held_out < 1:
+        raise ValueError(f"num_examples must leave digits for validation, at most 1796; {num_examples} was given.")
+    train, validation = split(digits(centre=True), (num_examples, held_out), seed)
+    network = mlp((64, hidden, 10), activation, bias=False, gain=1.0, initial_scale=(2.0, 1.0))
+    observables = {
+        "training": evaluation(network, train, batch_size, normalise=True),
+        "validation": evaluation(network, validation, normalise=True),
+        "validation_error": evaluation(network, validation, metric="error_rate"),
+    }
+    optimizer = sgd(log_linear(log10(0), log10(1), num_steps))
+    return saturate(training(classification(network, train, batch_size), optimizer, observables[meta_loss]), cap)

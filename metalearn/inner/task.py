@@ -1,0 +1,256 @@
+"""What a network is trained on: a start and a loss that reads its own minibatch from the key."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metalearn.inner.checks import check_choice, check_count, check_number, is_known
+from metalearn.inner.data import Data
+from metalearn.inner.networks import Network, Params
+
+Key = jax.Array
+Scalar = jax.Array
+Metric = Callable[[jax.Array, jax.Array], Scalar]  # (outputs [outputs, examples], targets) -> scalar
+
+
+class Task(NamedTuple):
+    """What is trained.
+
+    Attributes:
+      init: `key -> params`.
+      loss: `(params, key) -> scalar`; the key draws the minibatch, the dropout mask, whatever is random.
+    """
+
+    init: Callable[[Key], Params]
+    loss: Callable[[Params, Key], Scalar]
+
+
+def cross_entropy(outputs: jax.Array, labels: jax.Array, label_smoothing=0.0) -> Scalar:
+    """The mean over examples of −Σ_c q_c log softmax(outputs)_c, with q = (1 − s) · onehot(label) + s / classes.
+
+    Args:
+      outputs: logits `[classes, examples]`.
+      labels: integers `[examples]`.
+      label_smoothing: s; may be traced.
+    """
+    # Low precision is enough for the network, not for a sum of exponentials.
+    outputs = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+    logs = jax.nn.log_softmax(outputs, axis=0)
+    chosen = labels[None, :] == jnp.arange(outputs.shape[0])[:, None]
+    # A masked sum, because the transpose of a gather is a slow scatter.
+    loss = -jnp.mean(jnp.sum(jnp.where(chosen, logs, 0), axis=0))
+    if isinstance(label_smoothing, (int, float)) and label_smoothing == 0:
+        return loss
+    return loss + label_smoothing * (-jnp.mean(logs) - loss)
+
+
+def error_rate(outputs: jax.Array, labels: jax.Array) -> Scalar:
+    """The fraction of examples whose largest output is not the label (1 − accuracy); an output that is NaN is an error.
+
+    Piecewise constant: its derivative is zero wherever it exists, so only evolution strategies can descend it.
+    """
+    right = (jnp.argmax(outputs, axis=0) == labels) & ~jnp.any(jnp.isnan(outputs), axis=0)
+    return 1 - jnp.mean(right.astype(jnp.promote_types(outputs.dtype, jnp.float32)))
+
+
+def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> Scalar:
+    """The mean of (outputs − targets)² over outputs and examples, without ½."""
+    errors = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32)) - targets
+    return jnp.mean(errors**2)
+
+
+METRICS: dict[str, Any] = {
+    "cross_entropy": cross_entropy,
+    "error_rate": error_rate,
+    "mean_squared_error": mean_squared_error,
+}
+
+
+def classification(
+    network: Network,
+    data: Data,
+    batch_size: int | None = None,
+    *,
+    label_smoothing=0.0,
+    weight_decay=0.0,
+    normalise: bool = False,
+    metric: str | Metric = "cross_entropy",
+) -> Task:
+    """Train a network to name classes: loss = metric(outputs, labels) + (weight_decay / 2) ‖params‖².
+
+    The key is split once: its first half draws the minibatch (uniformly, with replacement), its second half the dropout
+    mask. All numbers may be traced, so that a task can be a function of θ.
+
+    Args:
+      network: outputs are logits `[classes, examples]`.
+      data: inputs `[features, examples]`, labels `[examples]`.
+      batch_size: examples in a minibatch; None takes all of them.
+      label_smoothing: s in [0, 1], for the cross-entropy.
+      weight_decay: the factor of ½‖params‖² over all parameters, biases included.
+      normalise: divide the cross-entropy by log(classes): an undecided network has the loss 1.
+      metric: "cross_entropy", "error_rate" or a function `(outputs, labels) -> scalar`.
+
+    Raises:
+      TypeError: labels are not integers, or a number is none.
+      ValueError: shapes do not fit, a label is not among the classes, or a number is out of range.
+    """
+    check_number("label_smoothing", label_smoothing, 0, 1)
+    check_number("weight_decay", weight_decay, 0)
+    _check_data(network, data, metric, classes=True)
+    smoothed = metric
+    if metric == "cross_entropy":
+        smoothed = lambda outputs, labels: cross_entropy(outputs, labels, label_smoothing)
+    elif not (isinstance(label_smoothing, (int, float)) and label_smoothing == 0):
+        raise ValueError("label_smoothing belongs to the metric cross_entropy; leave it at 0 with any other.")
+    return _task(network, data, batch_size, _metric(smoothed, normalise, metric), weight_decay)
+
+
+def regression(
+    network: Network,
+    data: Data,
+    batch_size: int | None = None,
+    *,
+    weight_decay=0.0,
+    metric: str | Metric = "mean_squared_error",
+) -> Task:
+    """Train a network to predict numbers: loss = metric(outputs, targets) + (weight_decay / 2) ‖params‖².
+
+    Args:
+      network: outputs `[outputs, examples]`.
+      data: inputs `[features, examples]`, targets `[outputs, examples]`.
+      batch_size: examples in a minibatch, drawn as in `classification`; None takes all of them.
+      weight_decay: the factor of ½‖params‖² over all parameters, biases included; may be traced.
+      metric: "mean_squared_error" or a function `(outputs, targets) -> scalar`.
+
+    Raises:
+      TypeError: targets are not floating point, or a number is none.
+      ValueError: shapes do not fit, or a number is out of range.
+    """
+    check_number("weight_decay", weight_decay, 0)
+    _check_data(network, data, metric, classes=False)
+    return _task(network, data, batch_size, _metric(metric, False, metric), weight_decay)
+
+
+def evaluation(
+    network: Network,
+    data: Data,
+    batch_size: int | None = None,
+    *,
+    metric: str | Metric = "cross_entropy",
+    normalise: bool = False,
+) -> Callable[[Params, Key], Scalar]:
+    """A metric of the deterministic network (no dropout) on data, fit for `training(..., meta_loss=...)`.
+
+    Args:
+      network: the network that is trained.
+      data: other data, for instance the validation part.
+      batch_size: examples in a minibatch, drawn from the key as in `classification`; None takes all of them.
+      metric: "cross_entropy", "error_rate", "mean_squared_error" or a function `(outputs, targets) -> scalar`.
+      normalise: divide the cross-entropy by log(classes).
+
+    Returns:
+      `(params, key) -> scalar`.
+
+    Raises:
+      TypeError: the targets are of the wrong type for the metric.
+      ValueError: shapes do not fit, a label is not among the classes, or the metric is unknown.
+    """
+    if not callable(metric):
+        check_choice("metric", metric, METRICS)
+    integer = jnp.issubdtype(jnp.result_type(data.targets), jnp.integer)
+    _check_data(network, data, metric, classes=integer if callable(metric) else metric != "mean_squared_error")
+    measure, draw = _metric(metric, normalise, metric), _batches(data, batch_size)
+
+    def evaluate(params, key):
+        inputs, targets = draw(jax.random.split(key)[0])
+        return measure(network.apply(params, inputs, None), targets)
+
+    return evaluate
+
+
+def _task(network, data, batch_size, measure, weight_decay):
+    draw = _batches(data, batch_size)
+
+    def loss(params, key):
+        batch, dropout = jax.random.split(key)
+        inputs, targets = draw(batch)
+        value = measure(network.apply(params, inputs, dropout), targets)
+        if isinstance(weight_decay, (int, float)) and weight_decay == 0:
+            return value
+        squares = [jnp.sum(leaf.astype(value.dtype) ** 2) for leaf in jax.tree.leaves(params)]
+        return value + weight_decay / 2 * sum(squares)
+
+    return Task(network.init, loss)
+
+
+def _metric(metric, normalise, name):
+    if normalise and name != "cross_entropy":
+        raise ValueError("normalise divides the cross-entropy by log(classes); leave it False with any other metric.")
+    function = METRICS[metric] if isinstance(metric, str) else metric
+    if not normalise:
+        return function
+    return lambda outputs, targets: function(outputs, targets) / math.log(outputs.shape[0])
+
+
+def _batches(data, batch_size):
+    """`key -> (inputs, targets)`: a minibatch drawn with replacement, or everything."""
+    if batch_size is None:
+        return lambda key: data
+    check_count("batch_size", batch_size)
+    # A minibatch gathered from rows and transposed costs a fraction of one gathered from columns.
+    targets = jnp.asarray(data.targets)
+    if is_known(data.inputs):
+        with jax.ensure_compile_time_eval():  # once, also where the task is a function of θ and built while tracing
+            rows = jnp.asarray(data.inputs).T
+    else:
+        rows = data.inputs.T
+    count = rows.shape[0]
+
+    def draw(key):
+        # randint draws its bits twice, which is half the time of a small step; this bias is below count / 2³².
+        indices = (jax.random.bits(key, (batch_size,), jnp.uint32) % jnp.uint32(count)).astype(jnp.int32)
+        inputs = rows.at[indices].get(mode="promise_in_bounds").T
+        return Data(inputs, targets.at[..., indices].get(mode="promise_in_bounds"))
+
+    return draw
+
+
+def _check_data(network, data, metric, *, classes):
+    if not callable(metric):
+        check_choice("metric", metric, ("cross_entropy", "error_rate") if classes else ("mean_squared_error",))
+    shapes = jnp.shape(data.inputs), jnp.shape(data.targets)
+    if len(shapes[0]) != 2 or shapes[0][1:] != shapes[1][-1:] or len(shapes[1]) != (1 if classes else 2):
+        wanted = "labels [examples]" if classes else "targets [outputs, examples]"
+        raise ValueError(
+            f"The data must be inputs [features, examples] and {wanted}; "
+            f"inputs of shape {shapes[0]} and targets of shape {shapes[1]} "
+            "were given. Examples are columns: transpose rows."
+        )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    outputs = jax.eval_shape(lambda key: network.apply(network.init(key), data.inputs, None), key)
+    kind = jnp.integer if classes else jnp.floating
+    if not jnp.issubdtype(jnp.result_type(data.targets), kind):
+        wanted = "integer labels" if classes else "floating-point targets"
+        raise TypeError(
+            f"The data must have {wanted} for this metric; dtype {jnp.result_type(data.targets)} was given."
+        )
+    if not classes and outputs.shape != shapes[1]:
+        raise ValueError(
+            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; make them equal."
+        )
+    if classes and (len(outputs.shape) != 2 or outputs.shape[1] != shapes[0][1]):
+        raise ValueError(
+            f"The network must return [classes, {shapes[0][1]}] for these inputs; it returned {outputs.shape}."
+        )
+    if classes and is_known(data.targets):
+        with jax.ensure_compile_time_eval():
+            low, high = int(jnp.min(data.targets)), int(jnp.max(data.targets))
+        if low < 0 or high >= outputs.shape[0]:
+            raise ValueError(
+                f"Labels must be integers from 0 to {outputs.shape[0] - 1}, one less than the network's "
+                f"{outputs.shape[0]} outputs; "
+                f"labels from {low} to {high} were given."
+            )

@@ -1,0 +1,115 @@
+"""Training as an iterated map: parameters and the optimiser's state go in, one update later they come out."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metalearn.inner.optimizers import Optimizer, check_optimizer
+from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
+from metalearn.inner.task import Task
+
+
+class TrainingState(NamedTuple):
+    """The state of an inner training.
+
+    Attributes:
+      params: the network's parameters.
+      optimizer_state: the state of the optax transformation.
+    """
+
+    params: Any
+    optimizer_state: Any
+
+
+def training(
+    task: Task | Callable[[Theta], Task],
+    optimizer: Optimizer,
+    meta_loss: Callable[[Any, Key], Scalar] | None = None,
+) -> InnerProblem:
+    """The training of a task by an optimiser, as the map (w, m) ← (w + u, m'), with (u, m') = optimizer(θ)(∇_w loss(w;
+    ξ), m, w).
+
+    The observable is the meta-loss, by default the task's own loss at the same parameters. The key ξ of a step or a
+    reading is handed to the task as it is: `unroll` gives the reading at s_t and the step away from s_t one key, so
+    that a default meta-loss and the step's gradient are one forward pass.
+
+    The optimiser is given `value`, `grad` and `value_fn` as well, which line searches, Polyak steps and plateau rules
+    need. Parameters and optimiser's state keep their dtypes: bfloat16 parameters stay so under a float32
+    hyperparameter.
+
+    Args:
+      task: a `Task`, or a function θ -> `Task` where loss, data or start depend on θ.
+      optimizer: a function θ -> `optax.GradientTransformation`; θ must not change the structure of its state.
+      meta_loss: `(params, key) -> scalar`, any metric on any data (see `evaluation`); it need not be differentiable.
+
+    Raises:
+      TypeError: the task is no task or function of θ, the optimiser is no function of θ, or the meta-loss is no
+        function.
+    """
+    if not isinstance(task, Task) and not callable(task):
+        raise TypeError(
+            f"task must be a Task, or a function of theta returning one; a {type(task).__name__} was given."
+        )
+    check_optimizer(optimizer)
+    if meta_loss is not None and not callable(meta_loss):
+        raise TypeError(
+            f"meta_loss must be a function (params, key) -> scalar, such as evaluation(network, validation_data), "
+            "or None; "
+            f"a {type(meta_loss).__name__} was given."
+        )
+
+    def init(theta, key):
+        params = _task_at(task, theta).init(key)
+        return TrainingState(params, _transformation_at(optimizer, theta).init(params))
+
+    def step(state, theta, key):
+        loss = _task_at(task, theta).loss
+        objective = lambda params: loss(params, key)
+        value, grads = jax.value_and_grad(objective)(state.params)
+        transformation = optax.with_extra_args_support(_transformation_at(optimizer, theta))
+        updates, optimizer_state = transformation.update(
+            grads, state.optimizer_state, state.params, value=value, grad=grads, value_fn=objective
+        )
+        return TrainingState(
+            optax.apply_updates(state.params, updates), _keep_types(state.optimizer_state, optimizer_state)
+        )
+
+    def loss(state, theta, key):
+        measure = _task_at(task, theta).loss if meta_loss is None else meta_loss
+        return measure(state.params, key)
+
+    return InnerProblem(init, step, loss)
+
+
+def _task_at(task, theta) -> Task:
+    if isinstance(task, Task):
+        return task
+    made = task(theta)
+    if not isinstance(made, Task):
+        raise TypeError(f"The function of theta given as task must return a Task; it returned a {type(made).__name__}.")
+    return made
+
+
+def _transformation_at(optimizer, theta) -> optax.GradientTransformation:
+    made = optimizer(theta)
+    if not (hasattr(made, "init") and hasattr(made, "update")):
+        raise TypeError(
+            f"The optimiser must return an optax.GradientTransformation for theta; "
+            f"it returned a {type(made).__name__}. "
+            "Is a factory such as adam itself given, in place of adam(learning_rate)?"
+        )
+    return made
+
+
+def _keep_types(old, new):
+    """The new state in the dtypes of the old one; a structure that changed passes, for `check_problem` to name."""
+    if jax.tree.structure(old) != jax.tree.structure(new):
+        return new
+    return jax.tree.map(
+        lambda before, after: jnp.asarray(after).astype(before.dtype) if before.dtype != after.dtype else after,
+        old,
+        new,
+    )

@@ -1,0 +1,90 @@
+"""Many independent episodes of an estimator at a fixed θ, with their cost."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from metalearn.estimators import GradientEstimator
+from metalearn.estimators.memory import cache_chunk
+from metalearn.inner.problem import Key, Theta
+
+Progress = Callable[[str, int, int], None]
+BATCHES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+    """What one estimator returned in many episodes; everything is float64 on the host.
+
+    Attributes:
+      means: the mean estimate of each episode, `[num_episodes, d]`.
+      squares: the mean over its windows of ‖g_t‖², `[num_episodes]`.
+      inner_steps: applications of the map per episode, burn-in included.
+      seconds: time per episode after compilation.
+      fraction_diverged: particles that were left out, on average.
+      loss: the mean loss the estimator saw.
+    """
+
+    means: np.ndarray
+    squares: np.ndarray
+    inner_steps: float
+    seconds: float
+    fraction_diverged: float
+    loss: float
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.means.mean(axis=0)
+
+    @property
+    def variance(self) -> float:
+        """Trace of the covariance of one episode's estimate."""
+        return float(self.means.var(axis=0, ddof=1).sum()) if len(self.means) > 1 else float("nan")
+
+
+def sample_episodes(
+    estimator: GradientEstimator, theta: Theta, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
+) -> Episodes:
+    """Run `num_episodes` independent episodes at a frozen θ; each starts from `estimator.init` and sees every window once.
+
+    Episodes are run in batches that share one program; the time is that of the second and later batches where there are any.
+    """
+    description = estimator.description
+    windows = 1 if description is None else description.truncation.num_windows
+    particles = 1 if description is None else description.num_particles
+    room = 1 if description is None else cache_chunk(description.problem, theta, 64 * particles) // particles
+    together = min(max(room, 1), num_episodes)
+    batch = min(num_episodes, max(together, num_episodes // BATCHES))
+
+    def episode(key):
+        key_init, key_run = jax.random.split(key)
+
+        def window(state, index):
+            gradient, state, metrics = estimator.estimate(theta, state, jax.random.fold_in(key_run, index))
+            return state, (ravel_pytree(gradient)[0], metrics)
+
+        return jax.lax.scan(window, estimator.init(theta, key_init), jnp.arange(windows))[1]
+
+    keys = jax.random.split(key, -(-num_episodes // batch) * batch).reshape(-1, batch)
+    run = jax.jit(lambda keys: jax.lax.map(episode, keys, batch_size=together)).lower(keys[0]).compile()
+    parts, timed = [], []
+    for index in range(len(keys)):
+        begin = time.perf_counter()
+        parts.append(jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), jax.block_until_ready(run(keys[index]))))
+        timed.append(time.perf_counter() - begin)
+        if progress is not None:
+            progress(name, min((index + 1) * batch, num_episodes), num_episodes)
+    gradients, metrics = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
+    return Episodes(
+        means=gradients.mean(axis=1),
+        squares=np.square(gradients).sum(axis=2).mean(axis=1),
+        inner_steps=float(metrics["inner_steps"].sum(axis=1).mean()),
+        seconds=float(np.mean(timed[1:] or timed)) / batch,
+        fraction_diverged=float(metrics["fraction_diverged"].mean()),
+        loss=float(np.nanmean(metrics["loss"])) if np.isfinite(metrics["loss"]).any() else float("nan"),
+    )

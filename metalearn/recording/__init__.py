@@ -1,0 +1,20 @@
+"""Floor 4, everything with side effects: run folders, W&B, checkpoints, figures, and the command line of an experiment.
+
+The floors below compute and return; this one writes down. A run is recorded in a folder of its own, always, and W&B is
+a view beside it; so a result depends on no service, and no function below needs to know where its numbers go.
+"""
+
+from metalearn.recording.application import application as application
+from metalearn.recording.application import output_folder as output_folder
+from metalearn.recording.draw import draw_comparison as draw_comparison
+from metalearn.recording.draw import draw_trajectories as draw_trajectories
+from metalearn.recording.figures import save_style as save_style
+from metalearn.recording.local import LocalRun as LocalRun
+from metalearn.recording.local import RunFolderError as RunFolderError
+from metalearn.recording.local import read_metrics as read_metrics
+from metalearn.recording.progress import show_progress as show_progress
+from metalearn.recording.tracking import Run as Run
+from metalearn.recording.tracking import Tracker as Tracker
+from metalearn.recording.tracking import collect_provenance as collect_provenance
+from metalearn.recording.tracking import open_run as open_run
+from metalearn.recording.weights_and_biases import WandbRun as WandbRun

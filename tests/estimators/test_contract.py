@@ -1,0 +1,267 @@
+"""What every estimator promises: jit, vmap, scan, bits, dtypes, one compilation, episodes, divergence, and sentences for bad input."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metalearn.estimators import artbp, backprop, combine, evolution_strategies, generalized_persistent_es, persistent_es
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+from tests.estimators.family import EVERY, THETA, WINDOWED, noisy_map
+
+TRUNCATION = Truncation(horizon=6, length=2)
+PROBLEM = noisy_map()
+every = pytest.mark.parametrize("name", EVERY)
+windowed = pytest.mark.parametrize("name", WINDOWED)
+
+
+@functools.cache
+def make(name, truncation=TRUNCATION, problem=PROBLEM, **settings):
+    """One estimator per setting in the whole module, so that it is compiled once."""
+    return EVERY[name](problem, truncation, **settings)
+
+
+def close(a, b, tolerance=2e-5):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=tolerance, atol=tolerance), a, b)
+
+
+def equal(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(_data(x), _data(y)), a, b)
+
+
+def _data(leaf):
+    return np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+
+
+@every
+def test_gradient_keeps_structure_and_dtype_and_metrics_are_scalars(name):
+    estimator = make(name)
+    gradient, _, metrics = estimator.estimate(THETA, estimator.init(THETA, jax.random.key(0)), jax.random.key(1))
+    assert jax.tree.structure(gradient) == jax.tree.structure(THETA)
+    assert [(g.shape, g.dtype) for g in jax.tree.leaves(gradient)] == [(t.shape, t.dtype) for t in jax.tree.leaves(THETA)]
+    assert set(metrics) >= {"loss", "fraction_diverged", "gradient_variance", "inner_steps"}
+    assert all(jnp.shape(value) == () for value in metrics.values())
+    assert np.isfinite(metrics["loss"])
+    assert metrics["fraction_diverged"] == 0
+
+
+@every
+def test_same_key_same_bits_and_another_key_other_bits(name):
+    estimator = make(name)
+    state = estimator.init(THETA, jax.random.key(0))
+    first, again, other = (estimator.estimate(THETA, state, jax.random.key(k))[0] for k in (1, 1, 2))
+    equal(first, again)
+    assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other)))
+
+
+@every
+def test_one_compilation_for_all_calls(name):
+    estimator = make(name)
+    estimate = jax.jit(lambda *arguments: estimator.estimate(*arguments))
+    theta, state = THETA, estimator.init(THETA, jax.random.key(0))
+    for index in range(4):
+        gradient, state, _ = estimate(theta, state, jax.random.key(index))
+        theta = jax.tree.map(lambda t, g: t - 0.01 * g, theta, gradient)
+    assert estimate._cache_size() == 1
+
+
+@every
+def test_scan_and_vmap_agree_with_a_python_loop(name):
+    estimator = make(name)
+
+    def run(key):
+        def body(state, index):
+            gradient, state, metrics = estimator.estimate(THETA, state, jax.random.fold_in(key, index))
+            return state, (gradient, metrics["loss"])
+
+        return jax.lax.scan(body, estimator.init(THETA, key), jnp.arange(4))[1]
+
+    keys = jax.random.split(jax.random.key(3), 2)
+    mapped = jax.jit(jax.vmap(run))(keys)
+    for row, key in enumerate(keys):
+        state = estimator.init(THETA, key)
+        for index in range(4):
+            gradient, state, metrics = estimator.estimate(THETA, state, jax.random.fold_in(key, index))
+            close(jax.tree.map(lambda leaf, r=row, i=index: leaf[r, i], mapped), (gradient, metrics["loss"]))
+
+
+@every
+def test_chunks_do_not_change_the_estimate(name):
+    results = []
+    for settings in ({}, {"chunk_size": 4}):
+        estimator = make(name, **settings)
+        results.append(estimator.estimate(THETA, estimator.init(THETA, jax.random.key(0)), jax.random.key(1))[0])
+    close(results[0], results[1])
+
+
+@windowed
+def test_staggered_particles_are_at_random_windows_and_pay_for_their_burn_in(name):
+    lockstep, staggered = make(name), make(name, Truncation(6, 2, stagger=True))
+    state = staggered.init(THETA, jax.random.key(0))
+    clocks = jax.tree.leaves(state, is_leaf=lambda part: hasattr(part, "clock"))[0].clock
+    assert clocks.shape == (6,)
+    assert set(np.asarray(clocks)) <= {0, 1, 2}
+    assert len(set(np.asarray(clocks))) > 1
+    first = staggered.estimate(THETA, state, jax.random.key(1))
+    second = staggered.estimate(THETA, first[1], jax.random.key(2))
+    _, after, plain = lockstep.estimate(THETA, lockstep.init(THETA, jax.random.key(0)), jax.random.key(1))
+    later = lockstep.estimate(THETA, after, jax.random.key(1))[2]["inner_steps"]
+    assert first[2]["inner_steps"] > plain["inner_steps"]
+    assert second[2]["inner_steps"] == later
+
+
+@windowed
+def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
+    """With `Truncation(key=...)` the loss of θ is one number: unperturbed estimators see the same losses in every episode."""
+    if name not in ("backprop", "forward_mode", "forward_gradient", "uoro"):
+        pytest.skip("perturbs θ")
+    estimator = make(name, Truncation(6, 2, key=jax.random.key(7)))
+    state, losses = estimator.init(THETA, jax.random.key(0)), []
+    for index in range(6):
+        _, state, metrics = estimator.estimate(THETA, state, jax.random.key(index))
+        losses.append(float(metrics["loss"]))
+    np.testing.assert_allclose(losses[:3], losses[3:], rtol=1e-6)
+    assert len({round(loss, 6) for loss in losses[:3]}) == 3
+
+
+@every
+def test_bfloat16_and_float64_parameters_keep_their_dtype(name):
+    for dtype in (jnp.bfloat16, jnp.float64):
+        with jax.enable_x64(dtype == jnp.float64):
+            theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), THETA)
+            estimator = make(name)
+            state = estimator.init(theta, jax.random.key(0))
+            gradient, after, _ = estimator.estimate(theta, state, jax.random.key(1))
+            assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(dtype)}
+            assert jax.tree.map(lambda a: a.dtype, state) == jax.tree.map(lambda a: a.dtype, after)
+
+
+@functools.cache
+def blowing_up(threshold):
+    """Diverges where its random start is beyond a threshold, else s ← s/2 + θ."""
+
+    def init(theta, key):
+        return jnp.where(jax.random.uniform(key) < threshold, jnp.inf, 1.0) * jnp.ones((2,))
+
+    return InnerProblem(init, lambda s, t, k: 0.5 * s + t, lambda s, t, k: jnp.mean(s**2))
+
+
+@every
+def test_a_diverged_particle_is_left_out_and_counted(name):
+    theta = jnp.array([0.3, -0.2])
+    estimator = make(name, Truncation(4, 4), blowing_up(0.5))
+    _, _, metrics = estimator.estimate(theta, estimator.init(theta, jax.random.key(0)), jax.random.key(2))
+    share = float(metrics["fraction_diverged"])
+    assert 0 < share < 1
+    assert np.isfinite(metrics["loss"])
+
+
+@every
+def test_all_diverged_is_a_zero_that_says_so(name):
+    theta = jnp.array([0.3, -0.2])
+    estimator = make(name, Truncation(4, 4), blowing_up(2.0))
+    gradient, state, metrics = estimator.estimate(theta, estimator.init(theta, jax.random.key(0)), jax.random.key(1))
+    np.testing.assert_array_equal(np.asarray(gradient), 0)
+    assert metrics["fraction_diverged"] == 1
+    assert np.isnan(metrics["loss"])
+    again, _, _ = estimator.estimate(theta, state, jax.random.key(2))
+    assert np.all(np.isfinite(again))
+
+
+def test_one_diverged_pair_in_128_changes_the_estimate_by_about_its_share():
+    theta, key = jnp.array([0.3, -0.2]), jax.random.key(1)
+    sound = persistent_es(blowing_up(0.0), Truncation(4, 2), sigma=0.1, num_pairs=128)
+    for seed in range(200):
+        odd = persistent_es(blowing_up(1 / 128), Truncation(4, 2), sigma=0.1, num_pairs=128)
+        state = odd.init(theta, jax.random.key(seed))
+        gradient, _, metrics = odd.estimate(theta, state, jax.random.key(seed))
+        if round(128 * float(metrics["fraction_diverged"])) == 1:
+            break
+    assert float(metrics["fraction_diverged"]) == pytest.approx(1 / 128)
+    whole, _, _ = sound.estimate(theta, sound.init(theta, jax.random.key(seed)), jax.random.key(seed))
+    change = np.linalg.norm(np.asarray(gradient - whole)) / np.linalg.norm(np.asarray(whole))
+    assert 0 < change < 10 / 128
+    del key
+
+
+@every
+def test_diverged_particles_come_back_with_the_next_episode(name):
+    theta = jnp.array([0.3, -0.2])
+    estimator = make(name, Truncation(4, 4), blowing_up(0.5))
+    state, shares = estimator.init(theta, jax.random.key(0)), []
+    for index in range(8):
+        _, state, metrics = estimator.estimate(theta, state, jax.random.key(index))
+        shares.append(float(metrics["fraction_diverged"]))
+    assert len(set(shares)) > 1
+
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda: persistent_es(PROBLEM, TRUNCATION, sigma=0.0, num_pairs=2), "sigma must be positive"),
+        (lambda: persistent_es(PROBLEM, TRUNCATION, sigma=-1.0, num_pairs=2), "sigma must be positive"),
+        (lambda: evolution_strategies(PROBLEM, TRUNCATION, sigma=float("nan"), num_pairs=2), "sigma must be positive"),
+        (lambda: evolution_strategies(PROBLEM, TRUNCATION, sigma="big", num_pairs=2), "sigma must be one number"),
+        (lambda: persistent_es(PROBLEM, TRUNCATION, sigma=0.1, num_pairs=0), "num_pairs must be at least 1"),
+        (lambda: persistent_es(PROBLEM, TRUNCATION, sigma=0.1, num_pairs=2.5), "num_pairs must be a whole number"),
+        (lambda: backprop(PROBLEM, TRUNCATION, num_particles=0), "num_particles must be at least 1"),
+        (lambda: backprop(PROBLEM, TRUNCATION, clip_norm=0.0), "clip_norm must be positive"),
+        (lambda: backprop(PROBLEM, (6, 2)), "truncation must be a Truncation"),
+        (lambda: backprop(print, TRUNCATION), "problem must be an InnerProblem"),
+        (lambda: backprop(PROBLEM, TRUNCATION, chunk_size=0), "chunk_size must be at least 1"),
+        (lambda: Truncation(6, 12), "longer than horizon"),
+        (lambda: Truncation(10, 4), "not a multiple"),
+        (lambda: Truncation(0, 1), "at least 1"),
+        (lambda: Truncation(6.0, 2), "whole number"),
+        (lambda: Truncation(6, 2, key=3), "typed key"),
+        (lambda: artbp(PROBLEM, TRUNCATION, cut_probability=0.1), "needs length == horizon"),
+        (lambda: artbp(PROBLEM, Truncation(6, 6), cut_probability=1.0), "must lie in"),
+        (
+            lambda: generalized_persistent_es(PROBLEM, TRUNCATION, sigma=0.1, num_pairs=2, noise_period=3),
+            "multiple of the window length",
+        ),
+        (lambda: combine([backprop(PROBLEM, TRUNCATION, num_particles=2)]), "at least two"),
+        (lambda: combine([backprop(PROBLEM, TRUNCATION)] * 2), "single particle"),
+        (lambda: combine([backprop(PROBLEM, TRUNCATION, num_particles=2)] * 2, by="rank"), "inverse_variance"),
+    ],
+)
+def test_bad_settings_are_refused_in_a_sentence_at_construction(build, sentence):
+    with pytest.raises((TypeError, ValueError), match=sentence) as caught:
+        build()
+    assert str(caught.value).rstrip().endswith(".")
+
+
+def _changed(**functions):
+    return PROBLEM._replace(**functions)
+
+
+@pytest.mark.parametrize(
+    ("problem", "theta", "sentence"),
+    [
+        (PROBLEM, {"rates": jnp.array([1, 2]), "scale": jnp.array(0.7)}, "dtype int32"),
+        (PROBLEM, {}, "no leaves"),
+        (PROBLEM, {"rates": jnp.array([0.2, 0.1]), "scale": "large"}, "is no number"),
+        (_changed(step=lambda s, t, k: s | {"x": s["x"].astype(jnp.bfloat16)}), THETA, "keep shapes and dtypes"),
+        (_changed(step=lambda s, t, k: s | {"x": jnp.zeros(3)}), THETA, "keep shapes and dtypes"),
+        (_changed(step=lambda s, t, k: s["x"]), THETA, "structure"),
+        (_changed(loss=lambda s, t, k: s["x"]), THETA, "one real floating-point scalar"),
+        (_changed(loss=lambda s, t, k: jnp.array(1)), THETA, "one real floating-point scalar"),
+        (_changed(loss=lambda s, t, k: s["nothing"]), THETA, "could not be traced"),
+        (_changed(init=lambda t: t), THETA, "init"),
+    ],
+)
+def test_a_problem_that_does_not_fit_is_refused_in_a_sentence(problem, theta, sentence):
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        backprop(problem, TRUNCATION).init(theta, jax.random.key(0))
+
+
+def test_an_old_style_or_missing_key_is_refused():
+    estimator = backprop(PROBLEM, TRUNCATION)
+    with pytest.raises(TypeError, match="typed key"):
+        estimator.init(THETA, 0)
+    with pytest.raises(TypeError, match="one key"):
+        estimator.init(THETA, jax.random.split(jax.random.key(0), 2))

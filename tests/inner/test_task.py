@@ -1,0 +1,206 @@
+"""Losses, minibatches and metrics against NumPy."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metalearn.inner.data import Data
+from metalearn.inner.networks import Network, mlp
+from metalearn.inner.task import classification, cross_entropy, error_rate, evaluation, mean_squared_error, regression
+
+KEY = jax.random.key(1)
+EXAMPLES, CLASSES = 12, 3
+DRAW = np.random.default_rng(2)
+INPUTS = jnp.asarray(DRAW.normal(size=(4, EXAMPLES)), jnp.float32)
+LABELS = Data(INPUTS, jnp.arange(EXAMPLES, dtype=jnp.int32) % CLASSES)
+NUMBERS = Data(INPUTS, jnp.asarray(DRAW.normal(size=(2, EXAMPLES)), jnp.float32))
+LINEAR = Network(lambda key: jax.random.normal(key, (CLASSES, 4)), lambda params, inputs, key=None: params @ inputs)
+PARAMS = LINEAR.init(KEY)
+TO_TWO = Network(lambda key: jnp.ones((2, 4)), lambda params, inputs, key=None: params @ inputs)
+MARKS = Network(lambda key: jnp.ones((1, 1)), lambda params, inputs, key=None: inputs)
+
+
+def log_softmax(outputs):
+    outputs = np.asarray(outputs, np.float64)
+    return outputs - np.log(np.exp(outputs).sum(axis=0))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_classification_loss_is_its_formula(smoothing):
+    task = classification(LINEAR, LABELS, label_smoothing=smoothing, weight_decay=0.3, normalise=True)
+    wanted = np.full((CLASSES, EXAMPLES), smoothing / CLASSES)
+    wanted[np.asarray(LABELS.targets), np.arange(EXAMPLES)] += 1 - smoothing
+    entropy = -(wanted * log_softmax(PARAMS @ INPUTS)).sum(axis=0).mean()
+    expected = entropy / math.log(CLASSES) + 0.15 * np.sum(np.asarray(PARAMS) ** 2)
+    assert task.loss(PARAMS, KEY).item() == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(task.init(KEY), PARAMS)
+
+
+def test_regression_loss_is_its_formula():
+    params = 0.5 * TO_TWO.init(KEY)
+    expected = np.mean((np.asarray(params @ INPUTS) - np.asarray(NUMBERS.targets)) ** 2) + 0.05 * 8 * 0.25
+    assert regression(TO_TWO, NUMBERS, weight_decay=0.1).loss(params, KEY).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["label_smoothing", "weight_decay", "dropout", "initial_scale"])
+def test_every_number_differentiates(name):
+    def loss(number):
+        settings = {"dropout": 0.0, "initial_scale": 1.0, "label_smoothing": 0.0, "weight_decay": 0.0, name: number}
+        network = mlp((4, 5, CLASSES), dropout=settings.pop("dropout"), initial_scale=settings.pop("initial_scale"))
+        task = classification(network, LABELS, 6, **settings)
+        return task.loss(task.init(KEY), jax.random.key(5))
+
+    with jax.enable_x64(True):
+        run, h = jax.jit(jax.value_and_grad(loss)), 1e-5
+        (above, _), (below, _) = run(jnp.asarray(0.3 + h)), run(jnp.asarray(0.3 - h))
+        slope = run(jnp.asarray(0.3))[1].item()
+        assert slope == pytest.approx(((above - below) / (2 * h)).item(), rel=1e-6)
+    assert abs(slope) > 1e-4
+
+
+def test_data_may_depend_on_theta():
+    def loss(shift):
+        return classification(LINEAR, Data(INPUTS + shift, LABELS.targets), 6).loss(PARAMS, KEY)
+
+    with jax.enable_x64(True):
+        run = jax.jit(jax.value_and_grad(loss))
+        (above, _), (below, _) = run(np.float64(0.1 + 1e-5)), run(np.float64(0.1 - 1e-5))
+        slope = run(np.float64(0.1))[1].item()
+        assert slope == pytest.approx(((above - below) / 2e-5).item(), rel=1e-6)
+
+
+def test_a_minibatch_is_uniform_with_replacement_and_keeps_its_targets():
+    count, size = 10, 2000
+    data = Data(jnp.arange(float(count))[None, :], 100 + jnp.arange(float(count))[None, :])
+    drawn = []
+    gather = regression(
+        MARKS, data, size, metric=lambda outputs, targets: drawn.append((outputs, targets)) or jnp.mean(outputs)
+    )
+    gather.loss(MARKS.init(KEY), KEY)
+    outputs, targets = (np.asarray(part) for part in drawn[0])
+    assert outputs.shape == (1, size)
+    np.testing.assert_array_equal(targets, outputs + 100)
+    counts = np.bincount(outputs[0].astype(int), minlength=count)
+    assert len(counts) == count
+    assert np.sum((counts - size / count) ** 2 / (size / count)) < 35  # chi-square with 9 degrees of freedom: p < 1e-4
+
+
+def test_evaluation_reads_the_minibatch_of_the_same_key_without_dropout():
+    network = mlp((4, 50, CLASSES), dropout=0.5)
+    plain = mlp((4, 50, CLASSES))
+    params = network.init(KEY)
+    reading = evaluation(network, LABELS, 5)(params, KEY)
+    assert reading.item() == pytest.approx(classification(plain, LABELS, 5).loss(params, KEY).item(), rel=1e-5)
+    assert reading.item() != pytest.approx(classification(network, LABELS, 5).loss(params, KEY).item(), rel=1e-3)
+    assert reading != evaluation(network, LABELS, 5)(params, jax.random.key(8))
+
+
+def test_minibatch_and_dropout_are_drawn_independently():
+    network = mlp((4, 50, CLASSES), dropout=0.5)
+    task = classification(network, LABELS)
+    params = task.init(KEY)
+    assert task.loss(params, KEY) != task.loss(params, jax.random.key(7))
+    assert task.loss(params, KEY) == task.loss(params, KEY)
+
+
+def test_error_rate_counts_mistakes_and_has_no_slope():
+    outputs = jnp.array([[3.0, 0.0, 0.0, jnp.nan], [1.0, 2.0, 1.0, 0.0]])
+    labels = jnp.array([0, 0, 1, 0])
+    assert error_rate(outputs, labels).item() == pytest.approx(0.5)
+    reading = evaluation(LINEAR, LABELS, metric="error_rate")
+    expected = np.mean(np.argmax(PARAMS @ INPUTS, axis=0) != np.asarray(LABELS.targets))
+    assert 0 < expected < 1
+    assert reading(PARAMS, KEY).item() == pytest.approx(expected)
+    assert not np.any(jax.grad(reading)(PARAMS, KEY))
+
+
+def test_metrics_by_name_and_by_function():
+    squares = evaluation(TO_TWO, NUMBERS, metric="mean_squared_error")(TO_TWO.init(KEY), KEY)
+    assert squares == evaluation(TO_TWO, NUMBERS, metric=mean_squared_error)(TO_TWO.init(KEY), KEY)
+    named = evaluation(LINEAR, LABELS, normalise=True)(PARAMS, KEY)
+    assert named.item() == pytest.approx(
+        evaluation(LINEAR, LABELS, metric=cross_entropy)(PARAMS, KEY).item() / math.log(3), rel=1e-6
+    )
+    assert classification(LINEAR, LABELS, metric="error_rate").loss(PARAMS, KEY) == error_rate(
+        PARAMS @ INPUTS, LABELS.targets
+    )
+
+
+def test_low_precision_losses_are_float32():
+    low = PARAMS.astype(jnp.bfloat16)
+    network = Network(LINEAR.init, lambda params, inputs, key=None: params @ inputs.astype(params.dtype))
+    loss, slope = jax.value_and_grad(classification(network, LABELS, weight_decay=0.1).loss)(low, KEY)
+    assert loss.dtype == jnp.float32
+    assert slope.dtype == jnp.bfloat16
+    assert loss.item() == pytest.approx(
+        classification(LINEAR, LABELS, weight_decay=0.1).loss(PARAMS, KEY).item(), rel=0.02
+    )
+
+
+def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
+    loss, slope = jax.value_and_grad(cross_entropy)(jnp.array([[2.0], [-jnp.inf]]), jnp.array([0]))
+    assert loss == 0
+    assert np.all(np.isfinite(slope))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (
+            lambda: classification(LINEAR, Data(INPUTS, LABELS.targets + 1)),
+            ValueError,
+            "from 0 to 2.*labels from 1 to 3 were given",
+        ),
+        (
+            lambda: classification(LINEAR, Data(INPUTS.T, LABELS.targets)),
+            ValueError,
+            "Examples are columns: transpose rows",
+        ),
+        (lambda: classification(LINEAR, NUMBERS), ValueError, r"labels \[examples\]"),
+        (
+            lambda: classification(LINEAR, Data(INPUTS, 1.0 * LABELS.targets)),
+            TypeError,
+            "must have integer labels.*float32",
+        ),
+        (lambda: classification(LINEAR, LABELS, 0), ValueError, "batch_size must be at least 1; 0 was given"),
+        (
+            lambda: classification(LINEAR, LABELS, label_smoothing=1.5),
+            ValueError,
+            r"label_smoothing must be a number in \[0, 1\]",
+        ),
+        (
+            lambda: classification(LINEAR, LABELS, weight_decay=-1),
+            ValueError,
+            r"weight_decay must be a number in \[0, inf\)",
+        ),
+        (
+            lambda: classification(LINEAR, LABELS, metric="accuracy"),
+            ValueError,
+            "metric must be one of cross_entropy, error_rate",
+        ),
+        (
+            lambda: classification(LINEAR, LABELS, metric="error_rate", normalise=True),
+            ValueError,
+            "normalise divides the cross-entropy",
+        ),
+        (
+            lambda: classification(LINEAR, LABELS, metric="error_rate", label_smoothing=0.1),
+            ValueError,
+            "label_smoothing belongs",
+        ),
+        (lambda: regression(LINEAR, NUMBERS), ValueError, r"outputs have shape \(3, 12\) and the targets \(2, 12\)"),
+        (lambda: regression(LINEAR, LABELS), ValueError, r"targets \[outputs, examples\]"),
+        (
+            lambda: evaluation(LINEAR, LABELS, metric="loss"),
+            ValueError,
+            "metric must be one of.*mean_squared_error; 'loss'",
+        ),
+        (lambda: evaluation(mlp((5, 3)), LABELS), ValueError, "with 5 features"),
+    ],
+)
+def test_mistakes_are_sentences(make, error, sentence):
+    with pytest.raises(error, match=sentence):
+        make()
