@@ -3,16 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: setup demo test slow lint bench requirements clean
 
 setup: $(READY)
 
-$(READY): requirements.txt pyproject.toml
+# uv installs in seconds what takes pip minutes; where it cannot reach its index, pip does it.
+$(READY): requirements.txt requirements-installer.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "metalearn needs Python 3.11 or newer; choose one with: make PYTHON=python3.12"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --no-deps --require-hashes -r requirements-installer.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt || $(PIP) --require-hashes -r requirements.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
 demo: $(READY)
@@ -32,9 +36,11 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
 
-# Hashes without addresses: the file says what is installed and never from where.
+# Hashes without addresses: the files say what is installed and never from where.
+COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade
 requirements: $(READY)
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.txt
+	$(COMPILE) pyproject.toml --extra dev -o requirements.txt
+	echo 'uv>=0.8,<0.20' | $(COMPILE) - -o requirements-installer.txt
 
 clean:
 	rm -rf $(VENV) runs wandb outputs multirun

@@ -23,10 +23,15 @@ def main(config):
     ml.check_problem(problem, theta)
     estimators = {entry.label: build(config, problem, entry, key) for entry in chosen(config)}
     plane = plane_of(config, theta)
-    with open_run(output_folder(), config, name=f"compare-{config.problem.name}", **config.tracker) as run, show_progress() as progress:
+    with (
+        open_run(output_folder(), config, name=f"compare-{config.problem.name}", **config.tracker) as run,
+        show_progress() as progress,
+    ):
         settings = {"num_episodes": config.episodes, "reference_pairs": config.reference_pairs, "progress": progress}
         comparison = ml.compare(estimators, theta, jax.random.fold_in(key, 1), **settings)
-        title = f"{config.problem.name} at theta = {config.problem.theta}, {config.pairs} pairs, {config.episodes} episodes"
+        title = (
+            f"{config.problem.name} at theta = {config.problem.theta}, {config.pairs} pairs, {config.episodes} episodes"
+        )
         run.table("comparison", comparison.rows())
         run.figure("comparison", draw_comparison(comparison, title))
         print(f"\n{title}\n\n{comparison}\n")
@@ -57,7 +62,9 @@ def as_theta(values):
     try:
         return jnp.asarray(np.array(values, np.float32))
     except ValueError:
-        raise ValueError(f"problem.theta must be a number, a list of numbers or a mapping of these; {values} was given.") from None
+        raise ValueError(
+            f"problem.theta must be a number, a list of numbers or a mapping of these; {values} was given."
+        ) from None
 
 
 def plane_of(config, theta):
@@ -65,7 +72,9 @@ def plane_of(config, theta):
     if config.problem.plane is None:
         return None
     if not isinstance(theta, jax.Array) or theta.shape != (2,):
-        raise ValueError("problem.plane needs a theta with two entries; set problem.plane=null to leave the landscape out.")
+        raise ValueError(
+            "problem.plane needs a theta with two entries; set problem.plane=null to leave the landscape out."
+        )
     axes = instantiate({name: config.problem.plane[name] for name in "xy"}, _convert_="all")
     return ml.landscape.Plane(axes["x"], axes["y"], lambda x, y: jnp.stack([x, y]))
 
@@ -81,7 +90,10 @@ def follow(config, problem, plane, key, run, progress):
 
     report = lambda done, total: progress("landscape", done, total)
     landscape = ml.landscape.render(value, plane, config.landscape.resolution, progress=report)
-    run.arrays("landscape", {"meta_loss": landscape, "x": plane.x.points(landscape.shape[1]), "y": plane.y.points(landscape.shape[0])})
+    run.arrays(
+        "landscape",
+        {"meta_loss": landscape, "x": plane.x.points(landscape.shape[1]), "y": plane.y.points(landscape.shape[0])},
+    )
     if not config.trajectories.length_factor:
         return
     low, high = (jnp.array([getattr(axis, end) for axis in (plane.x, plane.y)]) for end in ("low", "high"))
@@ -97,12 +109,18 @@ def follow(config, problem, plane, key, run, progress):
         losses = np.asarray(jax.jit(jax.vmap(value))(ends))
         paths[entry.label] = np.asarray(thetas)
         steps = float(metrics["inner_steps"].sum(axis=1).mean())
-        rows.append({"estimator": entry.label, "inner_steps": steps} | {f"start {i + 1}": float(x) for i, x in enumerate(losses)})
+        rows.append(
+            {"estimator": entry.label, "inner_steps": steps}
+            | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}
+        )
         log(run, entry.label, thetas, metrics, num_steps)
         progress("outer trajectories", index + 1, len(entries))
     run.arrays("trajectories", paths)
     run.table("trajectories", rows)
-    run.figure("trajectories", draw_trajectories(landscape, plane, paths, value_name="meta-loss", log_values=bool((landscape > 0).all())))
+    run.figure(
+        "trajectories",
+        draw_trajectories(landscape, plane, paths, value_name="meta-loss", log_values=bool((landscape > 0).all())),
+    )
     print("meta-loss where the outer trajectories end, by start:\n")
     for row in rows:
         ends = "  ".join(f"{row[f'start {i + 1}']:8.4g}" for i in range(len(starts)))
@@ -126,7 +144,9 @@ def log(run, label, thetas, metrics, num_steps):
     for step in range(0, num_steps, max(1, num_steps // 50)):
         run.log(
             {
-                f"{label}/loss": float(np.nanmean(metrics["loss"][:, step])) if np.isfinite(metrics["loss"][:, step]).any() else float("nan"),
+                f"{label}/loss": float(np.nanmean(metrics["loss"][:, step]))
+                if np.isfinite(metrics["loss"][:, step]).any()
+                else float("nan"),
                 f"{label}/fraction_diverged": float(metrics["fraction_diverged"][:, step].mean()),
                 f"{label}/theta_x": float(thetas[:, step, 0].mean()),
                 f"{label}/theta_y": float(thetas[:, step, 1].mean()),

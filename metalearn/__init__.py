@@ -3,8 +3,8 @@
     import metalearn as ml
 
 An inner problem is an iterated map (`ml.InnerProblem`), a training run is one of them (`ml.training`); estimators
-(`ml.persistent_es`, ...) give gradients of its meta-loss window by window; `ml.compare` measures them at a point and `ml.meta_train` follows
-them. `ml.recording` writes runs, Weights & Biases and figures.
+(`ml.persistent_es`, ...) give gradients of its meta-loss window by window; `ml.compare` measures them at a point and
+`ml.meta_train` follows them. `ml.recording` writes runs, Weights & Biases and figures.
 """
 
 import importlib
@@ -14,9 +14,12 @@ from metalearn.estimators import *  # noqa: F403
 from metalearn.inner import *  # noqa: F403
 from metalearn.outer import *  # noqa: F403
 
-_LAZY = {"recording": "metalearn.recording", "mnist": "metalearn.recording.downloads", "fashion_mnist": "metalearn.recording.downloads"}
+_LAZY = {
+    "recording": "metalearn.recording",
+    "mnist": "metalearn.recording.downloads",
+    "fashion_mnist": "metalearn.recording.downloads",
+}
 
-__all__ = ["landscape", *inner.__all__, *estimators.__all__, *outer.__all__, *_LAZY]  # noqa: PLE0604
 __version__ = "0.1.0"
 
 

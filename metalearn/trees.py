@@ -1,7 +1,7 @@
 """Floor 0: the few operations on pytrees that every floor shares.
 
-A state may hold integers and keys beside its floating-point numbers (an optax counter, a step clock). Only the floating-point leaves
-have tangents, so derivatives are taken of the *inexact part* and the rest travels beside it.
+A state may hold integers and keys beside its floating-point numbers (an optax counter, a step clock). Only the
+floating-point leaves have tangents, so derivatives are taken of the *inexact part* and the rest travels beside it.
 """
 
 from typing import Any
@@ -20,7 +20,9 @@ def is_inexact(leaf) -> bool:
 
 
 def split_inexact(tree: Tree) -> tuple[list[jax.Array], Any]:
-    """Separate the floating-point leaves from everything else: `(leaves, rest)`; `merge_inexact` puts them together again."""
+    """Separate the floating-point leaves from everything else: `(leaves, rest)`; `merge_inexact` puts them together
+    again.
+    """
     leaves, structure = jax.tree.flatten(tree)
     marks = tuple(is_inexact(leaf) for leaf in leaves)
     inexact = [leaf for leaf, mark in zip(leaves, marks) if mark]
@@ -48,9 +50,7 @@ def normal_like(key: Key, tree: Tree, scale=1.0) -> Tree:
     """Independent N(0, scale²) numbers in the structure, shapes and dtypes of `tree`."""
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, max(len(leaves), 1))
-    draws = [
-        scale * jax.random.normal(k, jnp.shape(leaf), jnp.result_type(leaf)) for k, leaf in zip(keys, leaves)
-    ]
+    draws = [scale * jax.random.normal(k, jnp.shape(leaf), jnp.result_type(leaf)) for k, leaf in zip(keys, leaves)]
     return jax.tree.unflatten(structure, [jnp.asarray(d, jnp.result_type(leaf)) for d, leaf in zip(draws, leaves)])
 
 

@@ -1,8 +1,8 @@
 """Floor 2: gradients of the meta-loss, one method, one file.
 
-A method is a function of one particle and one window (`particles.Method`); what all of them share (episodes, resets, staggering, chunks,
-divergence) is written once in `particles`. Backprop, forward mode and persistent ES then differ in a dozen lines each, which is what
-their pages in the papers say.
+A method is a function of one particle and one window (`particles.Method`); what all of them share (episodes, resets,
+staggering, chunks, divergence) is written once in `particles`. Backprop, forward mode and persistent ES then differ in
+a dozen lines each, which is what their pages in the papers say.
 """
 
 from metalearn.estimators.artbp import artbp

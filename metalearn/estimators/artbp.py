@@ -24,10 +24,12 @@ def artbp(
 ) -> GradientEstimator:
     """Anticipated reweighted truncated backpropagation.
 
-    Before each step the way back is cut with probability c; where it is not, the cotangent of the state is multiplied by 1/(1−c):
+    Before each step the way back is cut with probability c; where it is not, the cotangent of the state is multiplied
+    by 1/(1−c):
         δ_t = ∂ℓ_t/∂s_t + X_t/(1−c) · δ_{t+1} ∂F/∂s_t,   X_t ~ Bernoulli(1−c).
-    Unbiased for ∇L whatever c is; a path of h steps survives with weight (1−c)^{−h}, so the variance has heavy tails when influence
-    decays more slowly than √(1−c) a step. The way from the start s_0, where it depends on θ, is cut and reweighted like any other.
+    Unbiased for ∇L whatever c is; a path of h steps survives with weight (1−c)^{−h}, so the variance has heavy tails
+    when influence decays more slowly than √(1−c) a step. The way from the start s_0, where it depends on θ, is cut and
+    reweighted like any other.
 
     The whole episode is differentiated (length == horizon): random cuts inside it replace the windows.
 
@@ -47,7 +49,9 @@ def artbp(
     """
     check_common(problem, truncation, chunk_size)
     if not 0 <= cut_probability < 1:
-        raise ValueError(f"cut_probability must lie in [0, 1), the chance of a cut at each step; {cut_probability} was given.")
+        raise ValueError(
+            f"cut_probability must lie in [0, 1), the chance of a cut at each step; {cut_probability} was given."
+        )
     if truncation.num_windows != 1:
         raise ValueError(
             f"ARTBP chooses its own truncations and needs length == horizon; horizon {truncation.horizon} and length "

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.memory import residual_bytes, state_bytes
-from metalearn.estimators.particles import Method, check_common, check_count, check_sigma, estimator_of
+from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -25,12 +26,14 @@ def backprop(
 ) -> GradientEstimator:
     """Reverse mode through the last window: g_t = ∂L_t/∂θ with the state at the window's start held fixed.
 
-    Full (length == horizon): exact ∇L, start included, variance zero given the data; it grows like e^{λT} where the map is chaotic.
-    Truncated: Σ_t g_{t,t}; its bias −Σ_t Σ_{τ<t} g_{t,τ} is what earlier windows would have contributed.
-    With `sigma`: the reparametrised gradient ∇L(θ+ε), ε ~ N(0, σ²I) fresh for each window; full, it is unbiased for ∇L_σ.
-    With `clip_norm`: each particle's gradient is shortened to this norm before the average, which bounds the variance and biases.
+    Full (length == horizon): exact ∇L, start included, variance zero given the data; it grows like e^{λT} where the map
+    is chaotic. Truncated: Σ_t g_{t,t}; its bias −Σ_t Σ_{τ<t} g_{t,τ} is what earlier windows would have contributed.
+    With `sigma`: the reparametrised gradient ∇L(θ+ε), ε ~ N(0, σ²I) fresh for each window; full, it is unbiased for
+    ∇L_σ. With `clip_norm`: each particle's gradient is shortened to this norm before the average, which bounds the
+    variance and biases.
 
-    Memory: length · R (R: what reverse mode keeps of a step); with `rematerialise` about 2√length states and √length · R, for one more
+    Memory: length · R (R: what reverse mode keeps of a step); with `rematerialise` about 2√length states and √length ·
+      R, for one more
     forward pass and the same gradient.
 
     Args:
@@ -46,15 +49,17 @@ def backprop(
       TypeError, ValueError: a sentence that names the argument.
 
     References:
-      Werbos 1990, Backpropagation through time; Chen et al. 2016, Training deep nets with sublinear memory cost (arXiv 1604.06174);
-      Metz et al. 2018 (arXiv 1810.10180) for the reparametrised gradient.
+      Werbos 1990, Backpropagation through time; Chen et al. 2016, Training deep nets with sublinear memory cost (arXiv
+      1604.06174); Metz et al. 2018 (arXiv 1810.10180) for the reparametrised gradient.
     """
     check_common(problem, truncation, chunk_size)
     check_count("num_particles", num_particles)
     if sigma is not None:
         check_sigma(sigma)
     if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"clip_norm must be positive, the largest norm of one particle's gradient; {clip_norm} was given.")
+        raise ValueError(
+            f"clip_norm must be positive, the largest norm of one particle's gradient; {clip_norm} was given."
+        )
 
     def window(run, theta, state, clock, key):
         place = theta if sigma is None else trees.add(theta, trees.normal_like(key, theta, sigma))

@@ -6,7 +6,8 @@ from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.generalized_persistent_es import pair_gradient, run_pair
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, check_count, check_sigma, estimator_of
+from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -24,9 +25,10 @@ def evolution_strategies(
 
         g = ε (L(θ+ε) − L(θ−ε)) / (2σ²),   ε ~ N(0, σ²I).
     Full (length == horizon): unbiased for ∇L_σ, variance (d+1)‖∇L‖² per pair on linear losses, whatever chaos does.
-    Truncated: both members start at the state of an unperturbed trajectory, which then advances with θ. Perturbations of earlier windows
-    have no part in the difference, so this is smoothed truncated backprop, biased in the same way. A pair costs 2·length inner steps
-    when full and 3·length when truncated. Memory 3S a pair.
+    Truncated: both members start at the state of an unperturbed trajectory, which then advances with θ. Perturbations
+      of earlier windows
+    have no part in the difference, so this is smoothed truncated backprop, biased in the same way. A pair costs
+    2·length inner steps when full and 3·length when truncated. Memory 3S a pair.
 
     One-sided (antithetic=False, for teaching): g = ε L(θ+ε)/σ², the same mean with a variance of order L²/σ².
 
@@ -61,7 +63,9 @@ def evolution_strategies(
         return gradient, after, loss
 
     def memory(theta):
-        return num_pairs * ((2 if antithetic else 1) + (not whole)) * state_bytes(problem, theta) + num_pairs * trees.num_bytes(theta)
+        return num_pairs * ((2 if antithetic else 1) + (not whole)) * state_bytes(
+            problem, theta
+        ) + num_pairs * trees.num_bytes(theta)
 
     method = Method(lambda theta, state: state, window, num_unrolls=(2 if antithetic else 1) + (not whole))
     description = Description(problem, truncation, num_pairs, memory, sigma)

@@ -7,7 +7,8 @@ from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.forward_mode import push_forward
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, check_count, estimator_of
+from metalearn.estimators.particles import Method, check_common, estimator_of
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -17,8 +18,8 @@ def forward_gradient(
 ) -> GradientEstimator:
     """Directional derivatives along u:  g_t = u (∂L_t · u),  u ~ N(0, I) drawn at the start of an episode and kept.
 
-    The tangent of the state along u is carried from window to window. Unbiased for ∇L; variance (d+1)‖∇L‖² per direction over an
-    episode, plus the explosion of ∇L itself in chaos. Memory 2S.
+    The tangent of the state along u is carried from window to window. Unbiased for ∇L; variance (d+1)‖∇L‖² per
+    direction over an episode, plus the explosion of ∇L itself in chaos. Memory 2S.
 
     Args:
       problem: the inner problem; step and loss must be differentiable.
@@ -30,7 +31,8 @@ def forward_gradient(
       TypeError, ValueError: a sentence that names the argument.
 
     References:
-      Silver et al. 2022, Learning by directional gradient descent; Baydin et al. 2022, Gradients without backpropagation (arXiv 2202.08587).
+      Silver et al. 2022, Learning by directional gradient descent; Baydin et al. 2022, Gradients without
+      backpropagation (arXiv 2202.08587).
     """
     check_common(problem, truncation, chunk_size)
     check_count("num_directions", num_directions)
@@ -48,5 +50,10 @@ def forward_gradient(
         return num_directions * (2 * state_bytes(problem, theta) + trees.num_bytes(theta))
 
     return estimator_of(
-        Method(start, window), problem, truncation, num_directions, chunk_size, Description(problem, truncation, num_directions, memory)
+        Method(start, window),
+        problem,
+        truncation,
+        num_directions,
+        chunk_size,
+        Description(problem, truncation, num_directions, memory),
     )

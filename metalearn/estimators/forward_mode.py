@@ -7,7 +7,8 @@ from jax.flatten_util import ravel_pytree
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, check_count, estimator_of
+from metalearn.estimators.particles import Method, check_common, estimator_of
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -17,7 +18,8 @@ def forward_mode(
 ) -> GradientEstimator:
     """RTRL: carry J_t = ds_t/dθ along,  J_t = F_s J_{t−1} + F_θ,  and read  g_t = ∂L_t/∂s · J + ∂L_t/∂θ.
 
-    Exact while θ is frozen, variance zero given the data, no storage of the past: memory S·(d+1) and d tangents a step. When θ moves,
+    Exact while θ is frozen, variance zero given the data, no storage of the past: memory S·(d+1) and d tangents a step.
+      When θ moves,
     J mixes derivatives at older θ. In chaos it explodes as backprop does.
 
     Args:
@@ -43,14 +45,21 @@ def forward_mode(
         state, jacobian = memory
         flat, unravel = ravel_pytree(theta)
         push = lambda direction, tangent: push_forward(run, theta, state, unravel(direction), tangent)
-        loss, state, slopes, jacobian = jax.vmap(push, out_axes=(None, None, 0, 0))(jnp.eye(len(flat), dtype=flat.dtype), jacobian)
+        loss, state, slopes, jacobian = jax.vmap(push, out_axes=(None, None, 0, 0))(
+            jnp.eye(len(flat), dtype=flat.dtype), jacobian
+        )
         return unravel(slopes.astype(flat.dtype)), (state, jacobian), loss
 
     def memory(theta):
         return num_particles * state_bytes(problem, theta) * (trees.size(theta) + 1)
 
     return estimator_of(
-        Method(start, window), problem, truncation, num_particles, chunk_size, Description(problem, truncation, num_particles, memory)
+        Method(start, window),
+        problem,
+        truncation,
+        num_particles,
+        chunk_size,
+        Description(problem, truncation, num_particles, memory),
     )
 
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, check_count, check_sigma, estimator_of
+from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -22,10 +23,12 @@ def generalized_persistent_es(
 ) -> GradientEstimator:
     """Online ES with a fresh perturbation every K steps and credit for all of them.
 
-    Both members of a pair keep their own states through the episode. With ε_b ~ N(0, σ²I) in block b of K steps, window t in block b(t):
+    Both members of a pair keep their own states through the episode. With ε_b ~ N(0, σ²I) in block b of K steps, window
+    t in block b(t):
         g_t = ξ_t (L_t(θ ± perturbed)⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{b ≤ b(t)} ε_b,   members run at θ ± ε_{b(t)}.
-    Unbiased, with θ frozen, for the gradient of Σ_t L_t smoothed with noise that is independent from block to block. K = length is
-    persistent ES, K ≥ horizon noise-reuse ES, bit for bit. The variance is not monotone in K (estimators.md §3 D). Memory 2S + 2d a pair.
+    Unbiased, with θ frozen, for the gradient of Σ_t L_t smoothed with noise that is independent from block to block. K
+    = length is persistent ES, K ≥ horizon noise-reuse ES, bit for bit. The variance is not monotone in K (estimators.md
+    §3 D). Memory 2S + 2d a pair.
 
     Args:
       problem: the inner problem; nothing need be differentiable.
@@ -39,7 +42,8 @@ def generalized_persistent_es(
       TypeError, ValueError: a sentence that names the argument.
 
     References:
-      Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180); Vicol, Metz, Sohl-Dickstein 2021 (arXiv 2112.13835).
+      Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180); Vicol, Metz, Sohl-Dickstein 2021
+      (arXiv 2112.13835).
     """
     check_common(problem, truncation, chunk_size)
     check_sigma(sigma)

@@ -11,7 +11,9 @@ CACHE_BYTES = 2**21
 
 def cache_chunk(problem: InnerProblem, theta: Theta, num_particles: int) -> int:
     """The number of particles whose states and activations fit the second-level cache, at most `num_particles`."""
-    return max(1, min(num_particles, CACHE_BYTES // max(state_bytes(problem, theta) + activation_bytes(problem, theta), 1)))
+    return max(
+        1, min(num_particles, CACHE_BYTES // max(state_bytes(problem, theta) + activation_bytes(problem, theta), 1))
+    )
 
 
 def state_bytes(problem: InnerProblem, theta: Theta) -> int:
@@ -20,7 +22,9 @@ def state_bytes(problem: InnerProblem, theta: Theta) -> int:
 
 
 def activation_bytes(problem: InnerProblem, theta: Theta) -> int:
-    """The largest array that one step and one loss compute on the way, in bytes: the unit in which working memory grows."""
+    """The largest array that one step and one loss compute on the way, in bytes: the unit in which working memory
+    grows.
+    """
     program = jax.make_jaxpr(_step_and_loss(problem))(_state(problem, theta), theta, _key())
     return _largest(program.jaxpr)
 

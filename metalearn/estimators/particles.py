@@ -1,13 +1,18 @@
 """What all estimators share: particles, episodes, resets, divergence. A method is the one function that is left.
 
-A *particle* is one worker that follows its own episodes: one trajectory for backprop, a pair θ ± ε for evolution strategies. A method
-says what a particle remembers between windows and how it turns one window into a gradient; everything else lies here, once:
+A *particle* is one worker that follows its own episodes: one trajectory for backprop, a pair θ ± ε for evolution
+strategies. A method says what a particle remembers between windows and how it turns one window into a gradient;
+everything else lies here, once:
 
-* Where an episode starts, `run` begins with `problem.init` at the θ it is given, perturbed or differentiated, whatever state came
-  before. Tangents therefore start at ∂s_0/∂θ, and forget, by the chain rule; an accumulator is the only thing a method resets itself.
-* An episode has one key. Its start and step t draw from it whatever the window length is, so that windows of one episode and the whole
+* Where an episode starts, `run` begins with `problem.init` at the θ it is given, perturbed or differentiated, whatever
+state came
+  before. Tangents therefore start at ∂s_0/∂θ, and forget, by the chain rule; an accumulator is the only thing a method
+  resets itself.
+* An episode has one key. Its start and step t draw from it whatever the window length is, so that windows of one
+episode and the whole
   episode in one piece see the same random numbers. The members of a pair share it.
-* A particle whose loss or gradient is not finite is left out of the average and counted; when none is left the estimate is zero.
+* A particle whose loss or gradient is not finite is left out of the average and counted; when none is left the estimate
+is zero.
 * Particles are mapped in chunks that fit the cache.
 """
 
@@ -17,10 +22,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from metalearn import trees
-from metalearn.estimators.base import Description, EstimatorState, GradientEstimator, Metrics
+from metalearn.estimators.base import Description, GradientEstimator, Metrics
 from metalearn.estimators.memory import cache_chunk
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation, unroll
 
@@ -33,8 +40,9 @@ class Method(NamedTuple):
 
     Attributes:
       start: `(theta, state) -> memory`, what a particle carries from window to window; called once, with a blank state.
-      window: `(run, theta, memory, clock, key) -> (gradient, memory, loss)`. `run(theta, state) -> (loss, state)` advances one window
-        from a state and returns its mean loss; `clock` is the window's number in the episode, 0 where an episode starts.
+      window: `(run, theta, memory, clock, key) -> (gradient, memory, loss)`. `run(theta, state) -> (loss, state)`
+        advances one window from a state and returns its mean loss; `clock` is the window's number in the episode, 0
+        where an episode starts.
       num_unrolls: how often `window` calls `run`, counted in trajectories.
     """
 
@@ -51,7 +59,8 @@ class Particles(NamedTuple):
       episodes: the key of each particle's episode, `[num_particles]`.
       clock: the window each particle is about to see, a scalar in lockstep, `[num_particles]` when staggered.
       unreported_steps: inner steps spent on the burn-in, charged to the first estimate.
-      variance: the variance of the last estimate for each parameter, from the spread of its particles; NaN below two particles.
+      variance: the variance of the last estimate for each parameter, from the spread of its particles; NaN below two
+        particles.
     """
 
     memory: Memory
@@ -108,12 +117,13 @@ def estimator_of(
         return Particles(memory, episodes, clock, unreported, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), theta))
 
     def burn_in(theta, memory, episodes, clock, key):
-        """Bring each particle to its own window of an episode, with θ frozen, so that its state belongs to its clock."""
+        """Bring each particle to its own window of an episode, with θ frozen, so that its state belongs to its
+        clock.
+        """
 
         def body(window, carry):
-            _, _, memory, episodes = advance(theta, *carry, window, jax.random.fold_in(key, window))
-            keep = jax.vmap(trees.where)
-            return keep(window < clock, (memory, episodes), carry)
+            _, _, *moved = advance(theta, carry[0], carry[1], window, jax.random.fold_in(key, window))
+            return jax.vmap(trees.where)(window < clock, tuple(moved), carry)
 
         return jax.lax.fori_loop(0, truncation.num_windows - 1, body, (memory, episodes))
 
@@ -142,7 +152,9 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
 
     def mean(values):
         mask = used.reshape((-1,) + (1,) * (values.ndim - 1))
-        return jnp.sum(jnp.where(mask, values, 0), axis=0, dtype=values.dtype) / jnp.maximum(count, 1).astype(values.dtype)
+        return jnp.sum(jnp.where(mask, values, 0), axis=0, dtype=values.dtype) / jnp.maximum(count, 1).astype(
+            values.dtype
+        )
 
     gradient = jax.tree.map(mean, gradients)
     squares = jax.tree.map(lambda g, m: mean(jnp.square(g - m[None])), gradients, gradient)
@@ -165,26 +177,22 @@ def _run_window(problem, truncation, episode, clock, rematerialise, theta, state
 
     state = begin() if truncation.num_windows == 1 else jax.lax.cond(clock == 0, begin, lambda: state)
     start = clock * truncation.length
-    state, losses = unroll(problem, state, theta, key_steps, truncation.length, start=start, rematerialise=rematerialise)
+    state, losses = unroll(
+        problem, state, theta, key_steps, truncation.length, start=start, rematerialise=rematerialise
+    )
     return jnp.mean(losses), state
-
-
-def check_count(name: str, value: int) -> None:
-    """Refuse a number of particles, pairs or directions that is not a positive whole number."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be a whole number; {value!r} was given.")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; {value} was given.")
 
 
 def check_sigma(sigma: float) -> None:
     """Refuse a perturbation size that is not positive and finite. A traced sigma cannot be looked at and passes."""
-    if isinstance(sigma, jax.core.Tracer):
+    if isinstance(sigma, Tracer):
         return
     if isinstance(sigma, bool) or jnp.ndim(sigma) or not jnp.issubdtype(jnp.result_type(sigma), jnp.number):
         raise TypeError(f"sigma must be one number, the standard deviation of the perturbation; {sigma!r} was given.")
     if not 0 < float(sigma) < float("inf"):
-        raise ValueError(f"sigma must be positive and finite, the standard deviation of the perturbation in the space of theta; {sigma} was given.")
+        raise ValueError(
+            f"sigma must be positive and finite, the standard deviation of the perturbation in the space of theta; {sigma} was given."
+        )
 
 
 def check_common(problem: InnerProblem, truncation: Truncation, chunk_size: int | None) -> None:

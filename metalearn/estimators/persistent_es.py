@@ -13,10 +13,10 @@ def persistent_es(
     """Evolution strategies on windows, whose losses are credited to all perturbations of the episode so far.
 
         g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{τ ≤ t} ε_τ,   ε_τ ~ N(0, σ²I) fresh in each window.
-    Unbiased, with θ frozen, for the gradient of Σ_t L_t smoothed with noise that is independent from window to window; on losses that are
-    not quadratic this target is not ∇L_σ. The variance depends on how the influence of old windows decays (estimators.md §3 D): it is
-    small where windows see independent data and grows with their number where they repeat one another.
-    This is `generalized_persistent_es` with noise_period = length.
+    Unbiased, with θ frozen, for the gradient of Σ_t L_t smoothed with noise that is independent from window to window;
+    on losses that are not quadratic this target is not ∇L_σ. The variance depends on how the influence of old windows
+    decays (estimators.md §3 D): it is small where windows see independent data and grows with their number where they
+    repeat one another. This is `generalized_persistent_es` with noise_period = length.
 
     Args:
       problem: the inner problem; nothing need be differentiable.
@@ -29,8 +29,8 @@ def persistent_es(
       TypeError, ValueError: a sentence that names the argument.
 
     References:
-      Vicol, Metz, Sohl-Dickstein 2021, Unbiased gradient estimation in unrolled computation graphs with persistent evolution strategies
-      (arXiv 2112.13835).
+      Vicol, Metz, Sohl-Dickstein 2021, Unbiased gradient estimation in unrolled computation graphs with persistent
+      evolution strategies (arXiv 2112.13835).
     """
     check_common(problem, truncation, chunk_size)
     return generalized_persistent_es(

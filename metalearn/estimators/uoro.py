@@ -7,7 +7,8 @@ from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.forward_mode import push_forward
 from metalearn.estimators.memory import residual_bytes, state_bytes
-from metalearn.estimators.particles import Method, check_common, check_count, estimator_of
+from metalearn.estimators.particles import Method, check_common, estimator_of
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -19,8 +20,9 @@ def uoro(
 
     After a window with map F and signs ν ∈ {−1, 1}^S:
         s̃ ← ρ0 F_s s̃ + ρ1 ν,   θ̃ ← θ̃/ρ0 + (νᵀ F_θ)/ρ1,   ρ0 = √(‖θ̃‖/‖F_s s̃‖),  ρ1 = √(‖νᵀ F_θ‖/‖ν‖).
-    The factors ρ are not random given ν's magnitude, balance the two parts, and leave the mean unchanged: unbiased for ∇L, with a
-    variance that grows with S and heavy tails. Derivatives are exact JVPs and VJPs. Memory 2S + d and one window's tape.
+    The factors ρ are not random given ν's magnitude, balance the two parts, and leave the mean unchanged: unbiased for
+    ∇L, with a variance that grows with S and heavy tails. Derivatives are exact JVPs and VJPs. Memory 2S + d and one
+    window's tape.
 
     Args:
       problem: the inner problem; step and loss must be differentiable.
@@ -58,7 +60,12 @@ def uoro(
         return num_particles * (2 * state_bytes(problem, theta) + trees.num_bytes(theta) + tape)
 
     return estimator_of(
-        Method(start, window), problem, truncation, num_particles, chunk_size, Description(problem, truncation, num_particles, memory)
+        Method(start, window),
+        problem,
+        truncation,
+        num_particles,
+        chunk_size,
+        Description(problem, truncation, num_particles, memory),
     )
 
 

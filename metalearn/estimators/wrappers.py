@@ -22,7 +22,9 @@ def clip_gradient(estimator: GradientEstimator, max_norm: float) -> GradientEsti
 
 
 def normalise_gradient(estimator: GradientEstimator) -> GradientEstimator:
-    """Divide the estimate by its norm; a zero estimate stays zero. Only the direction is left, and it is biased where the noise is not small."""
+    """Divide the estimate by its norm; a zero estimate stays zero. Only the direction is left, and it is biased where
+    the noise is not small.
+    """
 
     def normalise(gradient):
         length = trees.norm(gradient)
@@ -40,7 +42,9 @@ def _transformed(estimator, transform):
 
 
 class Combined(NamedTuple):
-    """The state of a combination: the states of its parts, their running variances, its own variance, the steps of the pilot."""
+    """The state of a combination: the states of its parts, their running variances, its own variance, the steps of the
+    pilot.
+    """
 
     states: tuple[Any, ...]
     variances: tuple[Theta, ...]
@@ -51,22 +55,25 @@ class Combined(NamedTuple):
 def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance") -> GradientEstimator:
     """The average of several estimates, each parameter weighted by the inverse of its variance.
 
-        g = Σ_i w_i g_i,   w_i ∝ 1/v_i,   for each parameter on its own;  variance 1/Σ_i (1/v_i) for independent estimates.
-    v_i is the running mean (decay 0.9) of the variance that the spread of the particles showed in *earlier* calls, starting with a pilot
-    estimate in `init`, whose cost is charged to the first estimate. So weights are independent of the estimates they weigh, and the
-    combination of estimators with one target is unbiased for it. An estimator whose variance is not finite (backprop in deep chaos), or
-    all of whose particles diverged, has weight zero until its next finite variance.
+        g = Σ_i w_i g_i,   w_i ∝ 1/v_i,   for each parameter on its own;  variance 1/Σ_i (1/v_i) for independent
+        estimates.
+    v_i is the running mean (decay 0.9) of the variance that the spread of the particles showed in *earlier* calls,
+    starting with a pilot estimate in `init`, whose cost is charged to the first estimate. So weights are independent of
+    the estimates they weigh, and the combination of estimators with one target is unbiased for it. An estimator whose
+    variance is not finite (backprop in deep chaos), or all of whose particles diverged, has weight zero until its next
+    finite variance.
 
     Args:
-      estimators: at least two, each with two or more particles, with one target: full ES and reparametrised backprop of one sigma, say.
+      estimators: at least two, each with two or more particles, with one target: full ES and reparametrised backprop of
+        one sigma, say.
       by: "inverse_variance".
 
     Raises:
       ValueError: fewer than two estimators, one with a single particle, or another rule than "inverse_variance".
 
     References:
-      Metz et al. 2018, Understanding and correcting pathologies in the training of learned optimizers (arXiv 1810.10180); Parmas et al. 2018, PIPPS
-      (arXiv 1902.01240).
+      Metz et al. 2018, Understanding and correcting pathologies in the training of learned optimizers (arXiv
+      1810.10180); Parmas et al. 2018, PIPPS (arXiv 1902.01240).
     """
     estimators = tuple(estimators)
     if by != "inverse_variance":
@@ -75,7 +82,9 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
         raise ValueError(f"combine needs at least two estimators; {len(estimators)} was given.")
     for estimator in estimators:
         if estimator.description is not None and estimator.description.num_particles < 2:
-            raise ValueError("combine needs estimators with two or more particles each, to see a variance; one has a single particle.")
+            raise ValueError(
+                "combine needs estimators with two or more particles each, to see a variance; one has a single particle."
+            )
 
     def init(theta, key):
         states, variances, spent = [], [], jnp.zeros((), jnp.int32)
@@ -111,7 +120,9 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
 
 def _running(old: Theta, new: Theta) -> Theta:
     """The running variance; it starts anew after a value that was not finite."""
-    return jax.tree.map(lambda o, n: jnp.where(jnp.isfinite(o) & jnp.isfinite(n), DECAY * o + (1 - DECAY) * n, n), old, new)
+    return jax.tree.map(
+        lambda o, n: jnp.where(jnp.isfinite(o) & jnp.isfinite(n), DECAY * o + (1 - DECAY) * n, n), old, new
+    )
 
 
 def _weighted(gradients, variances, present) -> tuple[Theta, Theta]:
@@ -129,7 +140,9 @@ def _weighted(gradients, variances, present) -> tuple[Theta, Theta]:
 
 
 def _mix(means, precision):
-    """Σ w g / Σ w, with the weights scaled to at most 1; zero, of unknown variance, where no estimator has a finite one."""
+    """Σ w g / Σ w, with the weights scaled to at most 1; zero, of unknown variance, where no estimator has a finite
+    one.
+    """
     scale = jnp.max(precision, axis=0, keepdims=True)
     known = scale > 0
     weights = jnp.where(known, precision / jnp.where(known, scale, 1), 0)

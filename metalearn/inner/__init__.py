@@ -1,18 +1,37 @@
 """Floor 1: what is iterated.
 
-Everything metalearn studies is one map s ← F(s, θ) with an observable ℓ(s, θ). This floor makes such maps: a training run is a task, an
-optimiser and the three functions that tie them together; the logistic map, Lorenz and a quadratic are three functions written by hand.
+Everything metalearn studies is one map s ← F(s, θ) with an observable ℓ(s, θ). This floor makes such maps: a training
+run is a task, an optimiser and the three functions that tie them together; the logistic map, Lorenz and a quadratic are
+three functions written by hand.
 """
 
 from metalearn.inner.chaotic import cubic_loss, double_well, henon, logistic_map, lorenz, toy_regression
 from metalearn.inner.classic import influence_balancing, l2_tuning, linear_quadratic, noisy_linear_quadratic, phase_walk
 from metalearn.inner.data import Data, breast_cancer, digits, gaussian_regression, split, teacher, wine
-from metalearn.inner.hyperparameters import cosine, inverse_time, linear, log, log10, log_linear, logit, piecewise, value
+from metalearn.inner.hyperparameters import (
+    cosine,
+    inverse_time,
+    linear,
+    log,
+    log10,
+    log_linear,
+    logit,
+    piecewise,
+    value,
+)
 from metalearn.inner.networks import Network, convolutional, from_linen, from_nnx, mlp
 from metalearn.inner.optimizers import adam, adamw, clipped, per_layer, sgd
 from metalearn.inner.problem import InnerProblem, check_problem, final_loss, saturate
 from metalearn.inner.ready import digits_training
-from metalearn.inner.task import Task, classification, cross_entropy, error_rate, evaluation, mean_squared_error, regression
+from metalearn.inner.task import (
+    Task,
+    classification,
+    cross_entropy,
+    error_rate,
+    evaluation,
+    mean_squared_error,
+    regression,
+)
 from metalearn.inner.training import TrainingState, training
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
 

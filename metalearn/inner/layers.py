@@ -34,9 +34,9 @@ class Dense(nn.Module):
             return jnp.asarray(deviation * jax.random.normal(key, shape, dtype), dtype)
 
         weight = self.param("weight", draw, (features, inputs.shape[0]))
-        outputs = weight @ inputs.astype(weight.dtype)
         if not (isinstance(factor, float) and factor == 1.0):
-            outputs = jnp.asarray(factor, weight.dtype) * outputs
+            weight = jnp.asarray(factor, weight.dtype) * weight  # the small matrix, not its many products
+        outputs = weight @ inputs.astype(weight.dtype)
         if bias:
             outputs = outputs + self.param("bias", nn.initializers.zeros, (features,), dtype)[:, None]
         return outputs

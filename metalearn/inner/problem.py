@@ -1,7 +1,8 @@
 """What is iterated: a map, its start and an observable.
 
-Training is the map s ← F(s, θ; ξ): for a network s holds the parameters and the optimiser's state, for the logistic map one number, for
-Lorenz three. Everything above this floor (estimators, dynamics, landscapes) sees only these three functions.
+Training is the map s ← F(s, θ; ξ): for a network s holds the parameters and the optimiser's state, for the logistic map
+one number, for Lorenz three. Everything above this floor (estimators, dynamics, landscapes) sees only these three
+functions.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from metalearn import trees
 
@@ -23,7 +25,8 @@ class InnerProblem(NamedTuple):
 
     Attributes:
       init: `(theta, key) -> state`, the state s_0 at the start of an episode; it may depend on θ.
-      step: `(state, theta, key) -> state`, the map F and nothing else. Structure, shapes and dtypes of the state stay what they are.
+      step: `(state, theta, key) -> state`, the map F and nothing else. Structure, shapes and dtypes of the state stay
+        what they are.
       loss: `(state, theta, key) -> scalar`, the observable ℓ.
 
     θ and the state are any pytrees, a key is a typed `jax.random.key`. All three are pure functions that JAX can trace.
@@ -43,13 +46,17 @@ def check_theta(theta: Theta) -> None:
     """
     leaves = jax.tree_util.tree_flatten_with_path(theta)[0]
     if not leaves:
-        raise ValueError(f"theta has no leaves: {theta!r} was given; give at least one floating-point array to differentiate by.")
+        raise ValueError(
+            f"theta has no leaves: {theta!r} was given; give at least one floating-point array to differentiate by."
+        )
     for path, leaf in leaves:
         where = jax.tree_util.keystr(path) or "itself"
         try:
             dtype = jnp.result_type(leaf)
         except (TypeError, ValueError):
-            raise TypeError(f"theta at {where} is a {type(leaf).__name__}, which is no number or array of numbers.") from None
+            raise TypeError(
+                f"theta at {where} is a {type(leaf).__name__}, which is no number or array of numbers."
+            ) from None
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(
                 f"theta at {where} has dtype {dtype}; every leaf of theta must be real floating point, because a gradient by it is "
@@ -66,7 +73,9 @@ def check_key(key: Key) -> None:
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(f"key must be a typed key such as jax.random.key(0); {type(key).__name__} was given.")
     if jnp.ndim(key) != 0:
-        raise TypeError(f"key must be one key; an array of keys of shape {jnp.shape(key)} was given; map over it with jax.vmap.")
+        raise TypeError(
+            f"key must be one key; an array of keys of shape {jnp.shape(key)} was given; map over it with jax.vmap."
+        )
 
 
 def check_problem(problem: InnerProblem, theta: Theta) -> None:
@@ -75,8 +84,8 @@ def check_problem(problem: InnerProblem, theta: Theta) -> None:
     Nothing is computed: one pass of `jax.eval_shape`.
 
     Raises:
-      TypeError: a function cannot be called as documented, the step changes the structure, a shape or a dtype of the state, the loss
-        is not one real scalar, or θ has a leaf that is not floating point.
+      TypeError: a function cannot be called as documented, the step changes the structure, a shape or a dtype of the
+        state, the loss is not one real scalar, or θ has a leaf that is not floating point.
     """
     check_theta(theta)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -86,7 +95,9 @@ def check_problem(problem: InnerProblem, theta: Theta) -> None:
     loss = _shape_of("loss", lambda: jax.eval_shape(problem.loss, state, theta, key))
     if not hasattr(loss, "shape") or loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         given = f"shape {loss.shape} and dtype {loss.dtype}" if hasattr(loss, "shape") else f"a {type(loss).__name__}"
-        raise TypeError(f"The loss of the problem must be one real floating-point scalar; it returned {given}. Take its mean, or convert it.")
+        raise TypeError(
+            f"The loss of the problem must be one real floating-point scalar; it returned {given}. Take its mean, or convert it."
+        )
 
 
 def _shape_of(name: str, trace: Callable[[], Any]) -> Any:
@@ -115,9 +126,10 @@ def _check_step(before: State, after: State) -> None:
 def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
     """Let a diverged loss count as bad rather than as missing: ℓ' = ℓ where ℓ is finite and below `cap`, else `cap`.
 
-    A step whose result is non-finite, or has an entry beyond the square root of the largest float, leaves the state where it was, so
-    that a diverged trajectory rests at a finite point whose loss reads as the cap. Derivatives of saturated losses and of refused steps
-    are exactly zero in forward and in reverse mode: a `where` on the loss alone would give 0·∞ = NaN.
+    A step whose result is non-finite, or has an entry beyond the square root of the largest float, leaves the state
+    where it was, so that a diverged trajectory rests at a finite point whose loss reads as the cap. Derivatives of
+    saturated losses and of refused steps are exactly zero in forward and in reverse mode: a `where` on the loss alone
+      would give 0·∞ = NaN.
 
     Args:
       problem: the problem to wrap.
@@ -126,7 +138,7 @@ def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
     Raises:
       ValueError: the cap is not finite.
     """
-    if not isinstance(cap, jax.core.Tracer) and not jnp.isfinite(cap):
+    if not isinstance(cap, Tracer) and not jnp.isfinite(cap):
         raise ValueError(f"cap must be a finite number; {cap} was given.")
 
     def step(state, theta, key):
@@ -151,7 +163,8 @@ def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
 def _guarded(function):
     """f, where `function(*arguments) -> (kept, f)`, whose derivative is zero where not `kept`.
 
-    The gate sits on the way in, so that the zero meets no infinite Jacobian in either mode. Without derivatives f is computed once.
+    The gate sits on the way in, so that the zero meets no infinite Jacobian in either mode. Without derivatives f is
+    computed once.
     """
 
     @jax.custom_jvp
@@ -161,7 +174,9 @@ def _guarded(function):
     @guarded.defjvp
     def tangent(primals, tangents):
         kept = function(*jax.lax.stop_gradient(primals))[0]
-        gate = lambda leaf: leaf if jnp.result_type(leaf) == jax.dtypes.float0 else jnp.where(kept, leaf, jnp.zeros_like(leaf))
+        gate = lambda leaf: (
+            leaf if jnp.result_type(leaf) == jax.dtypes.float0 else jnp.where(kept, leaf, jnp.zeros_like(leaf))
+        )
         return jax.jvp(lambda *arguments: function(*arguments)[1], primals, jax.tree.map(gate, tangents))
 
     return guarded
@@ -178,8 +193,9 @@ def _representable(state):
 def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
     """The loss at the end of the episode as a mean over its steps: ℓ'_t = T (ℓ_t − ℓ_{t−1}), with ℓ_0 read as zero.
 
-    (1/T) Σ ℓ'_t = ℓ_T, so every estimator, online or not, estimates the gradient of the final loss. All readings of an episode use one
-    key, drawn at its start: with fresh evaluation data the differences would not telescope (estimators.md §2.9).
+    (1/T) Σ ℓ'_t = ℓ_T, so every estimator, online or not, estimates the gradient of the final loss. All readings of an
+    episode use one key, drawn at its start: with fresh evaluation data the differences would not telescope
+      (estimators.md §2.9).
 
     Args:
       problem: the problem whose last loss counts.

@@ -25,10 +25,11 @@ def digits_training(
 ) -> InnerProblem:
     """A small network on handwritten digits, trained by plain SGD whose learning rate is interpolated between two ends.
 
-    θ = (log10 η_0, log10 η_T), η_t = η_0^{1−t/T} η_T^{t/T}; the network is 64 – hidden – 10 without biases, W_1 ~ 2N(0,1)/√64,
-    W_2 ~ N(0,1)/√hidden, on pixels with their mean subtracted. It descends the cross-entropy; the meta-loss reads cross-entropy / log 10,
-    so that an undecided network has the loss 1, and losses beyond the cap, diverged ones among them, read as the cap. The best θ, near
-    (0.8, 0.6), lies at the edge of a chaotic zone; beyond it training diverges.
+    θ = (log10 η_0, log10 η_T), η_t = η_0^{1−t/T} η_T^{t/T}; the network is 64 – hidden – 10 without biases, W_1 ~
+    2N(0,1)/√64, W_2 ~ N(0,1)/√hidden, on pixels with their mean subtracted. It descends the cross-entropy; the
+    meta-loss reads cross-entropy / log 10, so that an undecided network has the loss 1, and losses beyond the cap,
+    diverged ones among them, read as the cap. The best θ, near (0.8, 0.6), lies at the edge of a chaotic zone; beyond
+    it training diverges.
 
     Args:
       num_steps: T, over which the learning rate is interpolated; the horizon of its meta-loss.

@@ -17,11 +17,11 @@ class Truncation:
     Attributes:
       horizon: T, the inner steps of an episode; then the problem starts anew.
       length: W, the inner steps between two estimates; it divides T. With W = T an estimate sees whole episodes.
-      stagger: False: all particles are at the same window (lockstep). True: each particle starts at a random window of its episode,
-        after a burn-in with θ frozen, so that every estimate sees every part of the horizon.
-      key: None: every episode draws its own random numbers. A typed key: every episode of every particle repeats the random numbers of
-        this key, start and data included; the meta-loss is then one deterministic function of θ, the one a landscape shows. In lockstep the particles
-        share each minibatch as one array, which is also faster.
+      stagger: False: all particles are at the same window (lockstep). True: each particle starts at a random window of
+        its episode, after a burn-in with θ frozen, so that every estimate sees every part of the horizon.
+      key: None: every episode draws its own random numbers. A typed key: every episode of every particle repeats the
+        random numbers of this key, start and data included; the meta-loss is then one deterministic function of θ, the
+        one a landscape shows. In lockstep the particles share each minibatch as one array, which is also faster.
 
     Raises:
       TypeError: horizon or length are not whole numbers.
@@ -41,7 +41,9 @@ class Truncation:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 inner step; {value} was given.")
         if self.length > self.horizon:
-            raise ValueError(f"length {self.length} is longer than horizon {self.horizon}; a window must fit into an episode.")
+            raise ValueError(
+                f"length {self.length} is longer than horizon {self.horizon}; a window must fit into an episode."
+            )
         if self.horizon % self.length:
             raise ValueError(
                 f"horizon {self.horizon} is not a multiple of length {self.length}; choose a length that divides it, "
@@ -72,10 +74,12 @@ def unroll(
     start: int | jax.Array = 0,
     rematerialise: bool = False,
 ) -> tuple[State, jax.Array]:
-    """Iterate the map and read the loss AFTER each step: s_t = F(s_{t−1}, θ; k_{t-1}), ℓ_t = ℓ(s_t, θ; k_t), t = 1 … num_steps.
+    """Iterate the map and read the loss AFTER each step: s_t = F(s_{t−1}, θ; k_{t-1}), ℓ_t = ℓ(s_t, θ; k_t), t = 1 …
+    num_steps.
 
-    The key of index t is k_t = fold_in(key, start + t). The loss at s_t and the step away from it are given the same key: they meet in one
-    program, so a training loss and the gradient of the next step share their forward pass, as in an ordinary training loop. The
+    The key of index t is k_t = fold_in(key, start + t). The loss at s_t and the step away from it are given the same
+    key: they meet in one program, so a training loss and the gradient of the next step share their forward pass, as in
+      an ordinary training loop. The
     minibatch is fresh for s_t either way, so no mean is changed.
 
     Args:
@@ -85,8 +89,9 @@ def unroll(
       key: the key of the episode; windows of one episode pass the same key and their own `start`.
       num_steps: how many steps to take, at least 1.
       start: the index of `state` in its episode.
-      rematerialise: recompute the steps of ⌈√num_steps⌉ segments in the backward pass instead of storing every step: reverse mode then
-        needs memory for about 2√num_steps states, at the cost of one more forward pass. The gradient is the same.
+      rematerialise: recompute the steps of ⌈√num_steps⌉ segments in the backward pass instead of storing every step:
+        reverse mode then needs memory for about 2√num_steps states, at the cost of one more forward pass. The gradient
+        is the same.
 
     Returns:
       `(state, losses)`: s_num_steps and the losses `[num_steps]`.
@@ -129,6 +134,8 @@ def _keep_type(old, new) -> jax.Array:
 
 
 def meta_loss(problem: InnerProblem, theta: Theta, key: Key, horizon: int) -> Scalar:
-    """L(θ) = (1/T) Σ_t ℓ_t of one episode: the start and the steps are drawn as every estimator draws them from an episode key."""
+    """L(θ) = (1/T) Σ_t ℓ_t of one episode: the start and the steps are drawn as every estimator draws them from an
+    episode key.
+    """
     start, steps = jax.random.split(key)
     return jnp.mean(unroll(problem, problem.init(theta, start), theta, steps, horizon)[1])

@@ -36,10 +36,14 @@ class Axis:
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             raise ValueError(f"The ends of axis {self.name!r} must be finite; {self.low} and {self.high} were given.")
         if not self.low < self.high:
-            raise ValueError(f"The ends of axis {self.name!r} must be in order, low < high; {self.low} and {self.high} were given.")
+            raise ValueError(
+                f"The ends of axis {self.name!r} must be in order, low < high; {self.low} and {self.high} were given."
+            )
 
     def points(self, count: int) -> np.ndarray:
-        """`count` evenly spaced coordinates from low to high, in float64: a value is 10**coordinate where the scale is "log10"."""
+        """`count` evenly spaced coordinates from low to high, in float64: a value is 10**coordinate where the scale is
+        "log10".
+        """
         return np.linspace(self.low, self.high, count)
 
     def value(self, coordinate):

@@ -21,7 +21,8 @@ def render(
 ) -> Any:
     """f(θ(x, y)) at every point of a grid that includes the ends of both axes.
 
-    Points are evaluated in chunks of a fixed size, the last one padded: one program, and the value at a point does not depend on the
+    Points are evaluated in chunks of a fixed size, the last one padded: one program, and the value at a point does not
+      depend on the
     image it belongs to.
 
     Args:

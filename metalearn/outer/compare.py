@@ -1,5 +1,6 @@
 """The comparison of gradient estimators at a fixed θ, with standard errors."""
 
+import concurrent.futures
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -9,12 +10,14 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
 from metalearn.inner.problem import Key, Theta, check_key, check_theta
-from metalearn.outer.sampling import Episodes, Progress, sample_episodes
+from metalearn.outer.sampling import Episodes, Progress, compile_episodes, run_episodes
 from metalearn.outer.targets import smoothed_target, unsmoothed_target
 
 GROUPS = 32
+REFERENCE_PAIRS = 64  # pairs in one episode of a reference run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +35,21 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What one estimator does at θ. Norms and traces are over all d parameters; an *episode* is one estimate per window, averaged.
+    """What one estimator does at θ. Norms and traces are over all d parameters; an *episode* is one estimate per
+    window, averaged.
 
     Attributes:
       name: its name in the comparison.
       mean: the mean estimate, `[d]`, and `mean_error` its standard errors.
       target: the gradient of its own smoothed meta-loss, `[d]`, NaN where unknown; `gradient` the unsmoothed one.
-      bias: ‖mean − target‖ / ‖target‖; its error is the length that noise alone gives, so a bias within about twice its error is none.
+      bias: ‖mean − target‖ / ‖target‖; its error is the length that noise alone gives, so a bias within about twice its
+        error is none.
       bias_to_gradient: the same against the unsmoothed gradient.
       variance: tr Cov of one episode's estimate; variance_per_window: of the estimate at a random window.
       cosine: between the mean and the target.
       signal_to_noise: ‖mean‖² / variance of one episode, less what noise alone contributes.
-      signal_to_noise_per_step: the same bought with 10⁶ inner steps; signal_to_noise_per_second: with a second on this machine.
+      signal_to_noise_per_step: the same bought with 10⁶ inner steps; signal_to_noise_per_second: with a second on this
+        machine.
       fraction_diverged: particles left out because their loss or gradient was not finite.
       inner_steps, seconds: per episode, burn-in included, compilation not.
       memory: peak bytes of trajectories and activations by formula; None where the estimator has no description.
@@ -99,8 +105,7 @@ class Comparison:
     def __str__(self) -> str:
         header = ["estimator", *COLUMNS.values(), "diverged", "steps", "ms", "memory"]
         body = [
-            [report.name, *(str(getattr(report, field)) for field in COLUMNS), f"{report.fraction_diverged:.1%}"]
-            + [f"{report.inner_steps:.0f}", f"{1e3 * report.seconds:.3g}", _bytes(report.memory)]
+            [report.name, *(str(getattr(report, field)) for field in COLUMNS), *_costs(report)]
             for report in self.reports
         ]
         widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
@@ -120,17 +125,18 @@ def compare(
 ) -> Comparison:
     """Measure bias, variance, cosine and signal to noise of gradient estimators at a fixed θ.
 
-    Each estimator is run for `num_episodes` independent episodes. Its bias is taken against the gradient of its *own* smoothed meta-loss:
-    persistent and noise-reuse ES smooth differently, and so do two sigmas. Errors of quotients and cosines are from a jackknife over 32
-    groups of episodes.
+    Each estimator is run for `num_episodes` independent episodes. Its bias is taken against the gradient of its *own*
+    smoothed meta-loss: persistent and noise-reuse ES smooth differently, and so do two sigmas. Errors of quotients and
+    cosines are from a jackknife over 32 groups of episodes.
 
     Args:
       estimators: names and estimators, all for θ.
       theta: where to compare.
       key: the randomness of everything.
       num_episodes: independent episodes per estimator, at least 2.
-      reference: None: every target is measured with `reference_pairs` pairs of full-horizon ES (or backprop episodes where nothing is
-        smoothed). A gradient in the structure of θ: the target of all. A mapping from names to gradients: the target of each.
+      reference: None: every target is measured with `reference_pairs` pairs of full-horizon ES (or backprop episodes
+        where nothing is smoothed). A gradient in the structure of θ: the target of all. A mapping from names to
+        gradients: the target of each.
       reference_pairs: the size of the reference runs.
       progress: called as `progress(name, done, total)` between batches.
 
@@ -141,31 +147,43 @@ def compare(
       TypeError, ValueError: a sentence that names the argument.
     """
     _check(estimators, theta, key, num_episodes, reference_pairs)
+    theta = trees.strong(theta)
     given = _given_targets(reference, estimators, theta)
-    key_runs, key_targets = jax.random.split(key)
-    cache: dict[Any, Episodes] = {}
-
-    def measured_target(name, description, smoothed):
-        tag = _tag(description, smoothed)
-        if tag not in cache:
-            label = "reference: " + ("smoothed gradient" if smoothed and description.sigma else "gradient")
-            single = description.truncation.key is not None and not (smoothed and description.sigma)
-            pairs = min(64, reference_pairs)
-            target = smoothed_target(description, pairs) if smoothed else unsmoothed_target(description)
-            count = 2 if single else max(2, reference_pairs // (pairs if description.sigma and smoothed else 1))
-            place = jax.random.fold_in(key_targets, len(cache))
-            cache[tag] = sample_episodes(target, theta, place, count, name=label, progress=progress)
-        return cache[tag]
-
+    runs = {name: (estimator, num_episodes) for name, estimator in estimators.items()}
+    targets = _targets(estimators, reference_pairs, measured=not given)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        compiling = {tag: pool.submit(compile_episodes, run[0], theta, run[1]) for tag, run in (runs | targets).items()}
+        measured = {}
+        for index, (tag, (_, count)) in enumerate((runs | targets).items()):
+            label = tag if tag in runs else f"reference {len(measured) - len(runs) + 1}"
+            concurrent.futures.wait(compiling.values())
+            if tag not in runs and isinstance(compiling[tag].exception(), (TypeError, ValueError, NotImplementedError)):
+                continue  # a problem that reverse mode cannot differentiate has no unsmoothed target: it is reported as unknown
+            program = compiling[tag].result()
+            measured[tag] = run_episodes(program, jax.random.fold_in(key, index), count, name=label, progress=progress)
     reports = []
-    for index, (name, estimator) in enumerate(estimators.items()):
-        runs = sample_episodes(estimator, theta, jax.random.fold_in(key_runs, index), num_episodes, name=name, progress=progress)
+    for name, estimator in estimators.items():
         description = estimator.description
-        own = given.get(name) if given or description is None else measured_target(name, description, True)
-        plain = None if description is None else measured_target(name, description, False)
+        own = given.get(name) if given or description is None else measured.get(_tag(description, True))
+        plain = None if description is None else measured.get(_tag(description, False))
         memory = None if description is None else description.memory(theta)
-        reports.append(_report(name, runs, own, plain, memory))
+        reports.append(_report(name, measured[name], own, plain, memory))
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
+
+
+def _targets(estimators, reference_pairs: int, measured: bool) -> dict[Any, tuple[GradientEstimator, int]]:
+    """The reference runs that the estimators need, each once: `tag -> (estimator, episodes)`."""
+    runs = {}
+    for estimator in estimators.values():
+        description = estimator.description
+        if description is None:
+            continue
+        repeated = description.truncation.key is not None
+        runs[_tag(description, False)] = (unsmoothed_target(description), 2 if repeated else reference_pairs)
+        if measured and description.sigma:
+            pairs = min(REFERENCE_PAIRS, reference_pairs // 2)
+            runs[_tag(description, True)] = (smoothed_target(description, pairs), reference_pairs // pairs)
+    return runs
 
 
 def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
@@ -217,7 +235,7 @@ def _jackknife(statistic, *arrays) -> tuple[dict[str, float], dict[str, float]]:
     values = statistic(*arrays)
     groups = np.array_split(np.arange(len(arrays[0])), min(GROUPS, len(arrays[0])))
     if len(arrays[0]) < 4:
-        return values, {field: math.nan for field in values}
+        return values, dict.fromkeys(values, math.nan)
     left_out = [statistic(*(np.delete(array, group, axis=0) for array in arrays)) for group in groups]
     count = len(groups)
     with np.errstate(invalid="ignore"):
@@ -265,7 +283,9 @@ def _given_targets(reference, estimators, theta) -> dict[str, np.ndarray]:
 
 def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
     if not isinstance(estimators, Mapping) or not estimators:
-        raise ValueError("compare needs a mapping from names to estimators with at least one entry, such as {'PES': ml.persistent_es(...)}.")
+        raise ValueError(
+            "compare needs a mapping from names to estimators with at least one entry, such as {'PES': ml.persistent_es(...)}."
+        )
     for name, estimator in estimators.items():
         if not isinstance(estimator, GradientEstimator):
             raise TypeError(f"{name!r} must be a GradientEstimator; {type(estimator).__name__} was given.")
@@ -292,6 +312,15 @@ def _row(report: Report) -> dict[str, Any]:
 
 def _short(value: float) -> str:
     return f"{value:.3g}"
+
+
+def _costs(report: Report) -> tuple[str, ...]:
+    return (
+        f"{report.fraction_diverged:.1%}",
+        f"{report.inner_steps:.0f}",
+        f"{1e3 * report.seconds:.3g}",
+        _bytes(report.memory),
+    )
 
 
 def _bytes(count: int | None) -> str:

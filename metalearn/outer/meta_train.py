@@ -14,7 +14,9 @@ from metalearn.inner.problem import Key, Theta, check_key, check_theta
 
 
 class History(NamedTuple):
-    """What the outer loop saw: `theta` BEFORE each step, `[num_steps, ...]`, and the estimator's metrics, `[num_steps]` each."""
+    """What the outer loop saw: `theta` BEFORE each step, `[num_steps, ...]`, and the estimator's metrics, `[num_steps]`
+    each.
+    """
 
     theta: Theta
     metrics: dict[str, jax.Array]
@@ -43,7 +45,8 @@ def meta_train(
       num_steps: outer steps, at least 1.
       project: applied to θ after each update, for instance to keep it in a box.
       chunk_length: outer steps in one program; all by default.
-      callback: called as `callback(step, theta, history)` after each chunk, with the history of that chunk, to log or to show progress.
+      callback: called as `callback(step, theta, history)` after each chunk, with the history of that chunk, to log or
+        to show progress.
 
     Returns:
       `(theta, history)`.

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +48,16 @@ class Episodes:
         return float(self.means.var(axis=0, ddof=1).sum()) if len(self.means) > 1 else float("nan")
 
 
-def sample_episodes(
-    estimator: GradientEstimator, theta: Theta, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
-) -> Episodes:
-    """Run `num_episodes` independent episodes at a frozen θ; each starts from `estimator.init` and sees every window once.
+class Program(NamedTuple):
+    """A compiled batch of episodes: `run(keys)`, with `batch` keys."""
 
-    Episodes are run in batches that share one program; the time is that of the second and later batches where there are any.
+    run: Callable[[jax.Array], Any]
+    batch: int
+
+
+def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int) -> Program:
+    """One program for a batch of independent episodes at a frozen θ; each starts from `estimator.init` and sees every
+    window once.
     """
     description = estimator.description
     windows = 1 if description is None else description.truncation.num_windows
@@ -70,12 +75,25 @@ def sample_episodes(
 
         return jax.lax.scan(window, estimator.init(theta, key_init), jnp.arange(windows))[1]
 
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
+    run = jax.jit(lambda keys: jax.lax.map(episode, keys, batch_size=together)).lower(keys).compile()
+    return Program(run, batch)
+
+
+def run_episodes(
+    program: Program, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
+) -> Episodes:
+    """Run a program until it has seen `num_episodes`; the time per episode is that of the second and later batches
+    where there are any.
+    """
+    batch = program.batch
     keys = jax.random.split(key, -(-num_episodes // batch) * batch).reshape(-1, batch)
-    run = jax.jit(lambda keys: jax.lax.map(episode, keys, batch_size=together)).lower(keys[0]).compile()
     parts, timed = [], []
     for index in range(len(keys)):
         begin = time.perf_counter()
-        parts.append(jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), jax.block_until_ready(run(keys[index]))))
+        parts.append(
+            jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), jax.block_until_ready(program.run(keys[index])))
+        )
         timed.append(time.perf_counter() - begin)
         if progress is not None:
             progress(name, min((index + 1) * batch, num_episodes), num_episodes)

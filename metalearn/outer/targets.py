@@ -1,7 +1,7 @@
 """What an estimator ought to estimate, computed another way.
 
-Each estimator has its own target: the gradient of the meta-loss as it smooths it. A target is measured by a full-horizon estimator that has no
-accumulator and no window, so that an error in those shows as a bias.
+Each estimator has its own target: the gradient of the meta-loss as it smooths it. A target is measured by a
+full-horizon estimator that has no accumulator and no window, so that an error in those shows as a bias.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ def unsmoothed_target(description: Description) -> GradientEstimator:
 def smoothed_target(description: Description, num_pairs: int) -> GradientEstimator:
     """The gradient of the smoothed meta-loss of an estimator, by full-horizon antithetic ES.
 
-    One perturbation per episode: ES on θ. One per block of K steps: ES on the n = ⌈T/K⌉ copies of θ that the blocks use, whose gradients
+    One perturbation per episode: ES on θ. One per block of K steps: ES on the n = ⌈T/K⌉ copies of θ that the blocks
+      use, whose gradients
     add up, Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_n + ε_n).
     """
     problem, whole = description.problem, _whole(description.truncation)
@@ -45,7 +46,9 @@ def smoothed_target(description: Description, num_pairs: int) -> GradientEstimat
 
 
 def unshared(problem: InnerProblem, period: int) -> InnerProblem:
-    """The same problem with its own copy of θ for every block of `period` steps: leaves of θ are `[num_blocks, ...]`."""
+    """The same problem with its own copy of θ for every block of `period` steps: leaves of θ are `[num_blocks,
+    ...]`.
+    """
 
     def block(theta, steps_before):
         return jax.tree.map(lambda leaf: leaf[steps_before // period], theta)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import jax
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -80,6 +81,7 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
     try:
         _check_arguments()
         _configure_hydra(main)
+        _keep_compiled_programs()
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
         job = _job(main, failures, show_all)
@@ -178,6 +180,14 @@ def _errors_passed_on() -> Iterator[None]:
         del os.environ["HYDRA_FULL_ERROR"]
         if before is not None:
             os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _keep_compiled_programs() -> None:
+    """A second run of an experiment reads its programs from the user's cache folder instead of compiling them."""
+    if jax.config.read("jax_compilation_cache_dir") is None:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(base / "metalearn" / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def _configure_hydra(main: Callable) -> None:

@@ -69,9 +69,8 @@ def draw_trajectories(
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         shown = (LogNorm if log_values else Normalize)(vmin=float(np.nanmin(values)), vmax=float(np.nanmax(values)))
         colours = _colours(list(trajectories))
-        image = None
         for axes, (name, paths) in zip(grid.flat, trajectories.items()):
-            image = _landscape(axes, values, plane, shown)
+            _landscape(axes, values, plane, shown)
             _paths(axes, paths, colours[name])
             axes.set_title(name)
         for axes in grid.flat[count:]:
@@ -80,19 +79,16 @@ def draw_trajectories(
             axes.set_xlabel(plane.x.name)
         for axes in grid[:, 0]:
             axes.set_ylabel(plane.y.name)
-        figure.colorbar(image, ax=grid, label=value_name, shrink=0.85)
+        figure.colorbar(grid[0, 0].images[0], ax=grid, label=value_name, shrink=0.85)
         figure.suptitle(title or "Outer trajectories: squares start, dots end")
         return figure
 
 
 def _landscape(axes, values, plane, norm):
     extent = (plane.x.low, plane.x.high, plane.y.low, plane.y.high)
-    image = axes.imshow(
-        values, origin="lower", extent=extent, aspect="auto", cmap="Greys", norm=norm, interpolation="nearest"
-    )
+    axes.imshow(values, origin="lower", extent=extent, aspect="auto", cmap="Greys", norm=norm, interpolation="nearest")
     axes.set_xlim(extent[:2])
     axes.set_ylim(extent[2:])
-    return image
 
 
 def _paths(axes, paths, colour):

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metalearn.estimators import artbp, backprop, combine, evolution_strategies, generalized_persistent_es, persistent_es
+from metalearn.estimators import (
+    artbp,
+    backprop,
+    combine,
+    evolution_strategies,
+    generalized_persistent_es,
+    persistent_es,
+)
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from tests.estimators.family import EVERY, THETA, WINDOWED, noisy_map

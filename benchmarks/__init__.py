@@ -1,0 +1,1 @@
+"""What the library costs against loops written by hand: `make bench`."""

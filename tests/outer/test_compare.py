@@ -1,0 +1,133 @@
+"""The comparison against the exact means and variances of the phase walk."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+
+THETA = jnp.float32(0.3)
+TRUE, SMOOTHED, INDEPENDENT = (
+    4.910742 / 6,
+    3.362569 / 6,
+    3.745020 / 6,
+)  # estimators.md §3 C: unsmoothed, NRES and full ES, PES
+TRUNCATED, TRUNCATED_ES = 3.568666 / 6, 2.915923 / 6
+NRES_VARIANCE = 10.80581 / 36  # of one pair
+PAIRS = 8
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    problem, whole, windows = ml.phase_walk(), ml.Truncation(6, 6), ml.Truncation(6, 2)
+    es = {"sigma": 0.4, "num_pairs": PAIRS}
+    estimators = {
+        "BPTT": ml.backprop(problem, whole),
+        "TBPTT": ml.backprop(problem, windows),
+        "full ES": ml.evolution_strategies(problem, whole, **es),
+        "truncated ES": ml.evolution_strategies(problem, windows, **es),
+        "PES": ml.persistent_es(problem, windows, **es),
+        "NRES": ml.noise_reuse_es(problem, windows, **es),
+    }
+    return ml.compare(estimators, THETA, jax.random.key(0), num_episodes=2000, reference_pairs=100_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "target"),
+    [
+        ("BPTT", TRUE, TRUE),
+        ("TBPTT", TRUNCATED, TRUE),
+        ("full ES", SMOOTHED, SMOOTHED),
+        ("truncated ES", TRUNCATED_ES, SMOOTHED),
+        ("PES", INDEPENDENT, INDEPENDENT),
+        ("NRES", SMOOTHED, SMOOTHED),
+    ],
+)
+def test_means_and_targets_are_the_exact_ones(comparison, name, mean, target):
+    report = comparison[name]
+    assert abs(report.mean[0] - mean) <= 5 * report.mean_error[0] + 1e-6
+    assert report.target[0] == pytest.approx(target, abs=0.02)
+    assert report.gradient[0] == pytest.approx(TRUE, abs=1e-5)
+
+
+def test_biases_of_unbiased_estimators_are_noise_and_of_truncated_ones_are_not(comparison):
+    for name in ("full ES", "PES", "NRES"):
+        bias = comparison[name].bias
+        assert bias.value < 5 * bias.error
+        assert comparison[name].bias_to_gradient.value > 5 * comparison[name].bias_to_gradient.error
+    for name in ("truncated ES", "TBPTT"):
+        assert comparison[name].bias.value > 10 * comparison[name].bias.error
+    assert comparison["TBPTT"].bias.value == pytest.approx(1 - TRUNCATED / TRUE, rel=1e-3)
+
+
+def test_variance_and_signal_to_noise_are_the_exact_ones(comparison):
+    for name in ("full ES", "NRES"):
+        report = comparison[name]
+        assert abs(report.variance.value - NRES_VARIANCE / PAIRS) < 5 * report.variance.error
+        exact = SMOOTHED**2 / (NRES_VARIANCE / PAIRS)
+        assert abs(report.signal_to_noise.value - exact) < 5 * report.signal_to_noise.error
+        assert report.signal_to_noise_per_step.value == pytest.approx(report.signal_to_noise.value * 1e6 / 96)
+    assert comparison["PES"].variance_per_window.value > 3 * comparison["PES"].variance.value
+    assert comparison["BPTT"].variance.value == 0
+    assert comparison["BPTT"].signal_to_noise.value == np.inf
+
+
+def test_costs_are_counted(comparison):
+    steps = {report.name: report.inner_steps for report in comparison.reports}
+    assert steps == {"BPTT": 6, "TBPTT": 6, "full ES": 96, "truncated ES": 144, "PES": 96, "NRES": 96}
+    assert all(
+        report.seconds > 0 and report.memory > 0 and report.fraction_diverged == 0 for report in comparison.reports
+    )
+
+
+def test_the_table_and_the_rows_name_every_estimator(comparison):
+    text, rows = str(comparison), comparison.rows()
+    assert [row["estimator"] for row in rows] == [row.split("  ")[0] for row in text.splitlines()[2:]]
+    assert all(np.isscalar(value) or value is None for row in rows for value in row.values())
+    assert rows[3]["bias"] == comparison["truncated ES"].bias.value
+
+
+def test_given_references_replace_the_measured_ones():
+    estimators = {
+        "a": ml.backprop(ml.phase_walk(), ml.Truncation(6, 2)),
+        "b": ml.backprop(ml.phase_walk(), ml.Truncation(6, 6)),
+    }
+    one = ml.compare(estimators, THETA, jax.random.key(0), num_episodes=4, reference=jnp.float32(1.0))
+    assert one["a"].bias.value == pytest.approx(1 - TRUNCATED, abs=1e-5)
+    each = ml.compare(
+        estimators, THETA, jax.random.key(0), num_episodes=4, reference={"a": jnp.float32(1.0), "b": jnp.float32(-1.0)}
+    )
+    assert each["b"].cosine.value == -1
+    with pytest.raises(ValueError, match="structure and shapes of theta"):
+        ml.compare(estimators, THETA, jax.random.key(0), num_episodes=4, reference=jnp.zeros(3))
+
+
+def test_the_same_key_gives_the_same_numbers():
+    estimators = {"PES": ml.persistent_es(ml.phase_walk(), ml.Truncation(6, 2), sigma=0.4, num_pairs=2)}
+    first, second = (
+        ml.compare(estimators, THETA, jax.random.key(5), num_episodes=8, reference_pairs=16) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first["PES"].mean, second["PES"].mean)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"estimators": {}}, "at least one entry"),
+        ({"estimators": {"x": 3}}, "must be a GradientEstimator"),
+        ({"num_episodes": 1}, "num_episodes must be at least 2"),
+        ({"reference_pairs": 0}, "reference_pairs must be at least 2"),
+        ({"theta": jnp.array(1)}, "dtype int32"),
+        ({"key": 0}, "typed key"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(change, sentence):
+    arguments = {
+        "estimators": {"a": ml.backprop(ml.phase_walk(), ml.Truncation(2, 2))},
+        "theta": THETA,
+        "key": jax.random.key(0),
+    }
+    arguments |= {"num_episodes": 4} | change
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        ml.compare(**arguments)

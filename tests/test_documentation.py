@@ -1,0 +1,43 @@
+"""Every Python block of the documentation runs as it stands, and the README's example is as short as it says."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import optax
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+
+
+def test_the_first_example_prints_a_comparison():
+    example = blocks("README.md")[0]
+    assert len([line for line in example.splitlines() if line.strip()]) <= 25
+    result = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, cwd="/", check=False)
+    assert result.returncode == 0, result.stderr
+    for name in ("TBPTT", "truncated ES", "PES"):
+        assert name in result.stdout
+
+
+def test_the_other_examples_of_the_readme_run():
+    first, descent, networks = blocks("README.md")
+    names = {"optax": optax, "print": lambda *values: None}
+    exec(first.replace("num_episodes=100", "num_episodes=2, reference_pairs=8"), names)
+    exec(descent.replace("num_steps=500", "num_steps=3"), names)
+    assert names["history"].theta.shape == (3, 2)
+    exec(networks, names)
+    names["ml"].check_problem(names["problem"], names["theta"])
+
+
+@pytest.mark.parametrize("name", ["docs/networks.md"])
+def test_the_guides_run(name):
+    names = {}
+    for block in blocks(name):
+        exec(block, names)
+    assert all(bool(jax.numpy.isfinite(leaf)) for leaf in jax.tree.leaves(names["gradient"]))

@@ -1,0 +1,70 @@
+"""Imports go down only, floors 0 to 3 are pure, and the import of the package is light."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "metalearn"
+FLOORS = {"trees": 0, "inner": 1, "estimators": 2, "dynamics": 2, "landscape": 2, "outer": 3, "recording": 4}
+SIDE_EFFECTS = {
+    "wandb",
+    "matplotlib",
+    "hydra",
+    "omegaconf",
+    "rich",
+    "urllib",
+    "socket",
+    "pathlib",
+    "os",
+    "subprocess",
+    "logging",
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def violations(source, room):
+    """What a file of a room imports and should not."""
+    found = []
+    for name in imports(ast.parse(source)):
+        parts = name.split(".")
+        if parts[0] == "metalearn" and len(parts) > 1 and parts[1] in FLOORS:
+            other = parts[1]
+            if other != room and FLOORS[other] >= FLOORS[room]:
+                found.append(name)
+        elif FLOORS[room] < 4 and parts[0] in SIDE_EFFECTS:
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if f.parent != PACKAGE or f.stem in FLOORS], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_imports_go_down_only_and_lower_floors_have_no_side_effects(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert violations(path.read_text(), room) == []
+
+
+def test_the_test_sees_a_wrong_import():
+    assert violations("from metalearn.outer import compare", "estimators")
+    assert violations("from metalearn.landscape import Plane", "estimators")
+    assert violations("import wandb", "outer")
+    assert not violations("from metalearn.inner.problem import Key", "estimators")
+
+
+def test_heavy_libraries_are_imported_only_where_they_are_used():
+    code = "import sys, metalearn; print([m for m in ('wandb', 'matplotlib', 'sklearn', 'hydra', 'rich') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
