@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -96,24 +97,22 @@ def follow(config, problem, plane, key, run, progress):
     )
     if not config.trajectories.length_factor:
         return
-    low, high = (jnp.array([getattr(axis, end) for axis in (plane.x, plane.y)]) for end in ("low", "high"))
     starts = as_theta(config.problem.plane.starts)
-    paths, rows = {}, []
     entries = chosen(OmegaConf.merge(config, {"pairs": config.trajectories.pairs}))
-    for index, entry in enumerate(entries):
-        estimator = build(config, problem, entry, key)
-        num_steps = max(1, round(entry.outer.num_steps * config.trajectories.length_factor))
-        descend = trajectory(estimator, optax.adam(entry.outer.learning_rate), num_steps, low, high)
-        thetas, metrics = jax.jit(jax.vmap(descend))(starts, jax.random.split(jax.random.fold_in(key, 4), len(starts)))
-        ends = thetas[:, -max(1, num_steps // 10) :].mean(axis=1)
-        losses = np.asarray(jax.jit(jax.vmap(value))(ends))
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        programs = list(pool.map(lambda entry: descent(config, problem, entry, plane, starts, key), entries))
+    values, paths, rows = jax.jit(jax.vmap(value)), {}, []
+    for index, (entry, program) in enumerate(zip(entries, programs)):
+        thetas, metrics = program(starts, jax.random.split(jax.random.fold_in(key, 4), len(starts)))
+        ends = thetas[:, -max(1, thetas.shape[1] // 10) :].mean(axis=1)
+        losses = np.asarray(values(ends))
         paths[entry.label] = np.asarray(thetas)
         steps = float(metrics["inner_steps"].sum(axis=1).mean())
         rows.append(
             {"estimator": entry.label, "inner_steps": steps}
             | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}
         )
-        log(run, entry.label, thetas, metrics, num_steps)
+        log(run, entry.label, thetas, metrics)
         progress("outer trajectories", index + 1, len(entries))
     run.arrays("trajectories", paths)
     run.table("trajectories", rows)
@@ -128,31 +127,30 @@ def follow(config, problem, plane, key, run, progress):
     print()
 
 
-def trajectory(estimator, optimizer, num_steps, low, high):
-    """θ along `num_steps` outer steps from a start, kept in the window."""
+def descent(config, problem, entry, plane, starts, key):
+    """The compiled outer loop of one estimator: θ and metrics along all trajectories, kept in the window."""
+    low, high = (jnp.array([getattr(axis, end) for axis in (plane.x, plane.y)]) for end in ("low", "high"))
+    estimator, optimizer = build(config, problem, entry, key), optax.adam(entry.outer.learning_rate)
+    num_steps = max(1, round(entry.outer.num_steps * config.trajectories.length_factor))
 
     def descend(start, key):
         project = lambda theta: jnp.clip(theta, low, high)
         theta, history = ml.meta_train(estimator, optimizer, start, key, num_steps, project=project)
         return jnp.concatenate([history.theta, theta[None]]), history.metrics
 
-    return descend
+    keys = jax.random.split(key, len(starts))
+    return jax.jit(jax.vmap(descend)).lower(starts, keys).compile()
 
 
-def log(run, label, thetas, metrics, num_steps):
+def log(run, label, thetas, metrics):
     """About fifty points of each trajectory, averaged over the starts, go to the tracker."""
+    num_steps = metrics["loss"].shape[1]
     for step in range(0, num_steps, max(1, num_steps // 50)):
-        run.log(
-            {
-                f"{label}/loss": float(np.nanmean(metrics["loss"][:, step]))
-                if np.isfinite(metrics["loss"][:, step]).any()
-                else float("nan"),
-                f"{label}/fraction_diverged": float(metrics["fraction_diverged"][:, step].mean()),
-                f"{label}/theta_x": float(thetas[:, step, 0].mean()),
-                f"{label}/theta_y": float(thetas[:, step, 1].mean()),
-            },
-            step=step,
-        )
+        means = {
+            name: float(metrics[name][:, step].mean()) for name in ("loss", "fraction_diverged", "gradient_variance")
+        }
+        means |= {"theta_x": float(thetas[:, step, 0].mean()), "theta_y": float(thetas[:, step, 1].mean())}
+        run.log({label: means}, step=step)
 
 
 if __name__ == "__main__":

@@ -89,16 +89,15 @@ def estimator_of(
         clocks = clock if clock.ndim else None
 
         def one(particle):
-            memory, episode, key, own_clock = particle
+            memory, episode, (key_episode, key_noise), own_clock = particle
             own_clock = clock if own_clock is None else own_clock
-            key_episode, key_noise = jax.random.split(key)
             episode = jnp.where(own_clock == 0, key_episode, episode)
             source = episode if truncation.key is None else truncation.key
             run = functools.partial(_run_window, problem, truncation, source, own_clock, rematerialise)
             gradient, memory, loss = method.window(run, theta, memory, own_clock, key_noise)
             return gradient, loss, memory, episode
 
-        particles = (memory, episodes, jax.random.split(key, num_particles), clocks)
+        particles = (memory, episodes, jax.random.split(key, (num_particles, 2)), clocks)
         return jax.vmap(one)(particles) if chunk >= num_particles else jax.lax.map(one, particles, batch_size=chunk)
 
     def init(theta: Theta, key: Key) -> Particles:

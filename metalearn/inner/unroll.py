@@ -79,8 +79,7 @@ def unroll(
 
     The key of index t is k_t = fold_in(key, start + t). The loss at s_t and the step away from it are given the same
     key: they meet in one program, so a training loss and the gradient of the next step share their forward pass, as in
-      an ordinary training loop. The
-    minibatch is fresh for s_t either way, so no mean is changed.
+    an ordinary training loop. The minibatch is fresh for s_t either way, so no mean is changed.
 
     Args:
       problem: the inner problem.

@@ -184,7 +184,7 @@ def _errors_passed_on() -> Iterator[None]:
 
 def _keep_compiled_programs() -> None:
     """A second run of an experiment reads its programs from the user's cache folder instead of compiling them."""
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(base / "metalearn" / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -1,0 +1,134 @@
+"""The main job from the command line: what it leaves behind, and one clear line for every mistake."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+QUICK = ["episodes=4", "reference_pairs=16", "pairs=2", "landscape.resolution=4", "trajectories.length_factor=0.02"]
+
+MINE = '''
+import jax.numpy as jnp
+import metalearn as ml
+
+def pull(strength=1.0):
+    """s <- s - strength * exp(theta) s, from one."""
+    return ml.InnerProblem(
+        lambda theta, key: jnp.ones(()),
+        lambda state, theta, key: state - strength * jnp.exp(theta) * state,
+        lambda state, theta, key: state**2,
+    )
+'''
+
+
+def run(folder, *arguments, **environment):
+    script = str(ROOT / "experiments" / "compare.py")
+    command = [sys.executable, "-W", "error::UserWarning", script, *arguments, f"folder={folder / 'runs'}"]
+    variables = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), **environment}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A quick run of the toy problem with its landscape and two estimators."""
+    folder = tmp_path_factory.mktemp("toy")
+    result = run(folder, "problem=toy_regression", "estimator=[truncated_backprop,persistent_es]", *QUICK)
+    assert result.returncode == 0, result.stderr
+    return result, next((folder / "runs").iterdir())
+
+
+def test_it_prints_the_table_the_folder_and_the_sync_line(finished):
+    result, folder = finished
+    for part in ("TBPTT", "PES", "SNR / s", "inner steps", "wandb sync", "figures"):
+        assert part in result.stdout
+    assert "Traceback" not in result.stderr
+    assert folder.name.endswith("compare-toy_regression")
+
+
+def test_the_run_folder_holds_everything(finished):
+    _, folder = finished
+    for name in (
+        "config.yaml",
+        "provenance.json",
+        "metrics.jsonl",
+        "figures/comparison.png",
+        "figures/trajectories.png",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    rows = json.loads((folder / "tables" / "comparison.json").read_text())
+    assert "PES" in json.dumps(rows)
+    assert "_target_: metalearn.toy_regression" in (folder / "config.yaml").read_text()
+    assert (folder / "arrays" / "landscape.npz").stat().st_size > 0
+    assert json.loads((folder / "status.json").read_text())["status"] == "finished"
+
+
+def test_a_problem_in_a_file_of_ones_own_by_target_and_by_a_yaml_file(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    groups = tmp_path / "my_configs" / "problem"
+    groups.mkdir(parents=True)
+    (groups / "pull.yaml").write_text(
+        "name: pull\nbuild: {_target_: mine.pull, strength: 0.5}\nhorizon: 8\nlength: 4\nrepeat_randomness: false\nsigma: 0.1\n"
+        "theta: -1.0\nplane: null\n"
+    )
+    chosen = ["estimator=noise_reuse_es", "tracker=none", *QUICK]
+    by_file = run(tmp_path, "--config-dir", "my_configs", "problem=pull", *chosen)
+    assert by_file.returncode == 0, by_file.stderr
+    assert "pull at theta" in by_file.stdout
+    by_target = run(tmp_path, "problem=phase_walk", "~problem.build.omega", "problem.build._target_=mine.pull", *chosen)
+    assert by_target.returncode == 0, by_target.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["estimator=magic"], ["magic", "persistent_es"]),
+        (["problem=nothing"], ["nothing", "digits"]),
+        (["pears=3"], ["pears"]),
+        (["problem=phase_walk", "estimator=persistent_es", "problem.sigma=-1"], ["sigma must be positive"]),
+        (["problem=phase_walk", "estimator=persistent_es", "pairs=0"], ["num_pairs must be at least 1"]),
+        (["problem=phase_walk", "problem.length=4"], ["not a multiple"]),
+        (["problem=phase_walk", "problem.theta=[1,up]"], ["problem.theta must be"]),
+        (["problem=phase_walk", "episodes=1"], ["num_episodes must be at least 2"]),
+        (["problem=phase_walk", "estimator=persistent_es", "pairs=many"], ["whole number"]),
+        (["problem=phase_walk", "problem.build.omega=fast"], ["omega"]),
+        (["estimator=[]"], ["No estimator was chosen"]),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_exit_code_2(tmp_path, arguments, words):
+    result = run(tmp_path, *arguments)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+def test_a_missing_data_extra_names_itself(tmp_path):
+    blocked = tmp_path / "blocked" / "sklearn"
+    blocked.mkdir(parents=True)
+    (blocked / "__init__.py").write_text("raise ImportError('blocked by the test')")
+    result = run(tmp_path, PYTHONPATH=str(blocked.parent))
+    assert result.returncode == 2
+    assert "metalearn[data]" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unwritable_folder_is_named(tmp_path):
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    result = run(tmp_path, "problem=phase_walk", "estimator=persistent_es")
+    assert result.returncode == 2
+    assert "runs" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_is_readable(tmp_path):
+    result = run(tmp_path, "--help")
+    assert result.returncode == 0
+    for part in ("problem: digits", "estimator: ", "persistent_es", "tracker: ", "Compare gradient estimators"):
+        assert part in result.stdout
