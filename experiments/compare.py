@@ -101,8 +101,9 @@ def follow(config, problem, plane, key, run, progress):
     entries = chosen(OmegaConf.merge(config, {"pairs": config.trajectories.pairs}))
     with ThreadPoolExecutor(max_workers=2) as pool:
         programs = list(pool.map(lambda entry: descent(config, problem, entry, plane, starts, key), entries))
+        progress("compiling outer loops", len(entries), len(entries))
     values, paths, rows = jax.jit(jax.vmap(value)), {}, []
-    for index, (entry, program) in enumerate(zip(entries, programs)):
+    for entry, program in zip(entries, programs):
         thetas, metrics = program(starts, jax.random.split(jax.random.fold_in(key, 4), len(starts)))
         ends = thetas[:, -max(1, thetas.shape[1] // 10) :].mean(axis=1)
         losses = np.asarray(values(ends))
@@ -113,7 +114,7 @@ def follow(config, problem, plane, key, run, progress):
             | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}
         )
         log(run, entry.label, thetas, metrics)
-        progress("outer trajectories", index + 1, len(entries))
+        progress(f"outer trajectories of {entry.label}", 1, 1)
     run.arrays("trajectories", paths)
     run.table("trajectories", rows)
     run.figure(

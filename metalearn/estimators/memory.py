@@ -11,9 +11,17 @@ CACHE_BYTES = 2**21
 
 def cache_chunk(problem: InnerProblem, theta: Theta, num_particles: int) -> int:
     """The number of particles whose states and activations fit the second-level cache, at most `num_particles`."""
-    return max(
-        1, min(num_particles, CACHE_BYTES // max(state_bytes(problem, theta) + activation_bytes(problem, theta), 1))
-    )
+    weight = state_bytes(problem, theta) + activation_bytes(problem, theta)
+    return max(1, min(num_particles, CACHE_BYTES // max(weight, 1)))
+
+
+def even_chunk(count: int, room: int) -> int:
+    """The size of equal chunks of at most `room`: a divisor of the count where there is one of more than half the room.
+
+    Equal chunks are one program; a remainder would be compiled beside it.
+    """
+    divisor = max(d for d in range(1, min(count, room) + 1) if count % d == 0)
+    return divisor if 2 * divisor > min(count, room) else min(count, room)
 
 
 def state_bytes(problem: InnerProblem, theta: Theta) -> int:

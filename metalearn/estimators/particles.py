@@ -26,7 +26,7 @@ from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator, Metrics
-from metalearn.estimators.memory import cache_chunk
+from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation, unroll
@@ -84,8 +84,8 @@ def estimator_of(
 
     def advance(theta, memory, episodes, clock, key):
         """One window of every particle: gradients and losses `[num_particles, ...]`, and what they remember."""
-        room = max(1, cache_chunk(problem, theta, 2 * num_particles) // min(method.num_unrolls, 2))
-        chunk = room if chunk_size is None else chunk_size
+        room = cache_chunk(problem, theta, 2 * num_particles) // min(method.num_unrolls, 2)
+        chunk = even_chunk(num_particles, max(room, 1)) if chunk_size is None else chunk_size
         clocks = clock if clock.ndim else None
 
         def one(particle):

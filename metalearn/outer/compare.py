@@ -154,9 +154,12 @@ def compare(
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         compiling = {tag: pool.submit(compile_episodes, run[0], theta, run[1]) for tag, run in (runs | targets).items()}
         measured = {}
+        for done, future in enumerate(compiling.values()):
+            concurrent.futures.wait([future])
+            if progress is not None:
+                progress("compiling", done + 1, len(compiling))
         for index, (tag, (_, count)) in enumerate((runs | targets).items()):
             label = tag if tag in runs else f"reference {len(measured) - len(runs) + 1}"
-            concurrent.futures.wait(compiling.values())
             if tag not in runs and isinstance(compiling[tag].exception(), (TypeError, ValueError, NotImplementedError)):
                 continue  # a problem that reverse mode cannot differentiate has no unsmoothed target: it is reported as unknown
             program = compiling[tag].result()
@@ -260,7 +263,9 @@ def _center(source, runs: Episodes) -> tuple[np.ndarray, float]:
 
 
 def _tag(description: Description, smoothed: bool):
-    place = (id(description.problem.step), description.truncation.horizon, id(description.truncation.key))
+    key = description.truncation.key
+    repeated = None if key is None else tuple(np.ravel(jax.random.key_data(key)).tolist())
+    place = (description.problem, description.truncation.horizon, repeated)
     if not smoothed or description.sigma == 0:
         return place
     return (*place, float(description.sigma), description.noise_period or description.truncation.horizon)
@@ -275,8 +280,8 @@ def _given_targets(reference, estimators, theta) -> dict[str, np.ndarray]:
         shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(part)] for part in (tree, theta)]
         if jax.tree.structure(tree) != jax.tree.structure(theta) or shapes[0] != shapes[1]:
             raise ValueError(
-                f"reference for {name!r} must be a gradient in the structure and shapes of theta, or a mapping from every estimator's name to "
-                "one."
+                f"reference for {name!r} must be a gradient in the structure and shapes of theta, or a mapping from "
+                "every estimator's name to one."
             )
     return {name: np.asarray(ravel_pytree(tree)[0], np.float64) for name, tree in trees.items()}
 

@@ -64,7 +64,7 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
     particles = 1 if description is None else description.num_particles
     room = 1 if description is None else cache_chunk(description.problem, theta, 64 * particles) // particles
     together = min(max(room, 1), num_episodes)
-    batch = min(num_episodes, max(together, num_episodes // BATCHES))
+    batch = together * max(1, num_episodes // (BATCHES * together))  # whole groups: a remainder is a second program
 
     def episode(key):
         key_init, key_run = jax.random.split(key)

@@ -126,10 +126,11 @@ def _on_purpose(error: BaseException) -> bool:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether it comes from a statement of metalearn, or from Hydra's call of a factory with unknown arguments."""
+    """Whether it comes from a statement of metalearn or of the experiment itself, or from Hydra's call of a factory."""
     innermost = _innermost(error)
     return innermost is not None and innermost.tb_frame.f_globals.get("__name__", "").partition(".")[0] in (
         "metalearn",
+        "__main__",
         "hydra",
     )
 

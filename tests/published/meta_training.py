@@ -18,8 +18,10 @@ def iterates(estimator, optimizer, theta, seeds, num_steps):
     return jax.vmap(run)(keys(seeds))
 
 
-def meta_losses(problem, thetas, horizon, key=None):
-    """L(θ) for every one of `[..., d]` or scalar θ, mapped in chunks; one key for all."""
-    key = jax.random.key(0) if key is None else key
-    at = lambda theta: ml.meta_loss(problem, theta, key, horizon)
-    return np.asarray(jax.jit(lambda thetas: jax.lax.map(at, thetas, batch_size=256))(thetas))
+def meta_losses(problem, thetas, horizon, num_episodes=1):
+    """L at `[seeds, count, ...]` meta-parameters, the mean over episodes that are the same for all: `[seeds, count]`."""
+    episodes = keys(range(num_episodes))
+    at = lambda theta: jnp.mean(jax.vmap(lambda key: ml.meta_loss(problem, theta, key, horizon))(episodes))
+    chunk = max(1, 512 // num_episodes)
+    run = jax.jit(lambda thetas: jax.lax.map(at, thetas, batch_size=chunk))
+    return np.asarray(run(thetas.reshape(-1, *thetas.shape[2:]))).reshape(thetas.shape[:2])

@@ -1,0 +1,172 @@
+"""Each estimator against ten naive lines of NumPy that are given the same noise, digit by digit, over two episodes.
+
+What a method draws in a window is read off by a probe: a method that runs through the same driver with the same keys, and returns its draw.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metalearn import trees
+from metalearn.estimators import (
+    Description,
+    artbp,
+    backprop,
+    evolution_strategies,
+    forward_gradient,
+    forward_mode,
+    generalized_persistent_es,
+    noise_reuse_es,
+    persistent_es,
+    uoro,
+)
+from metalearn.estimators.artbp import CUT
+from metalearn.estimators.particles import Method, estimator_of
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+from tests import reference_numpy as ref
+from tests.estimators.sampling import quick
+from tests.test_reference_numpy import THETA, small_network
+
+HORIZON, LENGTH, SIGMA, PARTICLES, EPISODES = 6, 2, 0.4, 3, 2
+CUTS, WHOLE = Truncation(HORIZON, LENGTH), Truncation(HORIZON, HORIZON)
+NOISY = {"sigma": SIGMA, "num_pairs": PARTICLES}
+REFERENCE = small_network()
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def network() -> InnerProblem:
+    """`small_network` in JAX: S = 3, d = 2, a start that depends on θ, and a clock beside the numbers."""
+    rng = np.random.default_rng(0)
+    inner, outer, read = rng.normal(size=(3, 3)), rng.normal(size=(3, 2)), rng.normal(size=3)
+
+    def init(theta, key):
+        return {"s": jnp.array([theta[0], 0.5, theta[0] * theta[1]]), "t": jnp.zeros((), jnp.int32)}
+
+    def step(state, theta, key):
+        return {"s": jnp.tanh(inner @ state["s"] + outer @ theta + 0.1 * state["t"]), "t": state["t"] + 1}
+
+    def loss(state, theta, key):
+        return jnp.sin(read @ state["s"]) + state["t"] * state["s"][0] * theta[1] ** 2
+
+    return InnerProblem(init, step, loss)
+
+
+def run(estimator, truncation):
+    """Estimates `[episodes, windows, 2]`, the states after each, and the metrics, over two episodes with the same keys for all."""
+    estimator, theta, found = quick(estimator), jnp.asarray(THETA), []
+    state = estimator.init(theta, jax.random.key(3))
+    for index in range(EPISODES * truncation.num_windows):
+        gradient, state, metrics = estimator.estimate(theta, state, jax.random.key(index))
+        assert gradient.dtype == jnp.float64
+        found.append((np.asarray(gradient), state, metrics))
+    gradients, states, metrics = zip(*found, strict=True)
+    return np.reshape(gradients, (EPISODES, -1, 2)), states, metrics
+
+
+def draws(truncation, draw):
+    """What `draw(theta, key)` gave in each window: `[episodes, windows, particles, ...]`."""
+
+    def window(run, theta, memory, clock, key):
+        return theta, draw(theta, key), run(theta, trees.zeros_of(jax.eval_shape(network().init, theta, key)))[0]
+
+    method = Method(start=lambda theta, state: jax.tree.map(jnp.zeros_like, jax.eval_shape(draw, theta, jax.random.key(0))), window=window)
+    probe = estimator_of(method, network(), truncation, PARTICLES, None, Description(network(), truncation, PARTICLES, lambda theta: 0))
+    _, states, _ = run(probe, truncation)
+    return np.reshape([state.memory for state in states], (EPISODES, truncation.num_windows, PARTICLES, -1))
+
+
+def normal(sigma):
+    return lambda theta, key: trees.normal_like(key, theta, sigma)
+
+
+def signs(theta, key):
+    return trees.rademacher_like(key, [jnp.zeros(3)])[0]
+
+
+def agree(estimator, truncation, naive):
+    """`naive(noise of an episode [windows, d])` is averaged over the particles and compared in every window of both episodes."""
+    found, _, metrics = run(estimator, truncation)
+    expected = np.array([np.mean([naive(episode, p) for p in range(PARTICLES)], axis=0) for episode in range(EPISODES)])
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+    spread = np.array([np.var([naive(e, p) for p in range(PARTICLES)], axis=0, ddof=1) / PARTICLES for e in range(EPISODES)])
+    variances = np.reshape([m["gradient_variance"] for m in metrics], (EPISODES, -1))
+    np.testing.assert_allclose(variances, spread.sum(axis=-1), rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("build", "truncation", "naive"),
+    [
+        (backprop, WHOLE, lambda: ref.full_backprop(REFERENCE, THETA, HORIZON)),
+        (backprop, CUTS, lambda: ref.truncated_backprop(REFERENCE, THETA, HORIZON, LENGTH)),
+        (forward_mode, CUTS, lambda: ref.forward_mode(REFERENCE, THETA, HORIZON, LENGTH)),
+    ],
+)
+def test_estimators_without_noise(build, truncation, naive):
+    agree(build(network(), truncation, num_particles=PARTICLES), truncation, lambda episode, particle: naive())
+
+
+ES = {
+    "PES": (persistent_es, CUTS, lambda e: ref.persistent_es(REFERENCE, THETA, HORIZON, LENGTH, e, SIGMA)),
+    "NRES": (noise_reuse_es, CUTS, lambda e: ref.noise_reuse_es(REFERENCE, THETA, HORIZON, LENGTH, e[0], SIGMA)),
+    "GPES": (
+        lambda p, t, **k: generalized_persistent_es(p, t, noise_period=4, **k),
+        CUTS,
+        lambda e: ref.generalized_persistent_es(REFERENCE, THETA, HORIZON, LENGTH, e[::2], 4, SIGMA),
+    ),
+    "truncated ES": (evolution_strategies, CUTS, lambda e: ref.truncated_es(REFERENCE, THETA, HORIZON, LENGTH, e, SIGMA)),
+    "full ES": (evolution_strategies, WHOLE, lambda e: ref.full_es(REFERENCE, THETA, HORIZON, e[0], SIGMA)),
+    "one-sided ES": (
+        lambda p, t, **k: evolution_strategies(p, t, antithetic=False, **k),
+        WHOLE,
+        lambda e: ref.one_sided_es(REFERENCE, THETA, HORIZON, e[0], SIGMA),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ES)
+def test_evolution_strategies(name):
+    build, truncation, naive = ES[name]
+    noise = draws(truncation, normal(SIGMA))
+    agree(build(network(), truncation, **NOISY), truncation, lambda episode, particle: naive(noise[episode, :, particle]))
+
+
+def test_perturbed_and_clipped_backprop():
+    noise = draws(WHOLE, normal(SIGMA))
+
+    def naive(episode, particle):
+        gradient = ref.full_backprop(REFERENCE, THETA + noise[episode, 0, particle], HORIZON)[0]
+        return [gradient * min(1, 0.8 / np.linalg.norm(gradient))]
+
+    agree(backprop(network(), WHOLE, num_particles=PARTICLES, sigma=SIGMA, clip_norm=0.8), WHOLE, naive)
+
+
+def test_forward_gradient():
+    directions = draws(CUTS, normal(1.0))
+
+    def naive(episode, particle):
+        return ref.forward_gradient(REFERENCE, THETA, HORIZON, LENGTH, directions[episode, :1, particle])
+
+    agree(forward_gradient(network(), CUTS, num_directions=PARTICLES), CUTS, naive)
+
+
+def test_uoro():
+    drawn = draws(CUTS, signs)
+    naive = lambda episode, particle: ref.uoro(REFERENCE, THETA, HORIZON, LENGTH, drawn[episode, :, particle])
+    agree(uoro(network(), CUTS, num_particles=PARTICLES), CUTS, naive)
+
+
+def test_artbp():
+    """Step t draws its cut beside its own numbers; with several cuts in every pattern that is compared."""
+    estimator = artbp(network(), WHOLE, cut_probability=0.3, num_particles=PARTICLES)
+    _, states, _ = run(estimator, WHOLE)
+
+    def cut(episode, t):
+        key = jax.random.fold_in(jax.random.split(episode)[1], t)
+        return not bool(jax.random.bernoulli(jax.random.fold_in(key, CUT), 0.7))
+
+    cuts = [[[cut(key, t) for t in range(HORIZON)] for key in state.episodes] for state in states]
+    assert 0 < np.mean(cuts) < 1
+    agree(estimator, WHOLE, lambda episode, particle: ref.artbp(REFERENCE, THETA, HORIZON, cuts[episode][particle], 0.3))

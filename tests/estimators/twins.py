@@ -1,0 +1,75 @@
+"""Persistent ES with one mistake each, run by the driver that runs the real one.
+
+A test of unbiasedness is worth what it rejects. The twins differ from persistent ES in when they drop the accumulated noise, or in that
+they never reset the state; `faithful` has no mistake and must agree with the library bit for bit.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.estimators import Description, GradientEstimator, backprop
+from metalearn.estimators.artbp import CUT, scale_cotangent
+from metalearn.estimators.generalized_persistent_es import pair_gradient, run_pair
+from metalearn.estimators.particles import Method, estimator_of
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
+
+
+def persistent(problem, truncation, sigma, num_pairs, drops: Callable) -> GradientEstimator:
+    """Persistent ES that drops the noise accumulated so far before the windows where `drops(clock)`."""
+
+    def start(theta, state):
+        return trees.broadcast(state, 2), jax.tree.map(jnp.zeros_like, theta)
+
+    def window(run, theta, memory, clock, key):
+        states, accumulated = memory
+        noise = trees.normal_like(key, theta, sigma)
+        kept = trees.where(drops(clock), jax.tree.map(jnp.zeros_like, accumulated), accumulated)
+        accumulated = trees.add(kept, noise)
+        losses, states = run_pair(run, theta, noise, states)
+        return pair_gradient(accumulated, losses, sigma), (states, accumulated), jnp.mean(losses)
+
+    description = Description(problem, truncation, num_pairs, lambda theta: 0, sigma, truncation.length)
+    return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, None, description)
+
+
+def faithful(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:
+    """No mistake: what the twins have in common."""
+    return persistent(problem, truncation, sigma, num_pairs, lambda clock: clock == 0)
+
+
+def without_accumulator(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:
+    """Credits each window to its own noise: the influence of earlier windows is lost, as in truncated ES."""
+    return persistent(problem, truncation, sigma, num_pairs, lambda clock: clock >= 0)
+
+
+def last_loss_to_newest(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:
+    """Drops the accumulator one window early: the last loss of an episode is credited to the newest noise alone, as a public library does."""
+    last = truncation.num_windows - 1
+    return persistent(problem, truncation, sigma, num_pairs, lambda clock: (clock == 0) | (clock == last))
+
+
+def never_dropped(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:
+    """Keeps the noise of earlier episodes, which is independent of the later ones: no bias, but a variance that grows with each."""
+    return persistent(problem, truncation, sigma, num_pairs, lambda clock: clock < 0)
+
+
+def without_reset(
+    problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1, num_episodes: int = 2
+) -> GradientEstimator:
+    """Drops the accumulator at the end of an episode and forgets the state, which runs on into the next."""
+    endless = Truncation(num_episodes * truncation.horizon, truncation.length)
+    return persistent(problem, endless, sigma, num_pairs, lambda clock: clock % truncation.num_windows == 0)
+
+
+def unweighted_artbp(problem: InnerProblem, truncation: Truncation, *, cut_probability: float) -> GradientEstimator:
+    """ARTBP without its factor 1/(1 − c): truncation at random places, and biased."""
+
+    def step(state, theta, key):
+        keep = jax.random.bernoulli(jax.random.fold_in(key, CUT), 1 - cut_probability)
+        return problem.step(scale_cotangent(state, jnp.where(keep, 1.0, 0.0)), theta, key)
+
+    return backprop(problem._replace(step=step), truncation)

@@ -1,0 +1,164 @@
+"""Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835), toy 2-D regression: who finds the optimum behind the chaos (estimators.md §4.1).
+
+T = 100, W = 10, 50 pairs, σ = 0.3, Adam 0.01 with b1 = 0.99, 20 000 outer steps from (−4, −4), SUM objective. A method is judged by the
+median of L over the last tenth of its iterates.
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metalearn as ml
+from metalearn import trees
+from metalearn.estimators.particles import Method, estimator_of
+from tests.conftest import REFERENCE
+from tests.published.meta_training import iterates, meta_losses
+
+HORIZON, NUM_STEPS = 100, 20_000
+PROBLEM = ml.toy_regression(HORIZON, objective="sum")
+WINDOWS, WHOLE = ml.Truncation(HORIZON, 10), ml.Truncation(HORIZON, HORIZON)
+PAIRS = {"sigma": 0.3, "num_pairs": 50}
+FIXED = json.loads((REFERENCE / "toy_fixed_theta.json").read_text())
+STUCK, OPTIMUM = (2421, 2425), (560, 570)
+
+
+def descend(estimator, seeds=(0, 1, 2)):
+    """The median of L over the last tenth `[seeds]`, and the first of the first 1000 outer steps with L < 700, −1 for none."""
+    thetas = iterates(estimator, optax.adam(0.01, b1=0.99), (-4.0, -4.0), seeds, NUM_STEPS)
+    rows = jnp.concatenate([thetas[:, :1000], thetas[:, -NUM_STEPS // 10 :: 10]], axis=1)
+    losses = meta_losses(PROBLEM, rows, HORIZON)
+    early, last = losses[:, :1000], losses[:, 1000:]
+    first = np.where((early < 700).any(axis=1), np.argmax(early < 700, axis=1), -1)
+    return np.median(last, axis=1), first
+
+
+def assert_within(values, band):
+    low, high = band
+    assert np.all((values >= low) & (values <= high)), (values, band)
+
+
+@pytest.mark.parametrize(
+    ("make", "earliest", "latest"), [(ml.persistent_es, 600, 900), (ml.noise_reuse_es, 580, 850)], ids=["pes", "nres"]
+)
+def test_persistent_and_noise_reuse_es_reach_the_optimum_vicol_2021(make, earliest, latest):
+    losses, first = descend(make(PROBLEM, WINDOWS, **PAIRS))
+    assert_within(losses, OPTIMUM)
+    assert_within(first, (earliest, latest))
+
+
+def test_truncated_es_is_stuck_at_the_chaos_boundary_vicol_2021():
+    losses, first = descend(ml.evolution_strategies(PROBLEM, WINDOWS, **PAIRS))
+    assert_within(losses, STUCK)
+    assert np.all(first == -1)
+
+
+def test_truncated_es_with_more_smoothing_moves_and_stays_far_from_the_optimum_vicol_2021():
+    losses, _ = descend(ml.evolution_strategies(PROBLEM, WINDOWS, sigma=1.0, num_pairs=50))
+    assert_within(losses, (1400, 1650))
+
+
+def test_truncated_backprop_is_stuck_at_the_chaos_boundary_vicol_2021():
+    losses, _ = descend(ml.backprop(PROBLEM, WINDOWS), seeds=(0,))
+    assert_within(losses, STUCK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "truncation"), [(ml.backprop, WHOLE), (ml.forward_mode, WINDOWS)], ids=["bptt", "rtrl"]
+)
+def test_exact_gradients_are_stuck_at_the_chaos_boundary_vicol_2021(make, truncation):
+    losses, _ = descend(make(PROBLEM, truncation), seeds=(0,))
+    assert_within(losses, STUCK)
+
+
+@pytest.mark.slow
+def test_full_es_reaches_the_optimum_vicol_2021():
+    losses, _ = descend(ml.evolution_strategies(PROBLEM, WHOLE, **PAIRS))
+    assert_within(losses, OPTIMUM)
+
+
+@pytest.mark.slow
+def test_uoro_rarely_leaves_the_chaos_boundary_vicol_2021():
+    losses, _ = descend(ml.uoro(PROBLEM, WINDOWS), seeds=range(5))
+    assert np.sum(losses > 2000) >= 4, losses
+
+
+def persistent_es_with_analytic_gradient(problem, truncation, *, sigma, num_pairs):
+    """PES+A, naively: the newest window's share of the gradient by backprop through it, earlier windows by ES.
+
+    g_t = ξ_{t−1} (L_t⁺ − L_t⁻) / (2σ²) + ½ (∇L_t⁺ + ∇L_t⁻), of the mean of PES and with what chaos does to ∇L_t.
+    """
+
+    def start(theta, state):
+        return trees.broadcast(state, 2), jax.tree.map(jnp.zeros_like, theta)
+
+    def window(run, theta, memory, clock, key):
+        states, past = memory
+        past = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, past), past)
+        noise = trees.normal_like(key, theta, sigma)
+        member = lambda sign, state: jax.value_and_grad(run, has_aux=True)(
+            trees.add(theta, trees.scale(sign, noise)), state
+        )
+        (losses, states), slopes = jax.vmap(member)(jnp.array([1.0, -1.0]), states)
+        earlier = trees.scale((losses[0] - losses[1]) / (2 * sigma**2), past)
+        newest = jax.tree.map(lambda slope: jnp.mean(slope, axis=0), slopes)
+        return trees.add(earlier, newest), (states, trees.add(past, noise)), jnp.mean(losses)
+
+    description = ml.Description(problem, truncation, num_pairs, lambda theta: 0, sigma)
+    return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, None, description)
+
+
+@pytest.mark.slow
+def test_a_naive_analytic_gradient_makes_persistent_es_fail_vicol_2021():
+    losses, _ = descend(persistent_es_with_analytic_gradient(PROBLEM, WINDOWS, **PAIRS), seeds=range(5))
+    assert np.sum(losses > 1000) >= 3, losses
+
+
+def episode_means(estimator, num_episodes):
+    """θ -> the mean estimate of each of `num_episodes` episodes at that frozen θ, `[num_episodes, 2]`."""
+    num_windows = estimator.description.truncation.num_windows
+
+    def one(theta, key):
+        def body(state, key):
+            gradient, state, _ = estimator.estimate(theta, state, key)
+            return state, gradient
+
+        key_init, key_windows = jax.random.split(key)
+        state = estimator.init(theta, key_init)
+        return jnp.mean(jax.lax.scan(body, state, jax.random.split(key_windows, num_windows))[1], axis=0)
+
+    keys = jax.random.split(jax.random.key(0), num_episodes)
+    run = jax.jit(lambda theta: jax.lax.map(lambda key: one(theta, key), keys))
+    return lambda theta: np.asarray(run(jnp.asarray(theta, jnp.float32)), np.float64)
+
+
+@pytest.mark.parametrize("name", ["nres", "pes", "tes"])
+def test_the_mean_at_fixed_theta_is_that_of_an_independent_implementation_section_4_1(name):
+    make = {"nres": ml.noise_reuse_es, "pes": ml.persistent_es, "tes": ml.evolution_strategies}[name]
+    estimates = episode_means(make(PROBLEM, WINDOWS, sigma=0.3, num_pairs=500), num_episodes=40)
+    for row in FIXED:
+        sample = estimates(row["theta"])
+        error = np.hypot(np.std(sample, axis=0, ddof=1) / np.sqrt(len(sample)), row[name]["se"])
+        assert np.all(np.abs(np.mean(sample, axis=0) - row[name]["mean"]) < 5 * error), (row["theta"], name)
+
+
+@pytest.mark.parametrize(("name", "truncation"), [("bptt", WHOLE), ("tbptt_sum", WINDOWS)])
+def test_backprop_at_fixed_theta_is_that_of_an_independent_implementation_section_4_1(name, truncation):
+    estimates = episode_means(ml.backprop(PROBLEM, truncation), num_episodes=1)
+    for row in FIXED:
+        np.testing.assert_allclose(estimates(row["theta"])[0], row[name], rtol=1e-3, err_msg=str(row["theta"]))
+
+
+def test_at_the_origin_truncated_es_points_away_from_the_smoothed_gradient_section_4_1():
+    """The cosine between the mean of truncated ES and that of NRES is −0.93: its bias is of sign, not of size."""
+    pair = []
+    for make in (ml.evolution_strategies, ml.noise_reuse_es):
+        pair.append(
+            episode_means(make(PROBLEM, WINDOWS, sigma=0.3, num_pairs=500), num_episodes=40)((0.0, 0.0)).mean(axis=0)
+        )
+    cosine = pair[0] @ pair[1] / np.linalg.norm(pair[0]) / np.linalg.norm(pair[1])
+    assert abs(cosine + 0.93) < 0.05
