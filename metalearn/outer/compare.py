@@ -103,9 +103,9 @@ class Comparison:
         return [_row(report) for report in self.reports]
 
     def __str__(self) -> str:
-        header = ["estimator", *COLUMNS.values(), "diverged", "steps", "ms", "memory"]
+        header = ["estimator", "|mean|", *COLUMNS.values(), "diverged", "steps", "ms", "memory"]
         body = [
-            [report.name, *(str(getattr(report, field)) for field in COLUMNS), *_costs(report)]
+            [report.name, _length(report), *(str(getattr(report, field)) for field in COLUMNS), *_costs(report)]
             for report in self.reports
         ]
         widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
@@ -317,6 +317,10 @@ def _row(report: Report) -> dict[str, Any]:
 
 def _short(value: float) -> str:
     return f"{value:.3g}"
+
+
+def _length(report: Report) -> str:
+    return str(Measured(float(np.linalg.norm(report.mean)), float(np.linalg.norm(report.mean_error))))
 
 
 def _costs(report: Report) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ MARKERS = "osD^vP*Xhp<>"
 
 
 def draw_comparison(comparison: Comparison, title: str = "") -> Any:
-    """Bias against standard deviation, cosine, and signal to noise per cost, one colour per estimator.
+    """Bias against standard deviation, length, cosine, and signal to noise per cost, one colour per estimator.
 
     A value of zero or infinity lies outside a logarithmic axis: it is drawn with an open marker on the axis's edge.
 
@@ -23,16 +23,17 @@ def draw_comparison(comparison: Comparison, title: str = "") -> Any:
     from matplotlib.figure import Figure
 
     with save_style():
-        figure = Figure(figsize=(15, 5))
-        plane, cosine, cost = figure.subplots(1, 3, width_ratios=(1.25, 0.9, 1.1))
+        figure = Figure(figsize=(17, 5))
+        plane, length, cosine, cost = figure.subplots(1, 4, width_ratios=(1.2, 0.6, 0.8, 1.0))
         names = [report.name for report in comparison.reports]
         colours = _colours(names)
         _bias_against_deviation(plane, comparison, colours)
+        _lengths(length, comparison, colours)
         _cosines(cosine, comparison, colours)
         _signal_to_noise(cost, comparison, colours)
-        cosine.set_yticks(range(len(names)), names)
-        cost.set_yticks(range(len(names)), [""] * len(names))
-        for axes in (cosine, cost):
+        for axes in (length, cosine, cost):
+            axes.set_yticks(range(len(names)), names if axes is length else [""] * len(names))
+            axes.set_ylim(-0.6, len(names) - 0.4)
             axes.invert_yaxis()
         if title:
             figure.suptitle(title)
@@ -62,8 +63,8 @@ def draw_trajectories(
     from matplotlib.figure import Figure
 
     count = len(trajectories)
-    columns = min(count, 4)
-    rows = -(-count // columns)
+    rows = -(-count // 4)
+    columns = -(-count // rows)
     with save_style():
         figure = Figure(figsize=(3.6 * columns + 1.2, 3.5 * rows + 0.6))
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -127,7 +128,17 @@ def _bias_against_deviation(axes, comparison, colours):
 def _limits(values):
     finite = [v for v in values if np.isfinite(v) and v > 0]
     low, high = (min(finite), max(finite)) if finite else (0.1, 10.0)
-    return max(low, high * 1e-8) / 1.6, high * 1.6
+    return max(low, high * 1e-4) / 1.6, high * 1.6
+
+
+def _lengths(axes, comparison, colours):
+    for row, report in enumerate(comparison.reports):
+        length, error = float(np.linalg.norm(report.mean)), float(np.linalg.norm(report.mean_error))
+        if length > 0 and np.isfinite(length):
+            span = [[min(error, 0.999 * length)], [error]]
+            axes.errorbar(length, row, xerr=span, marker="o", color=colours[report.name], markersize=8, capsize=3)
+    axes.set(xscale="log", xlabel="|mean estimate|", title="Length")
+    axes.margins(x=0.15)
 
 
 def _cosines(axes, comparison, colours):
@@ -139,8 +150,8 @@ def _cosines(axes, comparison, colours):
         else:
             axes.text(0, row, " unknown", va="center")
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set(xlim=(-1.08, 1.08), ylim=(-0.6, len(comparison.reports) - 0.4))
-    axes.set_xlabel("cosine of the mean estimate with its target")
+    axes.set(xlim=(-1.08, 1.08))
+    axes.set_xlabel("cosine of the mean\nwith its target")
     axes.set_title("Direction")
 
 
@@ -164,7 +175,7 @@ def _signal_to_noise(axes, comparison, colours):
                 place, offset, xerr=span, marker=marker, color=colour, markerfacecolor=face, markersize=8, capsize=3
             )
         axes.plot([], [], marker=marker, color="grey", linestyle="none", label=label)
-    axes.set(xscale="log", xlim=(low / 1.5, high * 1.5), ylim=(-0.6, len(comparison.reports) - 0.4))
+    axes.set(xscale="log", xlim=(low / 1.5, high * 1.5))
     axes.set_xlabel("signal to noise, |mean|² / variance")
     axes.set_title("Signal to noise for its cost (open: off the scale)")
     axes.legend(fontsize=9)

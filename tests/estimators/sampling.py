@@ -1,4 +1,4 @@
-"""Independent samples of an estimator: the windows of one particle's episodes, once for each of many keys.
+"""Independent samples of an estimator, the windows of one particle's episodes for each of many keys; and what it draws.
 
 The tests are bound by compilation, and an estimator of one particle, mapped over keys, is one small program. It is compiled without
 optimisation and without fusion emitters, which takes a third of the time and changes roundings only.
@@ -9,9 +9,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
-from metalearn.estimators import GradientEstimator
+from metalearn.estimators import Description, GradientEstimator
+from metalearn.estimators.particles import Method, estimator_of
+from metalearn.inner.unroll import Truncation
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
@@ -60,6 +63,27 @@ def sample_staggered(build: Callable, theta, count: int, *, num_samples: int, si
     keys = jax.random.split(jax.random.key(seed), (num_samples, count + 1))
     gradients, clocks = _map(one)(keys)
     return np.asarray(gradients), np.asarray(clocks)
+
+
+def probe(problem, truncation: Truncation, num_particles: int, draw: Callable) -> GradientEstimator:
+    """What methods draw: `state.memory` is `draw(theta, key)` of each particle with the key that a window is given.
+
+    It runs through the driver of all estimators, so the draws are theirs when the keys of the estimates are.
+    """
+
+    def start(theta, state):
+        return jax.tree.map(jnp.zeros_like, jax.eval_shape(draw, theta, jax.random.key(0)))
+
+    def window(run, theta, memory, clock, key):
+        return theta, draw(theta, key), jnp.zeros(())
+
+    description = Description(problem, truncation, num_particles, lambda theta: 0)
+    return estimator_of(Method(start, window), problem, truncation, num_particles, None, description)
+
+
+def normal(sigma) -> Callable:
+    """The perturbation of evolution strategies and the direction of forward gradients, flat: for `probe`."""
+    return lambda theta, key: ravel_pytree(trees.normal_like(key, theta, sigma))[0]
 
 
 def _scan(estimator, theta, state, keys):

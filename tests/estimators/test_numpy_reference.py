@@ -1,6 +1,6 @@
 """Each estimator against ten naive lines of NumPy that are given the same noise, digit by digit, over two episodes.
 
-What a method draws in a window is read off by a probe: a method that runs through the same driver with the same keys, and returns its draw.
+What a method draws in a window is read off by a probe, which runs through the same driver with the same keys.
 """
 
 import jax
@@ -10,7 +10,6 @@ import pytest
 
 from metalearn import trees
 from metalearn.estimators import (
-    Description,
     artbp,
     backprop,
     evolution_strategies,
@@ -22,11 +21,10 @@ from metalearn.estimators import (
     uoro,
 )
 from metalearn.estimators.artbp import CUT
-from metalearn.estimators.particles import Method, estimator_of
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from tests import reference_numpy as ref
-from tests.estimators.sampling import quick
+from tests.estimators.sampling import normal, probe, quick
 from tests.test_reference_numpy import THETA, small_network
 
 HORIZON, LENGTH, SIGMA, PARTICLES, EPISODES = 6, 2, 0.4, 3, 2
@@ -68,18 +66,8 @@ def run(estimator, truncation):
 
 def draws(truncation, draw):
     """What `draw(theta, key)` gave in each window: `[episodes, windows, particles, ...]`."""
-
-    def window(run, theta, memory, clock, key):
-        return theta, draw(theta, key), run(theta, trees.zeros_of(jax.eval_shape(network().init, theta, key)))[0]
-
-    method = Method(start=lambda theta, state: jax.tree.map(jnp.zeros_like, jax.eval_shape(draw, theta, jax.random.key(0))), window=window)
-    probe = estimator_of(method, network(), truncation, PARTICLES, None, Description(network(), truncation, PARTICLES, lambda theta: 0))
-    _, states, _ = run(probe, truncation)
+    _, states, _ = run(probe(network(), truncation, PARTICLES, draw), truncation)
     return np.reshape([state.memory for state in states], (EPISODES, truncation.num_windows, PARTICLES, -1))
-
-
-def normal(sigma):
-    return lambda theta, key: trees.normal_like(key, theta, sigma)
 
 
 def signs(theta, key):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 
+import absl.logging
 import pytest
 import yaml
 
@@ -112,6 +113,8 @@ def launch(place, monkeypatch, capsys):
         sys.modules["walk"] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", ["walk.py", *arguments])
+        # Configuring logging closes old handlers, and absl's closes a stream that pytest put in the place of stderr.
+        monkeypatch.setattr(absl.logging.PythonHandler, "close", lambda handler: None)
         code = 0
         try:
             application(module.main, "walk", place / "configs")

@@ -1,0 +1,48 @@
+"""Figures are drawn from results as they come: labelled, and with zeros, infinities and unknowns in them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+from metalearn.recording import draw_comparison, draw_trajectories
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    problem, windows = ml.phase_walk(), ml.Truncation(6, 2)
+    bare = ml.backprop(problem, windows)._replace(description=None)
+    estimators = {
+        "PES": ml.persistent_es(problem, windows, sigma=0.4, num_pairs=2),
+        "TBPTT": ml.backprop(problem, windows),
+        "bare": bare,
+    }
+    return ml.compare(estimators, jnp.float32(0.3), jax.random.key(0), num_episodes=8, reference_pairs=16)
+
+
+def labels(figure):
+    return [(axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) for axes in figure.axes]
+
+
+def test_a_comparison_has_labelled_panels_and_survives_what_is_infinite_or_unknown(comparison, tmp_path):
+    figure = draw_comparison(comparison, "title")
+    assert len(figure.axes) == 4
+    assert all(x and title for x, _, title in labels(figure))
+    figure.savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_trajectories_are_drawn_over_their_landscape(tmp_path):
+    plane = ml.landscape.Plane(
+        ml.landscape.Axis("a", -1.0, 1.0), ml.landscape.Axis("b", 0.0, 3.0), lambda x, y: jnp.stack([x, y])
+    )
+    values = np.asarray(ml.landscape.render(lambda theta: 1.5 + theta[0] * theta[1] / 3, plane, (8, 5)))
+    paths = {f"method {i}": np.full((2, 4, 2), 0.1 * i) for i in range(6)}
+    figure = draw_trajectories(values, plane, paths, value_name="loss")
+    first = figure.axes[0]
+    assert first.get_xlim() == (-1.0, 1.0)
+    assert first.get_ylim() == (0.0, 3.0)
+    assert first.get_ylabel() == "b"
+    assert sum(axes.axison for axes in figure.axes) == 7  # six panels and the colour bar
+    figure.savefig(tmp_path / "figure.png")
