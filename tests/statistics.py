@@ -52,7 +52,13 @@ def within(samples, exact, k: float = 5, *, twin=None) -> Verdict:
     mean, error = estimate(samples)
     exact = _like(exact, mean)
     if not np.all(np.abs(mean - exact) < k * error):
-        return Verdict(False, mean, error, exact, f"a component is {np.max(np.abs(mean - exact) / error):.1f} SE away; {k} are allowed")
+        return Verdict(
+            False,
+            mean,
+            error,
+            exact,
+            f"a component is {np.max(np.abs(mean - exact) / error):.1f} SE away; {k} are allowed",
+        )
     if twin is not None and not np.any(np.abs(_like(twin, mean) - exact) > 2 * k * error):
         return Verdict(False, mean, error, exact, f"no power: {twin} would have passed as well; take more samples")
     return Verdict(True, mean, error, exact, "")

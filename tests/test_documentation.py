@@ -19,7 +19,9 @@ def blocks(name):
 def test_the_first_example_prints_a_comparison():
     example = blocks("README.md")[0]
     assert len([line for line in example.splitlines() if line.strip()]) <= 25
-    result = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, cwd="/", check=False)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, cwd="/", check=False
+    )
     assert result.returncode == 0, result.stderr
     for name in ("TBPTT", "truncated ES", "PES"):
         assert name in result.stdout

@@ -33,14 +33,20 @@ WINDOWED = {
     "evolution_strategies_one_sided": lambda p, t, **k: evolution_strategies(p, t, **ES, antithetic=False, **k),
     "persistent_es": lambda p, t, **k: persistent_es(p, t, **ES, **k),
     "noise_reuse_es": lambda p, t, **k: noise_reuse_es(p, t, **ES, **k),
-    "generalized_persistent_es": lambda p, t, **k: generalized_persistent_es(p, t, noise_period=2 * t.length, **ES, **k),
+    "generalized_persistent_es": lambda p, t, **k: generalized_persistent_es(
+        p, t, noise_period=2 * t.length, **ES, **k
+    ),
     "combine": lambda p, t, **k: combine(
         [evolution_strategies(p, t, **ES, **k), backprop(p, t, num_particles=4, sigma=0.1, **k)], by="inverse_variance"
     ),
     "clip_gradient": lambda p, t, **k: clip_gradient(persistent_es(p, t, **ES, **k), 0.3),
     "normalise_gradient": lambda p, t, **k: normalise_gradient(persistent_es(p, t, **ES, **k)),
 }
-WHOLE = {"artbp": lambda p, t, **k: artbp(p, Truncation(t.horizon, t.horizon, key=t.key), cut_probability=0.3, num_particles=6, **k)}
+WHOLE = {
+    "artbp": lambda p, t, **k: artbp(
+        p, Truncation(t.horizon, t.horizon, key=t.key), cut_probability=0.3, num_particles=6, **k
+    )
+}
 EVERY = WINDOWED | WHOLE
 
 
@@ -62,4 +68,4 @@ def noisy_map() -> InnerProblem:
     return InnerProblem(init, step, loss)
 
 
-THETA = {"rates": jnp.array([0.2, -0.5]), "scale": jnp.array(0.7)}
+THETA = {"rates": jnp.array([0.2, -0.5], jnp.float32), "scale": jnp.array(0.7, jnp.float32)}

@@ -38,7 +38,9 @@ def es_family(problem, truncation):
     whole = Truncation(truncation.horizon, truncation.horizon)
     return {
         "truncated ES": lambda sigma: evolution_strategies(problem, truncation, sigma=sigma, num_pairs=1),
-        "one-sided ES": lambda sigma: evolution_strategies(problem, truncation, sigma=sigma, num_pairs=1, antithetic=False),
+        "one-sided ES": lambda sigma: evolution_strategies(
+            problem, truncation, sigma=sigma, num_pairs=1, antithetic=False
+        ),
         "full ES": lambda sigma: evolution_strategies(problem, whole, sigma=sigma, num_pairs=1),
         "PES": lambda sigma: persistent_es(problem, truncation, sigma=sigma, num_pairs=1),
         "NRES": lambda sigma: noise_reuse_es(problem, truncation, sigma=sigma, num_pairs=1),
@@ -217,7 +219,13 @@ def test_c_methods_without_noise():
 
 def test_c_the_printed_sums(closed_form):
     printed = closed_form["C_phase"]["expect"]
-    for name, key in {"DODGE": "true", "truncated ES": "tes", "NRES": "gpes_K6", "GPES": "gpes_K4", "PES": "pes"}.items():
+    for name, key in {
+        "DODGE": "true",
+        "truncated ES": "tes",
+        "NRES": "gpes_K6",
+        "GPES": "gpes_K4",
+        "PES": "pes",
+    }.items():
         np.testing.assert_allclose(HORIZON * WALKS[name].windows.mean(), printed[key], rtol=1e-12)
 
 
@@ -352,10 +360,14 @@ def test_d_variance_of_the_episode_and_of_every_window(name, period, closed_form
 def test_e_one_sided_and_antithetic_variances(closed_form):
     table = closed_form["E_es"]
     slope, offset, sigma = np.array(table["p"], np.float32), table["L0"], table["sigma"]
-    problem = InnerProblem(lambda theta, key: theta, lambda s, theta, key: theta, lambda s, theta, key: offset + jnp.sum(slope * s))
+    problem = InnerProblem(
+        lambda theta, key: theta, lambda s, theta, key: theta, lambda s, theta, key: offset + jnp.sum(slope * s)
+    )
     one_sided, antithetic = ref.one_sided_and_antithetic_variance(slope, offset, sigma)
     for sides, exact, other in ((False, one_sided, antithetic), (True, antithetic, one_sided)):
-        build = lambda sigma, sides=sides: evolution_strategies(problem, Truncation(1, 1), sigma=sigma, num_pairs=1, antithetic=sides)
+        build = lambda sigma, sides=sides: evolution_strategies(
+            problem, Truncation(1, 1), sigma=sigma, num_pairs=1, antithetic=sides
+        )
         found = sample(build, np.zeros(3), 1, num_samples=40_000, sigma=sigma)[:, 0]
         assert within(found, slope, twin=-slope)
         assert within(squared_distances(found, slope), exact, twin=1.25 * exact)
@@ -420,7 +432,9 @@ def test_g_reweighted_cuts_are_unbiased_and_unweighted_ones_are_rejected(closed_
     full, wrong = closed_form["G_artbp"]["full"] / 8, closed_form["G_artbp"]["unweighted_random_trunc"] / 8
     found = sample(lambda sigma: artbp(problem, whole, cut_probability=0.3), 0.3, 1, num_samples=25_000)[:, 0]
     assert within(found, full, twin=wrong)
-    cut = sample(lambda sigma: twins.unweighted_artbp(problem, whole, cut_probability=0.3), 0.3, 1, num_samples=25_000)[:, 0]
+    cut = sample(lambda sigma: twins.unweighted_artbp(problem, whole, cut_probability=0.3), 0.3, 1, num_samples=25_000)[
+        :, 0
+    ]
     assert rejects(cut, full)
     assert within(cut, wrong, twin=full)
 

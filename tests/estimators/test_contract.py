@@ -18,21 +18,26 @@ from metalearn.estimators import (
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from tests.estimators.family import EVERY, THETA, WINDOWED, noisy_map
+from tests.estimators.sampling import QUICK, quick
 
 TRUNCATION = Truncation(horizon=6, length=2)
 PROBLEM = noisy_map()
-every = pytest.mark.parametrize("name", EVERY)
-windowed = pytest.mark.parametrize("name", WINDOWED)
+every = pytest.mark.parametrize(
+    "name", EVERY, scope="module"
+)  # all tests of one estimator in a row: a worker compiles it once
+windowed = pytest.mark.parametrize("name", WINDOWED, scope="module")
 
 
 @functools.cache
 def make(name, truncation=TRUNCATION, problem=PROBLEM, **settings):
     """One estimator per setting in the whole module, so that it is compiled once."""
-    return EVERY[name](problem, truncation, **settings)
+    return quick(EVERY[name](problem, truncation, **settings))
 
 
 def close(a, b, tolerance=2e-5):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=tolerance, atol=tolerance), a, b)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=tolerance, atol=tolerance), a, b
+    )
 
 
 def equal(a, b):
@@ -48,7 +53,9 @@ def test_gradient_keeps_structure_and_dtype_and_metrics_are_scalars(name):
     estimator = make(name)
     gradient, _, metrics = estimator.estimate(THETA, estimator.init(THETA, jax.random.key(0)), jax.random.key(1))
     assert jax.tree.structure(gradient) == jax.tree.structure(THETA)
-    assert [(g.shape, g.dtype) for g in jax.tree.leaves(gradient)] == [(t.shape, t.dtype) for t in jax.tree.leaves(THETA)]
+    assert [(g.shape, g.dtype) for g in jax.tree.leaves(gradient)] == [
+        (t.shape, t.dtype) for t in jax.tree.leaves(THETA)
+    ]
     assert set(metrics) >= {"loss", "fraction_diverged", "gradient_variance", "inner_steps"}
     assert all(jnp.shape(value) == () for value in metrics.values())
     assert np.isfinite(metrics["loss"])
@@ -66,28 +73,28 @@ def test_same_key_same_bits_and_another_key_other_bits(name):
 
 @every
 def test_one_compilation_for_all_calls(name):
-    estimator = make(name)
-    estimate = jax.jit(lambda *arguments: estimator.estimate(*arguments))
+    estimator, sizes = make(name), []
     theta, state = THETA, estimator.init(THETA, jax.random.key(0))
     for index in range(4):
-        gradient, state, _ = estimate(theta, state, jax.random.key(index))
+        gradient, state, _ = estimator.estimate(theta, state, jax.random.key(index))
         theta = jax.tree.map(lambda t, g: t - 0.01 * g, theta, gradient)
-    assert estimate._cache_size() == 1
+        sizes.append(estimator.estimate._cache_size())
+    assert len(set(sizes)) == 1
 
 
 @every
 def test_scan_and_vmap_agree_with_a_python_loop(name):
-    estimator = make(name)
+    estimator, inner = make(name), EVERY[name](PROBLEM, TRUNCATION)
 
     def run(key):
         def body(state, index):
-            gradient, state, metrics = estimator.estimate(THETA, state, jax.random.fold_in(key, index))
+            gradient, state, metrics = inner.estimate(THETA, state, jax.random.fold_in(key, index))
             return state, (gradient, metrics["loss"])
 
-        return jax.lax.scan(body, estimator.init(THETA, key), jnp.arange(4))[1]
+        return jax.lax.scan(body, inner.init(THETA, key), jnp.arange(4))[1]
 
     keys = jax.random.split(jax.random.key(3), 2)
-    mapped = jax.jit(jax.vmap(run))(keys)
+    mapped = jax.jit(jax.vmap(run), compiler_options=QUICK)(keys)
     for row, key in enumerate(keys):
         state = estimator.init(THETA, key)
         for index in range(4):
@@ -95,13 +102,20 @@ def test_scan_and_vmap_agree_with_a_python_loop(name):
             close(jax.tree.map(lambda leaf, r=row, i=index: leaf[r, i], mapped), (gradient, metrics["loss"]))
 
 
+def agree_in_chunks(name, size):
+    whole, chunked = make(name), make(name, chunk_size=size)
+    state = whole.init(THETA, jax.random.key(0))
+    close(*(estimator.estimate(THETA, state, jax.random.key(1))[0] for estimator in (whole, chunked)))
+
+
 @every
 def test_chunks_do_not_change_the_estimate(name):
-    results = []
-    for settings in ({}, {"chunk_size": 4}):
-        estimator = make(name, **settings)
-        results.append(estimator.estimate(THETA, estimator.init(THETA, jax.random.key(0)), jax.random.key(1))[0])
-    close(results[0], results[1])
+    agree_in_chunks(name, 3)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_chunks_of_one_and_chunks_that_leave_a_remainder_of_the_six_particles(size):
+    agree_in_chunks("persistent_es", size)
 
 
 @windowed
@@ -125,7 +139,7 @@ def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
     """With `Truncation(key=...)` the loss of θ is one number: unperturbed estimators see the same losses in every episode."""
     if name not in ("backprop", "forward_mode", "forward_gradient", "uoro"):
         pytest.skip("perturbs θ")
-    estimator = make(name, Truncation(6, 2, key=jax.random.key(7)))
+    estimator = quick(EVERY[name](PROBLEM, Truncation(6, 2, key=jax.random.key(7))))
     state, losses = estimator.init(THETA, jax.random.key(0)), []
     for index in range(6):
         _, state, metrics = estimator.estimate(THETA, state, jax.random.key(index))
@@ -138,51 +152,74 @@ def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
 def test_bfloat16_and_float64_parameters_keep_their_dtype(name):
     for dtype in (jnp.bfloat16, jnp.float64):
         with jax.enable_x64(dtype == jnp.float64):
-            theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), THETA)
-            estimator = make(name)
-            state = estimator.init(theta, jax.random.key(0))
-            gradient, after, _ = estimator.estimate(theta, state, jax.random.key(1))
+            theta = jax.tree.map(lambda leaf, dtype=dtype: jnp.asarray(leaf, dtype), THETA)
+            estimator = EVERY[name](PROBLEM, TRUNCATION)
+            state = jax.eval_shape(estimator.init, theta, jax.random.key(0))
+            gradient, after, _ = jax.eval_shape(estimator.estimate, theta, state, jax.random.key(1))
             assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(dtype)}
-            assert jax.tree.map(lambda a: a.dtype, state) == jax.tree.map(lambda a: a.dtype, after)
+            assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(
+                lambda a: (a.shape, a.dtype), after
+            )
 
 
-@functools.cache
-def blowing_up(threshold):
-    """Diverges where its random start is beyond a threshold, else s ← s/2 + θ."""
+@pytest.mark.parametrize("name", ["backprop", "uoro", "persistent_es"], scope="module")
+def test_bfloat16_parameters_give_about_the_gradient_of_float32(name):
+    """Their noise is drawn in bfloat16 and so is another one: the loss tells whether the trajectories are the same."""
+    estimator = make(name)
+    losses = []
+    for dtype in (jnp.bfloat16, jnp.float32):
+        theta = jax.tree.map(lambda leaf, dtype=dtype: leaf.astype(dtype), THETA)
+        gradient, _, metrics = estimator.estimate(theta, estimator.init(theta, jax.random.key(0)), jax.random.key(1))
+        assert all(np.all(np.isfinite(np.asarray(leaf, np.float32))) for leaf in jax.tree.leaves(gradient))
+        losses.append(float(metrics["loss"]))
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.3)
+
+
+def blowing_up(threshold) -> InnerProblem:
+    """Diverges where its random start is beyond `threshold(theta)`, else s ← s/2 + θ."""
 
     def init(theta, key):
-        return jnp.where(jax.random.uniform(key) < threshold, jnp.inf, 1.0) * jnp.ones((2,))
+        return jnp.where(jax.random.uniform(key) < threshold(theta), jnp.inf, 1.0) * jnp.ones((2,))
 
-    return InnerProblem(init, lambda s, t, k: 0.5 * s + t, lambda s, t, k: jnp.mean(s**2))
+    return InnerProblem(init, lambda s, t, k: 0.5 * s + t[:2], lambda s, t, k: jnp.mean(s**2))
+
+
+DIVERGING = blowing_up(lambda theta: theta[2])
+SOME, ALL = jnp.array([0.3, -0.2, 0.5]), jnp.array([0.3, -0.2, 3.0])
 
 
 @every
-def test_a_diverged_particle_is_left_out_and_counted(name):
-    theta = jnp.array([0.3, -0.2])
-    estimator = make(name, Truncation(4, 4), blowing_up(0.5))
-    _, _, metrics = estimator.estimate(theta, estimator.init(theta, jax.random.key(0)), jax.random.key(2))
-    share = float(metrics["fraction_diverged"])
-    assert 0 < share < 1
-    assert np.isfinite(metrics["loss"])
+def test_diverged_particles_are_left_out_and_counted_and_come_back_with_the_next_episode(name):
+    estimator = make(name, Truncation(4, 4), DIVERGING)
+    state, shares = estimator.init(SOME, jax.random.key(0)), []
+    for index in range(8):
+        gradient, state, metrics = estimator.estimate(SOME, state, jax.random.key(index))
+        shares.append(float(metrics["fraction_diverged"]))
+        assert np.all(np.isfinite(gradient))
+        assert np.isfinite(metrics["loss"]) or shares[-1] == 1
+    assert any(0 < share < 1 for share in shares)
+    assert len(set(shares)) > 1
 
 
 @every
 def test_all_diverged_is_a_zero_that_says_so(name):
-    theta = jnp.array([0.3, -0.2])
-    estimator = make(name, Truncation(4, 4), blowing_up(2.0))
-    gradient, state, metrics = estimator.estimate(theta, estimator.init(theta, jax.random.key(0)), jax.random.key(1))
+    estimator = make(name, Truncation(4, 4), DIVERGING)
+    gradient, state, metrics = estimator.estimate(ALL, estimator.init(ALL, jax.random.key(0)), jax.random.key(1))
     np.testing.assert_array_equal(np.asarray(gradient), 0)
     assert metrics["fraction_diverged"] == 1
     assert np.isnan(metrics["loss"])
-    again, _, _ = estimator.estimate(theta, state, jax.random.key(2))
+    again, _, metrics = estimator.estimate(SOME, state, jax.random.key(2))
     assert np.all(np.isfinite(again))
+    assert metrics["fraction_diverged"] < 1
 
 
 def test_one_diverged_pair_in_128_changes_the_estimate_by_about_its_share():
-    theta, key = jnp.array([0.3, -0.2]), jax.random.key(1)
-    sound = persistent_es(blowing_up(0.0), Truncation(4, 2), sigma=0.1, num_pairs=128)
+    theta = jnp.array([0.3, -0.2])
+    odd, sound = (
+        quick(persistent_es(blowing_up(lambda theta, share=share: share), Truncation(4, 2), sigma=0.1, num_pairs=128))
+        for share in (1 / 128, 0.0)
+    )
     for seed in range(200):
-        odd = persistent_es(blowing_up(1 / 128), Truncation(4, 2), sigma=0.1, num_pairs=128)
         state = odd.init(theta, jax.random.key(seed))
         gradient, _, metrics = odd.estimate(theta, state, jax.random.key(seed))
         if round(128 * float(metrics["fraction_diverged"])) == 1:
@@ -191,19 +228,6 @@ def test_one_diverged_pair_in_128_changes_the_estimate_by_about_its_share():
     whole, _, _ = sound.estimate(theta, sound.init(theta, jax.random.key(seed)), jax.random.key(seed))
     change = np.linalg.norm(np.asarray(gradient - whole)) / np.linalg.norm(np.asarray(whole))
     assert 0 < change < 10 / 128
-    del key
-
-
-@every
-def test_diverged_particles_come_back_with_the_next_episode(name):
-    theta = jnp.array([0.3, -0.2])
-    estimator = make(name, Truncation(4, 4), blowing_up(0.5))
-    state, shares = estimator.init(theta, jax.random.key(0)), []
-    for index in range(8):
-        _, state, metrics = estimator.estimate(theta, state, jax.random.key(index))
-        shares.append(float(metrics["fraction_diverged"]))
-    assert len(set(shares)) > 1
-
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,9 @@ def agree(estimator, truncation, naive):
     found, _, metrics = run(estimator, truncation)
     expected = np.array([np.mean([naive(episode, p) for p in range(PARTICLES)], axis=0) for episode in range(EPISODES)])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
-    spread = np.array([np.var([naive(e, p) for p in range(PARTICLES)], axis=0, ddof=1) / PARTICLES for e in range(EPISODES)])
+    spread = np.array(
+        [np.var([naive(e, p) for p in range(PARTICLES)], axis=0, ddof=1) / PARTICLES for e in range(EPISODES)]
+    )
     variances = np.reshape([m["gradient_variance"] for m in metrics], (EPISODES, -1))
     np.testing.assert_allclose(variances, spread.sum(axis=-1), rtol=1e-5, atol=1e-12)
 
@@ -104,7 +106,11 @@ ES = {
         CUTS,
         lambda e: ref.generalized_persistent_es(REFERENCE, THETA, HORIZON, LENGTH, e[::2], 4, SIGMA),
     ),
-    "truncated ES": (evolution_strategies, CUTS, lambda e: ref.truncated_es(REFERENCE, THETA, HORIZON, LENGTH, e, SIGMA)),
+    "truncated ES": (
+        evolution_strategies,
+        CUTS,
+        lambda e: ref.truncated_es(REFERENCE, THETA, HORIZON, LENGTH, e, SIGMA),
+    ),
     "full ES": (evolution_strategies, WHOLE, lambda e: ref.full_es(REFERENCE, THETA, HORIZON, e[0], SIGMA)),
     "one-sided ES": (
         lambda p, t, **k: evolution_strategies(p, t, antithetic=False, **k),
@@ -118,7 +124,9 @@ ES = {
 def test_evolution_strategies(name):
     build, truncation, naive = ES[name]
     noise = draws(truncation, normal(SIGMA))
-    agree(build(network(), truncation, **NOISY), truncation, lambda episode, particle: naive(noise[episode, :, particle]))
+    agree(
+        build(network(), truncation, **NOISY), truncation, lambda episode, particle: naive(noise[episode, :, particle])
+    )
 
 
 def test_perturbed_and_clipped_backprop():
@@ -157,4 +165,6 @@ def test_artbp():
 
     cuts = [[[cut(key, t) for t in range(HORIZON)] for key in state.episodes] for state in states]
     assert 0 < np.mean(cuts) < 1
-    agree(estimator, WHOLE, lambda episode, particle: ref.artbp(REFERENCE, THETA, HORIZON, cuts[episode][particle], 0.3))
+    agree(
+        estimator, WHOLE, lambda episode, particle: ref.artbp(REFERENCE, THETA, HORIZON, cuts[episode][particle], 0.3)
+    )

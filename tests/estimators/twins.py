@@ -41,12 +41,16 @@ def faithful(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs:
     return persistent(problem, truncation, sigma, num_pairs, lambda clock: clock == 0)
 
 
-def without_accumulator(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:
+def without_accumulator(
+    problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1
+) -> GradientEstimator:
     """Credits each window to its own noise: the influence of earlier windows is lost, as in truncated ES."""
     return persistent(problem, truncation, sigma, num_pairs, lambda clock: clock >= 0)
 
 
-def last_loss_to_newest(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:
+def last_loss_to_newest(
+    problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1
+) -> GradientEstimator:
     """Drops the accumulator one window early: the last loss of an episode is credited to the newest noise alone, as a public library does."""
     last = truncation.num_windows - 1
     return persistent(problem, truncation, sigma, num_pairs, lambda clock: (clock == 0) | (clock == last))

@@ -1,7 +1,9 @@
-"""Influence balancing (Tallec & Ollivier 2017, arXiv 1705.08209; Vicol et al. 2021, arXiv 2112.13835): estimators.md §4.2.
+"""Influence balancing, where the sign of the gradient comes from more than 40 steps ago: estimators.md §4.2.
 
-n = 23, p = 10, θ_0 = ½, σ = 0.1, SGD 1e-4, 3000 outer steps of one episode that is never reset; the optimum is θ* = −1/6. The sign of the
-gradient comes from more than 40 steps ago: who forgets, climbs.
+Tallec and Ollivier 2017 (arXiv 1705.08209); Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835).
+
+n = 23, p = 10, θ_0 = ½, σ = 0.1, SGD 1e-4, 3000 outer steps of one episode that is never reset; the optimum is θ* =
+−1/6. Who forgets, climbs.
 """
 
 import jax

@@ -1,7 +1,9 @@
-"""Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835), toy 2-D regression: who finds the optimum behind the chaos (estimators.md §4.1).
+"""Toy 2-D regression, whose optimum lies behind a range of chaos: estimators.md §4.1.
 
-T = 100, W = 10, 50 pairs, σ = 0.3, Adam 0.01 with b1 = 0.99, 20 000 outer steps from (−4, −4), SUM objective. A method is judged by the
-median of L over the last tenth of its iterates.
+Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835).
+
+T = 100, W = 10, 50 pairs, σ = 0.3, Adam 0.01 with b1 = 0.99, 20 000 outer steps from (−4, −4), SUM objective. A method
+is judged by the median of L over the last tenth of its iterates.
 """
 
 import json
