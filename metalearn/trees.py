@@ -75,8 +75,11 @@ def dot(a: Tree, b: Tree):
 
 
 def norm(tree: Tree):
-    """Euclidean norm over all leaves."""
-    return jnp.sqrt(dot(tree, tree))
+    """Euclidean norm over all leaves, of the largest entry's scale: its square may be beyond the largest float."""
+    leaves = jax.tree.leaves(tree)
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0).astype(jnp.result_type(float)) for leaf in leaves]))
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return unit * jnp.sqrt(sum(jnp.sum(jnp.square(leaf / unit.astype(leaf.dtype))) for leaf in leaves))
 
 
 def all_finite(tree: Tree):
@@ -102,14 +105,7 @@ def num_bytes(tree: Tree) -> int:
 
 def zeros_of(shapes: Tree) -> Tree:
     """Arrays of zeros (or keys of zero data) for a tree of shapes as `jax.eval_shape` returns it."""
-
-    def zeros(leaf):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            data = jax.eval_shape(jax.random.key_data, leaf)
-            return jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype))
-        return jnp.zeros(leaf.shape, leaf.dtype)
-
-    return jax.tree.map(zeros, shapes)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def broadcast(tree: Tree, count: int) -> Tree:

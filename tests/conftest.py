@@ -8,6 +8,11 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# The suite is bound by compilation. Workers share their programs, and a second run finds those of the first.
+ROOT = pathlib.Path(__file__).parent.parent
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
 REFERENCE = pathlib.Path(__file__).parent / "reference"
 
 

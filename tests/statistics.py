@@ -1,7 +1,7 @@
-"""The one acceptance function of every statistical test: |mean − exact| < k · SE, where the SE could have shown the mistake.
+"""The one acceptance function of every statistical test: |mean − exact| < k · SE, with an SE that could show a mistake.
 
-The SE comes from the samples. A test that passes because its SE is large says nothing, so `within` also wants the value that a mistaken
-implementation would have, and refuses samples that could not have told the two apart.
+The SE comes from the samples. A test that passes because its SE is large says nothing, so `within` also wants the value
+that a mistaken implementation would have, and refuses samples that could not have told the two apart.
 """
 
 from typing import NamedTuple
@@ -47,7 +47,7 @@ def within(samples, exact, k: float = 5, *, twin=None) -> Verdict:
       samples: independent samples `[N, ...]`, or an `Estimate`.
       exact: the expectation, of the shape of one sample.
       k: 5 lets a correct implementation fail once in a million.
-      twin: the expectation of the mistake that must not pass. In one component at least it has to be 2k standard errors away.
+      twin: the expectation of the mistake that must not pass, in one component at least 2k standard errors away.
     """
     mean, error = estimate(samples)
     exact = _like(exact, mean)
@@ -65,7 +65,7 @@ def within(samples, exact, k: float = 5, *, twin=None) -> Verdict:
 
 
 def rejects(samples, exact, k: float = 5) -> Verdict:
-    """Whether a finite mean has a component more than k standard errors from `exact`: what `within` must do to a biased twin."""
+    """Whether a finite mean has a component more than k standard errors from `exact`, as a biased twin must have."""
     mean, error = estimate(samples)
     exact = _like(exact, mean)
     far = bool(np.all(np.isfinite(mean)) and np.any(np.abs(mean - exact) > k * error))

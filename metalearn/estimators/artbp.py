@@ -1,16 +1,19 @@
 """ARTBP: truncation at random places, reweighted so that it is unbiased."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.estimators.backprop import backprop
-from metalearn.estimators.base import GradientEstimator
-from metalearn.estimators.particles import check_common
-from metalearn.inner.problem import InnerProblem
+from metalearn.estimators.backprop import tape_memory
+from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.particles import Method, check_common, estimator_of
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import InnerProblem, Key
 from metalearn.inner.unroll import Truncation
 
-CUT = 0x6375  # folded into the step's key, so that the cuts are drawn beside the step's own numbers and change none of them
+CUT = 0x6375  # folded into the step's key, so that the cuts are drawn beside the step's own numbers and change none
 
 
 def artbp(
@@ -48,22 +51,54 @@ def artbp(
       Tallec & Ollivier 2017, Unbiasing truncated backpropagation through time (arXiv 1705.08209).
     """
     check_common(problem, truncation, chunk_size)
-    if not 0 <= cut_probability < 1:
-        raise ValueError(
-            f"cut_probability must lie in [0, 1), the chance of a cut at each step; {cut_probability} was given."
-        )
+    check_number("cut_probability", cut_probability, 0, 1, open_high=True)
     if truncation.num_windows != 1:
         raise ValueError(
             f"ARTBP chooses its own truncations and needs length == horizon; horizon {truncation.horizon} and length "
             f"{truncation.length} were given."
         )
 
-    def step(state, theta, key):
-        keep = jax.random.bernoulli(jax.random.fold_in(key, CUT), 1 - cut_probability)
-        return problem.step(scale_cotangent(state, jnp.where(keep, 1 / (1 - cut_probability), 0.0)), theta, key)
+    check_count("num_particles", num_particles)
+    cut = cut_problem(problem, cut_probability)
 
-    cut = problem._replace(step=step)
-    return backprop(cut, truncation, num_particles=num_particles, rematerialise=rematerialise, chunk_size=chunk_size)
+    def window(run, theta, state, clock, key):
+        (loss, state), gradient = jax.value_and_grad(lambda theta: run(WithCuts(theta, key), state), has_aux=True)(
+            theta
+        )
+        return gradient, state, loss
+
+    method = Method(start=lambda theta, state: state, window=window)
+    memory = tape_memory(problem, truncation, num_particles, rematerialise)
+    description = Description(problem, truncation, num_particles, memory)
+    return estimator_of(method, cut, truncation, num_particles, chunk_size, description, rematerialise)
+
+
+class WithCuts(NamedTuple):
+    """θ with the key that draws a particle's cuts: they are its own where an episode's key is shared or repeated."""
+
+    theta: Any
+    cuts: Key
+
+
+def cut_problem(problem: InnerProblem, cut_probability: float) -> InnerProblem:
+    """The problem whose way back is cut before each step; without a `WithCuts` the cuts are drawn from the step's key."""
+
+    def bare(theta):
+        return theta.theta if isinstance(theta, WithCuts) else theta
+
+    def step(state, theta, key):
+        source = jax.random.fold_in(key, CUT)
+        if isinstance(theta, WithCuts):
+            source = jax.random.fold_in(theta.cuts, jax.random.bits(source))
+        keep = jax.random.bernoulli(source, 1 - cut_probability)
+        weight = jnp.where(keep, 1 / (1 - cut_probability), 0.0)
+        return problem.step(scale_cotangent(state, weight), bare(theta), key)
+
+    return InnerProblem(
+        lambda theta, key: problem.init(bare(theta), key),
+        step,
+        lambda state, theta, key: problem.loss(state, bare(theta), key),
+    )
 
 
 def scale_cotangent(state, weight):

@@ -9,7 +9,7 @@ from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
-from metalearn.inner.checks import check_count
+from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -32,9 +32,8 @@ def backprop(
     ∇L_σ. With `clip_norm`: each particle's gradient is shortened to this norm before the average, which bounds the
     variance and biases.
 
-    Memory: length · R (R: what reverse mode keeps of a step); with `rematerialise` about 2√length states and √length ·
-      R, for one more
-    forward pass and the same gradient.
+    Memory: length · R (R: what reverse mode keeps of a step); with `rematerialise` about 2√length states and
+    √length · R, for one more forward pass and the same gradient.
 
     Args:
       problem: the inner problem; step and loss must be differentiable.
@@ -56,15 +55,22 @@ def backprop(
     check_count("num_particles", num_particles)
     if sigma is not None:
         check_sigma(sigma)
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(
-            f"clip_norm must be positive, the largest norm of one particle's gradient; {clip_norm} was given."
-        )
+    if clip_norm is not None:
+        check_number("clip_norm", clip_norm, 0, open_low=True)
 
     def window(run, theta, state, clock, key):
         place = theta if sigma is None else trees.add(theta, trees.normal_like(key, theta, sigma))
         (loss, state), gradient = jax.value_and_grad(run, has_aux=True)(place, state)
         return (gradient if clip_norm is None else clip(gradient, clip_norm)), state, loss
+
+    memory = tape_memory(problem, truncation, num_particles, rematerialise)
+    method = Method(start=lambda theta, state: state, window=window)
+    description = Description(problem, truncation, num_particles, memory, 0.0 if sigma is None else sigma)
+    return estimator_of(method, problem, truncation, num_particles, chunk_size, description, rematerialise)
+
+
+def tape_memory(problem: InnerProblem, truncation: Truncation, num_particles: int, rematerialise: bool):
+    """`theta -> bytes` of the states and tapes of reverse mode through one window."""
 
     def memory(theta):
         states, residuals = state_bytes(problem, theta), residual_bytes(problem, theta)
@@ -72,9 +78,7 @@ def backprop(
         tape = root * (states + residuals) if rematerialise else truncation.length * residuals
         return num_particles * (states + tape)
 
-    method = Method(start=lambda theta, state: state, window=window)
-    description = Description(problem, truncation, num_particles, memory, sigma=0.0 if sigma is None else sigma)
-    return estimator_of(method, problem, truncation, num_particles, chunk_size, description, rematerialise)
+    return memory
 
 
 def clip(gradient, max_norm):

@@ -21,7 +21,7 @@ class Description:
       problem: the inner problem.
       truncation: how its episodes are cut.
       num_particles: the particles (pairs, directions) that one estimate averages.
-      memory: `theta -> bytes`, the peak memory of trajectories and activations of all particles, by formula.
+      memory: `theta -> bytes`, the peak memory of the states, accumulators and tapes of all particles, by formula.
       sigma: the standard deviation of the smoothing; 0 where the target is the unsmoothed gradient.
       noise_period: the inner steps for which one perturbation is kept in the smoothed objective; the horizon unless the
         smoothing is independent from block to block.
@@ -43,8 +43,8 @@ class GradientEstimator(NamedTuple):
       estimate: `(theta, state, key) -> (gradient, state, metrics)`. The gradient has the structure and dtypes of θ; the
         mean of the estimates over the windows of an episode estimates the gradient of the mean objective. Metrics are
         scalars: `loss` (mean over window and particles), `fraction_diverged`, `gradient_variance` (trace, from the
-          spread of the particles; NaN for fewer than two
-        particles), `inner_steps` (applications of the map spent on this estimate).
+        spread of the particles; NaN for fewer than two particles), `inner_steps` (applications of the map spent on
+        this estimate).
       description: what is estimated, for `ml.compare`; None for estimators that do without.
     """
 

@@ -5,14 +5,12 @@ strategies. A method says what a particle remembers between windows and how it t
 everything else lies here, once:
 
 * Where an episode starts, `run` begins with `problem.init` at the θ it is given, perturbed or differentiated, whatever
-state came
-  before. Tangents therefore start at ∂s_0/∂θ, and forget, by the chain rule; an accumulator is the only thing a method
-  resets itself.
+  state came before. Tangents therefore start at ∂s_0/∂θ, and forget, by the chain rule; an accumulator is the only
+  thing a method resets itself.
 * An episode has one key. Its start and step t draw from it whatever the window length is, so that windows of one
-episode and the whole
-  episode in one piece see the same random numbers. The members of a pair share it.
-* A particle whose loss or gradient is not finite is left out of the average and counted; when none is left the estimate
-is zero.
+  episode and the whole episode in one piece see the same random numbers. The members of a pair share it.
+* A particle whose loss or gradient is not finite is left out of the average and counted; when none is left the
+  estimate is zero.
 * Particles are mapped in chunks that fit the cache.
 """
 
@@ -101,9 +99,13 @@ def estimator_of(
         return jax.vmap(one)(particles) if chunk >= num_particles else jax.lax.map(one, particles, batch_size=chunk)
 
     def init(theta: Theta, key: Key) -> Particles:
+        check_theta(theta)
         check_key(key)
         check_problem(problem, theta)
-        theta = trees.strong(theta)
+        return begin(trees.strong(theta), key)
+
+    @jax.jit
+    def begin(theta, key):
         blank = trees.zeros_of(jax.eval_shape(problem.init, theta, key))
         memory = trees.broadcast(method.start(theta, blank), num_particles)
         key_episodes, key_clock, key_burn_in = jax.random.split(key, 3)
@@ -129,6 +131,7 @@ def estimator_of(
     def estimate(theta: Theta, state: Particles, key: Key) -> tuple[Theta, Particles, Metrics]:
         check_theta(theta)
         check_key(key)
+        _check_same(theta, state.variance)
         theta = trees.strong(theta)
         gradients, losses, memory, episodes = advance(theta, state.memory, state.episodes, state.clock, key)
         gradient, variance, metrics = average(gradients, losses)
@@ -136,7 +139,7 @@ def estimator_of(
         clock = (state.clock + 1) % truncation.num_windows
         return gradient, Particles(memory, episodes, clock, jnp.zeros((), jnp.int32), variance), metrics
 
-    return GradientEstimator(jax.jit(init), jax.jit(estimate), description)
+    return GradientEstimator(init, jax.jit(estimate), description)
 
 
 def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]:
@@ -182,13 +185,27 @@ def _run_window(problem, truncation, episode, clock, rematerialise, theta, state
     return jnp.mean(losses), state
 
 
+def _check_same(theta: Theta, first: Theta) -> None:
+    """Refuse another θ than the one the state was made for."""
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (theta, first)]
+    if jax.tree.structure(theta) != jax.tree.structure(first) or shapes[0] != shapes[1]:
+        raise ValueError(
+            f"theta must have the structure and shapes that init was given; init saw {jax.tree.structure(first)} with shapes "
+            f"{shapes[1]}, estimate was given {jax.tree.structure(theta)} with shapes {shapes[0]}."
+        )
+
+
 def check_sigma(sigma: float) -> None:
     """Refuse a perturbation size that is not positive and finite. A traced sigma cannot be looked at and passes."""
     if isinstance(sigma, Tracer):
         return
-    if isinstance(sigma, bool) or jnp.ndim(sigma) or not jnp.issubdtype(jnp.result_type(sigma), jnp.number):
+    try:
+        number = float("nan") if isinstance(sigma, (bool, str)) else float(sigma)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or isinstance(sigma, (bool, str)):
         raise TypeError(f"sigma must be one number, the standard deviation of the perturbation; {sigma!r} was given.")
-    if not 0 < float(sigma) < float("inf"):
+    if not 0 < number < float("inf"):
         raise ValueError(
             f"sigma must be positive and finite, the standard deviation of the perturbation in the space of theta; {sigma} was given."
         )

@@ -20,8 +20,8 @@ def uoro(
 
     After a window with map F and signs ν ∈ {−1, 1}^S:
         s̃ ← ρ0 F_s s̃ + ρ1 ν,   θ̃ ← θ̃/ρ0 + (νᵀ F_θ)/ρ1,   ρ0 = √(‖θ̃‖/‖F_s s̃‖),  ρ1 = √(‖νᵀ F_θ‖/‖ν‖).
-    The factors ρ are not random given ν's magnitude, balance the two parts, and leave the mean unchanged: unbiased for
-    ∇L, with a variance that grows with S and heavy tails. Derivatives are exact JVPs and VJPs. Memory 2S + d and one
+    The factors ρ are the same for ν and −ν, balance the two parts, and so leave the mean unchanged: unbiased for ∇L,
+    with a variance that grows with S and heavy tails. Derivatives are exact JVPs and VJPs. Memory 2S + d and one
     window's tape.
 
     Args:

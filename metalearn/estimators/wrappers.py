@@ -1,5 +1,6 @@
 """Estimators made of estimators: clipping, normalising, and the combination by inverse variance."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.estimators.backprop import clip
-from metalearn.estimators.base import GradientEstimator
+from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.inner.checks import check_number
 from metalearn.inner.problem import Theta
 
 DECAY = 0.9
@@ -16,40 +17,54 @@ DECAY = 0.9
 
 def clip_gradient(estimator: GradientEstimator, max_norm: float) -> GradientEstimator:
     """Shorten the estimate, after the average over particles, to at most `max_norm`. Biased where it acts."""
-    if not max_norm > 0:
-        raise ValueError(f"max_norm must be positive, the largest norm of an estimate; {max_norm} was given.")
-    return _transformed(estimator, lambda gradient: clip(gradient, max_norm))
+    check_number("max_norm", max_norm, 0, open_low=True)
+    return _scaled(estimator, lambda length: jnp.where(length > max_norm, max_norm / length, 1.0))
 
 
 def normalise_gradient(estimator: GradientEstimator) -> GradientEstimator:
-    """Divide the estimate by its norm; a zero estimate stays zero. Only the direction is left, and it is biased where
-    the noise is not small.
+    """Divide the estimate by its norm; a zero estimate stays zero.
+
+    Only the direction is left, and it is biased where the noise is not small.
     """
-
-    def normalise(gradient):
-        length = trees.norm(gradient)
-        return trees.scale(jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0.0), gradient)
-
-    return _transformed(estimator, normalise)
+    return _scaled(estimator, lambda length: jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0.0))
 
 
-def _transformed(estimator, transform):
+def _scaled(estimator: GradientEstimator, factor) -> GradientEstimator:
+    """An estimator whose estimate, and its standard deviation, are multiplied by a function of the estimate's norm."""
+    _check_estimator(estimator)
+
     def estimate(theta, state, key):
         gradient, state, metrics = estimator.estimate(theta, state, key)
-        return transform(gradient), state, metrics
+        weight = factor(trees.norm(gradient))
+        if hasattr(state, "variance"):
+            state = state._replace(variance=trees.scale(weight**2, state.variance))
+        if "gradient_variance" in metrics:
+            metrics = metrics | {"gradient_variance": weight**2 * metrics["gradient_variance"]}
+        return trees.scale(weight, gradient), state, metrics
 
     return estimator._replace(estimate=jax.jit(estimate))
 
 
+def _check_estimator(estimator) -> None:
+    if not isinstance(estimator, GradientEstimator):
+        raise TypeError(f"A GradientEstimator such as ml.persistent_es(...) is needed; {estimator!r} was given.")
+
+
 class Combined(NamedTuple):
-    """The state of a combination: the states of its parts, their running variances, its own variance, the steps of the
-    pilot.
+    """The state of a combination.
+
+    Attributes:
+      states: the states of its parts.
+      running: their running variances; `variances`: those that weigh the present episode.
+      variance: of the last estimate; unreported_steps: those of the pilot; window: the number of the window in its episode.
     """
 
     states: tuple[Any, ...]
+    running: tuple[Theta, ...]
     variances: tuple[Theta, ...]
     variance: Theta
     unreported_steps: jax.Array
+    window: jax.Array
 
 
 def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance") -> GradientEstimator:
@@ -57,11 +72,12 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
 
         g = Σ_i w_i g_i,   w_i ∝ 1/v_i,   for each parameter on its own;  variance 1/Σ_i (1/v_i) for independent
         estimates.
-    v_i is the running mean (decay 0.9) of the variance that the spread of the particles showed in *earlier* calls,
+    v_i is the running mean (decay 0.9) of the variance that the spread of the particles showed in *earlier episodes*,
     starting with a pilot estimate in `init`, whose cost is charged to the first estimate. So weights are independent of
-    the estimates they weigh, and the combination of estimators with one target is unbiased for it. An estimator whose
-    variance is not finite (backprop in deep chaos), or all of whose particles diverged, has weight zero until its next
-    finite variance.
+    the estimates they weigh, also where a perturbation lasts through an episode, and in lockstep the combination of
+    estimators with one target is unbiased for it. (Staggered particles have no common end of an episode; their weights
+    change every horizon and are independent of most of the noise only.) An estimator whose variance is not finite
+    (backprop in deep chaos), or all of whose particles diverged, has weight zero until its next finite variance.
 
     Args:
       estimators: at least two, each with two or more particles, with one target: full ES and reparametrised backprop of
@@ -81,10 +97,9 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
     if len(estimators) < 2:
         raise ValueError(f"combine needs at least two estimators; {len(estimators)} was given.")
     for estimator in estimators:
-        if estimator.description is not None and estimator.description.num_particles < 2:
-            raise ValueError(
-                "combine needs estimators with two or more particles each, to see a variance; one has a single particle."
-            )
+        _check_estimator(estimator)
+    description = _common(estimators)
+    num_windows = 1 if description is None else description.truncation.num_windows
 
     def init(theta, key):
         states, variances, spent = [], [], jnp.zeros((), jnp.int32)
@@ -95,27 +110,53 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
             variances.append(pilot.variance)
             spent += metrics["inner_steps"]
         unknown = jax.tree.map(lambda v: jnp.full_like(v, jnp.nan), variances[0])
-        return Combined(tuple(states), tuple(variances), unknown, spent)
+        variances = tuple(variances)
+        return Combined(tuple(states), variances, variances, unknown, spent, jnp.zeros((), jnp.int32))
 
     def estimate(theta, state, key):
         gradients, states, variances, reports = [], [], [], []
+        weighing = trees.where(state.window == 0, state.running, state.variances)
         parts = jax.random.split(key, len(estimators))
-        for estimator, part, before, old in zip(estimators, parts, state.states, state.variances):
+        for estimator, part, before, old in zip(estimators, parts, state.states, state.running):
             gradient, after, metrics = estimator.estimate(theta, before, part)
             gradients.append(gradient)
             states.append(after)
             variances.append(_running(old, after.variance))
             reports.append(metrics)
-        gradient, variance = _weighted(gradients, state.variances, [r["fraction_diverged"] < 1 for r in reports])
+        gradient, variance = _weighted(gradients, weighing, [r["fraction_diverged"] < 1 for r in reports])
         metrics = {
             "loss": jnp.nanmean(jnp.stack([r["loss"] for r in reports])),
             "fraction_diverged": jnp.mean(jnp.stack([r["fraction_diverged"] for r in reports])),
             "gradient_variance": jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance)), jnp.float32),
             "inner_steps": state.unreported_steps + sum(r["inner_steps"] for r in reports),
         }
-        return gradient, Combined(tuple(states), tuple(variances), variance, jnp.zeros((), jnp.int32)), metrics
+        spent, window = jnp.zeros((), jnp.int32), (state.window + 1) % num_windows
+        return gradient, Combined(tuple(states), tuple(variances), weighing, variance, spent, window), metrics
 
-    return GradientEstimator(jax.jit(init), jax.jit(estimate), estimators[0].description)
+    return GradientEstimator(jax.jit(init), jax.jit(estimate), description)
+
+
+def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
+    """The description of a combination: one target, the particles and the memory of all parts."""
+    parts = [estimator.description for estimator in estimators]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    if any(part.num_particles < 2 for part in known):
+        raise ValueError(
+            "combine needs estimators with two or more particles each, to see a variance; one has a single particle."
+        )
+    windows = {(part.truncation.horizon, part.truncation.length) for part in known}
+    targets = {
+        (part.sigma, min(part.noise_period or part.truncation.horizon, part.truncation.horizon)) for part in known
+    }
+    if len(windows) > 1 or len(targets) > 1:
+        raise ValueError(
+            "combine needs estimators with one target: one horizon, one window length, one sigma and one noise period; these have "
+            f"(horizon, length) {sorted(windows)} and (sigma, noise period) {sorted(targets)}."
+        )
+    total = lambda theta: sum(part.memory(theta) for part in known)
+    return dataclasses.replace(known[0], num_particles=sum(part.num_particles for part in known), memory=total)
 
 
 def _running(old: Theta, new: Theta) -> Theta:

@@ -1,6 +1,7 @@
 """Sentences about arguments that do not fit. A traced value cannot be looked at and passes: it depends on θ, and θ is
 unconstrained."""
 
+import operator
 from collections.abc import Collection
 
 import jax
@@ -48,7 +49,11 @@ def check_count(name: str, value, low: int = 1) -> None:
       TypeError: the value is no whole number.
       ValueError: it is too small.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number; {value!r} was given.")
     if value < low:
         raise ValueError(f"{name} must be at least {low}; {value} was given.")

@@ -1,23 +1,12 @@
 """The Flax Linen modules behind `mlp` and `convolutional`, written features first."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-Number = Any  # a real number, Python's or JAX's, possibly traced: it may depend on θ
-
-
-class Layer(NamedTuple):
-    """How one layer is drawn and applied: W ~ N(0, deviation²), output = factor · W x + b, with b = 0 at the start."""
-
-    features: int
-    deviation: Number
-    factor: Number
-    bias: bool
-    dtype: Any
+from metalearn.inner.networks import Layer, Number, out_length
 
 
 class Dense(nn.Module):
@@ -102,8 +91,3 @@ def _windows(images, window, stride):
         for column in range(window)
     ]
     return jnp.concatenate(shifted, axis=0)
-
-
-def out_length(side: int, stride: int) -> int:
-    """The number of windows along a side: ⌈side / stride⌉."""
-    return -(-side // stride)

@@ -8,21 +8,33 @@ serves as well.
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
-from flax import nnx
 
 from metalearn.inner.checks import check_choice, check_count, check_number
-from metalearn.inner.layers import ConvolutionalNetwork, Layer, MultilayerPerceptron, Number, out_length
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+    from flax import nnx
 
 Params = Any
 Key = jax.Array
+Number = Any  # a real number, Python's or JAX's, possibly traced: it may depend on θ
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "identity": lambda x: x, "gelu": jax.nn.gelu}
 SCALINGS = ("standard", "ntk", "mean_field")
+
+
+class Layer(NamedTuple):
+    """How one layer is drawn and applied: W ~ N(0, deviation²), output = factor · W x + b, with b = 0 at the start."""
+
+    features: int
+    deviation: Number
+    factor: Number
+    bias: bool
+    dtype: Any
 
 
 class Network(NamedTuple):
@@ -97,6 +109,8 @@ def mlp(
       view of the landscape of two-layer neural networks, 2018, arXiv 1804.06561. Sohl-Dickstein, The boundary of neural
       network trainability is fractal, 2024, arXiv 2402.06184.
     """
+    from metalearn.inner.layers import MultilayerPerceptron
+
     widths = tuple(widths)
     if len(widths) < 2:
         raise ValueError(f"widths must name at least inputs and outputs, such as (64, 32, 10); {widths} was given.")
@@ -140,6 +154,8 @@ def convolutional(
       TypeError: a number is none, or a count is not a whole number.
       ValueError: a word is unknown, a number is out of range, or a sequence has the wrong length.
     """
+    from metalearn.inner.layers import ConvolutionalNetwork
+
     if len(shape) != 3:
         raise ValueError(f"shape must be (height, width, channels) of an image, such as (8, 8, 1); {shape} was given.")
     counts = {
@@ -163,6 +179,11 @@ def convolutional(
         (shape[0], shape[1], shape[2]), layers, window, stride, _activation(activation), rates
     )
     return _network(module, math.prod(shape))
+
+
+def out_length(side: int, stride: int) -> int:
+    """The number of windows along a side: ⌈side / stride⌉."""
+    return -(-side // stride)
 
 
 def _activation(activation):
@@ -217,7 +238,7 @@ def _network(module, num_features):
     return Network(init, apply)
 
 
-def from_linen(module: nn.Module, inputs_shape: Sequence[int], *, examples_first: bool = False) -> Network:
+def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_first: bool = False) -> Network:
     """Wrap a Flax Linen module.
 
     Where the module's call has an argument `deterministic`, `train` or `training`, it is set by whether a key is given;
@@ -258,7 +279,7 @@ def from_linen(module: nn.Module, inputs_shape: Sequence[int], *, examples_first
     return Network(lambda key: variables(key)["params"], apply)
 
 
-def from_nnx(module_factory: Callable[[nnx.Rngs], nnx.Module], *, examples_first: bool = False) -> Network:
+def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_first: bool = False) -> Network:
     """Wrap a Flax NNX module.
 
     The parameters are the pure dictionary of the module's `nnx.Param` variables. A forward pass builds the module anew
@@ -274,6 +295,8 @@ def from_nnx(module_factory: Callable[[nnx.Rngs], nnx.Module], *, examples_first
       ValueError: the module keeps other variables (running averages), which a training state of parameters cannot
         carry.
     """
+
+    from flax import nnx
 
     def split(module):
         return nnx.split(module, nnx.Param, nnx.RngState, ...)[1:]

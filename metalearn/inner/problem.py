@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from metalearn import trees
+from metalearn.inner.checks import check_count, check_number
 
 Theta = Any
 State = Any
@@ -126,25 +126,26 @@ def _check_step(before: State, after: State) -> None:
 def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
     """Let a diverged loss count as bad rather than as missing: ℓ' = ℓ where ℓ is finite and below `cap`, else `cap`.
 
-    A step whose result is non-finite, or has an entry beyond the square root of the largest float, leaves the state
-    where it was, so that a diverged trajectory rests at a finite point whose loss reads as the cap. Derivatives of
-    saturated losses and of refused steps are exactly zero in forward and in reverse mode: a `where` on the loss alone
-      would give 0·∞ = NaN.
+    A step that takes an entry of the state beyond the square root of the largest float, or makes it non-finite, is
+    refused: the state stays where it was, at the last point that can be represented. Derivatives of saturated losses
+    and of refused steps are exactly zero in forward and in reverse mode: a `where` on the loss alone would give
+    0·∞ = NaN.
 
     Args:
       problem: the problem to wrap.
       cap: the largest loss, for instance the loss of a network at initialisation.
 
     Raises:
-      ValueError: the cap is not finite.
+      TypeError, ValueError: the cap is not one finite number.
     """
-    if not isinstance(cap, Tracer) and not jnp.isfinite(cap):
-        raise ValueError(f"cap must be a finite number; {cap} was given.")
+    check_number("cap", cap)
+    if not isinstance(problem, InnerProblem):
+        raise TypeError(f"problem must be an InnerProblem(init, step, loss); {type(problem).__name__} was given.")
 
     def step(state, theta, key):
         def move(state, theta, key):
             moved = problem.step(state, theta, key)
-            kept = _representable(moved)
+            kept = _representable(state, moved)
             return kept, trees.where(kept, moved, state)
 
         return _guarded(move)(state, theta, key)
@@ -182,12 +183,15 @@ def _guarded(function):
     return guarded
 
 
-def _representable(state):
-    bounded = [
-        jnp.all(jnp.abs(leaf) <= jnp.sqrt(jnp.finfo(leaf.dtype).max).astype(leaf.dtype))
-        for leaf in trees.split_inexact(state)[0]
-    ]
-    return jnp.all(jnp.stack(bounded)) if bounded else jnp.array(True)
+def _representable(before, after):
+    """Whether no entry has left the numbers whose squares are finite; one that was outside on purpose may stay there."""
+
+    def inside(leaf):
+        return jnp.abs(leaf) <= jnp.sqrt(jnp.finfo(leaf.dtype).max).astype(leaf.dtype)
+
+    pairs = zip(trees.split_inexact(before)[0], trees.split_inexact(after)[0])
+    sound = [jnp.all(inside(new) | ~inside(old)) for old, new in pairs]
+    return jnp.all(jnp.stack(sound)) if sound else jnp.array(True)
 
 
 def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
@@ -201,8 +205,7 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
       problem: the problem whose last loss counts.
       horizon: T, the number of steps of an episode.
     """
-    if horizon < 1:
-        raise ValueError(f"horizon must be a positive number of steps; {horizon} was given.")
+    check_count("horizon", horizon)
 
     def init(theta, key):
         key, evaluation = jax.random.split(key)
@@ -214,7 +217,12 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
     def step(carry, theta, key):
         state, reading, _, evaluation = carry
         state = problem.step(state, theta, key)
-        return (state, problem.loss(state, theta, jax.random.wrap_key_data(evaluation)), reading, evaluation)
+        return (
+            state,
+            problem.loss(state, theta, jax.random.wrap_key_data(evaluation, impl=jax.random.key_impl(key))),
+            reading,
+            evaluation,
+        )
 
     def loss(carry, theta, key):
         _, reading, previous, _ = carry

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, Theta, check_key, check_theta
 from metalearn.outer.sampling import Episodes, Progress, compile_episodes, run_episodes
 from metalearn.outer.targets import smoothed_target, unsmoothed_target
@@ -52,7 +53,7 @@ class Report:
         machine.
       fraction_diverged: particles left out because their loss or gradient was not finite.
       inner_steps, seconds: per episode, burn-in included, compilation not.
-      memory: peak bytes of trajectories and activations by formula; None where the estimator has no description.
+      memory: peak bytes of states, accumulators and tapes by formula; None where the estimator has no description.
       num_episodes: how many episodes were measured.
     """
 
@@ -151,6 +152,7 @@ def compare(
     given = _given_targets(reference, estimators, theta)
     runs = {name: (estimator, num_episodes) for name, estimator in estimators.items()}
     targets = _targets(estimators, reference_pairs, measured=not given)
+    plain = {_tag(e.description, False) for e in estimators.values() if e.description is not None}
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         compiling = {tag: pool.submit(compile_episodes, run[0], theta, run[1]) for tag, run in (runs | targets).items()}
         measured = {}
@@ -160,7 +162,8 @@ def compare(
                 progress("compiling", done + 1, len(compiling))
         for index, (tag, (_, count)) in enumerate((runs | targets).items()):
             label = tag if tag in runs else f"reference {len(measured) - len(runs) + 1}"
-            if tag not in runs and isinstance(compiling[tag].exception(), (TypeError, ValueError, NotImplementedError)):
+            refused = isinstance(compiling[tag].exception(), (TypeError, ValueError, NotImplementedError))
+            if refused and tag in plain:
                 continue  # a problem that reverse mode cannot differentiate has no unsmoothed target: it is reported as unknown
             program = compiling[tag].result()
             measured[tag] = run_episodes(program, jax.random.fold_in(key, index), count, name=label, progress=progress)
@@ -168,9 +171,9 @@ def compare(
     for name, estimator in estimators.items():
         description = estimator.description
         own = given.get(name) if given or description is None else measured.get(_tag(description, True))
-        plain = None if description is None else measured.get(_tag(description, False))
+        gradient = None if description is None else measured.get(_tag(description, False))
         memory = None if description is None else description.memory(theta)
-        reports.append(_report(name, measured[name], own, plain, memory))
+        reports.append(_report(name, measured[name], own, gradient, memory))
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
 
 
@@ -196,6 +199,7 @@ def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
     error = np.sqrt(runs.means.var(axis=0, ddof=1) / count)
     noise = float((error**2).sum())
     values, errors = _jackknife(lambda means, squares: _statistics(means, squares, target), runs.means, runs.squares)
+    errors["cosine"] = _with_target_noise(errors["cosine"], values["cosine"], target, target_variance)
     measured = {field: Measured(values[field], errors[field]) for field in values}
     snr = measured["signal_to_noise"]
     per_step, per_second = 1e6 / runs.inner_steps, 1 / runs.seconds
@@ -224,7 +228,8 @@ def _statistics(means: np.ndarray, squares: np.ndarray, target: np.ndarray) -> d
     signal = (mean**2).sum() - variance / count
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         cosine = mean @ target / (np.linalg.norm(mean) * np.linalg.norm(target))
-        snr = np.divide(max(signal, 0.0), variance) if variance > 1e-24 * (mean**2).sum() else math.inf
+        exact = variance <= 1e-24 * (mean**2).sum()
+        snr = np.divide(max(signal, 0.0), variance) if not exact else math.inf if mean.any() else math.nan
     return {
         "variance": float(variance),
         "variance_per_window": float(squares.mean() - signal),
@@ -246,6 +251,13 @@ def _jackknife(statistic, *arrays) -> tuple[dict[str, float], dict[str, float]]:
     return values, spread
 
 
+def _with_target_noise(error, cosine, target, target_variance) -> float:
+    """The error of a cosine with a target that is itself measured: noise across the target turns and shortens it."""
+    length = float((target**2).sum())
+    share = target_variance / length if length > 0 else math.nan
+    return math.sqrt(error**2 + share * max(1 - cosine**2, 0.0) + (share / 2) ** 2)
+
+
 def _distance(mean, noise, target, target_variance) -> Measured:
     length = float(np.linalg.norm(target))
     if not (math.isfinite(length) and length > 0):
@@ -258,14 +270,14 @@ def _center(source, runs: Episodes) -> tuple[np.ndarray, float]:
     if source is None:
         return np.full(runs.means.shape[1], math.nan), math.nan
     if isinstance(source, Episodes):
-        return source.mean, source.variance / len(source.means)
+        return source.finite_mean()
     return source, 0.0
 
 
 def _tag(description: Description, smoothed: bool):
     key = description.truncation.key
     repeated = None if key is None else tuple(np.ravel(jax.random.key_data(key)).tolist())
-    place = (description.problem, description.truncation.horizon, repeated)
+    place = (*map(id, description.problem), description.truncation.horizon, repeated)
     if not smoothed or description.sigma == 0:
         return place
     return (*place, float(description.sigma), description.noise_period or description.truncation.horizon)
@@ -294,12 +306,12 @@ def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
     for name, estimator in estimators.items():
         if not isinstance(estimator, GradientEstimator):
             raise TypeError(f"{name!r} must be a GradientEstimator; {type(estimator).__name__} was given.")
-    if num_episodes < 2:
-        raise ValueError(f"num_episodes must be at least 2 to see a variance; {num_episodes} was given.")
-    if reference_pairs < 2:
-        raise ValueError(f"reference_pairs must be at least 2; {reference_pairs} was given.")
+    check_count("num_episodes", num_episodes, 2)
+    check_count("reference_pairs", reference_pairs, 2)
     check_theta(theta)
     check_key(key)
+    if not trees.all_finite(theta):
+        raise ValueError(f"theta must be finite to compare estimators at it; {theta} was given.")
 
 
 def _row(report: Report) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import optax
 
 from metalearn import trees
 from metalearn.estimators import GradientEstimator
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, Theta, check_key, check_theta
 
 
@@ -56,10 +57,15 @@ def meta_train(
     """
     check_theta(theta)
     check_key(key)
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1 outer step; {num_steps} was given.")
-    if chunk_length is not None and chunk_length < 1:
-        raise ValueError(f"chunk_length must be at least 1 outer step; {chunk_length} was given.")
+    check_count("num_steps", num_steps)
+    if chunk_length is not None:
+        check_count("chunk_length", chunk_length)
+    if not isinstance(estimator, GradientEstimator):
+        raise TypeError(
+            f"estimator must be a GradientEstimator such as ml.persistent_es(...); {estimator!r} was given."
+        )
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"optimizer must be an optax transformation such as optax.adam(0.01); {optimizer!r} was given.")
     key_init, key_steps = jax.random.split(key)
     length = num_steps if chunk_length is None else min(chunk_length, num_steps)
 

@@ -29,6 +29,7 @@ class Episodes:
       seconds: time per episode after compilation.
       fraction_diverged: particles that were left out, on average.
       loss: the mean loss the estimator saw.
+      lost: episodes with a window in which every particle diverged, whose estimate is zero for want of any, `[num_episodes]`.
     """
 
     means: np.ndarray
@@ -37,6 +38,7 @@ class Episodes:
     seconds: float
     fraction_diverged: float
     loss: float
+    lost: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
@@ -46,6 +48,13 @@ class Episodes:
     def variance(self) -> float:
         """Trace of the covariance of one episode's estimate."""
         return float(self.means.var(axis=0, ddof=1).sum()) if len(self.means) > 1 else float("nan")
+
+    def finite_mean(self) -> tuple[np.ndarray, float]:
+        """The mean over the episodes that were not lost, and the variance of that mean; NaN where none is left."""
+        kept = self.means[~self.lost]
+        if not len(kept):
+            return np.full(self.means.shape[1], np.nan), float("nan")
+        return kept.mean(axis=0), float(kept.var(axis=0, ddof=min(1, len(kept) - 1)).sum() / len(kept))
 
 
 class Program(NamedTuple):
@@ -97,6 +106,10 @@ def run_episodes(
         timed.append(time.perf_counter() - begin)
         if progress is not None:
             progress(name, min((index + 1) * batch, num_episodes), num_episodes)
+    if len(keys) == 1:
+        begin = time.perf_counter()
+        jax.block_until_ready(program.run(keys[0]))
+        timed.append(time.perf_counter() - begin)
     gradients, metrics = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
     return Episodes(
         means=gradients.mean(axis=1),
@@ -104,5 +117,6 @@ def run_episodes(
         inner_steps=float(metrics["inner_steps"].sum(axis=1).mean()),
         seconds=float(np.mean(timed[1:] or timed)) / batch,
         fraction_diverged=float(metrics["fraction_diverged"].mean()),
+        lost=(metrics["fraction_diverged"] == 1).any(axis=1),
         loss=float(np.nanmean(metrics["loss"])) if np.isfinite(metrics["loss"]).any() else float("nan"),
     )

@@ -51,7 +51,7 @@ EVERY = WINDOWED | WHOLE
 
 
 def noisy_map() -> InnerProblem:
-    """A stochastic nonlinear map with a pytree θ, a pytree state, a start that depends on θ, and an integer counter in the state."""
+    """A stochastic nonlinear map: θ and state are pytrees, the start depends on θ, the state holds an integer."""
 
     def init(theta, key):
         return {"x": theta["scale"] * jax.random.normal(key, (2,)), "count": jnp.zeros((), jnp.int32)}

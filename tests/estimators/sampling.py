@@ -1,7 +1,7 @@
 """Independent samples of an estimator, the windows of one particle's episodes for each of many keys; and what it draws.
 
-The tests are bound by compilation, and an estimator of one particle, mapped over keys, is one small program. It is compiled without
-optimisation and without fusion emitters, which takes a third of the time and changes roundings only.
+The tests are bound by compilation, and an estimator of one particle, mapped over keys, is one small program. It is
+compiled without optimisation and without fusion emitters, which takes a third of the time and changes roundings only.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,13 @@ def quick(estimator: GradientEstimator) -> GradientEstimator:
 
 
 def blank(estimator: GradientEstimator, theta):
-    """A state of zeros at the start of an episode: every lockstep estimator begins its episode anew there, whatever came before."""
-    return trees.zeros_of(jax.eval_shape(estimator.init, theta, jax.random.key(0)))
+    """A state of zeros at the start of an episode, where lockstep estimators begin anew, whatever came before."""
+    shapes = jax.eval_shape(estimator.init, theta, jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def sample(build: Callable, theta, count: int, *, num_samples: int, sigma=0.0, seed: int = 0) -> np.ndarray:
-    """`count` estimates in a row for each of `num_samples` particles, from the start of an episode: `[num_samples, count, *θ]`.
+    """`count` estimates in a row for each of many particles, from the start of an episode: `[num_samples, count, *θ]`.
 
     Args:
       build: `sigma -> estimator` with one particle; sigma is traced.
@@ -52,7 +53,7 @@ def sample(build: Callable, theta, count: int, *, num_samples: int, sigma=0.0, s
 
 
 def sample_staggered(build: Callable, theta, count: int, *, num_samples: int, sigma=0.0, seed: int = 0):
-    """The same from `init`, with the window that each estimate saw: `(gradients, clocks)`, `[num_samples, count, ...]` each."""
+    """The same from `init`, with the window that each estimate saw: `(gradients, clocks)`, `[num_samples, count]` each."""
     theta = jnp.asarray(theta, jnp.float32)
 
     def one(keys):

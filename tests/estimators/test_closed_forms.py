@@ -1,7 +1,7 @@
-"""Every member of the family against the closed forms A to G of problems that are solved on paper, and the twins that must fail.
+"""Every member of the family against the closed forms A to G of estimators.md §3, and the twins that must fail.
 
-One sample is one particle (pair, direction) and the windows of its episode, so a closed form is checked window by window. Values come from
-tests/reference_numpy.py, which is itself held to printed numbers.
+One sample is one particle (pair, direction) and the windows of its episode, so a closed form is checked window by
+window. Values come from tests/reference_numpy.py, which is itself held to printed numbers.
 """
 
 import functools
@@ -122,7 +122,7 @@ def test_b_forward_mode_and_truncated_backprop_sum_the_influence_terms(closed_fo
 
 
 def test_b_short_windows_climb_and_long_ones_descend():
-    """The last loss of a window of h steps has slope (s¹ − 1) a_h: positive below the sign change at h = 41, negative above."""
+    """s¹ after h steps has slope a_h: positive below the sign change at h = 41, negative above."""
     terms = ref.influence_terms(23, 10, 50)
     for length in (30, 50):
         last = final_loss(influence_balancing()._replace(loss=lambda state, theta, key: state[0]), length)
@@ -246,7 +246,7 @@ def test_c_a_staggered_particle_has_the_mean_of_the_window_it_is_at(name):
 
 
 def walk_of_episodes(drops):
-    """Two episodes of PES in a row whose state is never reset: the weights of the noise where the accumulator drops at `drops` windows."""
+    """Two episodes of PES whose state is never reset: the weights of the noise, dropped before the windows `drops`."""
     accumulator, displacement = ref.phase_walk_noise(2 * HORIZON, LENGTH, LENGTH)
     for window in drops:
         accumulator[window * LENGTH :, :window] = 0
@@ -302,7 +302,7 @@ def test_the_twin_whose_state_runs_on_is_rejected_in_the_second_episode():
 
 
 def test_noise_kept_over_a_reset_shows_in_the_variance_and_not_in_the_mean():
-    """The accumulator of the second episode starts with the noise of the first: three more independent blocks on every window."""
+    """The second episode's accumulator starts with the noise of the first: three independent blocks on every window."""
 
     def excess(found):
         first, second = ((found[:, episode].mean(axis=1) - PES.mean()) ** 2 for episode in range(2))
@@ -411,7 +411,7 @@ def test_f_variances_of_the_reparametrised_gradient_and_of_es(closed_form):
 
 
 def test_f_the_combination_reaches_the_optimal_variance_and_is_unbiased():
-    """Also where one of the two is ten thousand times better. Its weights come from earlier calls, so its mean is that of its parts."""
+    """Full episodes are independent from call to call, so weights from earlier calls leave the mean alone."""
     particles, omegas = 128, [2.0, 5.0]
     parts = lambda p: [
         backprop(p, ONE, sigma=0.3, num_particles=particles),

@@ -1,7 +1,7 @@
-"""What holds exactly between estimators that are given the same keys, in float64: the identities at the end of estimators.md §1.
+"""What holds exactly between estimators that are given the same keys, in float64: the identities of estimators.md §1.
 
-An episode draws its start and its steps from one key and a method draws its noise from the key of the estimate, so estimators that are
-given the same keys at the start of an episode meet the same numbers whatever their windows are.
+An episode draws its start and its steps from one key and a method draws its noise from the key of the estimate, so
+estimators that are given the same keys at the start of an episode meet the same numbers whatever their windows are.
 """
 
 import functools
@@ -172,7 +172,7 @@ def test_members_of_a_pair_share_every_random_number():
 
 
 def test_noise_in_the_map_cancels_in_the_difference_of_a_pair():
-    """With additive noise n in a linear map and a quadratic loss, L⁺ − L⁻ = 2 ε·∇L of the very episode: g = ε εᵀ∇L/σ² once more."""
+    """Noise in a linear map with a quadratic loss: L⁺ − L⁻ = 2 ε·∇L of the very episode, and g = ε εᵀ∇L/σ² once more."""
     problem = noisy_linear_quadratic(a=0.9, b=1.0, start=1.0, target=0.0, noise=0.5)
     found, episodes = run(evolution_strategies(problem, WHOLE, **PAIRS), 1, problem)
     meta = jax.grad(lambda theta, key: meta_loss(problem, theta, key, HORIZON))
@@ -210,7 +210,7 @@ def test_rematerialised_backprop_is_backprop():
 
 
 def test_the_gradient_through_the_start_is_included_and_cut_with_the_first_window():
-    """θ acts through s_0 = sin θ alone and the map is the identity: L_t = sin²θ · 2/(1+t) and RTRL sees it in every window."""
+    """θ acts through s_0 = sin θ alone and the map is the identity: ℓ_t = sin²θ · 2/(1+t), and RTRL sees it everywhere."""
     problem = InnerProblem(
         init=lambda theta, key: (jnp.sin(theta), jnp.ones(())),
         step=lambda state, theta, key: (state[0], state[1] + 1),

@@ -20,7 +20,6 @@ from metalearn.estimators import (
     persistent_es,
     uoro,
 )
-from metalearn.estimators.artbp import CUT
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from tests import reference_numpy as ref
@@ -53,7 +52,7 @@ def network() -> InnerProblem:
 
 
 def run(estimator, truncation):
-    """Estimates `[episodes, windows, 2]`, the states after each, and the metrics, over two episodes with the same keys for all."""
+    """Estimates `[episodes, windows, 2]`, states and metrics after each, over two episodes with the same keys for all."""
     estimator, theta, found = quick(estimator), jnp.asarray(THETA), []
     state = estimator.init(theta, jax.random.key(3))
     for index in range(EPISODES * truncation.num_windows):
@@ -75,7 +74,7 @@ def signs(theta, key):
 
 
 def agree(estimator, truncation, naive):
-    """`naive(noise of an episode [windows, d])` is averaged over the particles and compared in every window of both episodes."""
+    """The mean of `naive(episode, particle)` over particles is the estimate in every window, its spread the variance."""
     found, _, metrics = run(estimator, truncation)
     expected = np.array([np.mean([naive(episode, p) for p in range(PARTICLES)], axis=0) for episode in range(EPISODES)])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
@@ -155,16 +154,26 @@ def test_uoro():
 
 
 def test_artbp():
-    """Step t draws its cut beside its own numbers; with several cuts in every pattern that is compared."""
-    estimator = artbp(network(), WHOLE, cut_probability=0.3, num_particles=PARTICLES)
-    _, states, _ = run(estimator, WHOLE)
+    """The cuts are read off a problem that is cut by the same keys: θ_t enters step t alone, so ∂L/∂θ_t counts the way.
 
-    def cut(episode, t):
-        key = jax.random.fold_in(jax.random.split(episode)[1], t)
-        return not bool(jax.random.bernoulli(jax.random.fold_in(key, CUT), 0.7))
-
-    cuts = [[[cut(key, t) for t in range(HORIZON)] for key in state.episodes] for state in states]
-    assert 0 < np.mean(cuts) < 1
-    agree(
-        estimator, WHOLE, lambda episode, particle: ref.artbp(REFERENCE, THETA, HORIZON, cuts[episode][particle], 0.3)
+    With F_t = T ∂L/∂θ_t and the weight w_t on the way into step t, F_t = 1 + w_{t+1} F_{t+1}; and ∂L/∂θ_T = w_0 F_0 / T.
+    """
+    counter = InnerProblem(
+        init=lambda theta, key: (theta[HORIZON], jnp.zeros((), jnp.int32)),
+        step=lambda state, theta, key: (state[0] + theta[state[1]], state[1] + 1),
+        loss=lambda state, theta, key: state[0],
     )
+    estimators = [quick(artbp(problem, WHOLE, cut_probability=0.3)) for problem in (counter, network())]
+    thetas = [jnp.zeros(HORIZON + 1), jnp.asarray(THETA)]
+    states, every = [e.init(t, jax.random.key(3)) for e, t in zip(estimators, thetas, strict=True)], []
+    for index in range(8):
+        flow, found = (
+            np.asarray(e.estimate(t, s, jax.random.key(index))[0])
+            for e, t, s in zip(estimators, thetas, states, strict=True)
+        )
+        cuts = [bool(flow[HORIZON] == 0), *(bool(abs(HORIZON * f - 1) < 1e-9) for f in flow[: HORIZON - 1])]
+        (expected,) = ref.artbp(REFERENCE, THETA, HORIZON, cuts, 0.3)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+        every.append(cuts)
+    assert len(np.unique(every, axis=0)) > 4
+    assert 0 < np.mean(every) < 0.6

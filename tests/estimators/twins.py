@@ -1,7 +1,7 @@
 """Persistent ES with one mistake each, run by the driver that runs the real one.
 
-A test of unbiasedness is worth what it rejects. The twins differ from persistent ES in when they drop the accumulated noise, or in that
-they never reset the state; `faithful` has no mistake and must agree with the library bit for bit.
+A test of unbiasedness is worth what it rejects. The twins differ from persistent ES in when they drop the accumulated
+noise, or in that they never reset the state; `faithful` has no mistake and must agree with the library.
 """
 
 from collections.abc import Callable
@@ -51,13 +51,13 @@ def without_accumulator(
 def last_loss_to_newest(
     problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1
 ) -> GradientEstimator:
-    """Drops the accumulator one window early: the last loss of an episode is credited to the newest noise alone, as a public library does."""
+    """Drops the accumulator one window early: the last loss is credited to the newest noise alone."""
     last = truncation.num_windows - 1
     return persistent(problem, truncation, sigma, num_pairs, lambda clock: (clock == 0) | (clock == last))
 
 
 def never_dropped(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:
-    """Keeps the noise of earlier episodes, which is independent of the later ones: no bias, but a variance that grows with each."""
+    """Keeps the noise of earlier episodes, independent of the later ones: no bias, but a variance that grows with each."""
     return persistent(problem, truncation, sigma, num_pairs, lambda clock: clock < 0)
 
 

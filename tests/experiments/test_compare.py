@@ -28,7 +28,7 @@ def pull(strength=1.0):
 def run(folder, *arguments, **environment):
     script = str(ROOT / "experiments" / "compare.py")
     command = [sys.executable, "-W", "error::UserWarning", script, *arguments, f"folder={folder / 'runs'}"]
-    variables = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), **environment}
+    variables = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"), **environment}
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables, check=False)
 
 

@@ -56,8 +56,8 @@ def test_it_maps_over_starts_and_respects_the_projection():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"num_steps": 0}, "at least 1 outer step"),
-        ({"chunk_length": 0}, "at least 1 outer step"),
+        ({"num_steps": 0}, "num_steps must be at least 1"),
+        ({"chunk_length": 0}, "chunk_length must be at least 1"),
         ({"key": 1}, "typed key"),
     ],
 )
