@@ -39,7 +39,8 @@ def check_number(
     if below or above or number != number or number in (float("inf"), float("-inf")):
         left = "(-inf" if low is None else f"{'(' if open_low else '['}{low:g}"
         right = "inf)" if high is None else f"{high:g}{')' if open_high else ']'}"
-        raise ValueError(f"{name} must be a number in {left}, {right}; {number:g} was given.")
+        allowed = "finite number" if low is None and high is None else f"number in {left}, {right}"
+        raise ValueError(f"{name} must be a {allowed}; {number:g} was given.")
 
 
 def check_count(name: str, value, low: int = 1) -> None:

@@ -4,7 +4,7 @@ Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180).
 
 T = 2000, W = 100, σ = 0.04, SGD from (3.116, 3.7), workers at independent times of their episodes (staggered). Trained
 on one start, tested on starts with N(0, I) added. Iterates jitter, so a method is judged by the median test loss over
-the last tenth of them.
+the last tenth of them. Its tail is heavy: near the optimum a mean over 100 starts is off by several units, hence 1000.
 """
 
 import numpy as np
@@ -22,12 +22,12 @@ SIGMA = 0.04
 def descend(estimator, learning_rate, num_steps, seeds=(0, 1, 2)):
     """The test loss and log a, medians over the last tenth, `[seeds]` each, and all iterates."""
     thetas = iterates(estimator, optax.sgd(learning_rate), START, seeds, num_steps)
-    last = thetas[:, -num_steps // 10 :: max(1, num_steps // 500)]
-    return np.median(losses_under_test(last), axis=1), np.median(np.asarray(last)[..., 0], axis=1), thetas
+    last = thetas[:, -num_steps // 10 :: num_steps // 200]
+    return np.median(losses_under_test(last, 1000), axis=1), np.median(np.asarray(last)[..., 0], axis=1), thetas
 
 
-def losses_under_test(thetas):
-    return meta_losses(TEST, thetas, HORIZON, num_episodes=100)
+def losses_under_test(thetas, num_episodes=100):
+    return meta_losses(TEST, thetas, HORIZON, num_episodes)
 
 
 def outer_steps_below(thetas, bound, stride=10):
@@ -70,7 +70,8 @@ def test_truncated_backprop_is_biased_towards_a_large_a_section_4_3():
 def test_persistent_es_section_4_3():
     schedule = optax.piecewise_constant_schedule(1e-5, {1000: 0.1})
     losses, _, _ = descend(ml.persistent_es(PROBLEM, STAGGERED, sigma=SIGMA, num_pairs=200), schedule, 10_000)
-    assert np.all((losses > 45) & (losses < 60)), losses
+    assert 51 <= np.median(losses) <= 56, losses
+    assert np.all((losses > 45) & (losses < 65)), losses
 
 
 def test_backprop_through_the_whole_episode_does_not_learn_section_4_3():
