@@ -359,7 +359,7 @@ REFUSED = {
     "a must be a finite number": lambda: classic.linear_quadratic(a=np.inf),
     "start must be finite numbers of shape": lambda: chaotic.henon((0.1, 0.2, 0.3)),
     "dt must be a number in": lambda: chaotic.lorenz(dt=0.0),
-    "omega must be a number in": lambda: classic.phase_walk(omega=np.nan),
+    "omega must be a finite number": lambda: classic.phase_walk(omega=np.nan),
     "x_val 3; they must be the same": lambda: classic.l2_tuning(
         np.ones((5, 2)), np.ones(5), np.ones((5, 3)), np.ones(5)
     ),
