@@ -99,22 +99,24 @@ def follow(config, problem, plane, key, run, progress):
         return
     starts = as_theta(config.problem.plane.starts)
     entries = chosen(OmegaConf.merge(config, {"pairs": config.trajectories.pairs}))
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        programs = list(pool.map(lambda entry: descent(config, problem, entry, plane, starts, key), entries))
-        progress("compiling outer loops", len(entries), len(entries))
+    keys = jax.random.split(jax.random.fold_in(key, 4), len(starts))
+    travel = lambda entry: jax.block_until_ready(descent(config, problem, entry, plane, starts, keys))
     values, paths, rows = jax.jit(jax.vmap(value)), {}, []
-    for entry, program in zip(entries, programs):
-        thetas, metrics = program(starts, jax.random.split(jax.random.fold_in(key, 4), len(starts)))
-        ends = thetas[:, -max(1, thetas.shape[1] // 10) :].mean(axis=1)
-        losses = np.asarray(values(ends))
-        paths[entry.label] = np.asarray(thetas)
-        steps = float(metrics["inner_steps"].sum(axis=1).mean())
-        rows.append(
-            {"estimator": entry.label, "inner_steps": steps}
-            | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}
-        )
-        log(run, entry.label, thetas, metrics)
-        progress(f"outer trajectories of {entry.label}", 1, 1)
+    pool = ThreadPoolExecutor(max_workers=2)
+    try:
+        for entry, (thetas, metrics) in zip(entries, pool.map(travel, entries)):
+            ends = thetas[:, -max(1, thetas.shape[1] // 10) :].mean(axis=1)
+            losses = np.asarray(values(ends))
+            paths[entry.label] = np.asarray(thetas)
+            steps = float(metrics["inner_steps"].sum(axis=1).mean())
+            rows.append(
+                {"estimator": entry.label, "inner_steps": steps}
+                | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}
+            )
+            log(run, entry.label, thetas, metrics)
+            progress("outer trajectories", len(rows), len(entries))
+    finally:
+        pool.shutdown(cancel_futures=True)
     run.arrays("trajectories", paths)
     run.table("trajectories", rows)
     run.figure(
@@ -128,10 +130,13 @@ def follow(config, problem, plane, key, run, progress):
     print()
 
 
-def descent(config, problem, entry, plane, starts, key):
-    """The compiled outer loop of one estimator: θ and metrics along all trajectories, kept in the window."""
+def descent(config, problem, entry, plane, starts, keys):
+    """The outer loop of one estimator: θ and metrics along all trajectories, kept in the window."""
     low, high = (jnp.array([getattr(axis, end) for axis in (plane.x, plane.y)]) for end in ("low", "high"))
-    estimator, optimizer = build(config, problem, entry, key), optax.adam(entry.outer.learning_rate)
+    estimator, optimizer = (
+        build(config, problem, entry, jax.random.key(config.seed)),
+        optax.adam(entry.outer.learning_rate),
+    )
     num_steps = max(1, round(entry.outer.num_steps * config.trajectories.length_factor))
 
     def descend(start, key):
@@ -139,8 +144,7 @@ def descent(config, problem, entry, plane, starts, key):
         theta, history = ml.meta_train(estimator, optimizer, start, key, num_steps, project=project)
         return jnp.concatenate([history.theta, theta[None]]), history.metrics
 
-    keys = jax.random.split(key, len(starts))
-    return jax.jit(jax.vmap(descend)).lower(starts, keys).compile()
+    return jax.jit(jax.vmap(descend))(starts, keys)
 
 
 def log(run, label, thetas, metrics):
