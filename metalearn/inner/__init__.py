@@ -8,6 +8,7 @@ three functions written by hand.
 from metalearn.inner.chaotic import cubic_loss, double_well, henon, logistic_map, lorenz, toy_regression
 from metalearn.inner.classic import influence_balancing, l2_tuning, linear_quadratic, noisy_linear_quadratic, phase_walk
 from metalearn.inner.data import Data, breast_cancer, digits, gaussian_regression, split, teacher, wine
+from metalearn.inner.fractals import burning_ship, julia, lyapunov_logistic, magnet, mandelbrot, newton
 from metalearn.inner.hyperparameters import (
     cosine,
     inverse_time,
@@ -32,6 +33,7 @@ from metalearn.inner.task import (
     mean_squared_error,
     regression,
 )
+from metalearn.inner.trainability import trainability_data, two_layer_training
 from metalearn.inner.training import TrainingState, training
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
 
@@ -45,6 +47,7 @@ __all__ = [
     "adam",
     "adamw",
     "breast_cancer",
+    "burning_ship",
     "check_problem",
     "classification",
     "clipped",
@@ -64,6 +67,7 @@ __all__ = [
     "henon",
     "influence_balancing",
     "inverse_time",
+    "julia",
     "l2_tuning",
     "linear",
     "linear_quadratic",
@@ -73,9 +77,13 @@ __all__ = [
     "logistic_map",
     "logit",
     "lorenz",
+    "lyapunov_logistic",
+    "magnet",
+    "mandelbrot",
     "mean_squared_error",
     "meta_loss",
     "mlp",
+    "newton",
     "noisy_linear_quadratic",
     "per_layer",
     "phase_walk",
@@ -86,7 +94,9 @@ __all__ = [
     "split",
     "teacher",
     "toy_regression",
+    "trainability_data",
     "training",
+    "two_layer_training",
     "unroll",
     "value",
     "wine",

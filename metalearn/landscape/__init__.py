@@ -1,10 +1,39 @@
 """Floor 2: functions of θ drawn on a plane through θ-space.
 
 A landscape is given what it draws as a function of θ, be it the meta-loss, an estimator's gradient or an exponent: this
-package knows planes and grids, and nothing of estimators or dynamics.
+package knows planes and grids, and nothing of estimators or dynamics. Trainability has a measure of its own, which is
+accumulated while training runs, and a border whose dimension can be estimated.
 """
 
+from metalearn.landscape.conditions import Condition, condition
+from metalearn.landscape.dimension import (
+    BorderDimension,
+    DimensionFit,
+    border_dimension,
+    box_counting_dimension,
+    published_dimension,
+    uncertainty_dimension,
+)
+from metalearn.landscape.measure import convergence_measure, edges
 from metalearn.landscape.plane import Axis, Plane
-from metalearn.landscape.render import render
+from metalearn.landscape.render import escape_time, render
+from metalearn.landscape.trainability import Landscape, trainability
 
-__all__ = ["Axis", "Plane", "render"]
+__all__ = [
+    "Axis",
+    "BorderDimension",
+    "Condition",
+    "DimensionFit",
+    "Landscape",
+    "Plane",
+    "border_dimension",
+    "box_counting_dimension",
+    "condition",
+    "convergence_measure",
+    "edges",
+    "escape_time",
+    "published_dimension",
+    "render",
+    "trainability",
+    "uncertainty_dimension",
+]

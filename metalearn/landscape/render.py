@@ -1,5 +1,6 @@
 """A function of θ on a grid of a plane."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn.inner.problem import Theta
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.landscape.plane import Plane
 
 
@@ -17,42 +19,83 @@ def render(
     resolution: int | tuple[int, int],
     *,
     chunk_size: int = 64,
+    float64: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Any:
     """f(θ(x, y)) at every point of a grid that includes the ends of both axes.
 
     Points are evaluated in chunks of a fixed size, the last one padded: one program, and the value at a point does not
-      depend on the
-    image it belongs to.
+    depend on the image it belongs to. Coordinates are always made in float64.
 
     Args:
       function: θ -> a pytree of arrays of fixed shapes.
       plane: where to evaluate.
       resolution: points per side, or (width, height); each at least 2.
       chunk_size: points evaluated together; 64 keeps the activations of a small network in the cache.
+      float64: True to evaluate in float64, whatever the process runs in. Random numbers drawn in float64 are others
+        than those drawn in float32.
       progress: called as `progress(points_done, points)` after each chunk.
 
     Returns:
       A pytree of numpy arrays `[height, width, ...]`; row = y, ascending.
 
     Raises:
-      ValueError: a resolution below 2, or a chunk size below 1.
+      TypeError, ValueError: a sentence that names the argument.
     """
-    width, height = (resolution, resolution) if isinstance(resolution, int) else resolution
-    if min(width, height) < 2:
-        raise ValueError(f"resolution must be at least 2 points a side; {resolution} was given.")
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1; {chunk_size} was given.")
-    x, y = np.meshgrid(plane.x.points(width), plane.y.points(height))
+    width, height = check_resolution(resolution)
+    check_count("chunk_size", chunk_size)
+    x, y = np.meshgrid(plane.x.values(width), plane.y.values(height))
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     padded = np.concatenate([points, np.repeat(points[-1:], -len(points) % chunk_size, axis=0)])
-    run = jax.jit(jax.vmap(lambda point: function(plane.theta(point[0], point[1]))))
     parts = []
-    for first in range(0, len(padded), chunk_size):
-        parts.append(jax.tree.map(np.asarray, run(jnp.asarray(padded[first : first + chunk_size]))))
-        if progress is not None:
-            progress(min(first + chunk_size, len(points)), len(points))
+    with jax.enable_x64(True) if float64 else contextlib.nullcontext():
+        run = jax.jit(jax.vmap(lambda point: function(plane.place(point[0], point[1]))))
+        for first in range(0, len(padded), chunk_size):
+            values = jnp.asarray(padded[first : first + chunk_size], float)
+            parts.append(jax.tree.map(np.asarray, run(values)))
+            if progress is not None:
+                progress(min(first + chunk_size, len(points)), len(points))
     return jax.tree.map(lambda *leaves: _image(leaves, height, width), *parts)
+
+
+def check_resolution(resolution) -> tuple[int, int]:
+    """(width, height), or a sentence."""
+    sides = tuple(resolution) if isinstance(resolution, (tuple, list)) else (resolution, resolution)
+    if len(sides) != 2:
+        raise ValueError(f"resolution must be points per side or (width, height); {resolution} was given.")
+    for side in sides:
+        check_count("resolution", side, 2)
+    return int(sides[0]), int(sides[1])
+
+
+def escape_time(problem: InnerProblem, num_steps: int, bound: float = 4.0) -> Callable[[Theta], dict[str, jax.Array]]:
+    """A function for `render`: when the loss of a deterministic map exceeds a bound.
+
+    Returns:
+      `theta -> {"escaped": bool, "step": int}`: whether ℓ(s_t) > bound, or is NaN, for some t in 0 … num_steps, and
+      the first such t, num_steps where there is none.
+
+    Raises:
+      TypeError, ValueError: num_steps is no whole number of at least 1, or the bound no number.
+    """
+    check_count("num_steps", num_steps)
+    check_number("bound", bound)
+
+    def measure(theta):
+        key = jax.random.key(0)
+        outside = lambda state: ~(problem.loss(state, theta, key) <= bound)
+        state = problem.init(theta, key)
+
+        def body(index, carry):
+            state, first = carry
+            state = problem.step(state, theta, key)
+            return state, jnp.where((first == num_steps + 1) & outside(state), index + 1, first)
+
+        first = jnp.where(outside(state), 0, num_steps + 1)
+        first = jax.lax.fori_loop(0, num_steps, body, (state, first))[1]
+        return {"escaped": first <= num_steps, "step": jnp.minimum(first, num_steps)}
+
+    return measure
 
 
 def _image(leaves, height, width):

@@ -122,7 +122,7 @@ def _bias_against_deviation(axes, comparison, colours):
     axes.set_xlabel("standard deviation of an episode's estimate / |target|")
     axes.set_ylabel("bias / |target|, bar: noise of the measurement")
     axes.set_title("Bias and noise (open: off the scale)")
-    axes.legend(fontsize=9, loc="best", framealpha=0.9)
+    axes.legend(fontsize=9, loc="center left", framealpha=0.9)
 
 
 def _limits(values):

@@ -1,0 +1,135 @@
+"""The convergence measure of a training run, for a history of losses or one loss at a time, and the border it draws."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+CAP = 1e6
+LAST = 20
+SMALLEST = 1e-300  # 1/v of a loss that reaches zero stays finite
+
+
+class Record(NamedTuple):
+    """What the measure needs of the losses seen so far; each a scalar.
+
+    Attributes:
+      first: v_0, the loss at the start, not normalised.
+      falling, rising: Σ v and Σ 1/v of the normalised losses.
+      half, last: Σ v over the last 20 losses before step T/2, and before step T.
+      escape: the first step whose loss is not finite, −1 while there is none.
+    """
+
+    first: jax.Array
+    falling: jax.Array
+    rising: jax.Array
+    half: jax.Array
+    last: jax.Array
+    escape: jax.Array
+
+
+def normalise(losses, first):
+    """v_t = min(ℓ_t / ℓ_0, 10⁶), where a loss that is not finite counts as 10⁶."""
+    losses, first = (jnp.where(jnp.isfinite(loss), loss, CAP) for loss in (losses, first))
+    ratio = losses / jnp.where(first == 0, 1.0, first)
+    return jnp.minimum(jnp.where(first == 0, jnp.where(losses == 0, 1.0, CAP), ratio), CAP)
+
+
+def begin(loss) -> Record:
+    """The record before step 0, given the loss there."""
+    zero = jnp.zeros_like(loss)
+    return Record(loss, zero, zero, zero, zero, jnp.full(jnp.shape(loss), -1, jnp.int32))
+
+
+def observe(record: Record, loss, step, num_steps) -> Record:
+    """Add the loss read before step `step`."""
+    value = normalise(loss, record.first)
+    escaped = jnp.where((record.escape < 0) & ~jnp.isfinite(loss), jnp.asarray(step, jnp.int32), record.escape)
+    return _add(record._replace(escape=escaped), value, step, step + 1, num_steps)
+
+
+def settle(record: Record, stop, num_steps) -> Record:
+    """Add the losses of the steps from `stop` on, none of them finite."""
+    escape = jnp.where((record.escape < 0) & (stop < num_steps), stop, record.escape)
+    record = record._replace(escape=escape)
+    return _add(record, normalise(jnp.full_like(record.first, jnp.nan), record.first), stop, num_steps, num_steps)
+
+
+def _add(record, value, start, stop, num_steps):
+    """Add one value for each of the steps from start to stop."""
+    half = num_steps // 2
+    in_half, in_last = (
+        jnp.clip(jnp.minimum(stop, end) - jnp.maximum(start, jnp.maximum(end - LAST, 0)), 0)
+        for end in (half, num_steps)
+    )
+    return record._replace(
+        falling=record.falling + (stop - start) * value,
+        rising=record.rising + (stop - start) / jnp.maximum(value, SMALLEST),
+        half=record.half + in_half * value,
+        last=record.last + in_last * value,
+    )
+
+
+def verdict(record: Record, num_steps: int):
+    """`(measure, converged, converged at T/2)` of a finished record."""
+    converged = record.last / min(LAST, num_steps) < 1
+    before = record.half / max(min(LAST, num_steps // 2), 1) < 1
+    return jnp.where(converged, -record.falling, record.rising), converged, before
+
+
+def convergence_measure(losses) -> np.ndarray:
+    """How a training run converged or diverged: negative where it converged, and smaller the slower.
+
+        v_t = min(ℓ_t / ℓ_0, 10⁶), losses that are not finite count as 10⁶ before the division;
+        converged ⟺ the mean of the last 20 v_t < 1;   measure = −Σ v_t if converged, + Σ 1/v_t otherwise.
+
+    Args:
+      losses: `[..., T]`, ℓ_0 at the start of training.
+
+    Returns:
+      `[...]`, float64, finite.
+
+    Raises:
+      ValueError: no losses, or complex ones.
+
+    References:
+      Sohl-Dickstein 2024, arXiv 2402.06184, and its notebook.
+    """
+    losses = np.asarray(losses)
+    if losses.ndim < 1 or losses.shape[-1] < 1 or losses.dtype.kind not in "fiu":
+        raise ValueError(
+            f"losses must be real numbers [..., T] with T at least 1; {losses.dtype} {losses.shape} was given."
+        )
+    num_steps = losses.shape[-1]
+    with jax.enable_x64(True):
+        series = jnp.moveaxis(jnp.asarray(losses, jnp.float64), -1, 0)
+        record, _ = jax.lax.scan(
+            lambda record, new: (observe(record, new[0], new[1], num_steps), None),
+            begin(series[0]),
+            (series, jnp.arange(num_steps)),
+        )
+        return np.asarray(verdict(record, num_steps)[0])
+
+
+def edges(measure) -> np.ndarray:
+    """The cells that the border crosses: 2 × 2 blocks of pixels that did not all end alike.
+
+    Args:
+      measure: `[H, W]`, negative where training converged; or labels, booleans.
+
+    Returns:
+      Booleans `[H−1, W−1]`: where max · min of a block is negative, or where its labels differ.
+
+    Raises:
+      ValueError: no image of at least 2 × 2 pixels, or NaN in it.
+    """
+    measure = np.asarray(measure)
+    if measure.ndim != 2 or min(measure.shape) < 2:
+        raise ValueError(f"edges need an image [H, W] of at least 2 × 2 pixels; shape {measure.shape} was given.")
+    if np.any(np.isnan(measure)):
+        raise ValueError("edges need an image without NaN; mask or label the pixels that have no measure.")
+    corners = [measure[:-1, :-1], measure[:-1, 1:], measure[1:, :-1], measure[1:, 1:]]
+    if measure.dtype == bool:
+        return np.logical_or.reduce(corners) & ~np.logical_and.reduce(corners)
+    return (np.maximum.reduce(corners) > 0) & (np.minimum.reduce(corners) < 0)

@@ -1,0 +1,148 @@
+"""Dimensions against sets whose dimension is a theorem, and against what must be refused: chaos.md §3.2 and §3.3."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+from metalearn.landscape import (
+    Axis,
+    Plane,
+    border_dimension,
+    box_counting_dimension,
+    edges,
+    escape_time,
+    published_dimension,
+    render,
+    uncertainty_dimension,
+)
+
+N = 513
+KEY = jax.random.key(0)
+
+
+def grid(half_width):
+    line = np.linspace(-half_width, half_width, N)
+    return np.meshgrid(line, line)
+
+
+def disc():
+    x, y = grid(1)
+    return (x - 0.01) ** 2 + (y - 0.02) ** 2 < 0.36
+
+
+def half_plane():
+    x, y = grid(1)
+    return y < np.tan(0.3) * x + 0.01
+
+
+def escaped(problem, half_width, bound):
+    plane = Plane(Axis("x", -half_width, half_width), Axis("y", -half_width, half_width), lambda x, y: {"x": x, "y": y})
+    return render(escape_time(problem, 200, bound), plane, N, chunk_size=N, float64=True)["escaped"]
+
+
+def newton():
+    problem = ml.newton()
+    plane = Plane(Axis("x", -2, 2), Axis("y", -2, 2.001), lambda x, y: {"x": x, "y": y})
+
+    def near(theta):
+        state = problem.init(theta, None)
+        for _ in range(40):
+            state = problem.step(state, theta, None)
+        return problem.loss(state, theta, None) < 0.01
+
+    return render(near, plane, N, chunk_size=N, float64=True)
+
+
+PICTURES = {
+    "disc": (disc, 1.0),
+    "half plane": (half_plane, 1.0),
+    "Newton": (newton, 1.4444),
+    "Julia, c = -1": (lambda: escaped(ml.julia(-1.0), 1.7, 4.0), 1.26835),
+    "rabbit": (lambda: escaped(ml.julia(-0.122561 + 0.744862j), 1.4, 4.0), 1.3934),
+}
+
+
+@pytest.fixture(scope="module", params=PICTURES)
+def picture(request):
+    build, dimension = PICTURES[request.param]
+    return build(), dimension
+
+
+def test_the_uncertainty_dimension_of_known_borders(picture):
+    labels, dimension = picture
+    fit = uncertainty_dimension(labels)
+    assert fit.refused == ""
+    assert abs(fit.dimension - dimension) < 0.03
+    assert abs(fit.dimension - dimension) < 5 * fit.standard_error
+
+
+def test_the_box_dimension_of_known_borders(picture):
+    labels, dimension = picture
+    assert abs(box_counting_dimension(edges(labels)).dimension - dimension) < 0.08
+
+
+def test_exact_sets_in_their_own_base():
+    i = np.arange(1024)
+    sierpinski = (i[:, None] & i[None, :]) == 0
+    assert box_counting_dimension(sierpinski).dimension == pytest.approx(np.log2(3), abs=1e-6)
+    cantor = np.array([("2" not in np.base_repr(k, 4)) and ("1" not in np.base_repr(k, 4)) for k in i])
+    product = cantor[:, None] & cantor[None, :]
+    assert box_counting_dimension(product).dimension == pytest.approx(1.0, abs=0.08)
+    assert box_counting_dimension(np.ones((256, 256), bool)).dimension == pytest.approx(2, abs=1e-6)
+
+
+def test_the_report_names_every_error_and_a_control():
+    labels = newton()
+    report = border_dimension(labels, before=labels)
+    assert abs(report.control - 1) < 0.03
+    assert report.horizon == 0
+    assert 0 < report.null_ratio < 0.2
+    for word in ("stat", "resolution", "T/2", "control circle"):
+        assert word in str(report)
+
+
+def test_an_unresolved_border_is_refused_with_a_reason():
+    noise = np.random.default_rng(0).random((256, 256)) < 0.4
+    fit = uncertainty_dimension(noise)
+    assert np.isnan(fit.dimension)
+    assert "unresolved" in fit.refused
+    assert "no border" in uncertainty_dimension(np.zeros((64, 64), bool)).refused
+    assert box_counting_dimension(np.zeros((64, 64), bool)).refused
+    assert published_dimension(np.zeros((64, 64), bool)).refused
+    assert "no dimension" in str(border_dimension(noise))
+
+
+def test_the_published_estimator_is_the_median_slope_of_ten_sizes():
+    labels = edges(disc())
+    fit = published_dimension(labels)
+    assert fit.sizes[0] == 10
+    assert fit.sizes[-1] == 512
+    assert fit.counts[-1] == 1
+    assert fit.dimension == pytest.approx(np.median(-np.gradient(np.log(fit.counts), np.log(fit.sizes))))
+
+
+@pytest.mark.parametrize("bad", [np.ones((64, 64)), np.ones((8, 64), bool), np.ones(64, bool)])
+def test_mistakes_are_sentences(bad):
+    for measure in (box_counting_dimension, published_dimension, uncertainty_dimension, border_dimension):
+        with pytest.raises(ValueError, match="picture of booleans"):
+            measure(bad)
+
+
+def test_classical_fractals_at_points_that_are_known():
+    at = lambda problem, x, y, bound=4.0: escape_time(problem, 300, bound)({"x": jnp.array(x), "y": jnp.array(y)})
+    assert not at(ml.mandelbrot(), -1.0, 0.0)["escaped"]
+    assert not at(ml.mandelbrot(), -0.122561, 0.744862)["escaped"]
+    assert at(ml.mandelbrot(), 0.3, 0.0)["escaped"]
+    assert int(at(ml.mandelbrot(), 1.0, 0.0)["step"]) == 3  # 0, 1, 2, 5
+    assert not at(ml.burning_ship(), -1.755, 0.0)["escaped"]
+    assert at(ml.burning_ship(), 1.0, 1.0)["escaped"]
+    assert not at(ml.magnet(), 0.0, 0.0, 1e4)["escaped"]
+
+
+@pytest.mark.parametrize(("rate", "exponent", "error"), [(3.2, -0.9162907, 1e-3), (3.9, 0.4951, 0.03)])
+def test_the_lyapunov_fractal_on_its_diagonal_is_the_logistic_map(rate, exponent, error):
+    problem, theta = ml.lyapunov_logistic("AB"), {"x": jnp.array(rate), "y": jnp.array(rate)}
+    losses = ml.unroll(problem, problem.init(theta, KEY), theta, KEY, 4000)[1]
+    assert float(jnp.mean(losses)) == pytest.approx(exponent, abs=error)
