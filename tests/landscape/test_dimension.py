@@ -118,8 +118,16 @@ def test_the_published_estimator_is_the_median_slope_of_ten_sizes():
     labels = edges(disc())
     fit = published_dimension(labels)
     assert fit.sizes[0] == 10
-    assert fit.sizes[-1] == 512
-    assert fit.counts[-1] == 1
+    assert fit.sizes[-1] in (511, 512)
+    naive = [
+        sum(
+            0 < box.sum() < box.size
+            for row in range(0, 512, d)
+            for box in [labels[row : row + d, c : c + d] for c in range(0, 512, d)]
+        )
+        for d in fit.sizes
+    ]
+    np.testing.assert_array_equal(fit.counts, naive)
     assert fit.dimension == pytest.approx(np.median(-np.gradient(np.log(fit.counts), np.log(fit.sizes))))
 
 
