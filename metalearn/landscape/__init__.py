@@ -18,6 +18,7 @@ from metalearn.landscape.measure import convergence_measure, edges
 from metalearn.landscape.plane import Axis, Plane
 from metalearn.landscape.render import escape_time, render
 from metalearn.landscape.trainability import Landscape, trainability
+from metalearn.landscape.zoom import border_point, zoom
 
 __all__ = [
     "Axis",
@@ -27,6 +28,7 @@ __all__ = [
     "Landscape",
     "Plane",
     "border_dimension",
+    "border_point",
     "box_counting_dimension",
     "condition",
     "convergence_measure",
@@ -36,4 +38,5 @@ __all__ = [
     "render",
     "trainability",
     "uncertainty_dimension",
+    "zoom",
 ]

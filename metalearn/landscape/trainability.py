@@ -19,6 +19,7 @@ from metalearn.landscape.plane import Plane
 from metalearn.landscape.render import check_resolution
 
 BAND = 512  # pixels whose states are held at a time, by each thread
+CHUNK = 16  # pixels advanced together
 SEGMENT = 25  # steps between two looks for pixels that are settled
 
 
@@ -66,7 +67,7 @@ def trainability(
     num_steps: int,
     resolution: int | tuple[int, int],
     key: Key | None = None,
-    chunk_size: int = 16,
+    chunk_size: int = CHUNK,
     drop_diverged: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Landscape:
@@ -113,6 +114,15 @@ def trainability(
                 progress(done, len(values))
     measure, converged, before, escape = (np.concatenate(p).reshape(height, width) for p in zip(*parts))
     return Landscape(measure, converged, converged != before, escape, plane, num_steps, spent)
+
+
+def convergence_at(
+    problem: InnerProblem, place: Callable, values: np.ndarray, *, num_steps: int, key: Key | None = None
+) -> np.ndarray:
+    """Whether training converges at `[count, 2]` places, at most 512: the labels of `trainability`, place by place."""
+    settings = _Settings(problem, place, CHUNK, num_steps, True)
+    with jax.enable_x64(True):
+        return _band(settings, values, jax.random.key(0) if key is None else key)[0][1]
 
 
 def _in_threads(function, items):

@@ -8,6 +8,7 @@ from metalearn.recording.application import application as application
 from metalearn.recording.application import output_folder as output_folder
 from metalearn.recording.draw import draw_comparison as draw_comparison
 from metalearn.recording.draw import draw_trajectories as draw_trajectories
+from metalearn.recording.draw_landscape import draw_landscape as draw_landscape
 from metalearn.recording.figures import save_style as save_style
 from metalearn.recording.local import LocalRun as LocalRun
 from metalearn.recording.local import RunFolderError as RunFolderError

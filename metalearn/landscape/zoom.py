@@ -1,0 +1,98 @@
+"""Zooms: windows that shrink about a point, and a point of the border to shrink about."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import InnerProblem, Key
+from metalearn.landscape.plane import Axis, Plane
+from metalearn.landscape.trainability import convergence_at, trainability
+
+POINTS = 16  # of a segment in one round of the search
+
+
+def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2.0) -> list[Plane]:
+    """Windows about a point, each `factor` times smaller than the one before, the first as wide as the plane.
+
+    Their axes are offsets from the point, so that a frame keeps its digits however deep it is. All share the plane's
+    `place`, and so the program that renders them.
+
+    Args:
+      plane: the widest window's size, names and scales.
+      x, y: the point, as values (not their logarithms).
+      num_frames: how many windows.
+      factor: the ratio of two successive widths, above 1.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_count("num_frames", num_frames)
+    check_number("factor", factor, 1, open_low=True)
+    check_number("x", x)
+    check_number("y", y)
+    halves = [(axis.high - axis.low) / 2 for axis in plane[:2]]
+    return [
+        Plane(
+            Axis.around(plane.x.name, float(x), halves[0] / factor**frame, plane.x.scale),
+            Axis.around(plane.y.name, float(y), halves[1] / factor**frame, plane.y.scale),
+            plane.place,
+        )
+        for frame in range(num_frames)
+    ]
+
+
+def border_point(
+    problem: InnerProblem, plane: Plane, *, num_steps: int, key: Key | None = None, resolution: int = 24
+) -> tuple[float, float]:
+    """A point of the border, to the last digits of float64: the one that is nearest to the middle of a coarse picture.
+
+    Between two neighbouring pixels of different labels the segment is cut into 16, and the first part whose ends differ
+    is kept, until the ends are neighbouring numbers.
+
+    Args:
+      problem, plane, num_steps, key: as in `trainability`.
+      resolution: of the coarse picture.
+
+    Returns:
+      (x, y) as values.
+
+    Raises:
+      ValueError: the coarse picture has one outcome only.
+    """
+    found = trainability(problem, plane, num_steps=num_steps, resolution=resolution, key=key)
+    ends = _nearest_pair(found.converged)
+    if ends is None:
+        outcome = "converges" if found.converged.all() else "diverges"
+        raise ValueError(
+            f"There is no border to zoom into: every one of {resolution} × {resolution} pixels {outcome}. "
+            "Choose a window with both outcomes, or a finer resolution."
+        )
+    x, y = plane.x.points(resolution), plane.y.points(resolution)
+    low, high = (np.array([x[column], y[row]]) for row, column in ends)
+    while True:
+        shares = np.linspace(0, 1, POINTS + 1)[:, None]
+        segment = low + shares * (high - low)
+        values = _values(plane, segment)
+        labels = convergence_at(problem, plane.place, values, num_steps=num_steps, key=key)
+        change = int(np.argmax(labels[1:] != labels[:-1])) if np.any(labels[1:] != labels[:-1]) else None
+        if change is None or (np.array_equal(segment[change], low) and np.array_equal(segment[change + 1], high)):
+            return float(values[0, 0]), float(values[0, 1])
+        low, high = segment[change], segment[change + 1]
+
+
+def _values(plane, coordinates):
+    with jax.enable_x64(True):
+        x, y = (axis.value(jnp.asarray(column)) for axis, column in zip(plane[:2], coordinates.T))
+        return np.stack([np.asarray(x), np.asarray(y)], axis=1)
+
+
+def _nearest_pair(labels):
+    """Two neighbouring pixels of different labels, nearest to the middle: ((row, column), (row, column)), or None."""
+    pairs = [
+        ((row, column), (row + down, column + 1 - down))
+        for down in (0, 1)
+        for row, column in np.argwhere(labels[:-1] != labels[1:] if down else labels[:, :-1] != labels[:, 1:])
+    ]
+    middle = (np.array(labels.shape) - 1) / 2
+    return min(pairs, key=lambda pair: np.abs(np.mean(pair, axis=0) - middle).max(), default=None)

@@ -1,0 +1,101 @@
+"""The picture of a landscape of trainability."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from metalearn.inner.checks import check_choice
+from metalearn.landscape import Axis, Landscape
+from metalearn.recording.figures import OKABE_ITO, save_style
+
+PALEST = 0.25
+UNDECIDED = (0.25, 0.25, 0.25, 1.0)
+
+
+def rank_stretch(measure) -> np.ndarray:
+    """Ranks that keep the side: converged pixels spread over [¼, 1], diverged ones over [−1, −¼], the fastest palest.
+
+    As published: every window then uses all colours, and looks rough even where it is smooth.
+    """
+    measure = np.asarray(measure)
+    stretched = np.zeros(measure.shape)
+    for side, sign in ((measure < 0, 1), (measure > 0, -1)):
+        values, places = np.unique(np.abs(measure[side]), return_inverse=True)
+        stretched[side] = sign * (PALEST + (1 - PALEST) * places.ravel() / max(len(values) - 1, 1))
+    return stretched
+
+
+def linear_stretch(measure) -> np.ndarray:
+    """The measure over its largest size on each side: −measure / max |measure|, converged positive."""
+    measure = np.asarray(measure)
+    scaled = np.zeros(measure.shape)
+    for side in (measure < 0, measure > 0):
+        if side.any():
+            scaled[side] = -measure[side] / np.abs(measure[side]).max()
+    return scaled
+
+
+def draw_landscape(
+    landscape: Landscape,
+    *,
+    title: str = "",
+    norm: Literal["rank", "linear"] = "rank",
+    trajectories: Mapping[str, np.ndarray] | None = None,
+) -> Any:
+    """Converged pixels blue to green, diverged ones red to yellow, undecided ones grey.
+
+    Args:
+      landscape: what `ml.landscape.trainability` returns.
+      title: the figure's title.
+      norm: "rank" as published, or "linear", which shows how the measure is spread.
+      trajectories: name -> outer trajectories `[num_starts, num_points, 2]` in the coordinates of the axes.
+
+    Returns:
+      A matplotlib figure with at least one of its pixels for each of the landscape.
+
+    Raises:
+      ValueError: another norm.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    check_choice("norm", norm, ("rank", "linear"))
+    stretched = (rank_stretch if norm == "rank" else linear_stretch)(landscape.measure)
+    colours = colormaps["Spectral"]((stretched + 1) / 2)
+    colours[landscape.undecided] = UNDECIDED
+    x, y = landscape.plane.x, landscape.plane.y
+    with save_style():
+        figure = Figure(figsize=(9, 7.2), dpi=max(150, max(landscape.measure.shape) / 5.5))
+        axes = figure.subplots()
+        axes.imshow(
+            colours, origin="lower", extent=(x.low, x.high, y.low, y.high), aspect="auto", interpolation="nearest"
+        )
+        axes.grid(False)
+        axes.set(xlabel=_label(x), ylabel=_label(y), title=title)
+        for colour, (name, paths) in zip(OKABE_ITO, (trajectories or {}).items()):
+            for index, path in enumerate(np.asarray(paths)):
+                axes.plot(*path.T, color="white", linewidth=3)
+                axes.plot(*path.T, color=colour, linewidth=1.5, label=name if index == 0 else None)
+        axes.set(xlim=(x.low, x.high), ylim=(y.low, y.high))
+        bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), "Spectral"), ax=axes)
+        near = PALEST if norm == "rank" else 0.05
+        bar.set_ticks([-1, -near, near, 1], labels=["slow", "fast", "fast", "slow"])
+        bar.set_label(f"diverged   ←   {'rank' if norm == 'rank' else 'size'} of the measure   →   converged")
+        handles, labels = axes.get_legend_handles_labels()
+        if landscape.undecided.any():
+            handles, labels = [*handles, Patch(color=UNDECIDED)], [*labels, "undecided: other label at T/2"]
+        if handles:
+            axes.legend(handles, labels, loc="upper left", fontsize=9, framealpha=0.9)
+        return figure
+
+
+def _label(axis: Axis) -> str:
+    if axis.centre is None:
+        return f"log₁₀ {axis.name}" if axis.scale == "log10" else axis.name
+    if axis.scale == "log10":
+        return f"log₁₀ ({axis.name} / {axis.centre!r})"
+    return f"{axis.name} − {axis.centre!r}"
