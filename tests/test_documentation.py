@@ -28,13 +28,15 @@ def test_the_first_example_prints_a_comparison():
 
 
 def test_the_other_examples_of_the_readme_run():
-    first, descent, networks = blocks("README.md")
+    first, descent, networks, landscapes = blocks("README.md")
     names = {"optax": optax, "print": lambda *values: None}
     exec(first.replace("num_episodes=100", "num_episodes=2, reference_pairs=8"), names)
     exec(descent.replace("num_steps=500", "num_steps=3"), names)
     assert names["history"].theta.shape == (3, 2)
     exec(networks, names)
     names["ml"].check_problem(names["problem"], names["theta"])
+    exec(landscapes.replace("num_steps=100", "num_steps=30"), names)
+    assert names["found"].measure.shape == (64, 64)
 
 
 @pytest.mark.parametrize("name", ["docs/networks.md"])

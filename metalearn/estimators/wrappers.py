@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.inner.checks import check_number
-from metalearn.inner.problem import Theta
+from metalearn.inner.problem import Theta, check_key, check_theta
 
 DECAY = 0.9
 
@@ -102,6 +102,12 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
     num_windows = 1 if description is None else description.truncation.num_windows
 
     def init(theta, key):
+        check_theta(theta)
+        check_key(key)
+        return begin(theta, key)
+
+    @jax.jit
+    def begin(theta, key):
         states, variances, spent = [], [], jnp.zeros((), jnp.int32)
         for estimator, part in zip(estimators, jax.random.split(key, len(estimators))):
             key_init, key_pilot, key_pilot_init = jax.random.split(part, 3)
@@ -133,7 +139,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
         spent, window = jnp.zeros((), jnp.int32), (state.window + 1) % num_windows
         return gradient, Combined(tuple(states), tuple(variances), weighing, variance, spent, window), metrics
 
-    return GradientEstimator(jax.jit(init), jax.jit(estimate), description)
+    return GradientEstimator(init, jax.jit(estimate), description)
 
 
 def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:

@@ -5,19 +5,15 @@ package knows planes and grids, and nothing of estimators or dynamics. Trainabil
 accumulated while training runs, and a border whose dimension can be estimated.
 """
 
+from metalearn.landscape.box_counting import box_counting_dimension, published_dimension
 from metalearn.landscape.conditions import Condition, condition
-from metalearn.landscape.dimension import (
-    BorderDimension,
-    DimensionFit,
-    border_dimension,
-    box_counting_dimension,
-    published_dimension,
-    uncertainty_dimension,
-)
+from metalearn.landscape.dimension import BorderDimension, border_dimension
+from metalearn.landscape.fit import DimensionFit
 from metalearn.landscape.measure import convergence_measure, edges
 from metalearn.landscape.plane import Axis, Plane
 from metalearn.landscape.render import escape_time, render
 from metalearn.landscape.trainability import Landscape, trainability
+from metalearn.landscape.uncertainty import uncertainty_dimension
 from metalearn.landscape.zoom import border_point, zoom
 
 __all__ = [

@@ -1,0 +1,99 @@
+"""Dimensions from box counts: nested boxes with random phases, and the estimator of the published numbers."""
+
+import math
+
+import numpy as np
+
+from metalearn.inner.checks import check_count
+from metalearn.landscape.fit import DimensionFit, log_slopes, picture
+
+
+def box_counting_dimension(mask, *, num_phases: int = 8, seed: int = 0) -> DimensionFit:
+    """Dyadic box counting: D = −d ln N(ε) / d ln ε by least squares over nested boxes of 8, 16 … N/8 pixels.
+
+    N(ε) is the number of boxes of side ε that hold a True, averaged over random phases of the grid, of whole boxes
+    only, rescaled to the area of the picture. The three finest octaves alias and are shown, not fitted, where the
+    picture is large enough for the others.
+
+    Args:
+      mask: booleans `[H, W]`, such as `edges(measure)`; best a power of two a side. At least 32 × 32.
+      num_phases: shifts of the grid to average.
+      seed: of the shifts.
+
+    Returns:
+      A `DimensionFit`; its error joins the spread over phases and that of the local slopes. Refused where fewer than
+      two sizes have a box.
+
+    Raises:
+      ValueError: no picture of booleans of at least 32 × 32.
+
+    References:
+      chaos measures as in Grebogi et al. 1983; nesting and phases after the usual faults of box counts (bias −0.01 …
+      −0.07 at 2049²).
+    """
+    mask = picture(mask, 32)
+    check_count("num_phases", num_phases)
+    side = min(mask.shape)
+    sizes = 2 ** np.arange(int(math.log2(side / 4)) + 1)
+    generator = np.random.default_rng(seed)
+    shares = generator.random((num_phases, 2))
+    counts = np.array([[_boxes(mask, size, share) for size in sizes] for share in shares])
+    mean = counts.mean(axis=0)
+    fitted = (sizes >= min(8, side // 32)) & (sizes <= side / 8) & (mean > 0)
+    slopes = log_slopes(sizes, mean)
+    if fitted.sum() < 2:
+        return DimensionFit(
+            math.nan, math.nan, sizes, mean, slopes, "fewer than two box sizes hold a part of the border"
+        )
+    dimension = -np.polyfit(np.log(sizes[fitted]), np.log(mean[fitted]), 1)[0]
+    phases = [-np.polyfit(np.log(sizes[fitted]), np.log(np.maximum(row[fitted], 0.5)), 1)[0] for row in counts]
+    inner = -slopes[fitted[:-1] & fitted[1:]]
+    between = np.std(inner, ddof=1) / math.sqrt(len(inner)) if len(inner) > 1 else 0.0
+    spread = np.std(phases, ddof=1) / math.sqrt(num_phases) if num_phases > 1 else 0.0
+    return DimensionFit(float(dimension), float(math.hypot(spread, between)), sizes, mean, -slopes)
+
+
+def published_dimension(mask) -> DimensionFit:
+    """The estimator of the published numbers: the median local slope of box counts at ten logarithmic sizes.
+
+    Sizes from 10 pixels to the picture's side, rounded down; a box counts that holds True and False, those cut by the
+    rim too. Biased low where the resolution is low (1.5 instead of 1.66 at 64²); kept for comparison with the paper.
+
+    Args:
+      mask: booleans `[H, W]`, at least 16 × 16.
+
+    Returns:
+      A `DimensionFit`; its error is the spread of the local slopes over √their number, and too small.
+
+    Raises:
+      ValueError: no picture of booleans.
+
+    References:
+      Sohl-Dickstein 2024, arXiv 2402.06184, by way of the box count of PoreSpy (Gostick et al. 2019).
+    """
+    mask = picture(mask, 16)
+    sizes = np.unique(np.logspace(1, math.log10(min(mask.shape)), 10).astype(int))
+    counts = np.array([np.sum(_pool(mask, size) & _pool(~mask, size)) for size in sizes])
+    if np.any(counts == 0):
+        return DimensionFit(
+            math.nan, math.nan, sizes, counts, np.full(len(sizes), math.nan), "the picture has no border"
+        )
+    slopes = -np.gradient(np.log(counts), np.log(sizes))
+    return DimensionFit(
+        float(np.median(slopes)), float(np.std(slopes, ddof=1) / math.sqrt(len(slopes))), sizes, counts, slopes
+    )
+
+
+def _pool(mask, size):
+    """Whether each box of a side holds a True; the boxes at the far rims may be cut."""
+    rows = np.logical_or.reduceat(mask, np.arange(0, mask.shape[0], size), axis=0)
+    return np.logical_or.reduceat(rows, np.arange(0, mask.shape[1], size), axis=1)
+
+
+def _boxes(mask, size, share):
+    """Whole boxes that hold a True, from a random phase, rescaled to the area of the picture."""
+    starts = (share * np.minimum(size, np.array(mask.shape) % size + 1)).astype(int)
+    whole = (np.array(mask.shape) - starts) // size
+    ends = starts + whole * size
+    pooled = _pool(mask[starts[0] : ends[0], starts[1] : ends[1]], size)
+    return pooled.sum() * mask.size / (whole.prod() * size**2)
