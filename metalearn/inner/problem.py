@@ -104,9 +104,11 @@ def _shape_of(name: str, trace: Callable[[], Any]) -> Any:
     try:
         return trace()
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        reason = (str(error).strip().splitlines() or [""])[0]
         arguments = "(theta, key)" if name == "init" else "(state, theta, key)"
-        raise TypeError(f"The problem's {name}{arguments} could not be traced with this theta: {reason[0]}") from error
+        raise TypeError(
+            f"The problem's {name}{arguments} could not be traced with this theta: {type(error).__name__}: {reason}"
+        ) from error
 
 
 def _check_step(before: State, after: State) -> None:

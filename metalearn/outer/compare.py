@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import Key, Theta, check_key, check_theta
+from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
 from metalearn.outer.sampling import Episodes, Progress, compile_episodes, run_episodes
 from metalearn.outer.targets import smoothed_target, unsmoothed_target
 
@@ -312,6 +312,9 @@ def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
     check_key(key)
     if not trees.all_finite(theta):
         raise ValueError(f"theta must be finite to compare estimators at it; {theta} was given.")
+    for estimator in estimators.values():
+        if estimator.description is not None:
+            check_problem(estimator.description.problem, theta)
 
 
 def _row(report: Report) -> dict[str, Any]:

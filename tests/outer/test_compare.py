@@ -120,6 +120,8 @@ def test_the_same_key_gives_the_same_numbers():
         ({"reference_pairs": 0}, "reference_pairs must be at least 2"),
         ({"theta": jnp.array(1)}, "dtype int32"),
         ({"key": 0}, "typed key"),
+        ({"theta": {"phase": jnp.array(1.0)}}, "could not be traced with this theta"),
+        ({"theta": jnp.array(jnp.nan)}, "must be finite"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(change, sentence):
