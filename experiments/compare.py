@@ -1,7 +1,6 @@
 """Compare gradient estimators at one theta, and follow each of them over the landscape of its two hyperparameters."""
 
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -12,7 +11,16 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from metalearn.recording import application, draw_comparison, draw_trajectories, open_run, output_folder, show_progress
+from metalearn.recording import (
+    application,
+    draw_comparison,
+    draw_trajectories,
+    open_run,
+    output_folder,
+    plane_of,
+    show_progress,
+    theta_of,
+)
 
 LANDSCAPE_KEYS = 8
 
@@ -20,10 +28,10 @@ LANDSCAPE_KEYS = 8
 def main(config):
     began = time.perf_counter()
     key = jax.random.key(config.seed)
-    problem, theta = instantiate(config.problem.build, _convert_="all"), as_theta(config.problem.theta)
+    problem, theta = instantiate(config.problem.build, _convert_="all"), theta_of(config.problem.theta)
     ml.check_problem(problem, theta)
     estimators = {entry.label: build(config, problem, entry, key) for entry in chosen(config)}
-    plane = plane_of(config, theta)
+    plane = plane_of(config.problem, theta)
     with (
         open_run(output_folder(), config, name=f"compare-{config.problem.name}", **config.tracker) as run,
         show_progress() as progress,
@@ -56,30 +64,6 @@ def build(config, problem, entry, key):
     return instantiate(entry.build, _convert_="all")(problem, truncation)
 
 
-def as_theta(values):
-    """Numbers and lists of a configuration as arrays; mappings stay what they are."""
-    if isinstance(values, Mapping):
-        return {name: as_theta(value) for name, value in values.items()}
-    try:
-        return jnp.asarray(np.array(values, np.float32))
-    except ValueError:
-        raise ValueError(
-            f"problem.theta must be a number, a list of numbers or a mapping of these; {values} was given."
-        ) from None
-
-
-def plane_of(config, theta):
-    """The plane of the landscape; None where there is none to draw."""
-    if config.problem.plane is None:
-        return None
-    if not isinstance(theta, jax.Array) or theta.shape != (2,):
-        raise ValueError(
-            "problem.plane needs a theta with two entries; set problem.plane=null to leave the landscape out."
-        )
-    axes = instantiate({name: config.problem.plane[name] for name in "xy"}, _convert_="all")
-    return ml.landscape.Plane(axes["x"], axes["y"], lambda x, y: jnp.stack([x, y]))
-
-
 def follow(config, problem, plane, key, run, progress):
     """Render the landscape, descend it with every estimator from the same starts, and draw both."""
 
@@ -97,7 +81,7 @@ def follow(config, problem, plane, key, run, progress):
     )
     if not config.trajectories.length_factor:
         return
-    starts = as_theta(config.problem.plane.starts)
+    starts = theta_of(config.problem.plane.starts, "problem.plane.starts")
     entries = chosen(OmegaConf.merge(config, {"pairs": config.trajectories.pairs}))
     keys = jax.random.split(jax.random.fold_in(key, 4), len(starts))
     travel = lambda entry: jax.block_until_ready(descent(config, problem, entry, plane, starts, keys))

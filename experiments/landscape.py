@@ -2,61 +2,95 @@
 
 import time
 
+import jax
+from hydra.utils import instantiate
+
 import metalearn as ml
-from metalearn.landscape import border_dimension, box_counting_dimension, edges, published_dimension
-from metalearn.recording import application, draw_landscape, open_run, output_folder, show_progress
+from metalearn.recording import (
+    LandscapeFolder,
+    application,
+    draw_landscape,
+    open_run,
+    output_folder,
+    plane_of,
+    show_progress,
+    theta_of,
+)
 
 WINDOWS = ("tile", "full")
 
 
 def main(config):
-    chosen = ml.landscape.condition(config.condition)
-    if config.window not in WINDOWS:
-        raise ValueError(f"window must be one of {', '.join(WINDOWS)}; {config.window!r} was given.")
-    plane = chosen.tile if config.window == "tile" else chosen.plane
-    num_steps = chosen.num_steps if config.num_steps is None else config.num_steps
-    name = f"landscape-{config.condition}-{config.window}"
-    with open_run(output_folder(), config, name=name, **config.tracker) as run, show_progress() as progress:
+    name, problem, plane, num_steps, published = chosen(config)
+    title = f"{name}, {num_steps} steps"
+    settings = {"picture": title, "resolution": config.resolution, "adaptive": config.adaptive, "seed": config.seed}
+    settings |= {"problem": config.get("problem")}
+    with (
+        open_run(
+            output_folder(), config, name=f"landscape-{name.replace(', ', '-')}", resume=config.resume, **config.tracker
+        ) as run,
+        show_progress() as progress,
+    ):
         began = time.perf_counter()
-        found = ml.landscape.trainability(
-            chosen.problem,
+        found = LandscapeFolder(run.folder / "landscapes", settings).landscape(
+            "landscape",
             plane,
-            num_steps=num_steps,
-            resolution=config.resolution,
-            progress=lambda done, total: progress("pixels", done, total),
+            lambda keep: ml.landscape.trainability(
+                problem,
+                plane,
+                num_steps=num_steps,
+                resolution=config.resolution,
+                key=jax.random.key(config.seed),
+                adaptive=config.adaptive,
+                keep=keep,
+                progress=lambda done, total: progress("pixels", done, total),
+            ),
         )
         seconds = time.perf_counter() - began
-        fields = ("measure", "converged", "undecided", "escape")
-        axes = {"x": plane.x.values(found.measure.shape[1]), "y": plane.y.values(found.measure.shape[0])}
-        run.arrays("landscape", {field: getattr(found, field) for field in fields} | axes)
-        rows = dimensions(found, chosen.published_dimension if config.window == "tile" else None)
-        run.table("dimensions", rows)
-        title = f"{config.condition}, {config.window}, {num_steps} steps"
+        precision = ml.landscape.precision(
+            problem, plane, num_steps=num_steps, resolution=config.resolution, key=jax.random.key(config.seed)
+        )
+        rows = ml.landscape.dimension_table(found.measure, found.undecided)
+        run.arrays("landscape", arrays_of(found))
+        run.table("dimensions", [row | {"published": published} for row in rows])
+        run.table("precision", [precision._asdict()])
         run.figure("landscape", draw_landscape(found, title=title, norm=config.norm))
         print(f"\n{title}: {found.converged.mean():.1%} converged, {found.undecided.mean():.1%} undecided")
-        print(f"{found.pixel_steps:,} pixel-steps in {seconds:.1f} s, {found.pixel_steps / seconds:,.0f} a second\n")
+        print(f"{found.pixel_steps:,} pixel-steps in {seconds:.1f} s, {found.pixel_steps / seconds:,.0f} a second")
+        if config.adaptive:
+            print(f"{found.computed.mean():.1%} trained; {found.wrong} of {found.checked} filled ones were wrong")
+        print(f"{precision}\n")
+        if published:
+            print(f"  {'paper':28s}{published}")
         for row in rows:
             print(f"  {row['estimator']:28s}{row['said']}")
         print(f"\nfigure: {run.folder}/figures/landscape.png")
 
 
-def dimensions(found, published):
-    """The dimension of the border by every estimator, a row each."""
-    rows = [{"estimator": "published", "dimension": published, "said": f"{published}"}] if published else []
-    side = min(found.measure.shape)
-    border = edges(found.measure)
-    for name, fit, smallest in (
-        ("published estimator", published_dimension, 17),
-        ("nested boxes", box_counting_dimension, 33),
-    ):
-        if side >= smallest:
-            result = fit(border)
-            said = result.refused or f"{result.dimension:.3f} ± {result.standard_error:.3f}"
-            rows.append({"estimator": name, "dimension": result.dimension, "said": said})
-    if side >= 64:
-        report = border_dimension(found.converged, before=found.converged ^ found.undecided)
-        rows.append({"estimator": "3-point rule", "dimension": report.dimension, "said": str(report)})
-    return rows
+def chosen(config):
+    """Name, problem, plane, steps and published dimension of what is asked for."""
+    own = config.get("problem")
+    if own is not None:
+        problem, theta = instantiate(own.build, _convert_="all"), theta_of(own.theta)
+        plane = plane_of(own, theta)
+        if plane is None:
+            raise ValueError(f"problem {own.name} has no plane to draw; give problem.plane.x and problem.plane.y.")
+        return own.name, problem, plane, config.num_steps or own.horizon, None
+    condition = ml.landscape.condition(config.condition)
+    if config.window not in WINDOWS:
+        raise ValueError(f"window must be one of {', '.join(WINDOWS)}; {config.window!r} was given.")
+    tile = config.window == "tile"
+    plane = condition.tile if tile else condition.plane
+    published = condition.published_dimension if tile else None
+    num_steps = condition.num_steps if config.num_steps is None else config.num_steps
+    return f"{config.condition}, {config.window}", condition.problem, plane, num_steps, published
+
+
+def arrays_of(found):
+    """A landscape as named arrays, with the values of its axes."""
+    fields = ("measure", "converged", "undecided", "escape", "computed")
+    axes = {"x": found.plane.x.values(found.measure.shape[1]), "y": found.plane.y.values(found.measure.shape[0])}
+    return {field: getattr(found, field) for field in fields} | axes
 
 
 if __name__ == "__main__":

@@ -7,14 +7,16 @@ accumulated while training runs, and a border whose dimension can be estimated.
 
 from metalearn.landscape.box_counting import box_counting_dimension, published_dimension
 from metalearn.landscape.conditions import Condition, condition
-from metalearn.landscape.dimension import BorderDimension, border_dimension
+from metalearn.landscape.dimension import BorderDimension, border_dimension, dimension_table
 from metalearn.landscape.fit import DimensionFit
 from metalearn.landscape.measure import convergence_measure, edges
-from metalearn.landscape.plane import Axis, Plane
+from metalearn.landscape.pixels import Measured, measure_pixels
+from metalearn.landscape.plane import Axis, Plane, through
+from metalearn.landscape.precision import Precision, precision
 from metalearn.landscape.render import escape_time, render
 from metalearn.landscape.trainability import Landscape, trainability
 from metalearn.landscape.uncertainty import uncertainty_dimension
-from metalearn.landscape.zoom import border_point, zoom
+from metalearn.landscape.zoom import border_point, check_zoom, zoom
 
 __all__ = [
     "Axis",
@@ -22,16 +24,23 @@ __all__ = [
     "Condition",
     "DimensionFit",
     "Landscape",
+    "Measured",
     "Plane",
+    "Precision",
     "border_dimension",
     "border_point",
     "box_counting_dimension",
+    "check_zoom",
     "condition",
     "convergence_measure",
+    "dimension_table",
     "edges",
     "escape_time",
+    "measure_pixels",
+    "precision",
     "published_dimension",
     "render",
+    "through",
     "trainability",
     "uncertainty_dimension",
     "zoom",

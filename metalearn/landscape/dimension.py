@@ -1,11 +1,13 @@
 """The dimension of a border with every error that can be read off its picture, or a refusal."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn.landscape.box_counting import box_counting_dimension, published_dimension
 from metalearn.landscape.fit import DimensionFit, picture
+from metalearn.landscape.measure import edges
 from metalearn.landscape.uncertainty import uncertainty_dimension
 
 
@@ -72,6 +74,39 @@ def border_dimension(converged, *, before=None) -> BorderDimension:
         control,
         fit,
     )
+
+
+def dimension_table(measure, undecided) -> list[dict[str, Any]]:
+    """The dimension of a picture's border by every estimator that its size allows, a row each.
+
+    Args:
+      measure, undecided: `[H, W]`, of a `Landscape`.
+
+    Returns:
+      Rows with `estimator`, `dimension`, `standard_error`, `resolution_error`, `horizon_error`, `null_ratio`, `control`
+      (NaN where an estimator has none) and `said`, the result or its refusal in words.
+    """
+    border, converged = edges(measure), np.asarray(measure) < 0
+    side = min(converged.shape)
+    rows = []
+    for name, estimate, smallest in (
+        ("published", published_dimension, 17),
+        ("nested boxes", box_counting_dimension, 33),
+    ):
+        if side >= smallest:
+            fit = estimate(border)
+            said = fit.refused or f"{fit.dimension:.3f} ± {fit.standard_error:.3f}"
+            rows.append(_row(name, fit.dimension, fit.standard_error, said))
+    if side >= 64:
+        found = border_dimension(converged, before=converged ^ np.asarray(undecided))
+        errors = (found.resolution, found.horizon, found.null_ratio, found.control)
+        rows.append(_row("3-point rule", found.dimension, found.statistical, str(found), *errors))
+    return rows
+
+
+def _row(name, dimension, error, said, resolution=math.nan, horizon=math.nan, null=math.nan, control=math.nan):
+    numbers = {"resolution_error": resolution, "horizon_error": horizon, "null_ratio": null, "control": control}
+    return {"estimator": name, "dimension": dimension, "standard_error": error, **numbers, "said": said}
 
 
 def _disc(shape):

@@ -63,7 +63,12 @@ class Axis:
         return Axis.around(name, math.sqrt(low_value) * math.sqrt(high_value), half_width, "log10")
 
     def points(self, count: int) -> np.ndarray:
-        """`count` evenly spaced coordinates from low to high, in float64."""
+        """`count` evenly spaced coordinates from low to high, in float64.
+
+        Around a centre they are whole multiples of half a pitch, so that those of windows that halve are the same numbers.
+        """
+        if self.centre is not None and self.low == -self.high:
+            return np.arange(1 - count, count, 2) * (self.high / (count - 1))
         with jax.enable_x64(True):
             return np.asarray(jnp.linspace(float(self.low), float(self.high), count))
 
@@ -95,3 +100,30 @@ class Plane(NamedTuple):
     def theta(self, x_coordinate, y_coordinate) -> Theta:
         """θ at a point of the plane given by its coordinates."""
         return self.place(self.x.value(jnp.asarray(x_coordinate)), self.y.value(jnp.asarray(y_coordinate)))
+
+
+def through(theta: Theta, x: Axis, y: Axis, x_direction: Theta, y_direction: Theta) -> Plane:
+    """The plane θ(x, y) = θ + x · u + y · v.
+
+    Args:
+      theta: any pytree of real numbers.
+      x, y: the axes; where one counts from a centre, so does the direction's share.
+      x_direction, y_direction: u and v, of the structure and shapes of θ.
+
+    Raises:
+      ValueError: a direction that does not have the structure, shapes or real numbers of θ, or is zero; or two that are parallel.
+    """
+    point, u, v = (jax.tree.map(np.asarray, tree) for tree in (theta, x_direction, y_direction))
+    for name, direction in (("x_direction", u), ("y_direction", v)):
+        if jax.tree.structure(direction) != jax.tree.structure(point) or not all(
+            a.shape == b.shape and a.dtype.kind in "fiu" and np.all(np.isfinite(a))
+            for a, b in zip(jax.tree.leaves(direction), jax.tree.leaves(point))
+        ):
+            raise ValueError(
+                f"{name} must have the structure and shapes of theta and finite real numbers; theta is "
+                f"{jax.tree.map(np.shape, point)}, {name} {jax.tree.map(np.shape, direction)}."
+            )
+    flat = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]).astype(float) for tree in (u, v)]
+    if np.linalg.matrix_rank(np.stack([part / max(np.abs(part).max(), 1e-300) for part in flat])) < 2:
+        raise ValueError("x_direction and y_direction must not be zero or parallel: they would span no plane.")
+    return Plane(x, y, lambda a, b: jax.tree.map(lambda p, du, dv: p + a * du + b * dv, point, u, v))

@@ -1,26 +1,20 @@
 """Where training converges and where it diverges: the measure of `convergence_measure` on a plane, without histories."""
 
-import functools
-import multiprocessing
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from metalearn import trees
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, Key, check_problem
-from metalearn.landscape import measure as accounts
+from metalearn.inner.problem import InnerProblem, Key
+from metalearn.landscape import adaptive as quadtree
+from metalearn.landscape.pixels import Measured, band_size, measure_pixels
 from metalearn.landscape.plane import Plane
 from metalearn.landscape.render import check_resolution
 
-BAND = 512  # pixels whose states are held at a time, by each thread
-CHUNK = 16  # pixels advanced together
-SEGMENT = 25  # steps between two looks for pixels that are settled
+CHECKED = 0.01  # of the pixels that an adaptive picture skips
+TILE = 8  # bands: what is handed to `keep` at a time, and all that a kill can cost
 
 
 class Landscape(NamedTuple):
@@ -34,6 +28,9 @@ class Landscape(NamedTuple):
       plane: the plane that was rendered.
       num_steps: T.
       pixel_steps: the inner steps that were computed; fewer than width · height · T where pixels settled early.
+      computed: where training was run, for this picture or the one it took pixels from; elsewhere the picture is filled.
+      checked, wrong: the filled pixels that were computed after all, drawn at random, and those of them that had been
+        filled with a wrong label or are undecided; (wrong / checked) estimates the share of wrong ones among the filled.
     """
 
     measure: np.ndarray
@@ -43,21 +40,9 @@ class Landscape(NamedTuple):
     plane: Plane
     num_steps: int
     pixel_steps: int
-
-
-class _Pixels(NamedTuple):
-    theta: Any
-    state: Any
-    record: accounts.Record
-    stop: jax.Array
-
-
-class _Settings(NamedTuple):
-    problem: InnerProblem
-    place: Callable
-    chunk_size: int
-    num_steps: int
-    drop: bool
+    computed: np.ndarray
+    checked: int = 0
+    wrong: int = 0
 
 
 def trainability(
@@ -67,8 +52,11 @@ def trainability(
     num_steps: int,
     resolution: int | tuple[int, int],
     key: Key | None = None,
-    chunk_size: int = CHUNK,
+    adaptive: bool = False,
+    known: Landscape | None = None,
+    chunk_size: int | None = None,
     drop_diverged: bool = True,
+    keep: Callable[[Callable[[np.ndarray], Measured], np.ndarray], Measured] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Landscape:
     """Train at every point of a plane and measure how it converged or diverged.
@@ -77,7 +65,8 @@ def trainability(
     kept. Everything is computed in float64, whatever the process runs in. Every 25 steps the pixels whose measure can
     no longer change are dropped: those whose loss is NaN and in whose state some array is NaN throughout. A program is
     compiled once for a problem, a `place` and a number of steps; windows and resolutions share it. Pixels are mapped
-    in chunks of a fixed size, so that a pixel has the same bits whatever picture it belongs to.
+    in chunks of a fixed size, so that a pixel has the same bits whatever picture it belongs to, and shared among all
+    devices of all processes of `jax.distributed`, which must make the same call.
 
     Args:
       problem: the inner problem; all pixels see the same key.
@@ -85,9 +74,15 @@ def trainability(
       num_steps: T.
       resolution: points per side, or (width, height), each at least 2.
       key: the key of the episode, `jax.random.key(0)` by default.
-      chunk_size: pixels advanced together; 16 networks of the published size fill a core's cache in float64.
+      adaptive: True to train only where the border may be: cells of equal labels are filled between their corners, and
+        one in a hundred of the filled pixels is computed to see how many are wrong.
+      known: another picture of the same problem, steps and key; its pixels are taken over where x and y are the same
+        numbers. Of a zoom by 2 with 4k + 1 points a side this is a quarter.
+      chunk_size: pixels advanced together; by default 16 on a CPU, which fill a core's cache, and 4096 on others.
       drop_diverged: False for a problem that comes back from states that are NaN.
-      progress: called as `progress(pixels_done, pixels)` after each band of 512 pixels.
+      keep: called as `keep(compute, values)` in place of `compute(values)`, with at most eight bands of 512 pixels;
+        `ml.recording.Tiles` keeps in files what is computed, so that an interrupted picture goes on where it was.
+      progress: called as `progress(pixels_done, pixels)`; where the picture is adaptive, pixels are those asked for so far.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
@@ -97,123 +92,95 @@ def trainability(
     """
     width, height = check_resolution(resolution)
     check_count("num_steps", num_steps)
-    check_count("chunk_size", chunk_size)
-    settings = _Settings(problem, plane.place, chunk_size, num_steps, drop_diverged)
+    _check_known(known, num_steps)
     _warn_of_rounding(plane, width, height)
-    with jax.enable_x64(True):
-        key = jax.random.key(0) if key is None else key
-        x, y = np.meshgrid(plane.x.values(width), plane.y.values(height))
-        values = np.stack([x.ravel(), y.ravel()], axis=1)
-        check_problem(problem, jax.tree.map(jnp.asarray, plane.place(*jnp.asarray(values[0]))))
-        bands = [values[first : first + BAND] for first in range(0, len(values), BAND)]
-        parts, spent, done = [], 0, 0
-        for part, steps in _in_threads(lambda band: _band(settings, band, key), bands):
-            parts.append(part)
-            spent, done = spent + steps, done + len(part[0])
-            if progress is not None:
-                progress(done, len(values))
-    measure, converged, before, escape = (np.concatenate(p).reshape(height, width) for p in zip(*parts))
-    return Landscape(measure, converged, converged != before, escape, plane, num_steps, spent)
+    x, y = plane.x.values(width), plane.y.values(height)
+    picture = _blank(height, width)
+    if known is not None:
+        _take_over(picture, known, x, y)
+    settings = {"num_steps": num_steps, "key": key, "chunk_size": chunk_size, "drop_diverged": drop_diverged}
+    size = width * height if keep is None else TILE * band_size(chunk_size)
+    spent, done = 0.0, 0
+
+    def compute(mask):
+        nonlocal spent, done
+        rows, columns = np.nonzero(mask & ~picture["computed"])
+        values = np.stack([x[columns], y[rows]], axis=1)
+        total = done + len(values)
+
+        def train(part):
+            report = progress and (lambda some, _: progress(done + some, total))
+            return measure_pixels(problem, plane.place, part, progress=report, **settings)
+
+        for first in range(0, len(values), size):
+            part = slice(first, first + size)
+            found = train(values[part]) if keep is None else keep(train, values[part])
+            spent, done = spent + float(np.sum(found.steps)), done + len(found.steps)
+            new = {"undecided": found.converged != found.before, "computed": True}
+            for name, leaf in (found._asdict() | new).items():
+                if name in picture:
+                    picture[name][rows[part], columns[part]] = leaf
+
+    checked = wrong = 0
+    if adaptive:
+        checked, wrong = _refine(picture, compute, quadtree.coarsest_spacing(height, width))
+    else:
+        compute(np.ones((height, width), bool))
+    return Landscape(
+        **picture, plane=plane, num_steps=num_steps, pixel_steps=round(spent), checked=checked, wrong=wrong
+    )
 
 
-def convergence_at(
-    problem: InnerProblem, place: Callable, values: np.ndarray, *, num_steps: int, key: Key | None = None
-) -> np.ndarray:
-    """Whether training converges at `[count, 2]` places, at most 512: the labels of `trainability`, place by place."""
-    settings = _Settings(problem, place, CHUNK, num_steps, True)
-    with jax.enable_x64(True):
-        return _band(settings, values, jax.random.key(0) if key is None else key)[0][1]
+def _blank(height, width):
+    """A picture in which nothing is known, by the names of `Landscape`."""
+    kinds = {"measure": float, "converged": bool, "undecided": bool, "escape": np.int32, "computed": bool}
+    return {name: np.zeros((height, width), kind) for name, kind in kinds.items()}
 
 
-def _in_threads(function, items):
-    """`map` in order, one item on each core: small programs use several cores better side by side than one by one."""
-    workers = multiprocessing.cpu_count() if jax.default_backend() == "cpu" else 1
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            yield from pool.map(function, items)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _take_over(picture, known, x, y):
+    """Copy the pixels whose x and y are, bit for bit, those of a pixel of another picture."""
+    height, width = known.measure.shape
+    _, columns, from_columns = np.intersect1d(x, known.plane.x.values(width), return_indices=True)
+    _, rows, from_rows = np.intersect1d(y, known.plane.y.values(height), return_indices=True)
+    for name, leaf in picture.items():
+        there = getattr(known, name)[np.ix_(from_rows, from_columns)]
+        leaf[np.ix_(rows, columns)] = there
+    for name in set(picture) - {"computed"}:
+        picture[name][~picture["computed"]] = 0
 
 
-@jax.enable_x64(True)
-def _band(settings, values, key):
-    """The measures, labels and escapes of at most BAND pixels, and the steps they took."""
-    count, chunk = len(values), settings.chunk_size
-    size = -(-BAND // chunk) * chunk
-    padded = np.concatenate([values, np.repeat(values[-1:], size - count, axis=0)])
-    pixels = _start(jnp.asarray(padded), key, settings)
-    active, spent = np.arange(count), 0
-    for first in range(0, settings.num_steps, SEGMENT):
-        last = min(first + SEGMENT, settings.num_steps)
-        order = np.full(size, size, np.int32)
-        order[: len(active)] = active
-        chunks = -(-len(active) // chunk)
-        pixels = _advance(pixels, jnp.asarray(order), chunks, first, last, key, settings)
-        spent += chunks * chunk * (last - first)
-        if settings.drop:
-            active = active[np.asarray(pixels.stop)[active] == settings.num_steps]
-            if not len(active):
-                break
-    results = _finish(pixels, settings)
-    return [np.asarray(result)[:count] for result in results], spent
+def _refine(picture, compute, spacing):
+    """Compute what decides the border, fill the rest, and look at some of it: how many, and how many were wrong."""
+    computed = picture["computed"]
+    cut = lambda: quadtree.wanted(picture["converged"], picture["undecided"], computed, spacing)
+
+    def descend():
+        while np.any(mask := cut()):
+            compute(mask)
+
+    compute(quadtree.lattice(*computed.shape, spacing))
+    descend()
+    skipped = np.flatnonzero(~computed)
+    count = min(len(skipped), max(1, round(CHECKED * len(skipped))))
+    sample = np.unravel_index(np.random.default_rng(0).permutation(skipped)[:count], computed.shape)
+    filled = quadtree.fill(picture["measure"], computed, spacing)[sample] < 0
+    mask = np.zeros_like(computed)
+    mask[sample] = True
+    compute(mask)
+    wrong = int(np.sum((picture["converged"][sample] != filled) | picture["undecided"][sample]))
+    descend()
+    picture["escape"] = quadtree.fill(picture["escape"], computed, spacing, nearest=True)
+    picture["measure"] = quadtree.fill(picture["measure"], computed, spacing)
+    picture["converged"] = picture["measure"] < 0
+    return count, wrong
 
 
-def _keys(key):
-    start, steps = jax.random.split(key)
-    return start, steps
-
-
-@functools.partial(jax.jit, static_argnames="settings")
-def _start(values, key, settings):
-    def one(value):
-        theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), settings.place(value[0], value[1]))
-        state = trees.strong(settings.problem.init(theta, _keys(key)[0]))
-        loss = settings.problem.loss(state, theta, jax.random.fold_in(_keys(key)[1], 0))
-        return _Pixels(theta, state, accounts.begin(loss.astype(float)), jnp.asarray(settings.num_steps, jnp.int32))
-
-    return jax.lax.map(one, values, batch_size=settings.chunk_size)
-
-
-@functools.partial(jax.jit, static_argnames="settings", donate_argnums=0)
-def _advance(pixels, order, num_chunks, first, last, key, settings):
-    """Take the steps first … last − 1 of the pixels named in `order`, and stop those that are settled."""
-    problem, size = settings.problem, settings.chunk_size
-    key_steps = _keys(key)[1]
-
-    def step(index, carry):
-        thetas, states, records = carry
-        here = jax.random.fold_in(key_steps, index)
-
-        def one(theta, state, record):
-            loss = problem.loss(state, theta, here)
-            moved = jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state, problem.step(state, theta, here))
-            return moved, accounts.observe(record, loss.astype(float), index, settings.num_steps)
-
-        states, records = jax.vmap(one)(thetas, states, records)
-        return thetas, states, records
-
-    def chunk(index, pixels):
-        rows = jax.lax.dynamic_slice(order, (index * size,), (size,))
-        part = jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), pixels)
-        carry = (part.theta, part.state, part.record)
-        theta, state, record = jax.lax.fori_loop(first, last, step, carry)
-        stop = jnp.where(jax.vmap(_is_lost)(state), last, part.stop)
-        part = _Pixels(theta, state, record, stop.astype(jnp.int32))
-        return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new, mode="drop"), pixels, part)
-
-    return jax.lax.fori_loop(0, num_chunks, chunk, pixels)
-
-
-def _is_lost(state):
-    """Whether some array of floating-point numbers in the state is NaN throughout."""
-    lost = [jnp.all(jnp.isnan(leaf)) for leaf in jax.tree.leaves(state) if trees.is_inexact(leaf)]
-    return jnp.any(jnp.stack(lost)) if lost else jnp.array(False)
-
-
-@functools.partial(jax.jit, static_argnames="settings")
-def _finish(pixels, settings):
-    record = accounts.settle(pixels.record, pixels.stop, settings.num_steps)
-    return *accounts.verdict(record, settings.num_steps), record.escape
+def _check_known(known, num_steps):
+    if known is not None and known.num_steps != num_steps:
+        raise ValueError(
+            f"known is a picture after {known.num_steps} steps and has no pixels for one after {num_steps}; "
+            "render it with the same num_steps."
+        )
 
 
 def _warn_of_rounding(plane, width, height):

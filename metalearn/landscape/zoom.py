@@ -6,10 +6,11 @@ import numpy as np
 
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key
+from metalearn.landscape.pixels import measure_pixels
 from metalearn.landscape.plane import Axis, Plane
-from metalearn.landscape.trainability import convergence_at, trainability
+from metalearn.landscape.trainability import trainability
 
-POINTS = 16  # of a segment in one round of the search
+POINTS = 16  # of a segment in one round of the search, and a side of a window that is looked at
 
 
 def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2.0) -> list[Plane]:
@@ -40,6 +41,32 @@ def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2
         )
         for frame in range(num_frames)
     ]
+
+
+def check_zoom(problem: InnerProblem, frames: list[Plane], *, num_steps: int, key: Key | None = None) -> None:
+    """Refuse a zoom that loses the border: the deepest window must show both outcomes, in 16 × 16 pixels.
+
+    Args:
+      problem, num_steps, key: as in `trainability`.
+      frames: from `zoom`.
+
+    Raises:
+      ValueError: every pixel of the deepest window ends alike.
+    """
+    look = lambda frame: trainability(problem, frame, num_steps=num_steps, resolution=POINTS, key=key).converged
+    labels = look(frames[-1])
+    if 0 < labels.sum() < labels.size:
+        return
+    seen = next((index for index in range(len(frames) - 1, 0, -1) if 0 < look(frames[index - 1]).mean() < 1), 0)
+    point, width = (frames[0].x.centre, frames[0].y.centre), frames[-1].x.high - frames[-1].x.low
+    advice = "Give a point of the border, or none to have one found."
+    if seen:
+        near = border_point(problem, frames[seen - 1], num_steps=num_steps, key=key, resolution=POINTS)
+        advice = f"The first {seen} windows show it. A point of the border near by is ({near[0]!r}, {near[1]!r})."
+    raise ValueError(
+        f"The zoom's centre {point} is not on the border: in the deepest of {len(frames)} windows, {width:.3g} wide, "
+        f"every one of {POINTS} × {POINTS} pixels {'converges' if labels.all() else 'diverges'}. {advice}"
+    )
 
 
 def border_point(
@@ -74,7 +101,7 @@ def border_point(
         shares = np.linspace(0, 1, POINTS + 1)[:, None]
         segment = low + shares * (high - low)
         values = _values(plane, segment)
-        labels = convergence_at(problem, plane.place, values, num_steps=num_steps, key=key)
+        labels = measure_pixels(problem, plane.place, values, num_steps=num_steps, key=key).converged
         change = int(np.argmax(labels[1:] != labels[:-1])) if np.any(labels[1:] != labels[:-1]) else None
         if change is None or (np.array_equal(segment[change], low) and np.array_equal(segment[change + 1], high)):
             return float(values[0, 0]), float(values[0, 1])

@@ -6,14 +6,22 @@ a view beside it; so a result depends on no service, and no function below needs
 
 from metalearn.recording.application import application as application
 from metalearn.recording.application import output_folder as output_folder
+from metalearn.recording.configured import plane_of as plane_of
+from metalearn.recording.configured import theta_of as theta_of
 from metalearn.recording.draw import draw_comparison as draw_comparison
 from metalearn.recording.draw import draw_trajectories as draw_trajectories
 from metalearn.recording.draw_landscape import draw_landscape as draw_landscape
+from metalearn.recording.draw_landscape import draw_landscapes as draw_landscapes
+from metalearn.recording.draw_zoom import draw_zoom as draw_zoom
+from metalearn.recording.film import write_film as write_film
+from metalearn.recording.film import zoom_images as zoom_images
 from metalearn.recording.figures import save_style as save_style
 from metalearn.recording.local import LocalRun as LocalRun
 from metalearn.recording.local import RunFolderError as RunFolderError
 from metalearn.recording.local import read_metrics as read_metrics
 from metalearn.recording.progress import show_progress as show_progress
+from metalearn.recording.tiles import LandscapeFolder as LandscapeFolder
+from metalearn.recording.tiles import Tiles as Tiles
 from metalearn.recording.tracking import Run as Run
 from metalearn.recording.tracking import Tracker as Tracker
 from metalearn.recording.tracking import collect_provenance as collect_provenance

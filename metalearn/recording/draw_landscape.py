@@ -36,6 +36,21 @@ def linear_stretch(measure) -> np.ndarray:
     return scaled
 
 
+def landscape_colours(landscape: Landscape, norm: Literal["rank", "linear"] = "rank") -> np.ndarray:
+    """The colours of the pixels, `[height, width, 4]` in [0, 1]: "Spectral", undecided ones grey.
+
+    Raises:
+      ValueError: another norm.
+    """
+    from matplotlib import colormaps
+
+    check_choice("norm", norm, ("rank", "linear"))
+    stretched = (rank_stretch if norm == "rank" else linear_stretch)(landscape.measure)
+    colours = colormaps["Spectral"]((stretched + 1) / 2)
+    colours[landscape.undecided] = UNDECIDED
+    return colours
+
+
 def draw_landscape(
     landscape: Landscape,
     *,
@@ -57,40 +72,79 @@ def draw_landscape(
     Raises:
       ValueError: another norm.
     """
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
-    check_choice("norm", norm, ("rank", "linear"))
-    stretched = (rank_stretch if norm == "rank" else linear_stretch)(landscape.measure)
-    colours = colormaps["Spectral"]((stretched + 1) / 2)
-    colours[landscape.undecided] = UNDECIDED
-    x, y = landscape.plane.x, landscape.plane.y
+    colours = landscape_colours(landscape, norm)
     with save_style():
         figure = Figure(figsize=(9, 7.2), dpi=max(150, max(landscape.measure.shape) / 5.5))
         axes = figure.subplots()
-        axes.imshow(
-            colours, origin="lower", extent=(x.low, x.high, y.low, y.high), aspect="auto", interpolation="nearest"
-        )
-        axes.grid(False)
-        axes.set(xlabel=_label(x), ylabel=_label(y), title=title)
+        _show(axes, landscape, colours, title)
         for colour, (name, paths) in zip(OKABE_ITO, (trajectories or {}).items()):
             for index, path in enumerate(np.asarray(paths)):
                 axes.plot(*path.T, color="white", linewidth=3)
                 axes.plot(*path.T, color=colour, linewidth=1.5, label=name if index == 0 else None)
-        axes.set(xlim=(x.low, x.high), ylim=(y.low, y.high))
-        bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), "Spectral"), ax=axes)
-        near = PALEST if norm == "rank" else 0.05
-        bar.set_ticks([-1, -near, near, 1], labels=["slow", "fast", "fast", "slow"])
-        bar.set_label(f"diverged   ←   {'rank' if norm == 'rank' else 'size'} of the measure   →   converged")
-        handles, labels = axes.get_legend_handles_labels()
-        if landscape.undecided.any():
-            handles, labels = [*handles, Patch(color=UNDECIDED)], [*labels, "undecided: other label at T/2"]
-        if handles:
-            axes.legend(handles, labels, loc="upper left", fontsize=9, framealpha=0.9)
+        _explain(figure, axes, norm)
+        _name_undecided(axes, landscape.undecided.any())
         return figure
+
+
+def draw_landscapes(
+    landscapes: Mapping[str, Landscape], *, title: str = "", norm: Literal["rank", "linear"] = "rank", columns: int = 3
+) -> Any:
+    """Several landscapes side by side, each under its name and on its own axes.
+
+    Returns:
+      A matplotlib figure.
+
+    Raises:
+      ValueError: no landscape, or another norm.
+    """
+    from matplotlib.figure import Figure
+
+    if not landscapes:
+        raise ValueError("draw_landscapes needs at least one landscape.")
+    columns = min(columns, len(landscapes))
+    rows = -(-len(landscapes) // columns)
+    largest = max(max(landscape.measure.shape) for landscape in landscapes.values())
+    with save_style():
+        figure = Figure(figsize=(4.6 * columns + 1, 4.5 * rows), dpi=max(110, largest / 3.6))
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, (name, landscape) in zip(grid.flat, landscapes.items()):
+            _show(axes, landscape, landscape_colours(landscape, norm), name)
+        for axes in list(grid.flat)[len(landscapes) :]:
+            axes.remove()
+        _explain(figure, grid[0, :] if rows == 1 else grid, norm)
+        _name_undecided(grid[0, 0], any(landscape.undecided.any() for landscape in landscapes.values()))
+        figure.suptitle(title)
+        return figure
+
+
+def _show(axes, landscape, colours, title):
+    x, y = landscape.plane.x, landscape.plane.y
+    axes.imshow(colours, origin="lower", extent=(x.low, x.high, y.low, y.high), aspect="auto", interpolation="nearest")
+    axes.grid(False)
+    axes.set(xlabel=_label(x), ylabel=_label(y), title=title, xlim=(x.low, x.high), ylim=(y.low, y.high))
+
+
+def _explain(figure, axes, norm):
+    """The colour bar."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), "Spectral"), ax=axes)
+    near = PALEST if norm == "rank" else 0.05
+    bar.set_ticks([-1, -near, near, 1], labels=["slow", "fast", "fast", "slow"])
+    bar.set_label(f"diverged   ←   {'rank' if norm == 'rank' else 'size'} of the measure   →   converged")
+
+
+def _name_undecided(axes, any_undecided):
+    from matplotlib.patches import Patch
+
+    handles, labels = axes.get_legend_handles_labels()
+    if any_undecided:
+        handles, labels = [*handles, Patch(color=UNDECIDED)], [*labels, "undecided: other label at T/2"]
+    if handles:
+        axes.legend(handles, labels, loc="upper left", fontsize=9, frameon=True, framealpha=0.9)
 
 
 def _label(axis: Axis) -> str:

@@ -46,7 +46,7 @@ class LocalRun:
         self.path = path
         self._begin = time.monotonic()
         self._started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        with _replacing(path / "config.yaml") as file:
+        with replacing(path / "config.yaml") as file:
             file.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         self._write_json(path / "provenance.json", provenance)
         self._metrics = open(path / "metrics.jsonl", "ab", buffering=0)  # noqa: SIM115  closed by finish
@@ -61,7 +61,7 @@ class LocalRun:
     def figure(self, name: str, figure: Any) -> None:
         """Write a matplotlib figure, or an image as a uint8 array [height, width(, 3 or 4)], to figures/."""
         check_image(figure)
-        with _replacing(self._fresh("figures", name, ".png")) as file:
+        with replacing(self._fresh("figures", name, ".png")) as file:
             if hasattr(figure, "savefig"):
                 figure.savefig(file, format="png")
             else:
@@ -75,7 +75,7 @@ class LocalRun:
         path = self._fresh("tables", name, ".json")
         self._write_json(path, rows)
         with (
-            _replacing(path.with_name(path.name.removesuffix(".json") + ".csv")) as file,
+            replacing(path.with_name(path.name.removesuffix(".json") + ".csv")) as file,
             open(file, "w", newline="") as stream,
         ):
             writer = csv.DictWriter(stream, columns(rows))
@@ -84,12 +84,12 @@ class LocalRun:
 
     def arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Write arrays to arrays/ as one .npz; nested dictionaries get names such as "train/loss"."""
-        with _replacing(self._fresh("arrays", name, ".npz")) as file:
+        with replacing(self._fresh("arrays", name, ".npz")) as file:
             save_arrays(file, arrays)
 
     def file(self, name: str, path: str | Path) -> None:
         """Copy a file that is written already, such as a film or a report, to files/."""
-        with _replacing(self._fresh("files", name, Path(path).suffix)) as file:
+        with replacing(self._fresh("files", name, Path(path).suffix)) as file:
             shutil.copyfile(path, file)
 
     def finish(self, error: str | None = None) -> str | None:
@@ -107,7 +107,7 @@ class LocalRun:
         )
 
     def _write_json(self, path: Path, content: Any) -> None:
-        with _replacing(path) as file:
+        with replacing(path) as file:
             file.write_text(
                 json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
             )
@@ -156,6 +156,18 @@ def make_run_folder(folder: str | Path, name: str) -> Path:
     )
 
 
+def run_folder(folder: str | Path) -> Path:
+    """The folder of a run that is there.
+
+    Raises:
+      RunFolderError: it is not there, or holds no run.
+    """
+    path = Path(folder)
+    if not (path / "status.json").is_file():
+        raise RunFolderError(f"{str(folder)!r} is no folder of a run: it has no status.json. Give one of those in runs/.")
+    return path.resolve()
+
+
 def unwritable(folder: str | Path, error: OSError) -> RunFolderError:
     """The sentence for a folder that cannot hold runs."""
     occupied = isinstance(error, FileExistsError | NotADirectoryError)
@@ -194,7 +206,7 @@ def _file_name(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path that becomes the file once it is complete: a kill leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

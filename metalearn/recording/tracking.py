@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from metalearn.recording.local import LocalRun, make_run_folder, unwritable
+from metalearn.recording.local import LocalRun, make_run_folder, run_folder, unwritable
 from metalearn.recording.secrets import hide, known_secrets, scrub, scrub_arguments
 from metalearn.recording.values import plain
 from metalearn.recording.weights_and_biases import WandbRun, open_wandb
@@ -118,6 +118,7 @@ def open_run(
     group: str | None = None,
     tags: tuple[str, ...] | list[str] = (),
     wandb_id: str | None = None,
+    resume: str | Path | None = None,
 ) -> Run:
     """Open a run: its folder <folder>/<timestamp>-<name> and, beside it, W&B.
 
@@ -134,9 +135,11 @@ def open_run(
       group: the W&B group, for runs that belong together.
       tags: the W&B tags.
       wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; honoured online only.
+      resume: the folder of a run to go on in, in place of a new one. Its metrics, figures and arrays stay, and what is
+        added stands beside them.
 
     Raises:
-      RunFolderError: the folder cannot be written.
+      RunFolderError: the folder cannot be written, or the one to resume is no run's.
       ValueError: the mode is unknown.
     """
     if mode not in MODES:
@@ -145,7 +148,7 @@ def open_run(
     secrets = known_secrets(settings)
     settings = hide(settings, secrets)
     provenance = collect_provenance(secrets)
-    path = make_run_folder(folder, name)
+    path = make_run_folder(folder, name) if resume is None else run_folder(resume)
     try:
         local = LocalRun(path, settings, provenance)
     except OSError as error:

@@ -53,12 +53,17 @@ class WandbRun:
         self._guard(send)
 
     def arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
-        """Save arrays as one .npz among the run's files."""
+        """Send arrays as one .npz, an artifact of the run."""
 
         def send():
+            import wandb
+
             path = self._path_for(f"arrays/{name}.npz")
             save_arrays(path, arrays)
-            self._save(path)
+            artifact = wandb.Artifact(f"{self.run.id}-{name.replace('/', '-')}", type="arrays")
+            artifact.add_file(str(path))
+            with _staging_in(Path(self.run.settings.sync_dir)):
+                self.run.log_artifact(artifact)
 
         self._guard(send)
 

@@ -9,7 +9,7 @@ import pytest
 
 import metalearn as ml
 from metalearn.landscape import Axis, Plane, condition, convergence_measure, edges, trainability
-from metalearn.landscape.trainability import _advance
+from metalearn.landscape.pixels import _advance
 
 REFERENCE = np.load(pathlib.Path(__file__).parents[1] / "reference" / "trainability.npz")
 NAMES = ("tanh", "relu", "minibatch")

@@ -1,0 +1,43 @@
+"""The published tiles of the border of trainability side by side, and the table of their dimensions."""
+
+import metalearn as ml
+from metalearn.recording import LandscapeFolder, application, draw_landscapes, open_run, output_folder, show_progress
+
+
+def main(config):
+    conditions = {name: ml.landscape.condition(name) for name in config.conditions}
+    with (
+        open_run(output_folder(), config, name="gallery", resume=config.resume, **config.tracker) as run,
+        show_progress() as progress,
+    ):
+        settings = {"num_steps": config.num_steps, "resolution": config.resolution}
+        folder = LandscapeFolder(run.folder / "landscapes", settings)
+        panels, rows = {}, []
+        for name, condition in conditions.items():
+            found = folder.landscape(
+                name,
+                condition.tile,
+                lambda keep, name=name, condition=condition: ml.landscape.trainability(
+                    condition.problem,
+                    condition.tile,
+                    num_steps=config.num_steps or condition.num_steps,
+                    resolution=config.resolution,
+                    keep=keep,
+                    progress=lambda done, total: progress(name, done, total),
+                ),
+            )
+            published = condition.published_dimension
+            panels[f"{name}, published dimension {published}"] = found
+            table = ml.landscape.dimension_table(found.measure, found.undecided)
+            rows += [{"condition": name, "paper": published} | row for row in table]
+            undecided = float(found.undecided.mean())
+            print(f"\n{name}, {found.num_steps} steps: paper {published}, {undecided:.1%} undecided")
+            for row in table:
+                print(f"  {row['estimator']:16s}{row['said']}")
+        run.table("dimensions", rows)
+        run.figure("gallery", draw_landscapes(panels, norm=config.norm))
+        print(f"\nfigure: {run.folder}/figures/gallery.png")
+
+
+if __name__ == "__main__":
+    application(main, "gallery")

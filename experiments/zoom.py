@@ -1,0 +1,123 @@
+"""Zoom into the border of trainability down to the rounding of float64, measure every window, and make a film."""
+
+import tempfile
+from pathlib import Path
+
+import metalearn as ml
+from metalearn.recording import (
+    LandscapeFolder,
+    application,
+    draw_landscapes,
+    draw_zoom,
+    open_run,
+    output_folder,
+    show_progress,
+    write_film,
+    zoom_images,
+)
+
+PIXELS_KEEP_APART = 100  # roundings of θ between neighbouring pixels
+MOST_FRAMES = 64
+SHOWN = 8
+
+
+def main(config):
+    condition = ml.landscape.condition(config.condition)
+    num_steps = condition.num_steps if config.num_steps is None else config.num_steps
+    settings = {name: config[name] for name in ("condition", "start", "factor", "resolution", "adaptive", "centre")}
+    with (
+        open_run(
+            output_folder(), config, name=f"zoom-{config.condition}", resume=config.resume, **config.tracker
+        ) as run,
+        show_progress() as progress,
+    ):
+        planes = windows(config, condition, num_steps)
+        folder = LandscapeFolder(run.folder / "landscapes", settings | {"num_steps": num_steps})
+        frames, rows, checks = [], [], []
+        for index, plane in enumerate(planes):
+            found = folder.landscape(
+                f"frame-{index:02d}",
+                plane,
+                lambda keep, plane=plane, name=f"frame {index + 1} of {len(planes)}": ml.landscape.trainability(
+                    condition.problem,
+                    plane,
+                    num_steps=num_steps,
+                    resolution=config.resolution,
+                    adaptive=config.adaptive,
+                    known=frames[-1] if frames else None,
+                    keep=keep,
+                    progress=lambda done, total: progress(name, done, total),
+                ),
+            )
+            frames.append(found)
+            checks.append(look(condition.problem, found))
+            table = ml.landscape.dimension_table(found.measure, found.undecided)
+            rows += [{"frame": index, "width": checks[-1]["width"]} | row for row in table]
+            run.log(checks[-1] | {row["estimator"]: row["dimension"] for row in table}, step=index)
+        record(run, config, frames, rows, checks, condition.published_dimension)
+
+
+def windows(config, condition, num_steps):
+    """The planes of the frames, about a point of the border."""
+    if config.start not in ("full", "tile"):
+        raise ValueError(f"start must be full or tile; {config.start!r} was given.")
+    start = condition.plane if config.start == "full" else condition.tile
+    if config.centre is None:
+        x, y = ml.landscape.border_point(condition.problem, start, num_steps=num_steps)
+    elif len(config.centre) == 2:
+        x, y = config.centre
+    else:
+        raise ValueError(f"centre must be [x, y]; {config.centre} was given.")
+    planes = ml.landscape.zoom(start, x, y, config.frames or MOST_FRAMES, factor=config.factor)
+    if config.frames is None:
+        apart = lambda plane: min(axis.pitch_in_roundings(config.resolution) for axis in (plane.x, plane.y))
+        planes = [plane for plane in planes if apart(plane) >= PIXELS_KEEP_APART]
+    ml.landscape.check_zoom(condition.problem, planes, num_steps=num_steps)
+    return planes
+
+
+def look(problem, found):
+    """What can be said of a frame beside its dimension: its width, and how far it can be trusted."""
+    settings = {"num_steps": found.num_steps, "resolution": found.measure.shape[::-1]}
+    precision = ml.landscape.precision(problem, found.plane, **settings)
+    shares = {name: float(getattr(found, name).mean()) for name in ("converged", "undecided", "computed")}
+    return {"width": found.plane.x.high - found.plane.x.low, "pixel_steps": found.pixel_steps} | shares | {
+        "checked": found.checked,
+        "wrong": found.wrong,
+        "rounding": precision.differing / precision.checked,
+        "pitch_in_roundings": precision.pitch_in_roundings,
+    }  # fmt: skip
+
+
+def record(run, config, frames, rows, checks, published):
+    """Tables, arrays, figures and the film."""
+    for index, found in enumerate(frames):
+        run.arrays(f"frame-{index:02d}", {"measure": found.measure, "undecided": found.undecided})
+    run.table("dimensions", rows)
+    run.table("windows", checks)
+    shown = sorted({round(index * (len(frames) - 1) / (SHOWN - 1)) for index in range(SHOWN)})
+    panels = {f"{checks[index]['width']:.1e} wide": frames[index] for index in shown}
+    run.figure("frames", draw_landscapes(panels, title=f"{config.condition}: zoom", norm=config.norm, columns=4))
+    run.figure("dimensions", draw_zoom(rows, checks, title=f"{config.condition}: zoom", published=published))
+    if config.film.size:
+        images = zoom_images(
+            frames, size=config.film.size, images_per_frame=config.film.images_per_frame, norm=config.norm
+        )
+        with tempfile.TemporaryDirectory(dir=run.folder) as folder:
+            path = write_film(
+                Path(folder) / "zoom", images, images_per_second=config.film.images_per_second
+            )
+            run.file(path.name, path)
+    print(f"\n{'width':>9s}  {'trained':>7s}  {'wrong':>9s}  {'rounding':>8s}  dimension by the 3-point rule")
+    said = {row["width"]: row["said"] for row in rows if row["estimator"] == "3-point rule"}
+    for check in checks:
+        wrong = f"{check['wrong']}/{check['checked']}"
+        print(
+            f"{check['width']:9.1e}  {check['computed']:7.1%}  {wrong:>9s}  {check['rounding']:8.1%}  "
+            f"{said.get(check['width'], '')}"
+        )
+    print(f"\nfigures: {run.folder}/figures   film: {run.folder}/files")
+
+
+if __name__ == "__main__":
+    application(main, "zoom")

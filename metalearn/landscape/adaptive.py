@@ -1,0 +1,86 @@
+"""Which pixels of a picture decide its border, and what the others look like.
+
+A quadtree over the pixels: a cell is cut into four where the pixels known in it, rims included, differ in label or are
+undecided, down to single pixels. What is never cut has corners of one label and is filled between them. The work grows
+like N^D for a border of dimension D, and not like N².
+"""
+
+import numpy as np
+
+CELLS = 64  # of the coarsest lattice, per side: what is smaller than a cell and touches none of its pixels is not seen
+
+
+def coarsest_spacing(height: int, width: int) -> int:
+    """The side of the coarsest cells in pixels: a power of two, at least 2."""
+    return max(2, 2 ** int(np.log2(max(1, min(height, width) // CELLS))))
+
+
+def lattice(height: int, width: int, spacing: int) -> np.ndarray:
+    """The corners of the cells of one size, as a mask `[height, width]`; the last cells may be smaller."""
+    mask = np.zeros((height, width), bool)
+    mask[np.ix_(_lines(height, spacing), _lines(width, spacing))] = True
+    return mask
+
+
+def wanted(converged: np.ndarray, undecided: np.ndarray, computed: np.ndarray, spacing: int) -> np.ndarray:
+    """The pixels to compute next, as a mask: the corners of the quarters of all cells that are to be cut.
+
+    Args:
+      converged, undecided: labels `[height, width]`, meaningful where computed.
+      computed: which pixels are known.
+      spacing: of the coarsest cells, whose corners are all known.
+    """
+    wish = np.zeros_like(computed)
+    while spacing >= 2:
+        rows, columns = (_lines(count, spacing) for count in computed.shape)
+        known = computed[np.ix_(rows, columns)]
+        corners = known[:-1, :-1] & known[:-1, 1:] & known[1:, :-1] & known[1:, 1:]
+        holds = lambda mask: _holds(mask & computed, rows, columns)  # noqa: B023  used before rows change
+        cut = corners & (holds(converged) & holds(~converged) | holds(undecided))
+        spacing //= 2
+        fine = [_lines(count, spacing) for count in computed.shape]
+        below, above = zip(*(_cells_of(line, lines) for line, lines in zip(fine, (rows, columns))))
+        touched = [cut[np.ix_(r, c)] for r in (below[0], above[0]) for c in (below[1], above[1])]
+        wish[np.ix_(*fine)] |= np.logical_or.reduce(touched)
+    return wish & ~computed
+
+
+def fill(values: np.ndarray, computed: np.ndarray, spacing: int, *, nearest: bool = False) -> np.ndarray:
+    """The picture with all pixels: those not computed lie on straight lines between corners, or copy one of them."""
+    values = values.copy()
+    while spacing >= 2:
+        coarse = [_lines(count, spacing) for count in values.shape]
+        spacing //= 2
+        fine = [_lines(count, spacing) for count in values.shape]
+        _fill_rows(values, computed, coarse[0], fine[0], coarse[1], nearest)
+        _fill_rows(values.T, computed.T, coarse[1], fine[1], fine[0], nearest)
+    return values
+
+
+def _fill_rows(values, computed, coarse, fine, columns, nearest):
+    new = np.setdiff1d(fine, coarse)
+    after = np.searchsorted(coarse, new)
+    low, high = coarse[after - 1], coarse[after]
+    share = (new - low) / (high - low) * (not nearest)
+    between = (1 - share)[:, None] * values[np.ix_(low, columns)] + share[:, None] * values[np.ix_(high, columns)]
+    place = np.ix_(new, columns)
+    values[place] = np.where(computed[place], values[place], between)
+
+
+def _lines(count, spacing):
+    return np.append(np.arange(0, count - 1, spacing), count - 1)
+
+
+def _holds(mask, rows, columns):
+    """Whether each cell, rims included, holds a True."""
+    sums = np.pad(np.cumsum(np.cumsum(mask, axis=0, dtype=np.int64), axis=1), ((1, 0), (1, 0)))
+    ends, starts = (rows[1:] + 1, columns[1:] + 1), (rows[:-1], columns[:-1])
+    corner = lambda r, c: sums[np.ix_(r, c)]
+    return corner(*ends) - corner(starts[0], ends[1]) - corner(ends[0], starts[1]) + corner(*starts) > 0
+
+
+def _cells_of(fine, lines):
+    """The first and the last cell whose closed interval holds each line."""
+    last = np.clip(np.searchsorted(lines, fine, side="right") - 1, 0, len(lines) - 2)
+    first = np.clip(np.searchsorted(lines, fine, side="left") - 1, 0, len(lines) - 2)
+    return first, last

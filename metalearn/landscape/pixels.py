@@ -1,0 +1,244 @@
+"""Training at many points at once: the engine below every picture of trainability.
+
+Points are taken in bands, a band in chunks. A chunk is what is advanced together, small enough for the cache; between two
+segments of steps the pixels of a band that are settled leave, and the others close ranks. Bands know nothing of each
+other: each is computed whole by one thread of one device of one process, by the same program, so that a pixel has the
+same bits whatever picture it belongs to and however many devices share the work, and no device waits for another.
+"""
+
+import functools
+import multiprocessing
+import queue
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from metalearn import trees
+from metalearn.inner.checks import check_count
+from metalearn.inner.problem import InnerProblem, Key, check_problem
+from metalearn.landscape import measure as accounts
+
+SEGMENT = 25  # steps between two looks for pixels that are settled
+CHUNK = 16  # pixels advanced together on a CPU: 16 networks of the published size fill a core's cache in float64
+CHUNK_OF_ACCELERATOR = 4096
+BAND = 512  # pixels whose states are held at a time, at least a chunk
+
+
+class Measured(NamedTuple):
+    """What is known of each of a list of pixels; arrays `[count]`.
+
+    Attributes:
+      measure, converged, escape: as in `Landscape`.
+      before: whether the run had converged at T/2.
+      steps: what each cost in inner steps: those that its band computed, shared evenly.
+    """
+
+    measure: np.ndarray
+    converged: np.ndarray
+    before: np.ndarray
+    escape: np.ndarray
+    steps: np.ndarray
+
+
+class _Running(NamedTuple):
+    theta: Any
+    state: Any
+    record: accounts.Record
+    stop: jax.Array
+
+
+class _Settings(NamedTuple):
+    problem: InnerProblem
+    place: Callable
+    num_steps: int
+    chunk_size: int
+    drop: bool
+
+
+def measure_pixels(
+    problem: InnerProblem,
+    place: Callable,
+    values: np.ndarray,
+    *,
+    num_steps: int,
+    key: Key | None = None,
+    chunk_size: int | None = None,
+    drop_diverged: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """Train at places of a plane and measure how it converged or diverged, as `trainability` does on a grid.
+
+    Bands go round the devices of this process, and round the processes of `jax.distributed` where it was initialised;
+    every process must then ask for the same pixels, and gets all of them.
+
+    Args:
+      problem, num_steps, key, chunk_size, drop_diverged: as in `trainability`.
+      place: `(x_value, y_value) -> theta`.
+      values: `[count, 2]`, float64: x and y of each pixel.
+      progress: called as `progress(pixels_done, pixels)`.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_count("num_steps", num_steps)
+    settings = _Settings(problem, place, num_steps, _chunk(chunk_size), drop_diverged)
+    values = np.asarray(values, np.float64).reshape(-1, 2)
+    if not len(values):
+        return _nothing()
+    with jax.enable_x64(True):
+        key = jax.random.key(0) if key is None else key
+        check_problem(problem, jax.tree.map(jnp.asarray, place(*jnp.asarray(values[0]))))
+    size = band_size(chunk_size)
+    bands = [values[first : first + size] for first in range(0, len(values), size)]
+    mine = range(jax.process_index(), len(bands), jax.process_count())
+    parts, done = [], 0
+    for part in _on_every_device(lambda index: _band(settings, bands[index], key), mine):
+        parts.append(part)
+        done += len(part.measure) * jax.process_count()
+        if progress is not None:
+            progress(min(done, len(values)), len(values))
+    if jax.process_count() > 1:
+        parts = _gather(parts, len(bands), [len(band) for band in bands])
+    return Measured(*map(np.concatenate, zip(*parts)))
+
+
+def band_size(chunk_size: int | None = None) -> int:
+    """Pixels in a band: the fewest whole chunks that make 512."""
+    chunk = _chunk(chunk_size)
+    return -(-BAND // chunk) * chunk
+
+
+def _chunk(chunk_size):
+    if chunk_size is None:
+        return CHUNK if jax.default_backend() == "cpu" else CHUNK_OF_ACCELERATOR
+    check_count("chunk_size", chunk_size)
+    return chunk_size
+
+
+def _nothing():
+    return Measured(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.int32), np.zeros(0))
+
+
+def _on_every_device(function, items):
+    """`map` in order, an item at a time on each device of this process.
+
+    A lone CPU device counts once for each core: small programs use the cores better side by side than one by one.
+    """
+    devices = jax.local_devices()
+    lone_cpu = len(devices) == 1 and devices[0].platform == "cpu"
+    places = devices * (multiprocessing.cpu_count() if lone_cpu else 1)
+    free = queue.SimpleQueue()
+    for device in places:
+        free.put(device)
+
+    def run(item):
+        device = free.get()
+        try:
+            with jax.default_device(device):
+                return function(item)
+        finally:
+            free.put(device)
+
+    with ThreadPoolExecutor(len(places)) as pool:
+        try:
+            yield from pool.map(run, items)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@jax.enable_x64(True)
+def _gather(parts, num_bands, sizes):
+    """The bands of all processes in their order; each process has every n-th of them."""
+    count, longest = jax.process_count(), max(sizes)
+    rounds = -(-num_bands // count)
+    parts = [*parts, *([_nothing()] * (rounds - len(parts)))]
+    padded = [np.stack([np.pad(leaf, (0, longest - len(leaf))) for leaf in leaves]) for leaves in zip(*parts)]
+    shared = [np.asarray(multihost_utils.process_allgather(leaf)).swapaxes(0, 1) for leaf in padded]
+    every = [leaf.reshape(rounds * count, longest) for leaf in shared]
+    return [Measured(*(leaf[index, :size] for leaf in every)) for index, size in enumerate(sizes)]
+
+
+@jax.enable_x64(True)
+def _band(settings, values, key):
+    """What is measured at the pixels of one band."""
+    count, chunk = len(values), settings.chunk_size
+    size = band_size(chunk)
+    padded = np.concatenate([values, np.repeat(values[-1:], size - count, axis=0)])
+    pixels = _start(padded, key, settings)
+    active, spent = np.arange(count), 0
+    for first in range(0, settings.num_steps, SEGMENT):
+        last = min(first + SEGMENT, settings.num_steps)
+        order = np.full(size, size, np.int32)
+        order[: len(active)] = active
+        chunks = -(-len(active) // chunk)
+        pixels = _advance(pixels, order, chunks, first, last, key, settings)
+        spent += chunks * chunk * (last - first)
+        if settings.drop:
+            active = active[np.asarray(pixels.stop)[active] == settings.num_steps]
+            if not len(active):
+                break
+    results = [np.asarray(result)[:count] for result in _finish(pixels, settings)]
+    return Measured(*results, np.full(count, spent / count))
+
+
+def _keys(key):
+    start, steps = jax.random.split(key)
+    return start, steps
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _start(values, key, settings):
+    def one(value):
+        theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), settings.place(value[0], value[1]))
+        state = trees.strong(settings.problem.init(theta, _keys(key)[0]))
+        loss = settings.problem.loss(state, theta, jax.random.fold_in(_keys(key)[1], 0))
+        return _Running(theta, state, accounts.begin(loss.astype(float)), jnp.asarray(settings.num_steps, jnp.int32))
+
+    return jax.lax.map(one, values, batch_size=settings.chunk_size)
+
+
+@functools.partial(jax.jit, static_argnames="settings", donate_argnums=0)
+def _advance(pixels, order, num_chunks, first, last, key, settings):
+    """Take the steps first … last − 1 of the pixels named in `order`, and stop those that are settled."""
+    problem, size = settings.problem, settings.chunk_size
+    key_steps = _keys(key)[1]
+
+    def step(index, carry):
+        thetas, states, records = carry
+        here = jax.random.fold_in(key_steps, index)
+
+        def one(theta, state, record):
+            loss = problem.loss(state, theta, here)
+            moved = jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state, problem.step(state, theta, here))
+            return moved, accounts.observe(record, loss.astype(float), index, settings.num_steps)
+
+        states, records = jax.vmap(one)(thetas, states, records)
+        return thetas, states, records
+
+    def chunk(index, pixels):
+        rows = jax.lax.dynamic_slice(order, (index * size,), (size,))
+        part = jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), pixels)
+        carry = (part.theta, part.state, part.record)
+        theta, state, record = jax.lax.fori_loop(first, last, step, carry)
+        stop = jnp.where(jax.vmap(_is_lost)(state), last, part.stop)
+        part = _Running(theta, state, record, stop.astype(jnp.int32))
+        return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new, mode="drop"), pixels, part)
+
+    return jax.lax.fori_loop(0, num_chunks, chunk, pixels)
+
+
+def _is_lost(state):
+    """Whether some array of floating-point numbers in the state is NaN throughout."""
+    lost = [jnp.all(jnp.isnan(leaf)) for leaf in jax.tree.leaves(state) if trees.is_inexact(leaf)]
+    return jnp.any(jnp.stack(lost)) if lost else jnp.array(False)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _finish(pixels, settings):
+    record = accounts.settle(pixels.record, pixels.stop, settings.num_steps)
+    return *accounts.verdict(record, settings.num_steps), record.escape

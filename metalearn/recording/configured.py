@@ -1,0 +1,54 @@
+"""What the `problem` group of a configuration describes: θ, and a plane through it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hydra.utils import instantiate
+
+from metalearn.landscape import Plane, through
+
+
+def theta_of(values: Any, name: str = "problem.theta") -> Any:
+    """Numbers and lists of a configuration as arrays; mappings stay what they are.
+
+    Raises:
+      ValueError: something is neither.
+    """
+    if isinstance(values, Mapping):
+        return {entry: theta_of(value, f"{name}.{entry}") for entry, value in values.items()}
+    try:
+        return jnp.asarray(np.array(values, np.float32))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} must be a number, a list of numbers or a mapping of these; {values} was given."
+        ) from None
+
+
+def plane_of(problem: Mapping, theta: Any) -> Plane | None:
+    """The plane of a problem; None where it has none.
+
+    Its axes are the two entries of θ, or, with `plane.directions: {x: u, y: v}`, steps from θ along u and v.
+
+    Raises:
+      ValueError: θ does not have two entries and no directions are given, or they do not fit it.
+    """
+    if problem["plane"] is None:
+        return None
+    axes = instantiate({name: problem["plane"][name] for name in "xy"}, _convert_="all")
+    directions = problem["plane"].get("directions")
+    if directions is not None:
+        u, v = (theta_of(directions[name], f"problem.plane.directions.{name}") for name in "xy")
+        return through(theta, axes["x"], axes["y"], u, v)
+    if not isinstance(theta, jax.Array) or theta.shape != (2,):
+        raise ValueError(
+            "problem.plane needs a theta with two entries, or directions: {x: ..., y: ...} of the form of theta; "
+            "set problem.plane=null to leave the landscape out."
+        )
+    return Plane(axes["x"], axes["y"], _two_entries)
+
+
+def _two_entries(x, y):
+    return jnp.stack([x, y])
