@@ -24,7 +24,7 @@ SHOWN = 8
 def main(config):
     condition = ml.landscape.condition(config.condition)
     num_steps = condition.num_steps if config.num_steps is None else config.num_steps
-    settings = {name: config[name] for name in ("condition", "start", "factor", "resolution", "adaptive", "centre")}
+    settings = {name: config[name] for name in ("condition", "centre", "factor", "resolution", "adaptive")}
     with (
         open_run(
             output_folder(), config, name=f"zoom-{config.condition}", resume=config.resume, **config.tracker
@@ -35,10 +35,11 @@ def main(config):
         folder = LandscapeFolder(run.folder / "landscapes", settings | {"num_steps": num_steps})
         frames, rows, checks = [], [], []
         for index, plane in enumerate(planes):
+            name = f"frame {index + 1} of {len(planes)}"
             found = folder.landscape(
                 f"frame-{index:02d}",
                 plane,
-                lambda keep, plane=plane, name=f"frame {index + 1} of {len(planes)}": ml.landscape.trainability(
+                lambda keep, plane=plane, name=name: ml.landscape.trainability(
                     condition.problem,
                     plane,
                     num_steps=num_steps,
@@ -59,16 +60,13 @@ def main(config):
 
 def windows(config, condition, num_steps):
     """The planes of the frames, about a point of the border."""
-    if config.start not in ("full", "tile"):
-        raise ValueError(f"start must be full or tile; {config.start!r} was given.")
-    start = condition.plane if config.start == "full" else condition.tile
     if config.centre is None:
-        x, y = ml.landscape.border_point(condition.problem, start, num_steps=num_steps)
+        x, y = ml.landscape.border_point(condition.problem, condition.tile, num_steps=num_steps)
     elif len(config.centre) == 2:
         x, y = config.centre
     else:
         raise ValueError(f"centre must be [x, y]; {config.centre} was given.")
-    planes = ml.landscape.zoom(start, x, y, config.frames or MOST_FRAMES, factor=config.factor)
+    planes = ml.landscape.zoom(condition.plane, x, y, config.frames or MOST_FRAMES, factor=config.factor)
     if config.frames is None:
         apart = lambda plane: min(axis.pitch_in_roundings(config.resolution) for axis in (plane.x, plane.y))
         planes = [plane for plane in planes if apart(plane) >= PIXELS_KEEP_APART]
@@ -104,9 +102,7 @@ def record(run, config, frames, rows, checks, published):
             frames, size=config.film.size, images_per_frame=config.film.images_per_frame, norm=config.norm
         )
         with tempfile.TemporaryDirectory(dir=run.folder) as folder:
-            path = write_film(
-                Path(folder) / "zoom", images, images_per_second=config.film.images_per_second
-            )
+            path = write_film(Path(folder) / "zoom", images, images_per_second=config.film.images_per_second)
             run.file(path.name, path)
     print(f"\n{'width':>9s}  {'trained':>7s}  {'wrong':>9s}  {'rounding':>8s}  dimension by the 3-point rule")
     said = {row["width"]: row["said"] for row in rows if row["estimator"] == "3-point rule"}

@@ -31,18 +31,29 @@ def wanted(converged: np.ndarray, undecided: np.ndarray, computed: np.ndarray, s
       spacing: of the coarsest cells, whose corners are all known.
     """
     wish = np.zeros_like(computed)
+    for lines, corners, mixed in _levels(converged, undecided, computed, spacing):
+        spacing //= 2
+        cut, fine = corners & mixed, [_lines(count, spacing) for count in computed.shape]
+        below, above = zip(*(_cells_of(new, old) for new, old in zip(fine, lines)))
+        touched = [cut[np.ix_(r, c)] for r in (below[0], above[0]) for c in (below[1], above[1])]
+        wish[np.ix_(*fine)] |= np.logical_or.reduce(touched)
+    return wish & ~computed
+
+
+def skipped_cells(converged: np.ndarray, undecided: np.ndarray, computed: np.ndarray, spacing: int) -> int:
+    """How many cells stay whole."""
+    return sum(int(np.sum(corners & ~mixed)) for _, corners, mixed in _levels(converged, undecided, computed, spacing))
+
+
+def _levels(converged, undecided, computed, spacing):
+    """For each size of cell: its lines, the cells whose corners are known, and those that hold what differs."""
     while spacing >= 2:
         rows, columns = (_lines(count, spacing) for count in computed.shape)
         known = computed[np.ix_(rows, columns)]
         corners = known[:-1, :-1] & known[:-1, 1:] & known[1:, :-1] & known[1:, 1:]
-        holds = lambda mask: _holds(mask & computed, rows, columns)  # noqa: B023  used before rows change
-        cut = corners & (holds(converged) & holds(~converged) | holds(undecided))
+        alive, dead, open_ = (_holds(mask & computed, rows, columns) for mask in (converged, ~converged, undecided))
+        yield (rows, columns), corners, alive & dead | open_
         spacing //= 2
-        fine = [_lines(count, spacing) for count in computed.shape]
-        below, above = zip(*(_cells_of(line, lines) for line, lines in zip(fine, (rows, columns))))
-        touched = [cut[np.ix_(r, c)] for r in (below[0], above[0]) for c in (below[1], above[1])]
-        wish[np.ix_(*fine)] |= np.logical_or.reduce(touched)
-    return wish & ~computed
 
 
 def fill(values: np.ndarray, computed: np.ndarray, spacing: int, *, nearest: bool = False) -> np.ndarray:

@@ -152,7 +152,7 @@ def _on_every_device(function, items):
 
 
 @jax.enable_x64(True)
-def _gather(parts, num_bands, sizes):
+def _gather(parts: list[Measured], num_bands: int, sizes: list[int]) -> list[Measured]:
     """The bands of all processes in their order; each process has every n-th of them."""
     count, longest = jax.process_count(), max(sizes)
     rounds = -(-num_bands // count)
@@ -182,8 +182,8 @@ def _band(settings, values, key):
             active = active[np.asarray(pixels.stop)[active] == settings.num_steps]
             if not len(active):
                 break
-    results = [np.asarray(result)[:count] for result in _finish(pixels, settings)]
-    return Measured(*results, np.full(count, spent / count))
+    measure, converged, before, escape = (np.asarray(result)[:count] for result in _finish(pixels, settings))
+    return Measured(measure, converged, before, escape, np.full(count, spent / count))
 
 
 def _keys(key):

@@ -85,7 +85,7 @@ def precision(
 
 @functools.lru_cache(maxsize=16)
 def rescaled(problem: InnerProblem) -> InnerProblem:
-    """The same problem in the coordinates u = 3 s; integers, booleans and keys of the state stay as they are. Made once, so that it is compiled once."""
+    """The same problem in the coordinates u = 3 s; integers, booleans and keys of the state stay as they are."""
 
     def on_numbers(function, state):
         return jax.tree.map(lambda leaf: function(leaf) if trees.is_inexact(leaf) else leaf, state)

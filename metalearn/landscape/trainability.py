@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from metalearn.landscape.pixels import Measured, band_size, measure_pixels
 from metalearn.landscape.plane import Plane
 from metalearn.landscape.render import check_resolution
 
-CHECKED = 0.01  # of the pixels that an adaptive picture skips
+CHECKED, LEAST = (
+    0.01,
+    256,
+)  # pixels looked at among those an adaptive picture skips: for each skipped cell, and at least
 TILE = 8  # bands: what is handed to `keep` at a time, and all that a kill can cost
 
 
@@ -74,15 +77,15 @@ def trainability(
       num_steps: T.
       resolution: points per side, or (width, height), each at least 2.
       key: the key of the episode, `jax.random.key(0)` by default.
-      adaptive: True to train only where the border may be: cells of equal labels are filled between their corners, and
-        one in a hundred of the filled pixels is computed to see how many are wrong.
+      adaptive: True to train only where the border may be: cells of equal labels are filled between their corners. As
+        many filled pixels as a hundredth of these cells, and at least 256, are then computed to see how many are wrong.
       known: another picture of the same problem, steps and key; its pixels are taken over where x and y are the same
         numbers. Of a zoom by 2 with 4k + 1 points a side this is a quarter.
       chunk_size: pixels advanced together; by default 16 on a CPU, which fill a core's cache, and 4096 on others.
       drop_diverged: False for a problem that comes back from states that are NaN.
       keep: called as `keep(compute, values)` in place of `compute(values)`, with at most eight bands of 512 pixels;
         `ml.recording.Tiles` keeps in files what is computed, so that an interrupted picture goes on where it was.
-      progress: called as `progress(pixels_done, pixels)`; where the picture is adaptive, pixels are those asked for so far.
+      progress: called as `progress(pixels_done, pixels)` after each band of 512 pixels, and at the end.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
@@ -98,24 +101,21 @@ def trainability(
     picture = _blank(height, width)
     if known is not None:
         _take_over(picture, known, x, y)
-    settings = {"num_steps": num_steps, "key": key, "chunk_size": chunk_size, "drop_diverged": drop_diverged}
+    settings: dict[str, Any] = {"num_steps": num_steps, "key": key}
+    settings |= {"chunk_size": chunk_size, "drop_diverged": drop_diverged}
     size = width * height if keep is None else TILE * band_size(chunk_size)
-    spent, done = 0.0, 0
+    spent = 0.0
 
     def compute(mask):
-        nonlocal spent, done
+        nonlocal spent
         rows, columns = np.nonzero(mask & ~picture["computed"])
         values = np.stack([x[columns], y[rows]], axis=1)
-        total = done + len(values)
-
-        def train(part):
-            report = progress and (lambda some, _: progress(done + some, total))
-            return measure_pixels(problem, plane.place, part, progress=report, **settings)
-
         for first in range(0, len(values), size):
             part = slice(first, first + size)
+            report = _from(progress, int(picture["computed"].sum()), width * height)
+            train = lambda some, report=report: measure_pixels(problem, plane.place, some, progress=report, **settings)
             found = train(values[part]) if keep is None else keep(train, values[part])
-            spent, done = spent + float(np.sum(found.steps)), done + len(found.steps)
+            spent += float(np.sum(found.steps))
             new = {"undecided": found.converged != found.before, "computed": True}
             for name, leaf in (found._asdict() | new).items():
                 if name in picture:
@@ -126,12 +126,19 @@ def trainability(
         checked, wrong = _refine(picture, compute, quadtree.coarsest_spacing(height, width))
     else:
         compute(np.ones((height, width), bool))
+    if progress is not None and not picture["computed"].all():
+        progress(width * height, width * height)
     return Landscape(
         **picture, plane=plane, num_steps=num_steps, pixel_steps=round(spent), checked=checked, wrong=wrong
     )
 
 
-def _blank(height, width):
+def _from(progress, ready, total):
+    """The report of a part of a picture of which so many pixels are known already."""
+    return None if progress is None else lambda done, _: progress(ready + done, total)
+
+
+def _blank(height, width) -> dict[str, Any]:
     """A picture in which nothing is known, by the names of `Landscape`."""
     kinds = {"measure": float, "converged": bool, "undecided": bool, "escape": np.int32, "computed": bool}
     return {name: np.zeros((height, width), kind) for name, kind in kinds.items()}
@@ -152,16 +159,17 @@ def _take_over(picture, known, x, y):
 def _refine(picture, compute, spacing):
     """Compute what decides the border, fill the rest, and look at some of it: how many, and how many were wrong."""
     computed = picture["computed"]
-    cut = lambda: quadtree.wanted(picture["converged"], picture["undecided"], computed, spacing)
+    labels = lambda: (picture["converged"], picture["undecided"], computed, spacing)
 
     def descend():
-        while np.any(mask := cut()):
+        while np.any(mask := quadtree.wanted(*labels())):
             compute(mask)
 
-    compute(quadtree.lattice(*computed.shape, spacing))
+    height, width = computed.shape
+    compute(quadtree.lattice(height, width, spacing))
     descend()
     skipped = np.flatnonzero(~computed)
-    count = min(len(skipped), max(1, round(CHECKED * len(skipped))))
+    count = min(len(skipped), max(LEAST, round(CHECKED * quadtree.skipped_cells(*labels()))))
     sample = np.unravel_index(np.random.default_rng(0).permutation(skipped)[:count], computed.shape)
     filled = quadtree.fill(picture["measure"], computed, spacing)[sample] < 0
     mask = np.zeros_like(computed)

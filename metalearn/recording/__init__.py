@@ -13,9 +13,9 @@ from metalearn.recording.draw import draw_trajectories as draw_trajectories
 from metalearn.recording.draw_landscape import draw_landscape as draw_landscape
 from metalearn.recording.draw_landscape import draw_landscapes as draw_landscapes
 from metalearn.recording.draw_zoom import draw_zoom as draw_zoom
+from metalearn.recording.figures import save_style as save_style
 from metalearn.recording.film import write_film as write_film
 from metalearn.recording.film import zoom_images as zoom_images
-from metalearn.recording.figures import save_style as save_style
 from metalearn.recording.local import LocalRun as LocalRun
 from metalearn.recording.local import RunFolderError as RunFolderError
 from metalearn.recording.local import read_metrics as read_metrics

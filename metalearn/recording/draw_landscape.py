@@ -111,6 +111,8 @@ def draw_landscapes(
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, (name, landscape) in zip(grid.flat, landscapes.items()):
             _show(axes, landscape, landscape_colours(landscape, norm), name)
+            axes.xaxis.label.set_fontsize(8)
+            axes.yaxis.label.set_fontsize(8)
         for axes in list(grid.flat)[len(landscapes) :]:
             axes.remove()
         _explain(figure, grid[0, :] if rows == 1 else grid, norm)
@@ -151,5 +153,5 @@ def _label(axis: Axis) -> str:
     if axis.centre is None:
         return f"log₁₀ {axis.name}" if axis.scale == "log10" else axis.name
     if axis.scale == "log10":
-        return f"log₁₀ ({axis.name} / {axis.centre!r})"
+        return f"{axis.name}\nlog₁₀ (value / {axis.centre!r})"
     return f"{axis.name} − {axis.centre!r}"

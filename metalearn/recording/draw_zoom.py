@@ -27,20 +27,24 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
         for colour, marker, name in zip(OKABE_ITO, "os^", dict.fromkeys(row["estimator"] for row in dimensions)):
             rows = [row for row in dimensions if row["estimator"] == name and np.isfinite(row["dimension"])]
             widths, values, errors = ([row[key] for row in rows] for key in ("width", "dimension", "standard_error"))
-            above.errorbar(widths, values, errors, fmt=marker + "-", color=colour, label=name, markersize=4, linewidth=1)
+            above.errorbar(
+                widths, values, errors, fmt=marker + "-", color=colour, label=name, markersize=4, linewidth=1
+            )
         controls = [(row["width"], row["control"]) for row in dimensions if np.isfinite(row["control"])]
         if controls:
             above.plot(*zip(*controls), ":", color="black", label="control: a circle, 3-point rule")
         if published is not None:
             above.axhline(published, color="grey", linestyle="--", label=f"published, {published}")
-        above.set(ylabel="dimension of the border", ylim=(0.75, 2.05), title=title)
-        above.legend(loc="lower right", fontsize=9)
+        above.set(ylabel="dimension of the border", ylim=(0.7, 2.4), title=title)
+        above.legend(loc="upper right", fontsize=9, ncols=2, frameon=True)
         labels = {"computed": "trained, the rest filled", "undecided": "undecided: other label at T/2"}
         labels["rounding"] = "other label by an equal update"
         for colour, marker, (name, label) in zip(OKABE_ITO[3:], "osv", labels.items()):
             widths = [row["width"] for row in windows]
             below.plot(widths, [row[name] for row in windows], marker + "-", color=colour, label=label, markersize=4)
-        below.set(xscale="log", xlabel="width of the window (decades of the learning rate)", ylabel="share of the pixels")
+        below.set(
+            xscale="log", xlabel="width of the window (decades of the learning rate)", ylabel="share of the pixels"
+        )
         below.set_ylim(-0.03, 1.03)
         below.invert_xaxis()
         below.legend(loc="upper left", fontsize=9)

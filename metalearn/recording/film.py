@@ -1,5 +1,6 @@
 """Films: a zoom through key frames, and the file it goes to."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,11 @@ FEATHER = 0.08  # of a key frame's side, over which its rim fades into the wider
 
 
 def zoom_images(
-    landscapes: Sequence[Landscape], *, size: int = 512, images_per_frame: int = 24, norm: Literal["rank", "linear"] = "rank"
+    landscapes: Sequence[Landscape],
+    *,
+    size: int = 512,
+    images_per_frame: int = 24,
+    norm: Literal["rank", "linear"] = "rank",
 ) -> Iterator[np.ndarray]:
     """The images of an exponential zoom through windows about one point, widest first.
 
@@ -39,9 +44,11 @@ def zoom_images(
     check_count("images_per_frame", images_per_frame)
     check_count("size", size, 2)
     if size % 2 or not landscapes:
-        raise ValueError(f"A film needs at least one key frame and an even size; {len(landscapes)} and {size} were given.")
+        raise ValueError(
+            f"A film needs at least one key frame and an even size; {len(landscapes)} and {size} were given."
+        )
     widths = [_width(landscape) for landscape in landscapes]
-    if any(deeper >= wider for wider, deeper in zip(widths, widths[1:])):
+    if any(deeper >= wider for wider, deeper in itertools.pairwise(widths)):
         raise ValueError(f"The key frames of a zoom must shrink; their widths are {widths}.")
     unit = "decades" if landscapes[0].plane.x.scale == "log10" else ""
     pictures = [Image.fromarray(_pixels(landscape, norm)) for landscape in landscapes]

@@ -164,7 +164,9 @@ def run_folder(folder: str | Path) -> Path:
     """
     path = Path(folder)
     if not (path / "status.json").is_file():
-        raise RunFolderError(f"{str(folder)!r} is no folder of a run: it has no status.json. Give one of those in runs/.")
+        raise RunFolderError(
+            f"{str(folder)!r} is no folder of a run: it has no status.json. Give one of those in runs/."
+        )
     return path.resolve()
 
 

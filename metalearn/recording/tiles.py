@@ -109,7 +109,7 @@ def _load(path, plane):
         )
     if not same:
         raise ValueError(f"{short(path)} is a picture of another window. Choose another folder, or delete the file.")
-    return Landscape(**arrays, **numbers, plane=plane)
+    return Landscape(**(arrays | numbers), plane=plane)  # pyright: ignore[reportArgumentType]
 
 
 def _write(path, content):

@@ -14,7 +14,9 @@ def landscape(undecided=False, x=None):
     flags = np.full(MEASURE.shape, undecided)
     axes = Axis("input rate", -3, 6, "log10") if x is None else x
     plane = Plane(axes, Axis("output rate", -3, 6, "log10"), lambda x, y: (x, y))
-    return Landscape(MEASURE, MEASURE < 0, flags, np.full(MEASURE.shape, -1), plane, 500, 3000, np.ones(MEASURE.shape, bool))
+    return Landscape(
+        MEASURE, MEASURE < 0, flags, np.full(MEASURE.shape, -1), plane, 500, 3000, np.ones(MEASURE.shape, bool)
+    )
 
 
 def test_ranks_spread_over_both_sides_with_the_fastest_palest():

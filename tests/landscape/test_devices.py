@@ -1,0 +1,87 @@
+"""A picture is shared among all devices of all processes, and has the bits it has on one device."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from metalearn.landscape import condition, trainability
+
+SETTINGS = {"num_steps": 40, "resolution": (61, 40)}  # five bands
+
+SCRIPT = """
+import json, os, sys
+import jax
+address, number, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+if address:
+    jax.distributed.initialize(address, 2, number, heartbeat_timeout_seconds=20, shutdown_timeout_seconds=10)
+try:
+    import numpy as np
+    from metalearn.landscape import condition, trainability
+    from metalearn.landscape import pixels
+    used, band = set(), pixels._start
+    def spy(values, key, settings):
+        found = band(values, key, settings)
+        used.update(device.id for device in found.stop.devices())
+        return found
+    pixels._start = spy
+    chosen = condition("minibatch")
+    found = trainability(chosen.problem, chosen.plane, num_steps=40, resolution=(61, 40))
+    np.savez(f"{folder}/{number}.npz", measure=found.measure, escape=found.escape, undecided=found.undecided)
+    print(json.dumps({"used": len(used), "devices": jax.device_count(), "steps": found.pixel_steps}))
+    if address:
+        jax.distributed.shutdown()
+except BaseException as error:
+    print(repr(error), file=sys.stderr, flush=True)
+    os._exit(1)
+"""
+
+
+@pytest.fixture(scope="module")
+def alone():
+    chosen = condition("minibatch")
+    return trainability(chosen.problem, chosen.plane, **SETTINGS)
+
+
+def start(folder, number=0, address="", devices=1):
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    command = [sys.executable, "-c", SCRIPT, address, str(number), str(folder)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **flags}
+    )
+
+
+def finish(process):
+    try:
+        out, err = process.communicate(timeout=150)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err[-3000:]
+    return json.loads(out.splitlines()[-1])
+
+
+def agrees(path, alone):
+    with np.load(path) as stored:
+        return all(np.array_equal(stored[name], getattr(alone, name)) for name in stored.files)
+
+
+def test_four_devices_of_one_process(tmp_path, alone):
+    report = finish(start(tmp_path, devices=4))
+    assert report == {"used": 4, "devices": 4, "steps": alone.pixel_steps}
+    assert agrees(tmp_path / "0.npz", alone)
+
+
+def test_two_processes(tmp_path, alone):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    processes = [start(tmp_path, number, address, devices=2) for number in (0, 1)]
+    reports = [finish(process) for process in processes]
+    assert [report["devices"] for report in reports] == [4, 4]
+    assert [report["steps"] for report in reports] == [alone.pixel_steps] * 2
+    assert agrees(tmp_path / "0.npz", alone)
+    assert agrees(tmp_path / "1.npz", alone)
