@@ -90,7 +90,7 @@ def dimension_table(measure, undecided) -> list[dict[str, Any]]:
     side = min(converged.shape)
     rows = []
     for name, estimate, smallest in (
-        ("published", published_dimension, 17),
+        ("published rule", published_dimension, 33),
         ("nested boxes", box_counting_dimension, 33),
     ):
         if side >= smallest:

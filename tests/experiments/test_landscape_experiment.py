@@ -1,47 +1,161 @@
-"""`experiments/landscape.py` draws a condition, prints the dimensions and leaves the arrays."""
+"""The landscape experiments on the command line: pictures, dimensions, films, resumed runs, and mistakes in one line."""
 
+import json
 import os
 import pathlib
+import resource
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def run(folder, *arguments):
-    command = [
-        sys.executable,
-        str(ROOT / "experiments" / "landscape.py"),
-        f"folder={folder}",
-        "tracker=none",
-        *arguments,
-    ]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ)
+def command(experiment, folder, *arguments):
+    script = str(ROOT / "experiments" / f"{experiment}.py")
+    return [sys.executable, script, *arguments, f"folder={folder}", "tracker=none"]
 
 
-def test_it_draws_measures_and_keeps_the_arrays(tmp_path):
-    result = run(tmp_path, "condition=single", "window=full", "resolution=64", "num_steps=60")
+def run(experiment, folder, *arguments, **settings):
+    return subprocess.run(
+        command(experiment, folder, *arguments), cwd=folder, capture_output=True, text=True, timeout=300, **settings
+    )
+
+
+def refused(result, words):
+    assert result.returncode == 2, result.stderr
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+SMALL = ("condition=single", "window=full", "resolution=130", "num_steps=100")  # five tiles
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    result = run("landscape", folder, *SMALL)
     assert result.returncode == 0, result.stderr
-    assert "converged" in result.stdout
-    assert "3-point rule" in result.stdout
-    (picture,) = tmp_path.glob("*/figures/landscape.png")
-    assert picture.stat().st_size > 10_000
-    (arrays,) = tmp_path.glob("*/arrays/landscape*.npz")
-    stored = np.load(arrays)
-    assert stored["measure"].shape == (64, 64)
+    return next(folder.iterdir()), result
+
+
+def test_it_draws_measures_and_keeps_the_arrays(finished):
+    folder, result = finished
+    for words in ("converged", "3-point rule", "roundings apart", "published rule"):
+        assert words in result.stdout
+    assert (folder / "figures/landscape.png").stat().st_size > 10_000
+    stored = np.load(folder / "arrays/landscape.npz")
+    assert stored["measure"].shape == (130, 130)
     np.testing.assert_array_equal(stored["converged"], stored["measure"] < 0)
+    rows = json.loads((folder / "tables/dimensions.json").read_text())
+    assert [row["estimator"] for row in rows] == ["published rule", "nested boxes", "3-point rule"]
 
 
-def test_mistakes_are_one_line_and_code_2(tmp_path):
-    mistakes = {
-        "condition=sigmoid": "condition must be one of",
-        "window=half": "window must be one of",
-        "resolution=0": "resolution must be at least 2",
+def test_a_killed_run_goes_on_where_it_was(tmp_path, finished):
+    process = subprocess.Popen(command("landscape", tmp_path, *SMALL), cwd=tmp_path, stderr=subprocess.DEVNULL)
+    for _ in range(1200):
+        tiles = list(tmp_path.glob("*/landscapes/landscape.tiles/*.npz"))
+        if len(tiles) >= 2 or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (folder,) = tmp_path.iterdir()
+    if not (folder / "landscapes/landscape.npz").exists():
+        assert tiles
+    before = {path: path.stat().st_mtime_ns for path in tiles}
+    refused(run("landscape", tmp_path, *SMALL, "adaptive=true", f"resume={folder}"), "made with adaptive = False")
+    assert {path: path.stat().st_mtime_ns for path in tiles} == before
+    result = run("landscape", tmp_path, *SMALL, f"resume={folder}")
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    expected = np.load(finished[0] / "arrays/landscape.npz")
+    found = np.load(folder / "arrays/landscape.npz")
+    for name in expected.files:
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert json.loads((folder / "status.json").read_text())["status"] == "finished"
+
+
+def test_a_disk_that_is_full_is_one_line(tmp_path):
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    result = run("landscape", tmp_path, *SMALL, preexec_fn=limit)
+    refused(result, "cannot be written: file too large. What was finished before it is kept")
+    (status,) = tmp_path.glob("*/status.json")
+    assert json.loads(status.read_text())["status"] == "failed"
+
+
+def test_a_problem_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import jax.numpy as jnp\nimport metalearn as ml\n"
+        "def powers():\n"
+        "    step = lambda s, theta, key: theta['rate'][0] * theta['rate'][1] * s\n"
+        "    return ml.InnerProblem(lambda theta, key: jnp.ones(()), step, lambda s, theta, key: s * s)\n"
+    )
+    (tmp_path / "configs/problem").mkdir(parents=True)
+    (tmp_path / "configs/problem/powers.yaml").write_text(
+        "name: powers\nbuild: {_target_: mine.powers}\nhorizon: 60\ntheta: {rate: [1.0, 1.0]}\nplane:\n"
+        "  x: {_target_: metalearn.landscape.Axis, name: first, low: -0.5, high: 0.51}\n"
+        "  y: {_target_: metalearn.landscape.Axis, name: second, low: -0.5, high: 0.51}\n"
+        "  directions: {x: {rate: [1.0, 0.0]}, y: {rate: [0.0, 1.0]}}\n"
+    )
+    result = run("landscape", tmp_path, "--config-dir", "configs", "problem=powers", "resolution=64")
+    assert result.returncode == 0, result.stderr
+    (arrays,) = tmp_path.glob("*/arrays/landscape.npz")
+    stored = np.load(arrays)
+    products = (1 + stored["x"]) * (1 + stored["y"])[:, None]
+    np.testing.assert_array_equal(stored["converged"], np.abs(products) < 1)
+
+
+def test_a_zoom_makes_frames_dimensions_and_a_film(tmp_path):
+    arguments = (
+        "condition=single",
+        "frames=3",
+        "resolution=65",
+        "num_steps=100",
+        "film.images_per_frame=3",
+        "film.size=64",
+    )
+    result = run("zoom", tmp_path, *arguments)
+    assert result.returncode == 0, result.stderr
+    (folder,) = tmp_path.iterdir()
+    assert {path.name for path in folder.glob("landscapes/*")} == {
+        "settings.json",
+        *(f"frame-0{i}.npz" for i in range(3)),
     }
-    for argument, words in mistakes.items():
-        result = run(tmp_path, argument)
-        assert result.returncode == 2, result.stderr
-        assert words in result.stderr
-        assert "Traceback" not in result.stderr
+    assert {path.name for path in folder.glob("figures/*")} == {"frames.png", "dimensions.png"}
+    assert (folder / "files/zoom.mp4").stat().st_size > 1000
+    windows = json.loads((folder / "tables/windows.json").read_text())
+    assert [row["width"] for row in windows] == [9, 4.5, 2.25]
+    assert windows[1]["pixel_steps"] < windows[0]["pixel_steps"] * 1.5
+    (folder / "landscapes/frame-02.npz").unlink()
+    kept = (folder / "landscapes/frame-01.npz").stat().st_mtime_ns
+    assert run("zoom", tmp_path, *arguments, f"resume={folder}").returncode == 0
+    assert (folder / "landscapes/frame-01.npz").stat().st_mtime_ns == kept
+
+
+def test_a_gallery_puts_conditions_side_by_side(tmp_path):
+    result = run("gallery", tmp_path, "conditions=[single,identity]", "resolution=65", "num_steps=40")
+    assert result.returncode == 0, result.stderr
+    assert len(list(tmp_path.glob("*/figures/gallery.png"))) == 1
+    assert "identity, 40 steps: paper 1.17" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("experiment", "arguments", "words"),
+    [
+        ("landscape", ["condition=sigmoid"], "condition must be one of"),
+        ("landscape", ["window=half"], "window must be one of"),
+        ("landscape", ["resolution=0"], "resolution must be at least 2"),
+        ("landscape", ["problem=phase_walk"], "has no plane to draw"),
+        ("landscape", ["resume=nowhere"], "'nowhere' is no folder of a run"),
+        ("zoom", ["centre=[0.01,0.01]", "frames=6", "resolution=9", "num_steps=50"], "is not on the border"),
+        ("zoom", ["centre=[1]"], r"centre must be [x, y]"),
+        ("gallery", ["conditions=[gelu]"], "condition must be one of"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_2(tmp_path, experiment, arguments, words):
+    refused(run(experiment, tmp_path, *arguments, env={**os.environ}), words)

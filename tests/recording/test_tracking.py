@@ -155,7 +155,12 @@ def test_wandb_reads_the_offline_run_back(failed):
     assert history[0]["es/gradient_norm"] == 1.5
     axes = [record["metric"] for record in records if record["type"] == "metric"]
     assert {"*"} == {metric["glob_name"] for metric in axes if metric.get("step_metric") == "outer_step"}
-    assert list(failed.folder.glob("wandb/offline-run-*/files/arrays/landscape.npz"))
+    artifacts = [record["artifact"] for record in records if record["type"] == "artifact"]
+    (arrays,) = [artifact for artifact in artifacts if artifact["type"] == "arrays"]
+    assert arrays["name"].endswith("-landscape")
+    assert arrays["manifest"]["contents"][0]["path"] == "landscape.npz"
+    (staged,) = failed.folder.glob("wandb/offline-run-*/files/arrays/landscape.npz")
+    np.testing.assert_array_equal(np.load(staged)["measure"], np.arange(6.0).reshape(2, 3))
 
 
 def test_the_sync_line_is_told(failed):

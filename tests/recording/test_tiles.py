@@ -1,0 +1,105 @@
+"""Landscapes kept in files: what was finished is never computed twice, never lost, and never mixed up."""
+
+import errno
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+from metalearn.landscape import Axis, Plane, trainability
+from metalearn.recording import LandscapeFolder, RunFolderError, Tiles, tiles
+
+POWERS = ml.InnerProblem(
+    lambda theta, key: jnp.ones(()), lambda s, theta, key: theta[0] * s + 0 * theta[1], lambda s, t, k: s * s
+)
+PLANE = Plane(Axis("x", 0.3, 2.2), Axis("y", 0.0, 1.0), lambda x, y: jnp.stack([x, y]))
+SIZE = {"num_steps": 50, "resolution": (150, 70)}  # 10 500 pixels: tiles of 4096, 4096 and 2308
+SETTINGS = {"problem": "powers", "resolution": 150}
+
+
+def render(keep=None, plane=PLANE, **more):
+    return trainability(POWERS, plane, **SIZE, **more, keep=keep)
+
+
+class Counting(Tiles):
+    """Counts what is computed, and stops where it is told to."""
+
+    def __init__(self, folder, stop_at=None):
+        super().__init__(folder)
+        self.computed, self.stop_at = 0, stop_at
+
+    def __call__(self, compute, values):
+        def counted(values):
+            if self.computed == self.stop_at:
+                raise KeyboardInterrupt
+            self.computed += 1
+            return compute(values)
+
+        return super().__call__(counted, values)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_an_interrupted_picture_goes_on_where_it_was(tmp_path, adaptive):
+    whole = Counting(tmp_path / "whole")
+    expected = render(whole, adaptive=adaptive)
+    with pytest.raises(KeyboardInterrupt):
+        render(Counting(tmp_path / "part", stop_at=2), adaptive=adaptive)
+    assert sorted(path.name for path in (tmp_path / "part").iterdir()) == ["00001.npz", "00002.npz"]
+    rest = Counting(tmp_path / "part")
+    found = render(rest, adaptive=adaptive)
+    assert rest.computed == whole.computed - 2
+    for name in ("measure", "converged", "undecided", "escape", "computed", "pixel_steps", "wrong", "checked"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_array_equal(expected.measure, render(adaptive=adaptive).measure)
+
+
+def test_tiles_of_another_picture_are_refused(tmp_path):
+    render(Tiles(tmp_path))
+    other = Plane(Axis("x", 0.2, 2.2), PLANE.y, PLANE.place)
+    with pytest.raises(ValueError, match="are of another picture"):
+        render(Tiles(tmp_path), other)
+
+
+def test_a_finished_landscape_is_read_and_its_tiles_are_gone(tmp_path):
+    first = LandscapeFolder(tmp_path, SETTINGS).landscape("frame", PLANE, render)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frame.npz", "settings.json"]
+    again = LandscapeFolder(tmp_path, SETTINGS).landscape("frame", PLANE, None)  # pyright: ignore[reportArgumentType]
+    for name, field in first._asdict().items():
+        np.testing.assert_equal(getattr(again, name), field)
+    assert isinstance(again.pixel_steps, int)
+
+
+def test_a_folder_of_other_settings_or_another_window_is_refused(tmp_path):
+    folder = LandscapeFolder(tmp_path, SETTINGS)
+    folder.landscape("frame", PLANE, render)
+    with pytest.raises(ValueError, match="made with resolution = 150 and cannot be completed with 151"):
+        LandscapeFolder(tmp_path, SETTINGS | {"resolution": 151})
+    with pytest.raises(ValueError, match="another window"):
+        folder.landscape("frame", Plane(Axis("x", 0.2, 2.2), PLANE.y, PLANE.place), render)
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch):
+    save, written = tiles.save_arrays, []
+
+    def full_after_two(path, arrays):
+        if len(written) == 2:
+            path.write_bytes(b"half a tile")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        save(path, arrays)
+
+    monkeypatch.setattr(tiles, "save_arrays", full_after_two)
+    folder = LandscapeFolder(tmp_path, SETTINGS)
+    with pytest.raises(RunFolderError, match=r"cannot be written: no space left on device\. What was finished"):
+        folder.landscape("frame", PLANE, render)
+    assert sorted(path.name for path in (tmp_path / "frame.tiles").iterdir()) == ["00001.npz", "00002.npz"]
+    monkeypatch.setattr(tiles, "save_arrays", save)
+    found = folder.landscape("frame", PLANE, render)
+    np.testing.assert_array_equal(found.measure, render().measure)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        LandscapeFolder(tmp_path / "file" / "landscapes", SETTINGS)
