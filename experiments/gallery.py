@@ -35,7 +35,7 @@ def main(config):
             for row in table:
                 print(f"  {row['estimator']:16s}{row['said']}")
         run.table("dimensions", rows)
-        run.figure("gallery", draw_landscapes(panels, norm=config.norm))
+        run.figure("gallery", draw_landscapes(panels, norm=config.norm, mark_undecided=config.mark_undecided))
         print(f"\nfigure: {run.folder}/figures/gallery.png")
 
 

@@ -8,8 +8,8 @@ from metalearn.inner.checks import check_count
 from metalearn.landscape.fit import DimensionFit, log_slopes, picture
 
 
-def box_counting_dimension(mask, *, num_phases: int = 8, seed: int = 0) -> DimensionFit:
-    """Dyadic box counting: D = −d ln N(ε) / d ln ε by least squares over nested boxes of 8, 16 … N/8 pixels.
+def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: int = 0) -> DimensionFit:
+    """Nested box counting: D = −d ln N(ε) / d ln ε by least squares over boxes of 8, 16 … N/8 pixels.
 
     N(ε) is the number of boxes of side ε that hold a True, averaged over random phases of the grid, of whole boxes
     only, rescaled to the area of the picture. The three finest octaves alias and are shown, not fitted, where the
@@ -17,6 +17,7 @@ def box_counting_dimension(mask, *, num_phases: int = 8, seed: int = 0) -> Dimen
 
     Args:
       mask: booleans `[H, W]`, such as `edges(measure)`; best a power of two a side. At least 32 × 32.
+      base: the ratio of successive sizes; a set made by cutting into thirds is counted exactly in base 3.
       num_phases: shifts of the grid to average.
       seed: of the shifts.
 
@@ -33,8 +34,9 @@ def box_counting_dimension(mask, *, num_phases: int = 8, seed: int = 0) -> Dimen
     """
     mask = picture(mask, 32)
     check_count("num_phases", num_phases)
+    check_count("base", base, 2)
     side = min(mask.shape)
-    sizes = 2 ** np.arange(int(math.log2(side / 4)) + 1)
+    sizes = base ** np.arange(int(math.log(side / 4, base)) + 1)
     generator = np.random.default_rng(seed)
     shares = generator.random((num_phases, 2))
     counts = np.array([[_boxes(mask, size, share) for size in sizes] for share in shares])

@@ -36,8 +36,10 @@ def linear_stretch(measure) -> np.ndarray:
     return scaled
 
 
-def landscape_colours(landscape: Landscape, norm: Literal["rank", "linear"] = "rank") -> np.ndarray:
-    """The colours of the pixels, `[height, width, 4]` in [0, 1]: "Spectral", undecided ones grey.
+def landscape_colours(
+    landscape: Landscape, norm: Literal["rank", "linear"] = "rank", mark_undecided: bool = True
+) -> np.ndarray:
+    """The colours of the pixels, `[height, width, 4]` in [0, 1]: "Spectral", undecided ones grey where they are marked.
 
     Raises:
       ValueError: another norm.
@@ -47,7 +49,8 @@ def landscape_colours(landscape: Landscape, norm: Literal["rank", "linear"] = "r
     check_choice("norm", norm, ("rank", "linear"))
     stretched = (rank_stretch if norm == "rank" else linear_stretch)(landscape.measure)
     colours = colormaps["Spectral"]((stretched + 1) / 2)
-    colours[landscape.undecided] = UNDECIDED
+    if mark_undecided:
+        colours[landscape.undecided] = UNDECIDED
     return colours
 
 
@@ -89,9 +92,20 @@ def draw_landscape(
 
 
 def draw_landscapes(
-    landscapes: Mapping[str, Landscape], *, title: str = "", norm: Literal["rank", "linear"] = "rank", columns: int = 3
+    landscapes: Mapping[str, Landscape],
+    *,
+    title: str = "",
+    norm: Literal["rank", "linear"] = "rank",
+    columns: int = 3,
+    mark_undecided: bool = True,
 ) -> Any:
     """Several landscapes side by side, each under its name and on its own axes.
+
+    Args:
+      landscapes: name -> landscape.
+      title, norm: as in `draw_landscape`.
+      columns: at most so many side by side.
+      mark_undecided: False draws undecided pixels as the published pictures do, which know only two outcomes.
 
     Returns:
       A matplotlib figure.
@@ -110,13 +124,13 @@ def draw_landscapes(
         figure = Figure(figsize=(4.6 * columns + 1, 4.5 * rows), dpi=max(110, largest / 3.6))
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, (name, landscape) in zip(grid.flat, landscapes.items()):
-            _show(axes, landscape, landscape_colours(landscape, norm), name)
+            _show(axes, landscape, landscape_colours(landscape, norm, mark_undecided), name)
             axes.xaxis.label.set_fontsize(8)
             axes.yaxis.label.set_fontsize(8)
         for axes in list(grid.flat)[len(landscapes) :]:
             axes.remove()
         _explain(figure, grid[0, :] if rows == 1 else grid, norm)
-        _name_undecided(grid[0, 0], any(landscape.undecided.any() for landscape in landscapes.values()))
+        _name_undecided(grid[0, 0], mark_undecided and any(one.undecided.any() for one in landscapes.values()))
         figure.suptitle(title)
         return figure
 

@@ -87,10 +87,36 @@ def test_exact_sets_in_their_own_base():
     i = np.arange(1024)
     sierpinski = (i[:, None] & i[None, :]) == 0
     assert box_counting_dimension(sierpinski).dimension == pytest.approx(np.log2(3), abs=1e-6)
-    cantor = np.array([("2" not in np.base_repr(k, 4)) and ("1" not in np.base_repr(k, 4)) for k in i])
-    product = cantor[:, None] & cantor[None, :]
-    assert box_counting_dimension(product).dimension == pytest.approx(1.0, abs=0.08)
     assert box_counting_dimension(np.ones((256, 256), bool)).dimension == pytest.approx(2, abs=1e-6)
+    thirds = np.arange(729)
+    cantor = np.array(["1" not in np.base_repr(k, 3) for k in thirds])
+    ones = np.array([[digit == "1" for digit in np.base_repr(k, 3).zfill(6)] for k in thirds])
+    carpet = ~np.any(ones[:, None] & ones[None, :], axis=-1)
+    everything = np.ones(729, bool)
+    for picture, dimension in (
+        (cantor[:, None] & cantor, 2 * np.log(2) / np.log(3)),
+        (cantor[:, None] & everything, 1 + np.log(2) / np.log(3)),
+        (carpet, np.log(8) / np.log(3)),
+    ):
+        assert box_counting_dimension(picture, base=3).dimension == pytest.approx(dimension, abs=1e-6)
+        assert abs(box_counting_dimension(picture).dimension - dimension) > 1e-3  # the wrong base is not exact
+
+
+@pytest.mark.parametrize(("rate", "repeller"), [(3.1, 0.833059176), (4.0, 0.5516185684)])
+def test_the_repeller_of_descent_on_the_cubic_loss(rate, repeller):
+    """x ← x − η (x − x²), η > 3: the starts that stay form a Cantor set; parity of the escape tells its gaps apart.
+
+    At distances near the size of its largest gap the set looks denser than it is, so that the finest ones count.
+    """
+    problem = ml.InnerProblem(
+        lambda theta, key: theta,
+        lambda x, theta, key: ml.cubic_loss().step(x, jnp.asarray(rate, x.dtype), key),
+        lambda x, theta, key: jnp.abs(x),
+    )
+    plane = Plane(Axis("start", -1 / rate, 1 + 1 / rate), Axis("nothing", 0, 1), lambda x, y: x)
+    steps = render(escape_time(problem, 200, 10.0), plane, (4097, 2), chunk_size=4097, float64=True)["step"][0]
+    fit = uncertainty_dimension(np.broadcast_to(steps % 2 == 0, (4097, 4097)))
+    assert np.mean(fit.local_slopes[:3]) - 1 == pytest.approx(repeller, abs=0.03)
 
 
 def test_the_report_names_every_error_and_a_control():
