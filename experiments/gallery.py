@@ -27,7 +27,7 @@ def main(config):
                 ),
             )
             published = condition.published_dimension
-            panels[f"{name}, published dimension {published}"] = found
+            panels[f"{name}, published dimension {published:.2f}" if published else name] = found
             table = ml.landscape.dimension_table(found.measure, found.undecided)
             rows += [{"condition": name, "paper": published} | row for row in table]
             undecided = float(found.undecided.mean())

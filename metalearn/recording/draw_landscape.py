@@ -1,5 +1,6 @@
 """The picture of a landscape of trainability."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -138,6 +139,8 @@ def draw_landscapes(
 def _show(axes, landscape, colours, title):
     x, y = landscape.plane.x, landscape.plane.y
     axes.imshow(colours, origin="lower", extent=(x.low, x.high, y.low, y.high), aspect="auto", interpolation="nearest")
+    axes.xaxis.set_major_formatter(_ticks(x))
+    axes.yaxis.set_major_formatter(_ticks(y))
     axes.grid(False)
     axes.set(xlabel=_label(x), ylabel=_label(y), title=title, xlim=(x.low, x.high), ylim=(y.low, y.high))
 
@@ -163,9 +166,21 @@ def _name_undecided(axes, any_undecided):
         axes.legend(handles, labels, loc="upper left", fontsize=9, frameon=True, framealpha=0.9)
 
 
+def _exponent(axis: Axis) -> int:
+    """The power of ten by which the ticks of a deep zoom are multiplied, so that they are numbers of one digit."""
+    largest = max(abs(axis.low), abs(axis.high))
+    return -math.floor(math.log10(largest)) if largest < 0.01 else 0
+
+
+def _ticks(axis: Axis) -> Any:
+    power = 10.0 ** _exponent(axis)
+    return lambda value, _: f"{value * power:.4g}"
+
+
 def _label(axis: Axis) -> str:
+    power = f"$10^{{{_exponent(axis)}}}$ · " if _exponent(axis) else ""
     if axis.centre is None:
-        return f"log₁₀ {axis.name}" if axis.scale == "log10" else axis.name
+        return f"{power}log₁₀ {axis.name}" if axis.scale == "log10" else f"{power}{axis.name}"
     if axis.scale == "log10":
-        return f"{axis.name}\nlog₁₀ (value / {axis.centre!r})"
-    return f"{axis.name} − {axis.centre!r}"
+        return f"{axis.name}\n{power}log₁₀ (value / {axis.centre!r})"
+    return f"{power}({axis.name} − {axis.centre!r})"

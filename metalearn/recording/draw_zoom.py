@@ -34,7 +34,7 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
         if controls:
             above.plot(*zip(*controls), ":", color="black", label="control: a circle, 3-point rule")
         if published is not None:
-            above.axhline(published, color="grey", linestyle="--", label=f"published, {published}")
+            above.axhline(published, color="grey", linestyle="--", label=f"published, {published:.2f}")
         above.set(ylabel="dimension of the border", ylim=(0.7, 2.4), title=title)
         above.legend(loc="upper right", fontsize=9, ncols=2, frameon=True)
         labels = {"computed": "trained, the rest filled", "undecided": "undecided: other label at T/2"}
