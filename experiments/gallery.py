@@ -33,7 +33,7 @@ def main(config):
             undecided = float(found.undecided.mean())
             print(f"\n{name}, {found.num_steps} steps: paper {published}, {undecided:.1%} undecided")
             for row in table:
-                print(f"  {row['estimator']:16s}{row['said']}")
+                print(f"  {row['rule']:16s}{row['said']}")
         run.table("dimensions", rows)
         run.figure("gallery", draw_landscapes(panels, norm=config.norm, mark_undecided=config.mark_undecided))
         print(f"\nfigure: {run.folder}/figures/gallery.png")

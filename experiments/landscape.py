@@ -63,7 +63,7 @@ def main(config):
         if published:
             print(f"  {'paper':28s}{published}")
         for row in rows:
-            print(f"  {row['estimator']:28s}{row['said']}")
+            print(f"  {row['rule']:28s}{row['said']}")
         print(f"\nfigure: {run.folder}/figures/landscape.png")
 
 

@@ -54,7 +54,7 @@ def main(config):
             checks.append(look(condition.problem, found))
             table = ml.landscape.dimension_table(found.measure, found.undecided)
             rows += [{"frame": index, "width": checks[-1]["width"]} | row for row in table]
-            run.log(checks[-1] | {row["estimator"]: row["dimension"] for row in table}, step=index)
+            run.log(checks[-1] | {row["rule"]: row["dimension"] for row in table}, step=index)
         record(run, config, frames, rows, checks, condition.published_dimension)
 
 
@@ -105,7 +105,7 @@ def record(run, config, frames, rows, checks, published):
             path = write_film(Path(folder) / "zoom", images, images_per_second=config.film.images_per_second)
             run.file(path.name, path)
     print(f"\n{'width':>9s}  {'trained':>7s}  {'wrong':>9s}  {'rounding':>8s}  dimension by the 3-point rule")
-    said = {row["width"]: row["said"] for row in rows if row["estimator"] == "3-point rule"}
+    said = {row["width"]: row["said"] for row in rows if row["rule"] == "3-point rule"}
     for check in checks:
         wrong = f"{check['wrong']}/{check['checked']}"
         print(

@@ -5,24 +5,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn.inner.checks import check_choice
 from metalearn.landscape.box_counting import box_counting_dimension, published_dimension
-from metalearn.landscape.fit import DimensionFit, picture
+from metalearn.landscape.fit import picture
 from metalearn.landscape.measure import edges
-from metalearn.landscape.uncertainty import uncertainty_dimension
+from metalearn.landscape.uncertainty import UNRESOLVED, uncertainty_dimension
+
+RULES = {
+    "published rule": lambda labels: published_dimension(edges(labels)),
+    "nested boxes": lambda labels: box_counting_dimension(edges(labels)),
+    "3-point rule": uncertainty_dimension,
+}
 
 
 class BorderDimension(NamedTuple):
-    """The uncertainty dimension of a picture with its errors.
+    """The dimension of a border with its errors.
 
     Attributes:
-      dimension: D = 2 − α; NaN where it is refused.
-      statistical: block bootstrap over the picture.
+      dimension: D by the rule, also where it is refused for what else the picture says; NaN where the rule gives none.
+      statistical: of the fit: a block bootstrap over the picture (3-point rule), with the spread over phases and local
+        slopes (nested boxes), or that of the local slopes alone (published rule, too small).
       resolution: |D − D at half the resolution|.
-      horizon: |D − D of the labels at T/2|; NaN where these are not given.
-      null_ratio: the share of uncertain pixels at distance 1 over that of independent labels; above 0.8 the border is
-        unresolved.
-      control: D of a circle through the same pipeline at the same resolution; its distance from 1 is the method's own.
-      fit: the fit.
+      horizon: |D − D of the labels at T/2|; NaN where these are not given or have no border.
+      null_ratio: the share of pixels with another label beside them over that of independent labels; NaN without a border.
+      control: D of a circle by the same rule at the same resolution; its distance from 1 is the rule's own error.
+      refused: why D says nothing of the border; empty where it does.
     """
 
     dimension: float
@@ -31,82 +38,79 @@ class BorderDimension(NamedTuple):
     horizon: float
     null_ratio: float
     control: float
-    fit: DimensionFit
+    refused: str
 
     def __str__(self):
-        if self.fit.refused:
-            return f"no dimension: {self.fit.refused}"
+        if math.isnan(self.dimension):
+            return f"no dimension: {self.refused}"
         parts = [f"D = {self.dimension:.3f} ± {self.statistical:.3f} (stat) ± {self.resolution:.3f} (resolution)"]
         if not math.isnan(self.horizon):
             parts.append(f"± {self.horizon:.3f} (T/2)")
-        return " ".join(parts) + f", null ratio {self.null_ratio:.2f}, control circle {self.control:.3f}"
+        said = " ".join(parts) + f", null ratio {self.null_ratio:.2f}, control circle {self.control:.3f}"
+        return f"refused, {self.refused} ({said})" if self.refused else said
 
 
-def border_dimension(converged, *, before=None) -> BorderDimension:
-    """The uncertainty dimension with every error that can be read off a picture, and a smooth control beside it.
+def border_dimension(converged, *, before=None, rule: str = "3-point rule") -> BorderDimension:
+    """The dimension of a border by one rule, with every error that can be read off a picture, and a smooth control.
 
     Args:
       converged: labels `[H, W]`, at least 64 × 64.
       before: the labels at T/2, for the error of the horizon.
+      rule: "3-point rule" (`uncertainty_dimension`, the most accurate), "nested boxes" (`box_counting_dimension` of the
+        edges) or "published rule" (`published_dimension` of the edges).
 
     Raises:
-      ValueError: no picture of booleans of at least 64 × 64, or pictures of different shapes.
+      ValueError: no picture of booleans of at least 64 × 64, pictures of different shapes, or another rule.
     """
-    converged = picture(converged, 64)
-    fit = uncertainty_dimension(converged)
-    coarse = uncertainty_dimension(converged[::2, ::2]).dimension
-    earlier = math.nan
+    check_choice("rule", rule, RULES)
+    converged, estimate = picture(converged, 64), RULES[rule]
     if before is not None:
         before = picture(before, 64)
         if before.shape != converged.shape:
             raise ValueError(f"before must have the shape {converged.shape} of the labels; {before.shape} was given.")
-        earlier = uncertainty_dimension(before).dimension
-    share = float(converged.mean())
-    null = 1 - share**3 - (1 - share) ** 3
-    ratio = float(fit.counts[0] / null) if null > 0 else math.nan
-    control = uncertainty_dimension(_disc(converged.shape)).dimension
+    fit = estimate(converged)
+    earlier = math.nan if before is None else estimate(before).dimension
+    ratio = _null_ratio(converged)
+    refused = fit.refused
+    if not refused and ratio > UNRESOLVED:
+        refused = "the border is unresolved: neighbouring pixels are nearly as different as independent ones; zoom in"
     return BorderDimension(
         fit.dimension,
         fit.standard_error,
-        abs(fit.dimension - coarse),
+        abs(fit.dimension - estimate(converged[::2, ::2]).dimension),
         abs(fit.dimension - earlier),
         ratio,
-        control,
-        fit,
+        estimate(_disc(converged.shape)).dimension,
+        refused,
     )
 
 
 def dimension_table(measure, undecided) -> list[dict[str, Any]]:
-    """The dimension of a picture's border by every estimator that its size allows, a row each.
+    """The dimension of a picture's border by every rule, a row each; none for a picture below 64 × 64.
 
     Args:
       measure, undecided: `[H, W]`, of a `Landscape`.
 
     Returns:
-      Rows with `estimator`, `dimension`, `standard_error`, `resolution_error`, `horizon_error`, `null_ratio`, `control`
-      (NaN where an estimator has none) and `said`, the result or its refusal in words.
+      Rows with `rule`, the fields of `BorderDimension`, and `said`, the result in words.
     """
-    border, converged = edges(measure), np.asarray(measure) < 0
-    side = min(converged.shape)
-    rows = []
-    for name, estimate, smallest in (
-        ("published rule", published_dimension, 33),
-        ("nested boxes", box_counting_dimension, 33),
-    ):
-        if side >= smallest:
-            fit = estimate(border)
-            said = fit.refused or f"{fit.dimension:.3f} ± {fit.standard_error:.3f}"
-            rows.append(_row(name, fit.dimension, fit.standard_error, said))
-    if side >= 64:
-        found = border_dimension(converged, before=converged ^ np.asarray(undecided))
-        errors = (found.resolution, found.horizon, found.null_ratio, found.control)
-        rows.append(_row("3-point rule", found.dimension, found.statistical, str(found), *errors))
-    return rows
+    converged = np.asarray(measure) < 0
+    if min(converged.shape) < 64:
+        return []
+    before = converged ^ np.asarray(undecided)
+    found = {rule: border_dimension(converged, before=before, rule=rule) for rule in RULES}
+    return [{"rule": rule, **result._asdict(), "said": str(result)} for rule, result in found.items()]
 
 
-def _row(name, dimension, error, said, resolution=math.nan, horizon=math.nan, null=math.nan, control=math.nan):
-    numbers = {"resolution_error": resolution, "horizon_error": horizon, "null_ratio": null, "control": control}
-    return {"estimator": name, "dimension": dimension, "standard_error": error, **numbers, "said": said}
+def _null_ratio(labels):
+    """Pixels of which a neighbour at distance 1 on an axis differs, over the share for independent labels."""
+    share = float(labels.mean())
+    null = 1 - share**3 - (1 - share) ** 3
+    if null == 0:
+        return math.nan
+    middle = labels[1:-1, 1:-1]
+    beside = ((labels[:-2, 1:-1], labels[2:, 1:-1]), (labels[1:-1, :-2], labels[1:-1, 2:]))
+    return float(np.mean([(one != middle) | (other != middle) for one, other in beside]) / null)
 
 
 def _disc(shape):

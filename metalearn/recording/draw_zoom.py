@@ -24,13 +24,13 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
     with save_style():
         figure = Figure(figsize=(8.5, 7.5))
         above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
-        for colour, marker, name in zip(OKABE_ITO, "os^", dict.fromkeys(row["estimator"] for row in dimensions)):
-            rows = [row for row in dimensions if row["estimator"] == name and np.isfinite(row["dimension"])]
-            widths, values, errors = ([row[key] for row in rows] for key in ("width", "dimension", "standard_error"))
+        for colour, marker, name in zip(OKABE_ITO, "os^", dict.fromkeys(row["rule"] for row in dimensions)):
+            rows = [row for row in dimensions if row["rule"] == name and np.isfinite(row["dimension"])]
+            widths, values, errors = ([row[key] for row in rows] for key in ("width", "dimension", "statistical"))
             above.errorbar(
                 widths, values, errors, fmt=marker + "-", color=colour, label=name, markersize=4, linewidth=1
             )
-        controls = [(row["width"], row["control"]) for row in dimensions if np.isfinite(row["control"])]
+        controls = [(row["width"], row["control"]) for row in dimensions if row["rule"] == "3-point rule"]
         if controls:
             above.plot(*zip(*controls), ":", color="black", label="control: a circle, 3-point rule")
         if published is not None:

@@ -52,7 +52,7 @@ def test_it_draws_measures_and_keeps_the_arrays(finished):
     assert stored["measure"].shape == (130, 130)
     np.testing.assert_array_equal(stored["converged"], stored["measure"] < 0)
     rows = json.loads((folder / "tables/dimensions.json").read_text())
-    assert [row["estimator"] for row in rows] == ["published rule", "nested boxes", "3-point rule"]
+    assert [row["rule"] for row in rows] == ["published rule", "nested boxes", "3-point rule"]
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, finished):

@@ -11,12 +11,14 @@ from metalearn.landscape import (
     Plane,
     border_dimension,
     box_counting_dimension,
+    dimension_table,
     edges,
     escape_time,
     published_dimension,
     render,
     uncertainty_dimension,
 )
+from metalearn.landscape.dimension import RULES
 
 N = 513
 KEY = jax.random.key(0)
@@ -121,12 +123,33 @@ def test_the_repeller_of_descent_on_the_cubic_loss(rate, repeller):
 
 def test_the_report_names_every_error_and_a_control():
     labels = newton()
-    report = border_dimension(labels, before=labels)
-    assert abs(report.control - 1) < 0.03
-    assert report.horizon == 0
-    assert 0 < report.null_ratio < 0.2
-    for word in ("stat", "resolution", "T/2", "control circle"):
-        assert word in str(report)
+    for rule, bias in (("published rule", 0.2), ("nested boxes", 0.08), ("3-point rule", 0.03)):
+        report = border_dimension(labels, before=labels, rule=rule)
+        assert abs(report.control - 1) < bias
+        assert abs(report.dimension - 1.4444) < bias
+        assert report.horizon == 0
+        assert 0 < report.resolution < 0.15
+        assert 0.005 < report.statistical < 0.25
+        assert 0 < report.null_ratio < 0.2
+        for word in ("stat", "resolution", "T/2", "control circle"):
+            assert word in str(report)
+
+
+@pytest.mark.parametrize("side", [64, 65, 100])
+def test_a_small_picture_has_every_row(side):
+    line = np.arange(side)
+    measure = np.where((line[:, None] - side / 3) ** 2 + (line - side / 2.1) ** 2 < side**2 / 8, -1.0, 1.0)
+    rows = dimension_table(measure, np.zeros(measure.shape, bool))
+    assert [row["rule"] for row in rows] == list(RULES)
+    assert all(row["said"] and np.isfinite(row["dimension"]) for row in rows)
+    assert dimension_table(measure[:63], np.zeros(measure.shape, bool)[:63]) == []
+
+
+def test_the_bootstrap_of_boxes_knows_how_much_border_there_is():
+    """A border in one corner could be anywhere: its dimension is less certain than one that is everywhere."""
+    everywhere = np.indices((512, 512)).sum(axis=0) % 128 == 0
+    corner = everywhere & (np.indices((512, 512)).max(axis=0) < 160)
+    assert box_counting_dimension(corner).standard_error > 3 * box_counting_dimension(everywhere).standard_error
 
 
 def test_an_unresolved_border_is_refused_with_a_reason():
@@ -137,7 +160,14 @@ def test_an_unresolved_border_is_refused_with_a_reason():
     assert "no border" in uncertainty_dimension(np.zeros((64, 64), bool)).refused
     assert box_counting_dimension(np.zeros((64, 64), bool)).refused
     assert published_dimension(np.zeros((64, 64), bool)).refused
-    assert "no dimension" in str(border_dimension(noise))
+    for rule in RULES:
+        report = border_dimension(noise, rule=rule)
+        assert report.null_ratio == pytest.approx(1, abs=0.05)
+        assert "unresolved" in str(report)
+        assert "no border" in border_dimension(np.zeros((64, 64), bool), rule=rule).refused or rule == "nested boxes"
+        assert border_dimension(np.zeros((64, 64), bool), rule=rule).refused
+    with pytest.raises(ValueError, match="rule must be one of"):
+        border_dimension(noise, rule="boxes")
 
 
 def test_the_published_estimator_is_the_median_slope_of_ten_sizes():
