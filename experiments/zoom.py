@@ -61,7 +61,7 @@ def main(config):
 def windows(config, condition, num_steps):
     """The planes of the frames, about a point of the border."""
     if config.centre is None:
-        x, y = ml.landscape.border_point(condition.problem, condition.tile, num_steps=num_steps)
+        x, y = found_centre(condition, num_steps)
     elif len(config.centre) == 2:
         x, y = config.centre
     else:
@@ -72,6 +72,14 @@ def windows(config, condition, num_steps):
         planes = [plane for plane in planes if apart(plane) >= PIXELS_KEEP_APART]
     ml.landscape.check_zoom(condition.problem, planes, num_steps=num_steps)
     return planes
+
+
+def found_centre(condition, num_steps):
+    """A point of the border in the published tile, or in the full window where the tile has none after so many steps."""
+    try:
+        return ml.landscape.border_point(condition.problem, condition.tile, num_steps=num_steps)
+    except ValueError:
+        return ml.landscape.border_point(condition.problem, condition.plane, num_steps=num_steps)
 
 
 def look(problem, found):
