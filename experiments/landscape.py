@@ -56,7 +56,8 @@ def main(config):
         run.table("precision", [precision._asdict()])
         run.figure("landscape", draw_landscape(found, title=title, norm=config.norm))
         print(f"\n{title}: {found.converged.mean():.1%} converged, {found.undecided.mean():.1%} undecided")
-        print(f"{found.pixel_steps:,} pixel-steps in {seconds:.1f} s, {found.pixel_steps / seconds:,.0f} a second")
+        speed = f" in {seconds:.1f} s, {found.pixel_steps / seconds:,.0f} a second"
+        print(f"{found.pixel_steps:,} pixel-steps{'' if config.resume else speed}")
         if config.adaptive:
             print(f"{found.computed.mean():.1%} trained; {found.wrong} of {found.checked} filled ones were wrong")
         print(f"{precision}\n")

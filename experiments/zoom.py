@@ -54,7 +54,7 @@ def main(config):
             checks.append(look(condition.problem, found))
             table = ml.landscape.dimension_table(found.measure, found.undecided)
             rows += [{"frame": index, "width": checks[-1]["width"]} | row for row in table]
-            run.log(checks[-1] | {row["rule"]: row["dimension"] for row in table}, step=index)
+            run.log(checks[-1] | {row["rule"]: row["dimension"] for row in table if not row["refused"]}, step=index)
         record(run, config, frames, rows, checks, condition.published_dimension)
 
 
@@ -68,7 +68,7 @@ def windows(config, condition, num_steps):
         raise ValueError(f"centre must be [x, y]; {config.centre} was given.")
     planes = ml.landscape.zoom(condition.plane, x, y, config.frames or MOST_FRAMES, factor=config.factor)
     if config.frames is None:
-        apart = lambda plane: min(axis.pitch_in_roundings(config.resolution) for axis in (plane.x, plane.y))
+        apart = lambda plane: min(plane.pitch_in_roundings(config.resolution, config.resolution))
         planes = [plane for plane in planes if apart(plane) >= PIXELS_KEEP_APART]
     ml.landscape.check_zoom(condition.problem, planes, num_steps=num_steps)
     return planes

@@ -13,9 +13,9 @@ BOOTSTRAPS = 200
 def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: int = 0) -> DimensionFit:
     """Nested box counting: D = −d ln N(ε) / d ln ε by least squares over boxes of 8, 16 … N/8 pixels.
 
-    N(ε) is the number of boxes of side ε that hold a True, averaged over random phases of the grid, of whole boxes
-    only, rescaled to the area of the picture. The three finest octaves alias and are shown, not fitted, where the
-    picture is large enough for the others.
+    N(ε) is the number of boxes of side ε that hold a True, of whole boxes only, rescaled to the area of the picture, and
+    averaged over random phases of the grid where boxes leave a rim; in a power of the base they leave none. The three
+    finest octaves alias and are shown, not fitted, where the picture is large enough for the others.
 
     Args:
       mask: booleans `[H, W]`, such as `edges(measure)`; best a power of two a side. At least 16 × 16.
@@ -48,7 +48,12 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
     slopes = log_slopes(sizes, mean)
     if fitted.sum() < 2:
         return DimensionFit(
-            math.nan, math.nan, sizes, mean, slopes, "fewer than two box sizes hold a part of the border"
+            math.nan,
+            math.nan,
+            sizes,
+            mean,
+            slopes,
+            "fewer than two box sizes from 8 pixels to an eighth of the side hold a part of it",
         )
     dimension = -np.polyfit(np.log(sizes[fitted]), np.log(mean[fitted]), 1)[0]
     phases = [-np.polyfit(np.log(sizes[fitted]), np.log(np.maximum(row[fitted], 0.5)), 1)[0] for row in counts]

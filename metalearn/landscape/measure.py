@@ -72,10 +72,11 @@ def _add(record, value, start, stop, num_steps):
 
 
 def verdict(record: Record, num_steps: int):
-    """`(measure, converged, converged at T/2)` of a finished record."""
+    """`(measure, converged, converged at T/2)` of a finished record; a single step has no half."""
     converged = record.last / min(LAST, num_steps) < 1
-    before = record.half / max(min(LAST, num_steps // 2), 1) < 1
-    return jnp.where(converged, -record.falling, record.rising), converged, before
+    before = record.half / min(LAST, num_steps // 2) < 1 if num_steps > 1 else converged
+    falling = jnp.maximum(jnp.abs(record.falling), SMALLEST)
+    return jnp.where(converged, -falling, record.rising), converged, before
 
 
 def convergence_measure(losses) -> np.ndarray:
@@ -85,7 +86,8 @@ def convergence_measure(losses) -> np.ndarray:
         converged ⟺ the mean of the last 20 v_t < 1;   measure = −Σ v_t if converged, + Σ 1/v_t otherwise.
 
     Args:
-      losses: `[..., T]`, ℓ_0 at the start of training.
+      losses: `[..., T]`, ℓ_0 at the start of training. The measure is made for losses that are not negative; of others it
+        keeps the sign that the outcome has, −|Σ v_t| if converged.
 
     Returns:
       `[...]`, float64, finite.

@@ -199,7 +199,8 @@ def _start(values, key, settings):
         loss = settings.problem.loss(state, theta, jax.random.fold_in(_keys(key)[1], 0))
         return _Running(theta, state, accounts.begin(loss.astype(float)), jnp.asarray(settings.num_steps, jnp.int32))
 
-    return jax.lax.map(one, values, batch_size=settings.chunk_size)
+    chunks = jax.lax.map(jax.vmap(one), values.reshape(-1, settings.chunk_size, 2))
+    return jax.tree.map(lambda leaf: leaf.reshape(len(values), *leaf.shape[2:]), chunks)
 
 
 @functools.partial(jax.jit, static_argnames="settings", donate_argnums=0)
@@ -209,23 +210,24 @@ def _advance(pixels, order, num_chunks, first, last, key, settings):
     key_steps = _keys(key)[1]
 
     def step(index, carry):
-        thetas, states, records = carry
+        thetas, states, records, _ = carry
         here = jax.random.fold_in(key_steps, index)
 
         def one(theta, state, record):
             loss = problem.loss(state, theta, here)
             moved = jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state, problem.step(state, theta, here))
-            return moved, accounts.observe(record, loss.astype(float), index, settings.num_steps)
+            loss = loss.astype(float)
+            return moved, accounts.observe(record, loss, index, settings.num_steps), loss
 
-        states, records = jax.vmap(one)(thetas, states, records)
-        return thetas, states, records
+        return thetas, *jax.vmap(one)(thetas, states, records)
 
     def chunk(index, pixels):
         rows = jax.lax.dynamic_slice(order, (index * size,), (size,))
         part = jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), pixels)
-        carry = (part.theta, part.state, part.record)
-        theta, state, record = jax.lax.fori_loop(first, last, step, carry)
-        stop = jnp.where(jax.vmap(_is_lost)(state), last, part.stop)
+        carry = (part.theta, part.state, part.record, jnp.zeros(size))
+        theta, state, record, loss = jax.lax.fori_loop(first, last, step, carry)
+        lost = jnp.isnan(loss) & jax.vmap(_is_lost)(state) & settings.drop
+        stop = jnp.where(lost, last, part.stop)
         part = _Running(theta, state, record, stop.astype(jnp.int32))
         return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new, mode="drop"), pixels, part)
 
@@ -234,7 +236,7 @@ def _advance(pixels, order, num_chunks, first, last, key, settings):
 
 def _is_lost(state):
     """Whether some array of floating-point numbers in the state is NaN throughout."""
-    lost = [jnp.all(jnp.isnan(leaf)) for leaf in jax.tree.leaves(state) if trees.is_inexact(leaf)]
+    lost = [jnp.all(jnp.isnan(leaf)) for leaf in jax.tree.leaves(state) if trees.is_inexact(leaf) and leaf.size]
     return jnp.any(jnp.stack(lost)) if lost else jnp.array(False)
 
 

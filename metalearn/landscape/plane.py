@@ -84,11 +84,6 @@ class Axis:
         power = 10.0**coordinate
         return power if self.centre is None else self.centre * power
 
-    def pitch_in_roundings(self, count: int) -> float:
-        """The smallest distance of neighbouring values among `count`, in units of the rounding of float64 there."""
-        values = self.values(count)
-        return float(np.min(np.abs(np.diff(values)) / np.spacing(np.maximum(np.abs(values[1:]), np.abs(values[:-1])))))
-
 
 class Plane(NamedTuple):
     """Two axes, and `place(x_value, y_value) -> theta`, where values are 10**coordinate on a log10 axis."""
@@ -100,6 +95,23 @@ class Plane(NamedTuple):
     def theta(self, x_coordinate, y_coordinate) -> Theta:
         """θ at a point of the plane given by its coordinates."""
         return self.place(self.x.value(jnp.asarray(x_coordinate)), self.y.value(jnp.asarray(y_coordinate)))
+
+    def pitch_in_roundings(self, width: int, height: int) -> tuple[float, float]:
+        """How far apart neighbouring pixels are along x and along y, in roundings of θ in float64.
+
+        The entry of θ that tells two neighbours apart best counts, and of all neighbours the closest pair.
+        """
+        x, y = self.x.values(width), self.y.values(height)
+        across = _pitch(self.place, x, np.full(width, y[height // 2]))
+        return across, _pitch(self.place, np.full(height, x[width // 2]), y)
+
+
+def _pitch(place, x, y):
+    with jax.enable_x64(True):
+        theta = jax.tree.leaves(jax.vmap(place)(jnp.asarray(x), jnp.asarray(y)))
+    entries = np.concatenate([np.asarray(leaf, np.float64).reshape(len(x), -1) for leaf in theta], axis=1)
+    size = np.maximum(np.abs(entries[1:]), np.abs(entries[:-1]))
+    return float(np.min(np.max(np.abs(np.diff(entries, axis=0)) / np.spacing(size), axis=1)))
 
 
 def through(theta: Theta, x: Axis, y: Axis, x_direction: Theta, y_direction: Theta) -> Plane:

@@ -76,7 +76,7 @@ def precision(
         measure_pixels(one, plane.place, values, num_steps=num_steps, key=key) for one in (problem, rescaled(problem))
     )
     return Precision(
-        min(axis.pitch_in_roundings(count) for axis, count in ((plane.x, width), (plane.y, height))),
+        min(plane.pitch_in_roundings(width, height)),
         count,
         int(np.sum(first.converged != second.converged)),
         float(np.median(np.abs(first.measure - second.measure) / np.abs(first.measure))),

@@ -30,7 +30,8 @@ class Landscape(NamedTuple):
       escape: the first step whose loss is not finite, −1 for none.
       plane: the plane that was rendered.
       num_steps: T.
-      pixel_steps: the inner steps that were computed; fewer than width · height · T where pixels settled early.
+      pixel_steps: the inner steps that were computed, those that fill up the last chunk of a band included; far fewer
+        than width · height · T where pixels settled early or were not trained.
       computed: where training was run, for this picture or the one it took pixels from; elsewhere the picture is filled.
       checked, wrong: the filled pixels that were computed after all, drawn at random, and those of them that had been
         filled with a wrong label or are undecided; (wrong / checked) estimates the share of wrong ones among the filled.
@@ -126,7 +127,7 @@ def trainability(
         checked, wrong = _refine(picture, compute, quadtree.coarsest_spacing(height, width))
     else:
         compute(np.ones((height, width), bool))
-    if progress is not None and not picture["computed"].all():
+    if progress is not None:
         progress(width * height, width * height)
     return Landscape(
         **picture, plane=plane, num_steps=num_steps, pixel_steps=round(spent), checked=checked, wrong=wrong
@@ -135,7 +136,12 @@ def trainability(
 
 def _from(progress, ready, total):
     """The report of a part of a picture of which so many pixels are known already."""
-    return None if progress is None else lambda done, _: progress(ready + done, total)
+
+    def report(done, _):
+        if ready + done < total:
+            progress(ready + done, total)
+
+    return None if progress is None else report
 
 
 def _blank(height, width) -> dict[str, Any]:
@@ -192,11 +198,10 @@ def _check_known(known, num_steps):
 
 
 def _warn_of_rounding(plane, width, height):
-    for axis, count in ((plane.x, width), (plane.y, height)):
-        roundings = axis.pitch_in_roundings(count)
+    for axis, roundings in zip((plane.x, plane.y), plane.pitch_in_roundings(width, height)):
         if roundings < 100:
             warnings.warn(
-                f"The pixels of axis {axis.name!r} are {roundings:.2g} roundings of its float64 values apart; below 100 "
+                f"The pixels along axis {axis.name!r} are {roundings:.2g} roundings of θ in float64 apart; below 100 "
                 "a picture shows rounding, not the problem. Zoom out or lower the resolution.",
                 stacklevel=3,
             )

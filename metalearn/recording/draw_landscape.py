@@ -122,7 +122,7 @@ def draw_landscapes(
     rows = -(-len(landscapes) // columns)
     largest = max(max(landscape.measure.shape) for landscape in landscapes.values())
     with save_style():
-        figure = Figure(figsize=(4.6 * columns + 1, 4.5 * rows), dpi=max(110, largest / 3.6))
+        figure = Figure(figsize=(4.6 * columns + 1, 4.5 * rows), dpi=max(110, largest / 2.6))
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, (name, landscape) in zip(grid.flat, landscapes.items()):
             _show(axes, landscape, landscape_colours(landscape, norm, mark_undecided), name)
@@ -138,11 +138,13 @@ def draw_landscapes(
 
 def _show(axes, landscape, colours, title):
     x, y = landscape.plane.x, landscape.plane.y
-    axes.imshow(colours, origin="lower", extent=(x.low, x.high, y.low, y.high), aspect="auto", interpolation="nearest")
+    halves = [(axis.high - axis.low) / (2 * (count - 1)) for axis, count in zip((y, x), landscape.measure.shape)]
+    extent = (x.low - halves[1], x.high + halves[1], y.low - halves[0], y.high + halves[0])  # the ends are mid-pixel
+    axes.imshow(colours, origin="lower", extent=extent, aspect="auto", interpolation="nearest")
     axes.xaxis.set_major_formatter(_ticks(x))
     axes.yaxis.set_major_formatter(_ticks(y))
     axes.grid(False)
-    axes.set(xlabel=_label(x), ylabel=_label(y), title=title, xlim=(x.low, x.high), ylim=(y.low, y.high))
+    axes.set(xlabel=_label(x), ylabel=_label(y), title=title, xlim=extent[:2], ylim=extent[2:])
 
 
 def _explain(figure, axes, norm):

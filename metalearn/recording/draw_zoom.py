@@ -26,10 +26,20 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
         above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
         for colour, marker, name in zip(OKABE_ITO, "os^", dict.fromkeys(row["rule"] for row in dimensions)):
             rows = [row for row in dimensions if row["rule"] == name and np.isfinite(row["dimension"])]
-            widths, values, errors = ([row[key] for row in rows] for key in ("width", "dimension", "statistical"))
-            above.errorbar(
-                widths, values, errors, fmt=marker + "-", color=colour, label=name, markersize=4, linewidth=1
-            )
+            for refused, fill, line in ((False, colour, "-"), (True, "white", "")):
+                some = [row for row in rows if bool(row["refused"]) == refused]
+                if not some:
+                    continue
+                widths, values, errors = ([row[key] for row in some] for key in ("width", "dimension", "statistical"))
+                label = f"{name}, refused: unresolved" if refused else name
+                style = {
+                    "fmt": marker + line,
+                    "color": colour,
+                    "markerfacecolor": fill,
+                    "markersize": 4,
+                    "linewidth": 1,
+                }
+                above.errorbar(widths, values, errors, label=label, **style)
         controls = [(row["width"], row["control"]) for row in dimensions if row["rule"] == "3-point rule"]
         if controls:
             above.plot(*zip(*controls), ":", color="black", label="control: a circle, 3-point rule")
@@ -42,9 +52,7 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
         for colour, marker, (name, label) in zip(OKABE_ITO[3:], "osv", labels.items()):
             widths = [row["width"] for row in windows]
             below.plot(widths, [row[name] for row in windows], marker + "-", color=colour, label=label, markersize=4)
-        below.set(
-            xscale="log", xlabel="width of the window (decades of the learning rate)", ylabel="share of the pixels"
-        )
+        below.set(xscale="log", xlabel="width of the window (decades)", ylabel="share of the pixels")
         below.set_ylim(-0.03, 1.03)
         below.invert_xaxis()
         below.legend(loc="upper left", fontsize=9)

@@ -25,11 +25,23 @@ _NUMBERS = ("num_steps", "pixel_steps", "checked", "wrong")
 
 
 class Tiles:
-    """For `trainability(..., keep=Tiles(folder))`: tiles are written as they are computed, and read where they exist."""
+    """For `trainability(..., keep=Tiles(folder, settings))`: tiles are written as they are computed, and read where they
+    exist.
 
-    def __init__(self, folder: str | Path):
+    Args:
+      folder: created where missing.
+      settings: what the picture shows beyond its places: problem, steps and the like, as words and numbers. They are
+        written down with the version of JAX and the device, on which the last bits depend.
+
+    Raises:
+      ValueError: the folder holds tiles of other settings.
+      RunFolderError: it cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, settings: Mapping[str, Any]):
         self.folder = Path(folder)
         self._count = 0
+        _agree(self.folder, settings)
 
     def __call__(self, compute: Callable[[np.ndarray], Measured], values: np.ndarray) -> Measured:
         """The tile of these places.
@@ -57,8 +69,7 @@ class LandscapeFolder:
 
     Args:
       folder: created where missing.
-      settings: what the pictures show beyond their planes: problem, steps and the like, as words and numbers. They are
-        written down with the version of JAX and the device, on which the last bits depend.
+      settings: as in `Tiles`.
 
     Raises:
       ValueError: the folder holds landscapes of other settings.
@@ -66,21 +77,8 @@ class LandscapeFolder:
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]):
-        self.folder = Path(folder)
-        device = jax.devices()[0]
-        made_by = {"jax": jax.__version__, "device": device.device_kind, "dtype": "float64"}
-        settings = finite(plain({**settings, **made_by}))
-        path = self.folder / "settings.json"
-        if not path.exists():
-            _write(path, json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-            return
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for name in sorted(settings.keys() | before.keys()):
-            if settings.get(name) != before.get(name):
-                raise ValueError(
-                    f"The landscapes in {short(self.folder)} were made with {name} = {before.get(name)!r} and cannot be "
-                    f"completed with {settings.get(name)!r}. Repeat the command they were made with, or start a new folder."
-                )
+        self.folder, self.settings = Path(folder), settings
+        _agree(self.folder, settings)
 
     def landscape(self, name: str, plane: Plane, render: Callable[[Tiles], Landscape]) -> Landscape:
         """The finished landscape of this name, or `render(keep)`, which is written when it is finished.
@@ -92,12 +90,30 @@ class LandscapeFolder:
         path, tiles = self.folder / f"{name}.npz", self.folder / f"{name}.tiles"
         if path.exists():
             return _load(path, plane)
-        found = render(Tiles(tiles))
+        found = render(Tiles(tiles, self.settings))
         height, width = found.measure.shape
         axes = {"x": plane.x.values(width), "y": plane.y.values(height)}
         _write(path, {field: getattr(found, field) for field in _ARRAYS + _NUMBERS} | axes)
         shutil.rmtree(tiles, ignore_errors=True)
         return found
+
+
+def _agree(folder, settings):
+    """Write the settings down in a new folder, or see that they are those of the folder."""
+    device = jax.devices()[0]
+    made_by = {"jax": jax.__version__, "device": device.device_kind, "dtype": "float64"}
+    settings = finite(plain({**settings, **made_by}))
+    path = folder / "settings.json"
+    if not path.exists():
+        _write(path, json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for name in sorted(settings.keys() | before.keys()):
+        if settings.get(name) != before.get(name):
+            raise ValueError(
+                f"The landscapes in {short(folder)} were made with {name} = {before.get(name)!r} and cannot be completed "
+                f"with {settings.get(name)!r}. Repeat the command they were made with, or start a new folder."
+            )
 
 
 def _load(path, plane):

@@ -148,6 +148,66 @@ def test_dropping_pixels_changes_no_label_and_saves_steps():
     assert dropped.pixel_steps < 0.7 * kept.pixel_steps
 
 
+FLAT = Plane(Axis("x", 0.9, 0.97), Axis("y", 0, 1), lambda x, y: jnp.stack([x, y]))
+
+
+def history_measure(problem, num_steps):
+    with jax.enable_x64(True):
+        x, y = np.meshgrid(FLAT.x.values(3), FLAT.y.values(2))
+        losses = losses_of(problem, jnp.stack([jnp.asarray(x.ravel()), jnp.asarray(y.ravel())], axis=1), num_steps)
+    return convergence_measure(losses).reshape(2, 3)
+
+
+def test_a_state_that_comes_back_from_nan_is_followed_where_nothing_is_dropped():
+    """Its value is NaN from step 29 to 59 and then goes on."""
+    gap = lambda v, count: jnp.where((count >= 29) & (count < 60), jnp.nan, v)
+    problem = ml.InnerProblem(
+        lambda theta, key: (jnp.ones(()), jnp.ones(()), jnp.zeros(())),
+        lambda s, theta, key: (theta[0] * s[0], gap(theta[0] * s[0], s[2]), s[2] + 1),
+        lambda s, theta, key: s[1],
+    )
+    found = trainability(problem, FLAT, num_steps=120, resolution=(3, 2), drop_diverged=False)
+    np.testing.assert_allclose(found.measure, history_measure(problem, 120), rtol=1e-12)
+    assert found.converged.all()
+    assert np.all(found.escape == 30)
+    assert not trainability(problem, FLAT, num_steps=120, resolution=(3, 2)).converged.any()
+
+
+def test_only_a_pixel_whose_loss_is_lost_is_dropped():
+    """An array of the state that is NaN throughout, or empty, means nothing while the loss is finite."""
+    problem = ml.InnerProblem(
+        lambda theta, key: (jnp.ones(()), jnp.full(2, jnp.nan), jnp.zeros((0, 3))),
+        lambda s, theta, key: (theta[0] * s[0], *s[1:]),
+        lambda s, theta, key: s[0],
+    )
+    found = trainability(problem, FLAT, num_steps=100, resolution=(3, 2))
+    np.testing.assert_allclose(found.measure, history_measure(problem, 100), rtol=1e-12)
+    assert found.converged.all()
+    assert np.all(found.escape == -1)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 19, 41])
+def test_short_runs_and_negative_losses_keep_sign_and_label_together(num_steps):
+    problem = ml.InnerProblem(
+        lambda theta, key: jnp.ones(()), lambda s, theta, key: theta[0] * s, lambda s, theta, key: s - 0.7
+    )
+    for adaptive in (False, True):
+        found = trainability(problem, FLAT, num_steps=num_steps, resolution=(3, 2), adaptive=adaptive)
+        np.testing.assert_array_equal(found.converged, found.measure < 0)
+        np.testing.assert_array_equal(found.converged, num_steps > 1)
+        assert num_steps > 1 or not found.undecided.any()
+
+
+def test_roundings_are_those_of_theta_and_not_of_a_step_from_it():
+    x, y = Axis("x", -1e-14, 1e-14), Axis("y", -1.0, 1.0)
+    plane = ml.landscape.through(np.array([1.0, 1.0]), x, y, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    across, along = plane.pitch_in_roundings(129, 129)
+    assert across == 0
+    assert along > 1e13
+    wider = ml.landscape.through(np.array([1.0, 0.0]), x, y, np.array([1.0, 1.0]), np.array([0.0, 1.0]))
+    assert wider.pitch_in_roundings(129, 129)[0] > 1  # the entry that is zero keeps its digits
+
+
 def test_a_pixel_has_the_same_bits_in_every_picture_and_a_zoom_is_one_program():
     chosen = of_500_steps("tanh")
     whole = trainability(chosen.problem, chosen.plane, num_steps=60, resolution=9)

@@ -26,7 +26,7 @@ class Counting(Tiles):
     """Counts what is computed, and stops where it is told to."""
 
     def __init__(self, folder, stop_at=None):
-        super().__init__(folder)
+        super().__init__(folder, SETTINGS)
         self.computed, self.stop_at = 0, stop_at
 
     def __call__(self, compute, values):
@@ -45,7 +45,7 @@ def test_an_interrupted_picture_goes_on_where_it_was(tmp_path, adaptive):
     expected = render(whole, adaptive=adaptive)
     with pytest.raises(KeyboardInterrupt):
         render(Counting(tmp_path / "part", stop_at=2), adaptive=adaptive)
-    assert sorted(path.name for path in (tmp_path / "part").iterdir()) == ["00001.npz", "00002.npz"]
+    assert [path.name for path in sorted((tmp_path / "part").iterdir())] == ["00001.npz", "00002.npz", "settings.json"]
     rest = Counting(tmp_path / "part")
     found = render(rest, adaptive=adaptive)
     assert rest.computed == whole.computed - 2
@@ -55,10 +55,12 @@ def test_an_interrupted_picture_goes_on_where_it_was(tmp_path, adaptive):
 
 
 def test_tiles_of_another_picture_are_refused(tmp_path):
-    render(Tiles(tmp_path))
+    render(Tiles(tmp_path, SETTINGS))
     other = Plane(Axis("x", 0.2, 2.2), PLANE.y, PLANE.place)
     with pytest.raises(ValueError, match="are of another picture"):
-        render(Tiles(tmp_path), other)
+        render(Tiles(tmp_path, SETTINGS), other)
+    with pytest.raises(ValueError, match="made with problem = 'powers' and cannot be completed with 'roots'"):
+        Tiles(tmp_path, SETTINGS | {"problem": "roots"})
 
 
 def test_a_finished_landscape_is_read_and_its_tiles_are_gone(tmp_path):
@@ -93,7 +95,11 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch):
     folder = LandscapeFolder(tmp_path, SETTINGS)
     with pytest.raises(RunFolderError, match=r"cannot be written: no space left on device\. What was finished"):
         folder.landscape("frame", PLANE, render)
-    assert sorted(path.name for path in (tmp_path / "frame.tiles").iterdir()) == ["00001.npz", "00002.npz"]
+    assert [path.name for path in sorted((tmp_path / "frame.tiles").iterdir())][:3] == [
+        "00001.npz",
+        "00002.npz",
+        "settings.json",
+    ]
     monkeypatch.setattr(tiles, "save_arrays", save)
     found = folder.landscape("frame", PLANE, render)
     np.testing.assert_array_equal(found.measure, render().measure)
