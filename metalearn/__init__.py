@@ -9,6 +9,7 @@ An inner problem is an iterated map (`ml.InnerProblem`), a training run is one o
 
 import importlib
 
+from metalearn import dynamics as dynamics
 from metalearn import landscape as landscape
 from metalearn.estimators import *  # noqa: F403
 from metalearn.inner import *  # noqa: F403

@@ -28,7 +28,7 @@ def test_the_first_example_prints_a_comparison():
 
 
 def test_the_other_examples_of_the_readme_run():
-    first, descent, networks, landscapes = blocks("README.md")
+    first, descent, networks, landscapes, chaos = blocks("README.md")
     names = {"optax": optax, "print": lambda *values: None}
     exec(first.replace("num_episodes=100", "num_episodes=2, reference_pairs=8"), names)
     exec(descent.replace("num_steps=500", "num_steps=3"), names)
@@ -37,6 +37,7 @@ def test_the_other_examples_of_the_readme_run():
     names["ml"].check_problem(names["problem"], names["theta"])
     exec(landscapes.replace("num_steps=100", "num_steps=30"), names)
     assert names["found"].measure.shape == (64, 64)
+    exec(chaos, names | {"jax": jax, "jnp": jax.numpy})
 
 
 @pytest.mark.parametrize("guide", ["networks", "landscapes"])

@@ -1,0 +1,187 @@
+"""Lyapunov exponents of training: how fast two runs that start together part, or meet."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metalearn.dynamics import tangent
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import InnerProblem, Key, Theta
+
+STATUS = ("converged", "bounded", "escaped", "non-finite", "underflow")
+BATCHES = 20
+
+
+class Lyapunov(NamedTuple):
+    """Exponents of one orbit and what they can be trusted for.
+
+    Attributes:
+      exponents: λ_1 ≥ λ_2 … per step, `[num_exponents]`; −∞ where a direction is lost exactly (a superstable orbit).
+      standard_errors: of each, by batch means over 20 stretches of the orbit; 0 where it is −∞, infinite where the orbit
+        was too short for two stretches.
+      flip_fraction: the share of steps after which the leading direction points backwards, v_t · v_{t+1} < 0: near 1 where
+        training oscillates, near 0 where it leaves a saddle. Only the first is on the way to chaos.
+      log_determinant: the mean of ln |det J_t|, which is the sum of all exponents; NaN unless all of them were asked for.
+      status: index into `STATUS`: the state moves no more (converged), stays bounded, left the bound (escaped), was not
+        finite (non-finite), or lost a direction exactly (underflow).
+      steps: over how many steps the exponents are averaged.
+      escape: the first step whose state is outside the bound or not finite, −1 for none; nothing is updated from there.
+    """
+
+    exponents: jax.Array
+    standard_errors: jax.Array
+    flip_fraction: jax.Array
+    log_determinant: jax.Array
+    status: jax.Array
+    steps: jax.Array
+    escape: jax.Array
+
+
+class _Orbit(NamedTuple):
+    state: tuple
+    basis: jax.Array
+    logs: jax.Array
+    counts: jax.Array
+    flips: jax.Array
+    determinant: jax.Array
+    moved: jax.Array
+    escape: jax.Array
+    broken: jax.Array
+
+
+def lyapunov(
+    problem: InnerProblem,
+    theta: Theta,
+    key: Key,
+    *,
+    num_steps: int,
+    num_exponents: int = 1,
+    transient: int = 0,
+    bound: float = 1e8,
+) -> Lyapunov:
+    """Finite-time Lyapunov exponents, by derivatives along the orbit and QR at every step.
+
+        s_{t+1} = F(s_t, θ; k_t),   Q_{t+1} R_{t+1} = J_t Q_t,   λ_j = 1/(T − T_0) Σ_{t ≥ T_0} ln |R_jj|,
+
+    with J_t = ∂F/∂s at s_t and Q_0 drawn at random. Base and tangent see the same minibatches, so that the exponents are
+    those of the random map with common noise. Training is not stationary: they describe the window they are averaged over.
+    Works under `jit` and `vmap`; the state may hold integers and keys.
+
+    Args:
+      problem: the inner problem.
+      theta: the meta-parameters.
+      key: of the episode; s_0 and the steps are those of `meta_loss`.
+      num_steps: T.
+      num_exponents: how many, the largest first; at most the floating-point entries of the state.
+      transient: T_0 steps that turn Q and are not counted.
+      bound: of the size of the state's entries; an orbit that leaves it is frozen.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Benettin et al. 1980; Geist, Parlitz & Lauterborn 1990 (their method of QR decomposition at every step).
+    """
+    check_count("num_steps", num_steps)
+    check_count("num_exponents", num_exponents)
+    check_count("transient", transient, 0)
+    check_number("bound", bound, 0, open_low=True)
+    if transient >= num_steps:
+        raise ValueError(f"transient must be below num_steps = {num_steps}; {transient} was given.")
+    first, steps = tangent.start(problem, theta, key)
+    size = len(tangent.vector_of(first))
+    if num_exponents > size:
+        raise ValueError(f"num_exponents must be at most {size}, the entries of the state; {num_exponents} was given.")
+    counted = num_steps - transient
+    batches = min(BATCHES, counted)
+
+    def determinant(push, dtype):
+        return jnp.linalg.slogdet(push(jnp.eye(size, dtype=dtype)))[1] if num_exponents == size else jnp.nan
+
+    def body(orbit, index):
+        alive = orbit.escape < 0
+        state, push = tangent.step_and_push(problem, orbit.state, theta, jax.random.fold_in(steps, index))
+        pushed = push(orbit.basis)
+        basis, sizes = _orthonormal(pushed, orbit.basis)
+        batch = jnp.maximum((index - transient) * batches // counted, 0)
+        counts = (index >= transient).astype(pushed.dtype)
+        growth = jnp.where(index >= transient, jnp.log(sizes), 0.0)
+        flipped = counts * (jnp.sum(pushed[:, 0] * orbit.basis[:, 0]) < 0)
+        whole = determinant(push, pushed.dtype)
+        moved = jnp.max(jnp.abs(tangent.vector_of(state) - tangent.vector_of(orbit.state)))
+        lost = tangent.outside(state, bound) | ~jnp.all(jnp.isfinite(pushed))
+        new = _Orbit(
+            state,
+            basis,
+            orbit.logs.at[batch].add(growth),
+            orbit.counts.at[batch].add(counts),
+            orbit.flips + flipped,
+            orbit.determinant + jnp.where(index >= transient, whole, 0.0),
+            moved,
+            orbit.escape,
+            orbit.broken,
+        )
+        kept = tangent.keep_where(alive & ~lost, new, orbit)
+        broken = orbit.broken | alive & lost & ~tangent.is_finite(state)
+        return kept._replace(escape=jnp.where(alive & lost, index + 1, orbit.escape), broken=broken), None
+
+    vector = tangent.vector_of(first)
+    basis = jnp.linalg.qr(jax.random.normal(jax.random.fold_in(steps, 2**32 - 1), (size, num_exponents), vector.dtype))[
+        0
+    ]
+    zero = jnp.zeros((), vector.dtype)
+    begun = _Orbit(
+        first, basis, jnp.zeros((batches, num_exponents), vector.dtype), jnp.zeros(batches, vector.dtype), zero, zero, zero,
+        jnp.where(tangent.outside(first, bound), 0, -1), ~tangent.is_finite(first),
+    )  # fmt: skip
+    orbit = jax.lax.scan(body, begun, jnp.arange(num_steps))[0]
+    return _report(orbit)
+
+
+def lyapunov_exponents(
+    problem: InnerProblem, theta: Theta, key: Key, *, num_steps: int, num_exponents: int = 1, transient: int = 0
+) -> jax.Array:
+    """The exponents of `lyapunov` alone, per step, `[num_exponents]`.
+
+    Raises:
+      TypeError, ValueError: as `lyapunov`.
+    """
+    settings = {"num_steps": num_steps, "num_exponents": num_exponents, "transient": transient}
+    return lyapunov(problem, theta, key, **settings).exponents
+
+
+def _orthonormal(pushed, before):
+    """Q and |R_jj| of a QR decomposition; a single column that vanishes keeps its direction."""
+    if pushed.shape[1] > 1:
+        basis, triangle = jnp.linalg.qr(pushed)
+        return basis, jnp.abs(jnp.diagonal(triangle))
+    largest = jnp.max(jnp.abs(pushed))
+    scale = jnp.where(largest > 0, largest, 1)
+    norm = jnp.linalg.norm(pushed / scale)
+    return jnp.where(largest > 0, pushed / scale / jnp.where(norm > 0, norm, 1), before), (largest * norm)[None]
+
+
+def _report(orbit):
+    steps = jnp.sum(orbit.counts)
+    exponents = jnp.where(steps > 0, jnp.sum(orbit.logs, axis=0) / jnp.maximum(steps, 1), jnp.nan)
+    full = (orbit.counts > 0)[:, None]
+    number = jnp.sum(full)
+    means = jnp.where(full, orbit.logs / jnp.maximum(orbit.counts, 1)[:, None], 0.0)
+    spread = jnp.where(full, jnp.square(means - jnp.sum(means, axis=0, keepdims=True) / jnp.maximum(number, 1)), 0.0)
+    errors = jnp.sqrt(jnp.sum(spread, axis=0) / jnp.maximum((number - 1) * number, 1))
+    errors = jnp.where(number > 1, errors, jnp.inf)
+    lost = jnp.isneginf(exponents)
+    vector = tangent.vector_of(orbit.state)
+    still = orbit.moved <= 100 * jnp.finfo(vector.dtype).eps * (1 + jnp.max(jnp.abs(vector)))
+    escaped = orbit.escape >= 0
+    status = jnp.where(jnp.any(lost), 4, jnp.where(escaped, jnp.where(orbit.broken, 3, 2), jnp.where(still, 0, 1)))
+    return Lyapunov(
+        exponents,
+        jnp.where(lost, 0.0, errors),
+        orbit.flips / jnp.maximum(steps, 1),
+        orbit.determinant / jnp.maximum(steps, 1),
+        status,
+        steps,
+        orbit.escape,
+    )

@@ -1,0 +1,66 @@
+"""One step of an inner problem and its derivative, for states of any structure.
+
+Only the floating-point part of a state has a tangent; counters and keys travel beside it. Tangents are columns of a matrix
+[n, k], n the number of floating-point entries of the state.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from metalearn import trees
+from metalearn.inner.problem import InnerProblem, Key, State, Theta
+
+
+class Episode(NamedTuple):
+    """Where an orbit starts, and the key of its steps: `fold_in(steps, t)` is the key of step t."""
+
+    state: State
+    steps: Key
+
+
+def start(problem: InnerProblem, theta: Theta, key: Key) -> Episode:
+    """s_0, drawn as every estimator draws it from the key of an episode."""
+    first, steps = jax.random.split(key)
+    return Episode(trees.strong(problem.init(theta, first)), steps)
+
+
+def vector_of(state: State) -> jax.Array:
+    """The floating-point entries of a state, [n]."""
+    return ravel_pytree(trees.split_inexact(state)[0])[0]
+
+
+def step_and_push(
+    problem: InnerProblem, state: State, theta: Theta, key: Key
+) -> tuple[State, Callable[[jax.Array], jax.Array]]:
+    """F(s, θ) and V → J V, J = ∂F/∂s at s, for V [n, k]."""
+    inexact, rest = trees.split_inexact(state)
+    vector, unravel = ravel_pytree(inexact)
+
+    def move(vector):
+        moved = problem.step(trees.merge_inexact(unravel(vector), rest), theta, key)
+        moved = jax.tree.map(lambda old, new: new if trees.is_key(new) else jnp.asarray(new, old.dtype), state, moved)
+        return vector_of(moved), moved
+
+    _, push, moved = jax.linearize(move, vector, has_aux=True)
+    return moved, jax.vmap(push, in_axes=1, out_axes=1)
+
+
+def outside(state: State, bound: float) -> jax.Array:
+    """Whether some entry of the state is not finite or larger than the bound."""
+    return ~(jnp.max(jnp.abs(vector_of(state)), initial=0.0) <= bound)
+
+
+def is_finite(state: State) -> jax.Array:
+    """Whether all floating-point entries of the state are finite."""
+    return jnp.all(jnp.isfinite(vector_of(state)))
+
+
+def keep_where(alive: jax.Array, new, old):
+    """`new` while the orbit lives, `old` from then on; keys, too."""
+    return jax.tree.map(
+        lambda a, b: jax.lax.select(alive, a, b) if trees.is_key(a) else jnp.where(alive, a, b), new, old
+    )
