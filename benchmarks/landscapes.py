@@ -142,28 +142,22 @@ def memory_table():
     return "Peak memory of the process", ("", "resident"), rows
 
 
-def adaptive_table(frames, side):
+def adaptive_rows(frames, side):
     """What share of its pixels an adaptive picture trains on the widest frames of a zoom, and how it grows with the side."""
     chosen = condition("tanh")
     x, y = ml.landscape.border_point(chosen.problem, chosen.tile, num_steps=STEPS)
-    rows = []
     for plane in ml.landscape.zoom(chosen.plane, x, y, frames, factor=10.0):
         counts = {}
         for size in (side // 4 + 1, side // 2 + 1, side + 1):
             began = time.perf_counter()
             found = trainability(chosen.problem, plane, num_steps=STEPS, resolution=size, adaptive=True)
             counts[size] = found.computed.sum()
-            rows.append(
-                (
-                    f"{plane.x.high - plane.x.low:.1e} wide, {size}²",
-                    f"{found.computed.mean():.1%}",
-                    f"{found.wrong} of {found.checked}",
-                    f"{time.perf_counter() - began:.0f} s",
-                )
+            yield (
+                f"{plane.x.high - plane.x.low:.1e} wide, {size}²: {found.computed.mean():.1%} trained, "
+                f"{found.wrong} of {found.checked} filled ones wrong, {time.perf_counter() - began:.0f} s"
             )
         growth = np.polyfit(np.log(list(counts)), np.log(list(counts.values())), 1)[0]
-        rows.append(("    trained pixels grow like N to the power", f"{growth:.2f}", "", ""))
-    return "Adaptive pictures of the tanh zoom, 500 steps", ("", "trained", "wrong filled", "time"), rows
+        yield f"    trained pixels grow like N to the power {growth:.2f}"
 
 
 def main():
@@ -175,7 +169,9 @@ def main():
     arguments = parser.parse_args()
     console = Console()
     if arguments.adaptive:
-        show(console, *adaptive_table(3, arguments.adaptive))
+        console.print("Adaptive pictures of the tanh zoom, 500 steps")
+        for row in adaptive_rows(3, arguments.adaptive):
+            console.print(row)
         return
     console.print(f"jax {jax.__version__} on {jax.default_backend()}, {multiprocessing.cpu_count()} cores")
     show(console, *speed_table(arguments.rounds))

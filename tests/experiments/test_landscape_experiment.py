@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import resource
 import signal
 import subprocess
 import sys
@@ -20,10 +19,9 @@ def command(experiment, folder, *arguments):
     return [sys.executable, script, *arguments, f"folder={folder}", "tracker=none"]
 
 
-def run(experiment, folder, *arguments, **settings):
-    return subprocess.run(
-        command(experiment, folder, *arguments), cwd=folder, capture_output=True, text=True, timeout=300, **settings
-    )
+def run(experiment, folder, *arguments, before=()):
+    line = [*before, *command(experiment, folder, *arguments)]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def refused(result, words):
@@ -80,9 +78,14 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, finished):
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
 
 
+SMALL_FILES = (
+    "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
 def test_a_disk_that_is_full_is_one_line(tmp_path):
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    result = run("landscape", tmp_path, *SMALL, preexec_fn=limit)
+    result = run("landscape", tmp_path, *SMALL, before=(sys.executable, "-c", SMALL_FILES))
     refused(result, "cannot be written: file too large. What was finished before it is kept")
     (status,) = tmp_path.glob("*/status.json")
     assert json.loads(status.read_text())["status"] == "failed"
