@@ -4,7 +4,20 @@ Training is s ← F(s, θ). What is measured here are derivatives along an orbit
 the growth of ds_t/dθ, which is what backpropagation through training multiplies up.
 """
 
-from metalearn.dynamics.growth import gradient_growth
+from metalearn.dynamics.growth import MetaGradient, gradient_growth, meta_gradient
 from metalearn.dynamics.lyapunov import STATUS, Lyapunov, lyapunov, lyapunov_exponents
+from metalearn.dynamics.sharpness import Sharpness, SpectralRadius, sharpness, spectral_radius
 
-__all__ = ["STATUS", "Lyapunov", "gradient_growth", "lyapunov", "lyapunov_exponents"]
+__all__ = [
+    "STATUS",
+    "Lyapunov",
+    "MetaGradient",
+    "Sharpness",
+    "SpectralRadius",
+    "gradient_growth",
+    "lyapunov",
+    "lyapunov_exponents",
+    "meta_gradient",
+    "sharpness",
+    "spectral_radius",
+]

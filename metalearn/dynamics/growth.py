@@ -1,4 +1,6 @@
-"""The growth of the forward meta-gradient: how strongly the state at step t depends on θ."""
+"""The forward meta-gradient with its size carried as a logarithm: how strongly s_t, and the meta-loss, depend on θ."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,32 @@ from metalearn import trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key, Theta
+
+
+class MetaGradient(NamedTuple):
+    """∇L(θ) of one episode, whatever its size.
+
+    Attributes:
+      loss: L(θ), the mean loss over the episode, as `meta_loss` reads it.
+      log_length: ln ‖∇L‖; −∞ where it is zero.
+      direction: ∇L / ‖∇L‖ in the structure of θ; zero where the gradient is.
+      log_growth: ln ‖ds_T/dθ‖ at the end, or where the orbit escaped.
+      escape: the first step whose state is outside the bound or not finite, −1 for none. Tangents stop there, and losses
+        from there on count as constants.
+    """
+
+    loss: jax.Array
+    log_length: jax.Array
+    direction: Theta
+    log_growth: jax.Array
+    escape: jax.Array
+
+
+class _Carry(NamedTuple):
+    state: tangent.State
+    tangents: jax.Array
+    log_scale: jax.Array
+    escape: jax.Array
 
 
 def gradient_growth(
@@ -44,32 +72,96 @@ def gradient_growth(
     check_count("num_steps", num_steps)
     check_number("bound", bound, 0, open_low=True)
     theta = trees.strong(theta)
+    columns = _identity(theta) if direction is None else _column(theta, direction)
+    begun, take_step = _recursion(problem, theta, key, columns, bound)
+
+    def body(carry, index):
+        carry = take_step(carry, index)
+        return carry, jnp.where(carry.escape < 0, _log_norm(carry), jnp.nan)
+
+    return jax.lax.scan(body, begun, jnp.arange(num_steps))[1]
+
+
+def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: int, bound: float = 1e8) -> MetaGradient:
+    """The exact gradient of the meta-loss by forward mode, as a logarithm and a direction.
+
+        ∇L = (1/T) Σ_t (m_tᵀ ∂ℓ/∂s_t + ∂ℓ/∂θ),   m_t = ds_t/dθ as in `gradient_growth`.
+
+    It is what backpropagation computes where that is finite, and a number where that overflows. A function of θ that can
+    be mapped over a plane by `ml.landscape.render`.
+
+    Args:
+      problem, theta, key, num_steps, bound: as in `gradient_growth`.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_count("num_steps", num_steps)
+    check_number("bound", bound, 0, open_low=True)
+    theta = trees.strong(theta)
     point, unravel = ravel_pytree(theta)
-    columns = jnp.eye(len(point), dtype=point.dtype) if direction is None else _column(theta, direction)[:, None]
+    begun, take_step = _recursion(problem, theta, key, _identity(theta), bound)
+    _, steps = jax.random.split(key)
+
+    def body(carry, index):
+        carry, total, gradient, scale = carry
+        carry = take_step(carry, index)
+        here = jax.random.fold_in(steps, index + 1)
+        inexact, rest = trees.split_inexact(carry.state)
+        vector, restore = ravel_pytree(inexact)
+        read = lambda v, p: problem.loss(trees.merge_inexact(restore(v), rest), unravel(p), here).astype(point.dtype)
+        loss, slopes = jax.value_and_grad(read, argnums=(0, 1))(vector, point)
+        alive = (carry.escape < 0) & jnp.all(jnp.isfinite(slopes[0])) & jnp.all(jnp.isfinite(slopes[1]))
+        new_scale = jnp.maximum(scale, carry.log_scale)
+        through_state = slopes[0] @ carry.tangents * jnp.exp(carry.log_scale - new_scale)
+        new = gradient * jnp.exp(scale - new_scale) + through_state + slopes[1] * jnp.exp(-new_scale)
+        gradient, scale = tangent.keep_where(alive, _rescaled(new, new_scale), (gradient, scale))
+        return (carry, total + loss, gradient, scale), None
+
+    zero = jnp.zeros((), point.dtype)
+    start = (begun, zero, jnp.zeros_like(point), begun.log_scale)
+    carry, total, gradient, scale = jax.lax.scan(body, start, jnp.arange(num_steps))[0]
+    length = jnp.linalg.norm(gradient)
+    return MetaGradient(
+        loss=total / num_steps,
+        log_length=jnp.log(length) + scale - jnp.log(jnp.asarray(num_steps, point.dtype)),
+        direction=unravel(gradient / jnp.where(length > 0, length, 1)),
+        log_growth=_log_norm(carry),
+        escape=carry.escape,
+    )
+
+
+def _recursion(problem, theta, key, columns, bound):
+    """The start of m along some columns of θ-space, and one step of it; an orbit that escapes keeps its last m."""
+    point, unravel = ravel_pytree(theta)
     _, steps = jax.random.split(key)
 
     def begin(point):
         state = tangent.start(problem, unravel(point), key).state
         return tangent.vector_of(state), state
 
-    _, push, state = jax.linearize(begin, point, has_aux=True)
-    tangents, log_scale = _rescaled(jax.vmap(push, in_axes=1, out_axes=1)(columns), jnp.zeros((), point.dtype))
-
-    def body(carry, index):
-        state, tangents, log_scale, alive = carry
+    def take_step(carry, index):
         here = jax.random.fold_in(steps, index)
-        moved, along_state = tangent.step_and_push(problem, state, theta, here)
-        frozen = lambda point: tangent.vector_of(problem.step(state, unravel(point), here))
+        moved, along_state = tangent.step_and_push(problem, carry.state, theta, here)
+        frozen = lambda point: tangent.vector_of(problem.step(carry.state, unravel(point), here))
         along_theta = jax.vmap(jax.linearize(frozen, point)[1], in_axes=1, out_axes=1)(columns)
-        sum_of_both = along_state(tangents) + along_theta * jnp.exp(-log_scale)
-        new, new_scale = _rescaled(sum_of_both, log_scale)
-        alive = alive & ~tangent.outside(moved, bound) & jnp.all(jnp.isfinite(sum_of_both))
-        carry = tangent.keep_where(alive, (moved, new, new_scale), (state, tangents, log_scale))
-        norm = jnp.log(jnp.linalg.norm(new)) + new_scale
-        return (*carry, alive), jnp.where(alive, norm, jnp.nan)
+        sum_of_both = along_state(carry.tangents) + along_theta * jnp.exp(-carry.log_scale)
+        lost = tangent.outside(moved, bound) | ~jnp.all(jnp.isfinite(sum_of_both))
+        escape = jnp.where((carry.escape < 0) & lost, index + 1, carry.escape)
+        tangents, log_scale = tangent.keep_where(
+            escape < 0, _rescaled(sum_of_both, carry.log_scale), (carry.tangents, carry.log_scale)
+        )
+        return _Carry(moved, tangents, log_scale, escape)
 
-    alive = ~tangent.outside(state, bound)
-    return jax.lax.scan(body, (state, tangents, log_scale, alive), jnp.arange(num_steps))[1]
+    _, push, state = jax.linearize(begin, point, has_aux=True)
+    tangents = jax.vmap(push, in_axes=1, out_axes=1)(columns)
+    escape = jnp.where(tangent.outside(state, bound), 0, -1)
+    tangents, log_scale = _rescaled(tangents, jnp.zeros((), point.dtype))
+    return _Carry(state, tangents, log_scale, escape), take_step
+
+
+def _log_norm(carry):
+    return jnp.log(jnp.linalg.norm(carry.tangents)) + carry.log_scale
 
 
 def _rescaled(tangents, log_scale):
@@ -80,8 +172,13 @@ def _rescaled(tangents, log_scale):
     return tangents * jnp.exp(log_scale - new), new
 
 
+def _identity(theta):
+    point, _ = ravel_pytree(theta)
+    return jnp.eye(len(point), dtype=point.dtype)
+
+
 def _column(theta, direction):
     vector, _ = ravel_pytree(trees.strong(direction))
     if jax.tree.structure(direction) != jax.tree.structure(theta) or vector.shape != ravel_pytree(theta)[0].shape:
         raise ValueError("direction must have the structure and shapes of theta.")
-    return vector.astype(ravel_pytree(theta)[0].dtype)
+    return vector.astype(ravel_pytree(theta)[0].dtype)[:, None]

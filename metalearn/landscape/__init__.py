@@ -9,11 +9,14 @@ from metalearn.landscape.box_counting import box_counting_dimension, published_d
 from metalearn.landscape.conditions import Condition, condition
 from metalearn.landscape.dimension import BorderDimension, border_dimension, dimension_table
 from metalearn.landscape.fit import DimensionFit
+from metalearn.landscape.gradient_map import GradientMap, gradient_map
 from metalearn.landscape.measure import convergence_measure, edges
 from metalearn.landscape.pixels import Measured, measure_pixels
 from metalearn.landscape.plane import Axis, Plane, through
 from metalearn.landscape.precision import Precision, precision
 from metalearn.landscape.render import escape_time, render
+from metalearn.landscape.roughness import Roughness, roughness
+from metalearn.landscape.smoothing import Smoothed, local_minima, smooth, smoothing_pyramid
 from metalearn.landscape.trainability import Landscape, trainability
 from metalearn.landscape.uncertainty import uncertainty_dimension
 from metalearn.landscape.zoom import border_point, check_zoom, zoom
@@ -23,10 +26,13 @@ __all__ = [
     "BorderDimension",
     "Condition",
     "DimensionFit",
+    "GradientMap",
     "Landscape",
     "Measured",
     "Plane",
     "Precision",
+    "Roughness",
+    "Smoothed",
     "border_dimension",
     "border_point",
     "box_counting_dimension",
@@ -36,10 +42,15 @@ __all__ = [
     "dimension_table",
     "edges",
     "escape_time",
+    "gradient_map",
+    "local_minima",
     "measure_pixels",
     "precision",
     "published_dimension",
     "render",
+    "roughness",
+    "smooth",
+    "smoothing_pyramid",
     "through",
     "trainability",
     "uncertainty_dimension",

@@ -43,9 +43,9 @@ class BorderDimension(NamedTuple):
     def __str__(self):
         if math.isnan(self.dimension):
             return f"no dimension: {self.refused}"
-        parts = [f"D = {self.dimension:.3f} ± {self.statistical:.3f} (stat) ± {self.resolution:.3f} (resolution)"]
-        if not math.isnan(self.horizon):
-            parts.append(f"± {self.horizon:.3f} (T/2)")
+        parts = [f"D = {self.dimension:.3f} ± {self.statistical:.3f} (stat)"]
+        errors = {"resolution": self.resolution, "T/2": self.horizon}
+        parts += [f"± {error:.3f} ({name})" for name, error in errors.items() if not math.isnan(error)]
         said = " ".join(parts) + f", null ratio {self.null_ratio:.2f}, control circle {self.control:.3f}"
         return f"refused, {self.refused} ({said})" if self.refused else said
 

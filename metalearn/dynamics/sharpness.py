@@ -1,0 +1,158 @@
+"""The steepest and the most negative curvature of a loss, and the spectral radius of a step of training."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from metalearn import trees
+from metalearn.dynamics import tangent
+from metalearn.inner.checks import check_count
+from metalearn.inner.problem import InnerProblem, Key, State, Theta
+
+
+class Sharpness(NamedTuple):
+    """Both ends of the spectrum of P^½ H P^½, H the Hessian and P the learning rates.
+
+    Attributes:
+      largest, smallest: the ends; with P = 1 the sharpness and the most negative curvature. Gradient descent is linearly
+        unstable at a minimum where the largest is above 2.
+      largest_residual, smallest_residual: ‖A u − h u‖ of each: an eigenvalue of A lies within it of what is reported.
+    """
+
+    largest: jax.Array
+    smallest: jax.Array
+    largest_residual: jax.Array
+    smallest_residual: jax.Array
+
+
+class SpectralRadius(NamedTuple):
+    """The largest size of an eigenvalue of the Jacobian of a step.
+
+    Attributes:
+      radius: max |μ|; a fixed point is unstable where it is above 1.
+      residual: ‖J u − μ u‖ of that eigenvalue.
+      real, imaginary: of μ: near −1 training oscillates with period two, a pair of complex ones turns.
+    """
+
+    radius: jax.Array
+    residual: jax.Array
+    real: jax.Array
+    imaginary: jax.Array
+
+
+def sharpness(
+    loss: Callable[[Theta], jax.Array],
+    params: Theta,
+    key: Key,
+    *,
+    learning_rate: Theta = 1.0,
+    num_iterations: int = 30,
+) -> Sharpness:
+    """Both ends of the spectrum of the Hessian times the learning rates, by Lanczos iteration with full orthogonalisation.
+
+        A = P^½ H P^½,   H = ∂²ℓ/∂w²,   P = diag(η),
+
+    whose eigenvalues are those of P H, so that a step of gradient descent multiplies by 1 − h. Works under `jit` and
+    `vmap`: a function of θ for `ml.landscape.render`.
+
+    Args:
+      loss: params -> scalar, twice differentiable.
+      params: where, any pytree of real numbers.
+      key: of the first direction.
+      learning_rate: one positive number for all, or a pytree that is a prefix of params with one number (or array) a leaf.
+      num_iterations: Hessian-vector products; the residuals say whether they were enough.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Lanczos 1950; Ghorbani, Krishnan & Xiao, An investigation into neural net optimization via Hessian eigenvalue
+      density, 2019, arXiv 1901.10159.
+    """
+    check_count("num_iterations", num_iterations)
+    params = trees.strong(params)
+    point, unravel = ravel_pytree(params)
+    try:
+        rates = jax.tree.broadcast(learning_rate, params)
+    except ValueError:
+        raise ValueError(
+            "learning_rate must be one number or a tree with one for each part of params; "
+            f"{jax.tree.structure(learning_rate)} was given for {jax.tree.structure(params)}."
+        ) from None
+    spread = jax.tree.map(lambda rate, leaf: jnp.broadcast_to(jnp.asarray(rate, leaf.dtype), leaf.shape), rates, params)
+    root = jnp.sqrt(ravel_pytree(spread)[0])
+    product = jax.linearize(jax.grad(lambda w: loss(unravel(w))), point)[1]
+    matrix, last = _krylov(lambda v: root * product(root * v), point, key, num_iterations)
+    values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
+    residuals = jnp.abs(last * vectors[-1])
+    return Sharpness(values[-1], values[0], residuals[-1], residuals[0])
+
+
+def spectral_radius(
+    problem: InnerProblem, state: State, theta: Theta, key: Key, *, num_iterations: int = 30
+) -> SpectralRadius:
+    """The largest eigenvalue, by size, of J = ∂F/∂s at a state, by Arnoldi iteration.
+
+    The state is all of it, momenta included, so that the criterion, radius above 1, holds for any optimiser. A radius
+    above 1 at every step does not make an exponent positive: products of matrices are another matter.
+
+    Args:
+      problem: the inner problem.
+      state: s, for instance the end of `ml.unroll`.
+      theta: the meta-parameters.
+      key: of the step, as `ml.unroll` passes it to `problem.step`.
+      num_iterations: Jacobian-vector products, at most the entries of the state are used.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Arnoldi 1951.
+    """
+    check_count("num_iterations", num_iterations)
+    state = trees.strong(state)
+    _, push = tangent.step_and_push(problem, state, theta, key)
+    vector = tangent.vector_of(state)
+    product = lambda v: push(v[:, None])[:, 0]
+    matrix, last = _krylov(product, vector, jax.random.fold_in(key, 2**32 - 1), num_iterations)
+    values, vectors = jnp.linalg.eig(matrix)
+    first = jnp.argmax(jnp.abs(values))
+    residual = jnp.abs(last * vectors[-1, first])
+    return SpectralRadius(jnp.abs(values[first]), residual, values[first].real, values[first].imag)
+
+
+def _krylov(product, vector, key, num_iterations):
+    """A in an orthonormal basis of the Krylov space, `[k, k]`, and the norm of what is left over after the last product.
+
+    Where the space is exhausted early it goes on from a new random direction, so that no eigenvalue is made up.
+    """
+    count = min(num_iterations, vector.size)
+    draw = lambda index: jax.random.normal(jax.random.fold_in(key, index), vector.shape, vector.dtype)
+    first = draw(0)
+    basis = jnp.zeros((count + 1, vector.size), vector.dtype).at[0].set(first / jnp.linalg.norm(first))
+
+    def body(basis, index):
+        new = product(basis[index])
+        along, rest, norm = _orthogonal(new, basis)
+        kept = norm > 0
+        _, other, other_norm = _orthogonal(draw(index + 1), basis)
+        follower = jnp.where(kept, rest, other) / jnp.where(kept, norm, jnp.where(other_norm > 0, other_norm, 1))
+        return basis.at[index + 1].set(follower), along.at[index + 1].add(norm)
+
+    matrix = jax.lax.scan(body, basis, jnp.arange(count))[1].T
+    return matrix[:count], matrix[count, count - 1]
+
+
+def _orthogonal(vector, basis):
+    """The parts of a vector along a basis, what is left of it, and the size of that; zero where only rounding is left."""
+    along = basis @ vector
+    rest = vector - along @ basis
+    again = basis @ rest
+    rest = rest - again @ basis
+    norm = jnp.linalg.norm(rest)
+    noise = 100 * jnp.finfo(vector.dtype).eps * jnp.linalg.norm(vector)
+    kept = ~(norm <= noise)
+    return along + again, jnp.where(kept, rest, 0), jnp.where(kept, norm, 0)

@@ -1,0 +1,72 @@
+"""Where the raw gradient of a landscape can be used, judged by the gradient of the smoothed one."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+LENGTHS = (0.1, 10.0)
+AGREE = 1e-3
+
+
+class GradientMap(NamedTuple):
+    """A raw gradient field beside a smoothed one; arrays `[height, width]`.
+
+    Attributes:
+      log_length: ln |g|; −∞ where the gradient is zero, NaN where there is none.
+      cosine: of g and g_σ; NaN where one of them is zero or missing.
+      log_ratio: ln (|g| / |g_σ|).
+      usable: the raw gradient points forward (cosine > 0) and is between a tenth and ten times as long as the smoothed.
+      disagreement: ‖forward − reverse‖ / the longer of them; NaN where it was not asked for or a derivative overflowed.
+      trusted: forward and reverse agree to 1e-3; all True where reverse mode was not asked for.
+    """
+
+    log_length: np.ndarray
+    cosine: np.ndarray
+    log_ratio: np.ndarray
+    usable: np.ndarray
+    disagreement: np.ndarray
+    trusted: np.ndarray
+
+
+def gradient_map(log_length, direction, smoothed, *, reverse=None) -> GradientMap:
+    """Compare raw gradients with those of the smoothed landscape, pixel by pixel.
+
+    Args:
+      log_length: ln |g|, `[height, width]`: raw gradients of chaotic runs are beyond the largest float.
+      direction: g / |g|, `[height, width, d]`; what it is where |g| is zero does not matter.
+      smoothed: g_σ, `[height, width, d]`, as `smooth(...).gradient`.
+      reverse: the same raw gradient by reverse mode, `[height, width, d]`, to see where rounding decides it.
+
+    Raises:
+      ValueError: the shapes do not fit.
+    """
+    log_length, direction, smoothed = (np.asarray(a, np.float64) for a in (log_length, direction, smoothed))
+    if direction.shape != smoothed.shape or direction.ndim != 3 or log_length.shape != direction.shape[:2]:
+        raise ValueError(
+            "direction and smoothed must have the shape [height, width, d] and log_length [height, width]; "
+            f"{direction.shape}, {smoothed.shape} and {log_length.shape} were given."
+        )
+    length = np.linalg.norm(smoothed, axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = np.sum(direction * smoothed, axis=-1) / length
+        cosine = np.where(np.isfinite(log_length), np.clip(cosine, -1, 1), np.nan)
+        log_ratio = log_length - np.log(length)
+        usable = (cosine > 0) & (log_ratio >= np.log(LENGTHS[0])) & (log_ratio <= np.log(LENGTHS[1]))
+        disagreement = _disagreement(log_length, direction, reverse)
+    trusted = np.ones_like(usable) if reverse is None else disagreement < AGREE
+    return GradientMap(log_length, cosine, log_ratio, usable, disagreement, trusted)
+
+
+def _disagreement(log_length, direction, reverse):
+    if reverse is None:
+        return np.full(log_length.shape, np.nan)
+    reverse = np.asarray(reverse, np.float64)
+    if reverse.shape != direction.shape:
+        raise ValueError(f"reverse must have the shape of direction, {direction.shape}; {reverse.shape} was given.")
+    largest = np.abs(reverse).max(axis=-1)
+    size = largest * np.linalg.norm(reverse / np.where(largest > 0, largest, 1)[..., None], axis=-1)
+    longest = np.maximum(log_length, np.log(size))
+    forward = direction * np.exp(log_length - longest)[..., None]
+    backward = reverse * np.exp(-longest)[..., None]
+    both_zero = np.isneginf(log_length) & (size == 0)
+    return np.where(both_zero, 0.0, np.linalg.norm(forward - backward, axis=-1))

@@ -1,0 +1,121 @@
+"""What a landscape looks like when θ is blurred: the function that evolution strategies descend."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from metalearn.inner.checks import check_number
+from metalearn.landscape.plane import Axis, Plane
+
+
+class Smoothed(NamedTuple):
+    """L_σ on the grid it was made from; arrays `[height, width]`, row = y, ascending.
+
+    Attributes:
+      value: L_σ.
+      gradient: ∂L_σ/∂(x, y) per unit of each axis's coordinate (per decade on a log10 axis), `[height, width, 2]`.
+      inside: the share of the kernel that lies on the grid. Below about 0.98 the rest is missed: L_σ is the average over
+        the part that was seen.
+      sigma: the standard deviation along x and along y, in the coordinates of the axes.
+    """
+
+    value: np.ndarray
+    gradient: np.ndarray
+    inside: np.ndarray
+    sigma: tuple[float, float]
+
+
+def smooth(values, plane: Plane, sigma: float | tuple[float, float]) -> Smoothed:
+    """The Gaussian average of a landscape, and its exact gradient, from one grid.
+
+        L_σ(p) = Σ_q w(p − q) L(q) / Σ_q w(p − q),   w(d) = exp(−d_x²/2σ_x² − d_y²/2σ_y²),
+
+    over the points q of the grid, in the coordinates of the axes. Where the kernel fits on the grid this is
+    E L(p + σ ε) to the accuracy of the grid; the gradient is that of the formula.
+
+    Args:
+      values: L, `[height, width]`, finite: cap what diverged before (`ml.saturate`).
+      plane: its plane.
+      sigma: the standard deviation, of both axes or (of x, of y), at least half the distance of neighbouring points.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    values = check_values(values)
+    sigmas = tuple(sigma) if isinstance(sigma, (tuple, list)) else (sigma, sigma)
+    if len(sigmas) != 2:
+        raise ValueError(f"sigma must be one number or (of x, of y); {sigma} was given.")
+    height, width = values.shape
+    x, y = _kernel(plane.x, width, sigmas[0]), _kernel(plane.y, height, sigmas[1])
+    average = lambda rows, columns: rows @ values @ columns.T
+    value = average(y.weights, x.weights)
+    slopes = [average(y.weights, x.slopes), average(y.slopes, x.weights)]
+    return Smoothed(value, np.stack(slopes, axis=-1), np.outer(y.inside, x.inside), sigmas)
+
+
+def smoothing_pyramid(values, plane: Plane, sigmas: Sequence[float]) -> dict[float, Smoothed]:
+    """`smooth` for each of several standard deviations, the same for both axes: sigma -> `Smoothed`.
+
+    Raises:
+      TypeError, ValueError: as `smooth`.
+    """
+    return {float(sigma): smooth(values, plane, sigma) for sigma in sigmas}
+
+
+def local_minima(values) -> np.ndarray:
+    """Where a landscape is below all eight neighbours, booleans `[height, width]`.
+
+    Points on the rim and on plateaux are none; NaN neither is nor has minima near it. The count depends on the grid:
+    name it with the number.
+
+    Raises:
+      ValueError: no picture of at least 3 × 3.
+    """
+    values = np.asarray(values, float)
+    if values.ndim != 2 or min(values.shape) < 3:
+        raise ValueError(f"Local minima need a landscape [height, width] of at least 3 × 3; {values.shape} was given.")
+    height, width = values.shape
+    shifts = [(i, j) for i in (0, 1, 2) for j in (0, 1, 2) if (i, j) != (1, 1)]
+    inner = values[1:-1, 1:-1]
+    below = np.all([inner < values[i : height - 2 + i, j : width - 2 + j] for i, j in shifts], axis=0)
+    return np.pad(below, 1)
+
+
+def check_values(values) -> np.ndarray:
+    """A finite landscape `[height, width]` in float64, or a sentence."""
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or min(values.shape) < 2:
+        raise ValueError(f"A landscape has the shape [height, width], at least 2 × 2; {values.shape} was given.")
+    if not np.all(np.isfinite(values)):
+        share = np.mean(~np.isfinite(values))
+        raise ValueError(
+            f"{share:.1%} of the landscape are not finite and cannot be averaged; let diverged losses read as a cap with "
+            "ml.saturate, or set them to one."
+        )
+    return values
+
+
+class _Kernel(NamedTuple):
+    weights: np.ndarray
+    slopes: np.ndarray
+    inside: np.ndarray
+
+
+def _kernel(axis: Axis, count: int, sigma) -> _Kernel:
+    """Row p: the weights of all points in the average at p, and their derivatives with respect to p."""
+    check_number("sigma", sigma, 0, open_low=True)
+    points = axis.points(count)
+    pitch = (axis.high - axis.low) / (count - 1)
+    if sigma < 0.5 * pitch:
+        raise ValueError(
+            f"sigma must be at least half the distance of neighbouring points, {pitch:.3g} along {axis.name!r}; {sigma} was "
+            "given. Render the landscape with more points."
+        )
+    away = (points[None, :] - points[:, None]) / sigma
+    raw = np.exp(-0.5 * away**2)
+    total = raw.sum(axis=1, keepdims=True)
+    weights = raw / total
+    slopes = weights * (away - (weights * away).sum(axis=1, keepdims=True)) / sigma
+    whole = np.exp(-0.5 * (np.arange(-10 * count, 10 * count + 1) * pitch / sigma) ** 2).sum()
+    return _Kernel(weights, slopes, total[:, 0] / whole)
