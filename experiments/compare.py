@@ -15,6 +15,7 @@ from metalearn.recording import (
     application,
     draw_comparison,
     draw_trajectories,
+    key_of,
     open_run,
     output_folder,
     plane_of,
@@ -27,7 +28,7 @@ LANDSCAPE_KEYS = 8
 
 def main(config):
     began = time.perf_counter()
-    key = jax.random.key(config.seed)
+    key = key_of(config.seed)
     problem, theta = instantiate(config.problem.build, _convert_="all"), theta_of(config.problem.theta)
     ml.check_problem(problem, theta)
     estimators = {entry.label: build(config, problem, entry, key) for entry in chosen(config)}

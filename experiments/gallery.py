@@ -1,13 +1,31 @@
 """The published tiles of the border of trainability side by side, and the table of their dimensions."""
 
 import metalearn as ml
-from metalearn.recording import LandscapeFolder, application, draw_landscapes, open_run, output_folder, show_progress
+from metalearn.recording import (
+    LandscapeFolder,
+    application,
+    check_norm,
+    draw_landscapes,
+    open_run,
+    output_folder,
+    show_progress,
+)
 
 
 def main(config):
+    check_norm(config.norm)
+    if isinstance(config.conditions, str):
+        raise ValueError(f"conditions must be a list, such as conditions=[{config.conditions}].")
     conditions = {name: ml.landscape.condition(name) for name in config.conditions}
     with (
-        open_run(output_folder(), config, name="gallery", resume=config.resume, **config.tracker) as run,
+        open_run(
+            output_folder(),
+            config,
+            name="gallery",
+            resume=config.resume,
+            may_differ=("norm", "mark_undecided"),
+            **config.tracker,
+        ) as run,
         show_progress() as progress,
     ):
         settings = {"num_steps": config.num_steps, "resolution": config.resolution}

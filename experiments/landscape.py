@@ -2,14 +2,16 @@
 
 import time
 
-import jax
 from hydra.utils import instantiate
 
 import metalearn as ml
 from metalearn.recording import (
+    AXIS,
     LandscapeFolder,
     application,
+    check_norm,
     draw_landscape,
+    key_of,
     open_run,
     output_folder,
     plane_of,
@@ -21,13 +23,20 @@ WINDOWS = ("tile", "full")
 
 
 def main(config):
+    check_norm(config.norm)
+    key = key_of(config.seed)
     name, problem, plane, num_steps, published = chosen(config)
     title = f"{name}, {num_steps} steps"
     settings = {"picture": title, "resolution": config.resolution, "adaptive": config.adaptive, "seed": config.seed}
     settings |= {"problem": config.get("problem")}
     with (
         open_run(
-            output_folder(), config, name=f"landscape-{name.replace(', ', '-')}", resume=config.resume, **config.tracker
+            output_folder(),
+            config,
+            name=f"landscape-{name.replace(', ', '-')}",
+            resume=config.resume,
+            may_differ=("norm",),
+            **config.tracker,
         ) as run,
         show_progress() as progress,
     ):
@@ -40,16 +49,14 @@ def main(config):
                 plane,
                 num_steps=num_steps,
                 resolution=config.resolution,
-                key=jax.random.key(config.seed),
+                key=key,
                 adaptive=config.adaptive,
                 keep=keep,
                 progress=lambda done, total: progress("pixels", done, total),
             ),
         )
         seconds = time.perf_counter() - began
-        precision = ml.landscape.precision(
-            problem, plane, num_steps=num_steps, resolution=config.resolution, key=jax.random.key(config.seed)
-        )
+        precision = ml.landscape.precision(problem, plane, num_steps=num_steps, resolution=config.resolution, key=key)
         rows = ml.landscape.dimension_table(found.measure, found.undecided)
         run.arrays("landscape", arrays_of(found))
         run.table("dimensions", [row | {"published": published} for row in rows])
@@ -75,8 +82,10 @@ def chosen(config):
         problem, theta = instantiate(own.build, _convert_="all"), theta_of(own.theta)
         plane = plane_of(own, theta)
         if plane is None:
-            raise ValueError(f"problem {own.name} has no plane to draw; give problem.plane.x and problem.plane.y.")
-        return own.name, problem, plane, config.num_steps or own.horizon, None
+            raise ValueError(f"problem {own.name} has no plane to draw; give it plane: {{{AXIS.format('x')}, y: …}}.")
+        if config.num_steps is not None:
+            raise ValueError("The steps of a problem are its horizon; give problem.horizon in place of num_steps.")
+        return own.name, problem, plane, own.horizon, None
     condition = ml.landscape.condition(config.condition)
     if config.window not in WINDOWS:
         raise ValueError(f"window must be one of {', '.join(WINDOWS)}; {config.window!r} was given.")

@@ -3,10 +3,14 @@
 import tempfile
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 import metalearn as ml
 from metalearn.recording import (
     LandscapeFolder,
     application,
+    check_film,
+    check_norm,
     draw_landscapes,
     draw_zoom,
     open_run,
@@ -22,12 +26,20 @@ SHOWN = 8
 
 
 def main(config):
+    check_norm(config.norm)
+    if config.film.size:
+        check_film(**config.film)
     condition = ml.landscape.condition(config.condition)
     num_steps = condition.num_steps if config.num_steps is None else config.num_steps
     settings = {name: config[name] for name in ("condition", "centre", "factor", "resolution", "adaptive")}
     with (
         open_run(
-            output_folder(), config, name=f"zoom-{config.condition}", resume=config.resume, **config.tracker
+            output_folder(),
+            config,
+            name=f"zoom-{config.condition}",
+            resume=config.resume,
+            may_differ=("norm", "film"),
+            **config.tracker,
         ) as run,
         show_progress() as progress,
     ):
@@ -62,11 +74,12 @@ def windows(config, condition, num_steps):
     """The planes of the frames, about a point of the border."""
     if config.centre is None:
         x, y = found_centre(condition, num_steps)
-    elif len(config.centre) == 2:
+    elif OmegaConf.is_list(config.centre) and len(config.centre) == 2:
         x, y = config.centre
     else:
         raise ValueError(f"centre must be [x, y]; {config.centre} was given.")
-    planes = ml.landscape.zoom(condition.plane, x, y, config.frames or MOST_FRAMES, factor=config.factor)
+    count = MOST_FRAMES if config.frames is None else config.frames
+    planes = ml.landscape.zoom(condition.plane, x, y, count, factor=config.factor)
     if config.frames is None:
         apart = lambda plane: min(plane.pitch_in_roundings(config.resolution, config.resolution))
         planes = [plane for plane in planes if apart(plane) >= PIXELS_KEEP_APART]
@@ -91,6 +104,7 @@ def look(problem, found):
         "checked": found.checked,
         "wrong": found.wrong,
         "rounding": precision.differing / precision.checked,
+        "rounding_checked": precision.checked,
         "pitch_in_roundings": precision.pitch_in_roundings,
     }  # fmt: skip
 
@@ -116,11 +130,12 @@ def record(run, config, frames, rows, checks, published):
     said = {row["width"]: row["said"] for row in rows if row["rule"] == "3-point rule"}
     for check in checks:
         wrong = f"{check['wrong']}/{check['checked']}"
+        rounding = f"{round(check['rounding'] * check['rounding_checked'])}/{check['rounding_checked']}"
         print(
-            f"{check['width']:9.1e}  {check['computed']:7.1%}  {wrong:>9s}  {check['rounding']:8.1%}  "
+            f"{check['width']:9.1e}  {check['computed']:7.1%}  {wrong:>9s}  {rounding:>8s}  "
             f"{said.get(check['width'], '')}"
         )
-    print(f"\nfigures: {run.folder}/figures   film: {run.folder}/files")
+    print(f"\nfigures: {run.folder}/figures" + (f"   film: {run.folder}/files" if config.film.size else ""))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def test_the_other_examples_of_the_readme_run():
     assert names["history"].theta.shape == (3, 2)
     exec(networks, names)
     names["ml"].check_problem(names["problem"], names["theta"])
-    exec(landscapes.replace("num_steps=100", "num_steps=30"), names)
+    exec(landscapes.replace("chosen.num_steps", "30").replace("129", "64"), names)
     assert names["found"].measure.shape == (64, 64)
     exec(chaos, names | {"jax": jax, "jnp": jax.numpy})
 

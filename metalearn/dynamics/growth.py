@@ -36,6 +36,16 @@ class _Carry(NamedTuple):
     tangents: jax.Array
     log_scale: jax.Array
     escape: jax.Array
+    step: jax.Array
+
+
+class _Ahead(NamedTuple):
+    """What lies ahead of a state: the next one and the loss at this one, and both of their tangents over e^log_scale."""
+
+    state: tangent.State
+    tangents: jax.Array
+    loss: jax.Array
+    slopes: jax.Array
 
 
 def gradient_growth(
@@ -73,10 +83,10 @@ def gradient_growth(
     check_number("bound", bound, 0, open_low=True)
     theta = trees.strong(theta)
     columns = _identity(theta) if direction is None else _column(theta, direction)
-    begun, take_step = _recursion(problem, theta, key, columns, bound)
+    begun, look, move = _recursion(problem, theta, key, columns, bound)
 
     def body(carry, index):
-        carry = take_step(carry, index)
+        carry = move(carry, look(carry, index))
         return carry, jnp.where(carry.escape < 0, _log_norm(carry), jnp.nan)
 
     return jax.lax.scan(body, begun, jnp.arange(num_steps))[1]
@@ -100,27 +110,23 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
     check_number("bound", bound, 0, open_low=True)
     theta = trees.strong(theta)
     point, unravel = ravel_pytree(theta)
-    begun, take_step = _recursion(problem, theta, key, _identity(theta), bound)
-    _, steps = jax.random.split(key)
+    begun, look, move = _recursion(problem, theta, key, _identity(theta), bound)
 
-    def body(carry, index):
-        carry, total, gradient, scale = carry
-        carry = take_step(carry, index)
-        here = jax.random.fold_in(steps, index + 1)
-        inexact, rest = trees.split_inexact(carry.state)
-        vector, restore = ravel_pytree(inexact)
-        read = lambda v, p: problem.loss(trees.merge_inexact(restore(v), rest), unravel(p), here).astype(point.dtype)
-        loss, slopes = jax.value_and_grad(read, argnums=(0, 1))(vector, point)
-        alive = (carry.escape < 0) & jnp.all(jnp.isfinite(slopes[0])) & jnp.all(jnp.isfinite(slopes[1]))
+    def add(sums, carry, ahead):
+        total, gradient, scale = sums
         new_scale = jnp.maximum(scale, carry.log_scale)
-        through_state = slopes[0] @ carry.tangents * jnp.exp(carry.log_scale - new_scale)
-        new = gradient * jnp.exp(scale - new_scale) + through_state + slopes[1] * jnp.exp(-new_scale)
-        gradient, scale = tangent.keep_where(alive, _rescaled(new, new_scale), (gradient, scale))
-        return (carry, total + loss, gradient, scale), None
+        new = gradient * jnp.exp(scale - new_scale) + ahead.slopes * jnp.exp(carry.log_scale - new_scale)
+        return total + ahead.loss, *tangent.keep_where(carry.escape < 0, _rescaled(new, new_scale), (gradient, scale))
 
-    zero = jnp.zeros((), point.dtype)
-    start = (begun, zero, jnp.zeros_like(point), begun.log_scale)
-    carry, total, gradient, scale = jax.lax.scan(body, start, jnp.arange(num_steps))[0]
+    def body(both, index):
+        carry, sums = both
+        ahead = look(carry, index)
+        counted = tangent.keep_where(index > 0, add(sums, carry, ahead), sums)  # losses are read from s_1 on
+        return (move(carry, ahead), counted), None
+
+    sums = (jnp.zeros((), point.dtype), jnp.zeros_like(point), begun.log_scale)
+    carry, sums = jax.lax.scan(body, (begun, sums), jnp.arange(num_steps))[0]
+    total, gradient, scale = add(sums, carry, look(carry, num_steps))
     length = jnp.linalg.norm(gradient)
     return MetaGradient(
         loss=total / num_steps,
@@ -132,7 +138,7 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
 
 
 def _recursion(problem, theta, key, columns, bound):
-    """The start of m along some columns of θ-space, and one step of it; an orbit that escapes keeps its last m."""
+    """The start of m along some columns of θ-space, a look ahead from a state, and the move; escaped orbits keep their m."""
     point, unravel = ravel_pytree(theta)
     _, steps = jax.random.split(key)
 
@@ -140,24 +146,33 @@ def _recursion(problem, theta, key, columns, bound):
         state = tangent.start(problem, unravel(point), key).state
         return tangent.vector_of(state), state
 
-    def take_step(carry, index):
+    def look(carry, index):
         here = jax.random.fold_in(steps, index)
-        moved, along_state = tangent.step_and_push(problem, carry.state, theta, here)
-        frozen = lambda point: tangent.vector_of(problem.step(carry.state, unravel(point), here))
-        along_theta = jax.vmap(jax.linearize(frozen, point)[1], in_axes=1, out_axes=1)(columns)
-        sum_of_both = along_state(carry.tangents) + along_theta * jnp.exp(-carry.log_scale)
-        lost = tangent.outside(moved, bound) | ~jnp.all(jnp.isfinite(sum_of_both))
-        escape = jnp.where((carry.escape < 0) & lost, index + 1, carry.escape)
-        tangents, log_scale = tangent.keep_where(
-            escape < 0, _rescaled(sum_of_both, carry.log_scale), (carry.tangents, carry.log_scale)
-        )
-        return _Carry(moved, tangents, log_scale, escape)
+        inexact, rest = trees.split_inexact(carry.state)
+        vector, restore = ravel_pytree(inexact)
+
+        def both(vector, point):
+            state, theta = trees.merge_inexact(restore(vector), rest), unravel(point)
+            moved = tangent.typed_step(problem, state, theta, here)
+            loss = problem.loss(state, theta, here).astype(point.dtype)
+            return (tangent.vector_of(moved), loss), (moved, loss)
+
+        _, push, (moved, loss) = jax.linearize(both, vector, point, has_aux=True)
+        push = jax.vmap(push, in_axes=1, out_axes=-1)
+        tangents, slopes = push(carry.tangents, columns * jnp.exp(-carry.log_scale))
+        return _Ahead(moved, tangents, loss, slopes)
+
+    def move(carry, ahead):
+        lost = tangent.outside(ahead.state, bound) | ~jnp.all(jnp.isfinite(ahead.tangents))
+        escape = jnp.where((carry.escape < 0) & lost, carry.step + 1, carry.escape)
+        rescaled = _rescaled(ahead.tangents, carry.log_scale)
+        tangents, log_scale = tangent.keep_where(escape < 0, rescaled, (carry.tangents, carry.log_scale))
+        return _Carry(ahead.state, tangents, log_scale, escape, carry.step + 1)
 
     _, push, state = jax.linearize(begin, point, has_aux=True)
-    tangents = jax.vmap(push, in_axes=1, out_axes=1)(columns)
+    tangents, log_scale = _rescaled(jax.vmap(push, in_axes=1, out_axes=1)(columns), jnp.zeros((), point.dtype))
     escape = jnp.where(tangent.outside(state, bound), 0, -1)
-    tangents, log_scale = _rescaled(tangents, jnp.zeros((), point.dtype))
-    return _Carry(state, tangents, log_scale, escape), take_step
+    return _Carry(state, tangents, log_scale, escape, jnp.zeros((), escape.dtype)), look, move
 
 
 def _log_norm(carry):

@@ -33,6 +33,12 @@ def vector_of(state: State) -> jax.Array:
     return ravel_pytree(trees.split_inexact(state)[0])[0]
 
 
+def typed_step(problem: InnerProblem, state: State, theta: Theta, key: Key) -> State:
+    """F(s, θ) in the types of s."""
+    moved = problem.step(state, theta, key)
+    return jax.tree.map(lambda old, new: new if trees.is_key(new) else jnp.asarray(new, old.dtype), state, moved)
+
+
 def step_and_push(
     problem: InnerProblem, state: State, theta: Theta, key: Key
 ) -> tuple[State, Callable[[jax.Array], jax.Array]]:
@@ -41,8 +47,7 @@ def step_and_push(
     vector, unravel = ravel_pytree(inexact)
 
     def move(vector):
-        moved = problem.step(trees.merge_inexact(unravel(vector), rest), theta, key)
-        moved = jax.tree.map(lambda old, new: new if trees.is_key(new) else jnp.asarray(new, old.dtype), state, moved)
+        moved = typed_step(problem, trees.merge_inexact(unravel(vector), rest), theta, key)
         return vector_of(moved), moved
 
     _, push, moved = jax.linearize(move, vector, has_aux=True)

@@ -1,5 +1,7 @@
 """Training problems that are ready to use, on real data, with the settings that docs and experiments refer to."""
 
+import numpy as np
+
 from metalearn.inner.checks import check_choice, check_count
 from metalearn.inner.data import digits, split
 from metalearn.inner.hyperparameters import log10, log_linear
@@ -7,6 +9,7 @@ from metalearn.inner.networks import mlp
 from metalearn.inner.optimizers import sgd
 from metalearn.inner.problem import InnerProblem, saturate
 from metalearn.inner.task import classification, evaluation
+from metalearn.inner.trainability import trainability_data, two_layer_training
 from metalearn.inner.training import training
 
 META_LOSSES = ("training", "validation", "validation_error")
@@ -60,3 +63,45 @@ def digits_training(
     }
     optimizer = sgd(log_linear(log10(0), log10(1), num_steps))
     return saturate(training(classification(network, train, batch_size), optimizer, observables[meta_loss]), cap)
+
+
+def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: float = 1.0) -> InnerProblem:
+    """The training run whose border of trainability is a fractal, as an outer problem: two learning rates as logarithms.
+
+    θ = (log10 η_0, log10 η_1), the rates of the input and the output layer of a 16-16-1 network on 272 points, full batch.
+    The meta-loss reads ℓ_t / ℓ_0, so that the start has the loss 1, and losses beyond the cap, diverged ones among them,
+    read as the cap. It is deterministic. On 500 steps chaos begins well inside the trainable region, and the best θ,
+    near (2.35, 1.43), lies inside it.
+
+    Args:
+      seed: None for the data and initial weights of the published picture; a whole number draws others, standard normal,
+        by NumPy's `default_rng(seed)` in the order X, Y, W0, W1.
+      activation: "tanh", "relu" or "identity".
+      cap: see `saturate`.
+
+    Raises:
+      ValueError, TypeError: a sentence that names the argument.
+
+    References:
+      Sohl-Dickstein 2024, arXiv 2402.06184.
+    """
+    if seed is None:
+        data = trainability_data()
+    else:
+        check_count("seed", seed, 0)
+        draw = np.random.default_rng(seed).standard_normal
+        data = {"X": draw((272, 16)), "Y": draw((272, 1)), "W0": draw((16, 16)), "W1": draw((16, 1))}
+    trained = two_layer_training(data, activation)
+    rates = lambda theta: {"input_rate": 10.0 ** theta[0], "output_rate": 10.0 ** theta[1]}
+    nothing = {"input_rate": 0.0, "output_rate": 0.0}
+
+    def loss(state, theta, key):
+        start = trained.loss(trained.init(nothing, key), nothing, key)
+        return trained.loss(state, rates(theta), key) / start
+
+    problem = InnerProblem(
+        lambda theta, key: trained.init(rates(theta), key),
+        lambda state, theta, key: trained.step(state, rates(theta), key),
+        loss,
+    )
+    return saturate(problem, cap)

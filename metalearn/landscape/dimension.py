@@ -86,7 +86,7 @@ def border_dimension(converged, *, before=None, rule: str = "3-point rule") -> B
 
 
 def dimension_table(measure, undecided) -> list[dict[str, Any]]:
-    """The dimension of a picture's border by every rule, a row each; none for a picture below 64 × 64.
+    """The dimension of a picture's border by every rule, a row each; refused for a picture below 64 × 64.
 
     Args:
       measure, undecided: `[H, W]`, of a `Landscape`.
@@ -96,7 +96,9 @@ def dimension_table(measure, undecided) -> list[dict[str, Any]]:
     """
     converged = np.asarray(measure) < 0
     if min(converged.shape) < 64:
-        return []
+        refusal = f"a picture of {converged.shape[1]} × {converged.shape[0]} pixels is too small, 64 × 64 are needed"
+        nothing = BorderDimension(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, refusal)
+        return [{"rule": rule, **nothing._asdict(), "said": str(nothing)} for rule in RULES]
     before = converged ^ np.asarray(undecided)
     found = {rule: border_dimension(converged, before=before, rule=rule) for rule in RULES}
     return [{"rule": rule, **result._asdict(), "said": str(result)} for rule, result in found.items()]

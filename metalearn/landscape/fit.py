@@ -26,10 +26,14 @@ class DimensionFit(NamedTuple):
 
 
 def picture(mask, least):
-    mask = np.asarray(mask)
+    try:
+        mask = np.asarray(mask)
+    except ValueError:  # a Landscape, or another tuple of arrays
+        mask = np.empty(0, object)
     if mask.dtype != bool or mask.ndim != 2 or min(mask.shape) < least:
         raise ValueError(
-            f"A dimension needs a picture of booleans [H, W], at least {least} × {least}; {mask.dtype} {mask.shape} was given."
+            f"A dimension needs a picture of booleans [H, W], at least {least} × {least}, such as landscape.converged; "
+            f"{mask.dtype} {mask.shape} was given."
         )
     return mask
 

@@ -7,6 +7,7 @@ same bits whatever picture it belongs to and however many devices share the work
 """
 
 import functools
+import hashlib
 import multiprocessing
 import queue
 from collections.abc import Callable
@@ -92,7 +93,7 @@ def measure_pixels(
         return _nothing()
     with jax.enable_x64(True):
         key = jax.random.key(0) if key is None else key
-        check_problem(problem, jax.tree.map(jnp.asarray, place(*jnp.asarray(values[0]))))
+        check_problem(_in_float64(problem), jax.tree.map(jnp.asarray, place(*jnp.asarray(values[0]))))
     size = band_size(chunk_size)
     bands = [values[first : first + size] for first in range(0, len(values), size)]
     mine = range(jax.process_index(), len(bands), jax.process_count())
@@ -105,6 +106,20 @@ def measure_pixels(
     if jax.process_count() > 1:
         parts = _gather(parts, len(bands), [len(band) for band in bands])
     return Measured(*map(np.concatenate, zip(*parts)))
+
+
+@jax.enable_x64(True)
+def program_of(problem: InnerProblem, place: Callable, num_steps: int, key: Key | None) -> str:
+    """A digest of what is computed at a pixel: the program of init, step and loss with its constants, T and the key."""
+
+    def once(x, y, key):
+        theta = place(x, y)
+        state = problem.init(theta, key)
+        return problem.step(state, theta, key), problem.loss(state, theta, key)
+
+    key = jax.random.key(0) if key is None else key
+    text = jax.jit(once).lower(jnp.zeros(()), jnp.zeros(()), key).as_text()
+    return hashlib.sha256(f"{text} {num_steps} {np.asarray(jax.random.key_data(key))}".encode()).hexdigest()[:16]
 
 
 def band_size(chunk_size: int | None = None) -> int:
@@ -186,6 +201,16 @@ def _band(settings, values, key):
     return Measured(measure, converged, before, escape, np.full(count, spent / count))
 
 
+def _in_float64(problem):
+    """The problem with numbers of 32 bits in its first state, such as weights that were made before, as ones of 64."""
+    double = lambda leaf: jnp.asarray(leaf, float) if not trees.is_key(leaf) and _is_float32(leaf) else leaf
+    return problem._replace(init=lambda theta, key: jax.tree.map(double, problem.init(theta, key)))
+
+
+def _is_float32(leaf):
+    return jnp.result_type(leaf) == jnp.float32
+
+
 def _keys(key):
     start, steps = jax.random.split(key)
     return start, steps
@@ -195,7 +220,7 @@ def _keys(key):
 def _start(values, key, settings):
     def one(value):
         theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), settings.place(value[0], value[1]))
-        state = trees.strong(settings.problem.init(theta, _keys(key)[0]))
+        state = trees.strong(_in_float64(settings.problem).init(theta, _keys(key)[0]))
         loss = settings.problem.loss(state, theta, jax.random.fold_in(_keys(key)[1], 0))
         return _Running(theta, state, accounts.begin(loss.astype(float)), jnp.asarray(settings.num_steps, jnp.int32))
 

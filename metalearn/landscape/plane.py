@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -34,6 +35,11 @@ class Axis:
     centre: float | None = None
 
     def __post_init__(self):
+        for end in (self.low, self.high, *([] if self.centre is None else [self.centre])):
+            if isinstance(end, bool) or not isinstance(end, numbers.Real):
+                raise TypeError(
+                    f"The ends and the centre of axis {self.name!r} must be real numbers; {end!r} was given."
+                )
         if self.scale not in ("linear", "log10"):
             raise ValueError(f'scale of axis {self.name!r} must be "linear" or "log10"; {self.scale!r} was given.')
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
@@ -106,6 +112,18 @@ class Plane(NamedTuple):
         return across, _pitch(self.place, np.full(height, x[width // 2]), y)
 
 
+def check_plane(plane) -> None:
+    """Refuse what is no plane.
+
+    Raises:
+      TypeError: a sentence.
+    """
+    if not isinstance(plane, Plane):
+        raise TypeError(
+            f"plane must be an ml.landscape.Plane(x axis, y axis, place), or of ml.landscape.through; {type(plane).__name__} was given."
+        )
+
+
 def _pitch(place, x, y):
     with jax.enable_x64(True):
         theta = jax.tree.leaves(jax.vmap(place)(jnp.asarray(x), jnp.asarray(y)))
@@ -135,6 +153,8 @@ def through(theta: Theta, x: Axis, y: Axis, x_direction: Theta, y_direction: The
                 f"{name} must have the structure and shapes of theta and finite real numbers; theta is "
                 f"{jax.tree.map(np.shape, point)}, {name} {jax.tree.map(np.shape, direction)}."
             )
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(point)):
+        raise ValueError(f"theta must be finite; {theta} was given.")
     flat = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]).astype(float) for tree in (u, v)]
     if np.linalg.matrix_rank(np.stack([part / max(np.abs(part).max(), 1e-300) for part in flat])) < 2:
         raise ValueError("x_direction and y_direction must not be zero or parallel: they would span no plane.")

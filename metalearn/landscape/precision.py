@@ -10,7 +10,7 @@ from metalearn import trees
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key
 from metalearn.landscape.pixels import measure_pixels
-from metalearn.landscape.plane import Plane
+from metalearn.landscape.plane import Plane, check_plane
 from metalearn.landscape.render import check_resolution
 
 SCALE = 3.0  # not a power of two, which would round nothing
@@ -63,6 +63,7 @@ def precision(
     Raises:
       TypeError, ValueError: a sentence that names the argument.
     """
+    check_plane(plane)
     width, height = check_resolution(resolution)
     check_count("num_steps", num_steps)
     check_number("share", share, 0, 1, open_low=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Theta
-from metalearn.landscape.plane import Plane
+from metalearn.landscape.plane import Plane, check_plane
 
 
 def render(
@@ -42,6 +42,7 @@ def render(
     Raises:
       TypeError, ValueError: a sentence that names the argument.
     """
+    check_plane(plane)
     width, height = check_resolution(resolution)
     check_count("chunk_size", chunk_size)
     x, y = np.meshgrid(plane.x.values(width), plane.y.values(height))

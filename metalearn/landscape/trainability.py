@@ -9,8 +9,8 @@ import numpy as np
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key
 from metalearn.landscape import adaptive as quadtree
-from metalearn.landscape.pixels import Measured, band_size, measure_pixels
-from metalearn.landscape.plane import Plane
+from metalearn.landscape.pixels import Measured, band_size, measure_pixels, program_of
+from metalearn.landscape.plane import Plane, check_plane
 from metalearn.landscape.render import check_resolution
 
 CHECKED, LEAST = (
@@ -35,6 +35,7 @@ class Landscape(NamedTuple):
       computed: where training was run, for this picture or the one it took pixels from; elsewhere the picture is filled.
       checked, wrong: the filled pixels that were computed after all, drawn at random, and those of them that had been
         filled with a wrong label or are undecided; (wrong / checked) estimates the share of wrong ones among the filled.
+      program: a digest of the problem, its constants, the key and T: pixels are taken over from equal ones only.
     """
 
     measure: np.ndarray
@@ -47,6 +48,7 @@ class Landscape(NamedTuple):
     computed: np.ndarray
     checked: int = 0
     wrong: int = 0
+    program: str = ""
 
 
 def trainability(
@@ -60,7 +62,7 @@ def trainability(
     known: Landscape | None = None,
     chunk_size: int | None = None,
     drop_diverged: bool = True,
-    keep: Callable[[Callable[[np.ndarray], Measured], np.ndarray], Measured] | None = None,
+    keep: Callable[[Callable[[np.ndarray], Measured], np.ndarray, str], Measured] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Landscape:
     """Train at every point of a plane and measure how it converged or diverged.
@@ -84,8 +86,8 @@ def trainability(
         numbers. Of a zoom by 2 with 4k + 1 points a side this is a quarter.
       chunk_size: pixels advanced together; by default 16 on a CPU, which fill a core's cache, and 4096 on others.
       drop_diverged: False for a problem that comes back from states that are NaN.
-      keep: called as `keep(compute, values)` in place of `compute(values)`, with at most eight bands of 512 pixels;
-        `ml.recording.Tiles` keeps in files what is computed, so that an interrupted picture goes on where it was.
+      keep: called as `keep(compute, values, program)` in place of `compute(values)`, with at most eight bands of 512
+        pixels; `ml.recording.Tiles` keeps in files what is computed, so that an interrupted picture goes on where it was.
       progress: called as `progress(pixels_done, pixels)` after each band of 512 pixels, and at the end.
 
     Raises:
@@ -94,9 +96,13 @@ def trainability(
     Warns:
       UserWarning: the pixels of a zoom are closer than 100 roundings of θ.
     """
+    check_plane(plane)
     width, height = check_resolution(resolution)
     check_count("num_steps", num_steps)
-    _check_known(known, num_steps)
+    if keep is not None and not callable(keep):
+        raise TypeError(f"keep must be a function such as ml.recording.Tiles(folder, settings); {keep!r} was given.")
+    program = program_of(problem, plane.place, num_steps, key)
+    _check_known(known, num_steps, program)
     _warn_of_rounding(plane, width, height)
     x, y = plane.x.values(width), plane.y.values(height)
     picture = _blank(height, width)
@@ -115,7 +121,7 @@ def trainability(
             part = slice(first, first + size)
             report = _from(progress, int(picture["computed"].sum()), width * height)
             train = lambda some, report=report: measure_pixels(problem, plane.place, some, progress=report, **settings)
-            found = train(values[part]) if keep is None else keep(train, values[part])
+            found = train(values[part]) if keep is None else keep(train, values[part], program)
             spent += float(np.sum(found.steps))
             new = {"undecided": found.converged != found.before, "computed": True}
             for name, leaf in (found._asdict() | new).items():
@@ -130,7 +136,13 @@ def trainability(
     if progress is not None:
         progress(width * height, width * height)
     return Landscape(
-        **picture, plane=plane, num_steps=num_steps, pixel_steps=round(spent), checked=checked, wrong=wrong
+        **picture,
+        plane=plane,
+        num_steps=num_steps,
+        pixel_steps=round(spent),
+        checked=checked,
+        wrong=wrong,
+        program=program,
     )
 
 
@@ -189,12 +201,14 @@ def _refine(picture, compute, spacing):
     return count, wrong
 
 
-def _check_known(known, num_steps):
+def _check_known(known, num_steps, program):
     if known is not None and known.num_steps != num_steps:
         raise ValueError(
             f"known is a picture after {known.num_steps} steps and has no pixels for one after {num_steps}; "
             "render it with the same num_steps."
         )
+    if known is not None and known.program != program:
+        raise ValueError("known is a picture of another problem, other data or another key: its pixels are not these.")
 
 
 def _warn_of_rounding(plane, width, height):

@@ -63,6 +63,8 @@ def check_zoom(problem: InnerProblem, frames: list[Plane], *, num_steps: int, ke
     if seen:
         near = border_point(problem, frames[seen - 1], num_steps=num_steps, key=key, resolution=POINTS)
         advice = f"Window {seen} still shows it; a point of the border near by is ({near[0]!r}, {near[1]!r})."
+        if near == point:
+            advice = f"The point is as near to the border as float64 can say; zoom to window {seen} only."
     raise ValueError(
         f"The zoom's centre {point} is not on the border: in the deepest of {len(frames)} windows, {width:.3g} wide, "
         f"every one of {POINTS} × {POINTS} pixels {'converges' if labels.all() else 'diverges'}. {advice}"

@@ -6,14 +6,18 @@ a view beside it; so a result depends on no service, and no function below needs
 
 from metalearn.recording.application import application as application
 from metalearn.recording.application import output_folder as output_folder
+from metalearn.recording.configured import AXIS as AXIS
+from metalearn.recording.configured import key_of as key_of
 from metalearn.recording.configured import plane_of as plane_of
 from metalearn.recording.configured import theta_of as theta_of
 from metalearn.recording.draw import draw_comparison as draw_comparison
 from metalearn.recording.draw import draw_trajectories as draw_trajectories
+from metalearn.recording.draw_landscape import check_norm as check_norm
 from metalearn.recording.draw_landscape import draw_landscape as draw_landscape
 from metalearn.recording.draw_landscape import draw_landscapes as draw_landscapes
 from metalearn.recording.draw_zoom import draw_zoom as draw_zoom
 from metalearn.recording.figures import save_style as save_style
+from metalearn.recording.film import check_film as check_film
 from metalearn.recording.film import write_film as write_film
 from metalearn.recording.film import zoom_images as zoom_images
 from metalearn.recording.local import LocalRun as LocalRun

@@ -16,6 +16,7 @@ import functools
 import inspect
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
     folder = Path(config_path) if config_path else Path(inspect.getfile(main)).resolve().parent.parent / "configs"
     show_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
     failures: list[int] = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is asked to stop says so in its folder
     try:
         _check_arguments()
         _configure_hydra(main)
@@ -147,7 +149,7 @@ def _report(error: BaseException, show_all: bool) -> int:
 
 def _explained(error: Exception) -> Exception:
     """Outside the experiment the only files that Hydra writes are the folders of runs."""
-    if isinstance(error, FileExistsError | NotADirectoryError | PermissionError) and error.filename:
+    if isinstance(error, OSError) and error.filename:
         return unwritable(os.path.relpath(error.filename), error)
     return error
 

@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from hydra.utils import instantiate
 
-from metalearn.landscape import Plane, through
+from metalearn.inner.checks import check_count
+from metalearn.landscape import Axis, Plane, through
+
+AXIS = "{}: {{_target_: metalearn.landscape.Axis, name: …, low: …, high: …}}"
 
 
 def theta_of(values: Any, name: str = "problem.theta") -> Any:
@@ -27,6 +30,16 @@ def theta_of(values: Any, name: str = "problem.theta") -> Any:
         ) from None
 
 
+def key_of(seed: Any) -> jax.Array:
+    """The random key of a configuration's seed.
+
+    Raises:
+      TypeError, ValueError: the seed is no whole number of at least 0.
+    """
+    check_count("seed", seed, 0)
+    return jax.random.key(seed)
+
+
 def plane_of(problem: Mapping, theta: Any) -> Plane | None:
     """The plane of a problem; None where it has none.
 
@@ -37,7 +50,9 @@ def plane_of(problem: Mapping, theta: Any) -> Plane | None:
     """
     if problem["plane"] is None:
         return None
-    axes = instantiate({name: problem["plane"][name] for name in "xy"}, _convert_="all")
+    axes = instantiate({name: problem["plane"].get(name) for name in "xy"}, _convert_="all")
+    if not all(isinstance(axis, Axis) for axis in axes.values()):
+        raise ValueError(f"problem.plane must have two axes, {AXIS.format('x')} and {AXIS.format('y')}, or be null.")
     directions = problem["plane"].get("directions")
     if directions is not None:
         u, v = (theta_of(directions[name], f"problem.plane.directions.{name}") for name in "xy")

@@ -47,12 +47,25 @@ def landscape_colours(
     """
     from matplotlib import colormaps
 
-    check_choice("norm", norm, ("rank", "linear"))
+    check_norm(norm)
+    if not isinstance(landscape, Landscape):
+        raise TypeError(
+            f"A landscape of ml.landscape.trainability is needed, all of it; {type(landscape).__name__} was given."
+        )
     stretched = (rank_stretch if norm == "rank" else linear_stretch)(landscape.measure)
     colours = colormaps["Spectral"]((stretched + 1) / 2)
     if mark_undecided:
         colours[landscape.undecided] = UNDECIDED
     return colours
+
+
+def check_norm(norm: str) -> None:
+    """Refuse a norm that is neither "rank" nor "linear".
+
+    Raises:
+      ValueError: a sentence.
+    """
+    check_choice("norm", norm, ("rank", "linear"))
 
 
 def draw_landscape(
@@ -130,7 +143,7 @@ def draw_landscapes(
             axes.yaxis.label.set_fontsize(8)
         for axes in list(grid.flat)[len(landscapes) :]:
             axes.remove()
-        _explain(figure, grid[0, :] if rows == 1 else grid, norm)
+        _explain(figure, list(grid.flat)[: len(landscapes)], norm)
         _name_undecided(grid[0, 0], mark_undecided and any(one.undecided.any() for one in landscapes.values()))
         figure.suptitle(title)
         return figure
@@ -155,7 +168,7 @@ def _explain(figure, axes, norm):
     bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), "Spectral"), ax=axes)
     near = PALEST if norm == "rank" else 0.05
     bar.set_ticks([-1, -near, near, 1], labels=["slow", "fast", "fast", "slow"])
-    bar.set_label(f"diverged   ←   {'rank' if norm == 'rank' else 'size'} of the measure   →   converged")
+    bar.set_label(f"diverged  ←  {'rank' if norm == 'rank' else 'size'} of the measure  →  converged", fontsize=9)
 
 
 def _name_undecided(axes, any_undecided):

@@ -45,7 +45,7 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
             above.plot(*zip(*controls), ":", color="black", label="control: a circle, 3-point rule")
         if published is not None:
             above.axhline(published, color="grey", linestyle="--", label=f"published, {published:.2f}")
-        above.set(ylabel="dimension of the border", ylim=(0.7, 2.4), title=title)
+        above.set(ylabel="dimension of the border", ylim=(min(0.7, _lowest(dimensions)), 2.4), title=title)
         above.legend(loc="upper right", fontsize=9, ncols=2, frameon=True)
         labels = {"computed": "trained, the rest filled", "undecided": "undecided: other label at T/2"}
         labels["rounding"] = "other label by an equal update"
@@ -57,3 +57,9 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
         below.invert_xaxis()
         below.legend(loc="upper left", fontsize=9)
         return figure
+
+
+def _lowest(dimensions):
+    """A little below the lowest error bar."""
+    ends = [row["dimension"] - row["statistical"] for row in dimensions]
+    return min((end - 0.05 for end in ends if np.isfinite(end)), default=0.7)

@@ -15,6 +15,19 @@ from metalearn.recording.local import replacing
 FEATHER = 0.08  # of a key frame's side, over which its rim fades into the wider one
 
 
+def check_film(size: int, images_per_frame: int, images_per_second: int = 24) -> None:
+    """Refuse what no film can be made of, before its key frames are computed.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the setting.
+    """
+    check_count("images_per_frame", images_per_frame)
+    check_count("images_per_second", images_per_second)
+    check_count("size", size, 2)
+    if size % 2:
+        raise ValueError(f"The size of a film must be even; {size} was given.")
+
+
 def zoom_images(
     landscapes: Sequence[Landscape],
     *,
@@ -41,12 +54,9 @@ def zoom_images(
     """
     from PIL import Image
 
-    check_count("images_per_frame", images_per_frame)
-    check_count("size", size, 2)
-    if size % 2 or not landscapes:
-        raise ValueError(
-            f"A film needs at least one key frame and an even size; {len(landscapes)} and {size} were given."
-        )
+    check_film(size, images_per_frame)
+    if not landscapes:
+        raise ValueError("A film needs at least one key frame.")
     widths = [_width(landscape) for landscape in landscapes]
     if any(deeper >= wider for wider, deeper in itertools.pairwise(widths)):
         raise ValueError(f"The key frames of a zoom must shrink; their widths are {widths}.")

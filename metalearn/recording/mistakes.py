@@ -10,6 +10,7 @@ Everything else is a bug, also an error of these types that an operator or anoth
 import difflib
 import dis
 import re
+import sys
 from collections.abc import Iterable
 from types import TracebackType
 
@@ -83,6 +84,10 @@ def _locating(error: InstantiationException, prefix: str) -> str | None:
         return None
     target = re.search(r"target '([^']*)'", str(error))
     named = f"_target_ {target[1]!r}" if target else "The _target_"
+    module, _, name = target[1].rpartition(".") if target else ("", "", "")
+    if module in sys.modules and not hasattr(sys.modules[module], name):
+        known = [entry for entry in vars(sys.modules[module]) if not entry.startswith("_")]
+        return f"{prefix}{named} is not there: {module} has no {name}{_suggestion(name, known)}."
     return (
         f"{prefix}{named} cannot be imported: {_one_line(str(root)).rstrip('.')}. The current folder is searched, too."
     )

@@ -22,6 +22,7 @@ from metalearn.recording.values import finite, plain, save_arrays
 
 _ARRAYS = ("measure", "converged", "undecided", "escape", "computed")
 _NUMBERS = ("num_steps", "pixel_steps", "checked", "wrong")
+_PROGRAM = "program"
 
 
 class Tiles:
@@ -43,24 +44,25 @@ class Tiles:
         self._count = 0
         _agree(self.folder, settings)
 
-    def __call__(self, compute: Callable[[np.ndarray], Measured], values: np.ndarray) -> Measured:
+    def __call__(self, compute: Callable[[np.ndarray], Measured], values: np.ndarray, program: str) -> Measured:
         """The tile of these places.
 
         Raises:
-          ValueError: the file of this number holds other places.
+          ValueError: the file of this number holds other places, or was computed by another program.
           RunFolderError: the tile cannot be written; those before it are kept.
         """
         self._count += 1
         path = self.folder / f"{self._count:05d}.npz"
         if path.exists():
             with np.load(path) as stored:
-                if not np.array_equal(stored["values"], values):
+                if not np.array_equal(stored["values"], values) or str(stored[_PROGRAM]) != program:
                     raise ValueError(
-                        f"The tiles in {short(self.folder)} are of another picture. Choose another folder, or delete this one."
+                        f"The tiles in {short(self.folder)} are of another picture: of other places, another problem or "
+                        "another number of steps. Choose another folder, or delete this one."
                     )
                 return Measured(*(stored[name] for name in Measured._fields))
         found = compute(values)
-        _write(path, {"values": values, **found._asdict()})
+        _write(path, {"values": values, _PROGRAM: program, **found._asdict()})
         return found
 
 
@@ -93,7 +95,7 @@ class LandscapeFolder:
         found = render(Tiles(tiles, self.settings))
         height, width = found.measure.shape
         axes = {"x": plane.x.values(width), "y": plane.y.values(height)}
-        _write(path, {field: getattr(found, field) for field in _ARRAYS + _NUMBERS} | axes)
+        _write(path, {field: getattr(found, field) for field in (*_ARRAYS, *_NUMBERS, _PROGRAM)} | axes)
         shutil.rmtree(tiles, ignore_errors=True)
         return found
 
@@ -119,7 +121,7 @@ def _agree(folder, settings):
 def _load(path, plane):
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in _ARRAYS}
-        numbers = {name: int(stored[name]) for name in _NUMBERS}
+        numbers = {name: int(stored[name]) for name in _NUMBERS} | {_PROGRAM: str(stored[_PROGRAM])}
         same = all(
             np.array_equal(stored[name], axis.values(len(stored[name]))) for name, axis in zip("xy", (plane.x, plane.y))
         )

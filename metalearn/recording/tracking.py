@@ -13,14 +13,14 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
-from metalearn.recording.local import LocalRun, make_run_folder, run_folder, unwritable
+from metalearn.recording.local import LocalRun, make_run_folder, run_folder, short, unwritable
 from metalearn.recording.secrets import hide, known_secrets, scrub, scrub_arguments
 from metalearn.recording.values import plain
 from metalearn.recording.weights_and_biases import WandbRun, open_wandb
@@ -49,10 +49,11 @@ class Run:
       trackers: those it hands to.
     """
 
-    def __init__(self, folder: Path, trackers: tuple[Tracker, ...], secrets: list[str]):
+    def __init__(self, folder: Path, trackers: tuple[Tracker, ...], secrets: list[str], resumable: bool = False):
         self.folder = folder
         self.trackers = trackers
         self._secrets = secrets
+        self._resumable = resumable
         self._finished = False
 
     @property
@@ -101,6 +102,8 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, KeyboardInterrupt):
             self.finish("KeyboardInterrupt: stopped by Ctrl-C")
+            if self._resumable:
+                print(f"Go on with the same command and resume={short(self.folder)}", flush=True)
         elif error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish(f"{type(error).__name__}: {error}")
         else:
@@ -119,6 +122,7 @@ def open_run(
     tags: tuple[str, ...] | list[str] = (),
     wandb_id: str | None = None,
     resume: str | Path | None = None,
+    may_differ: Collection[str] = (),
 ) -> Run:
     """Open a run: its folder <folder>/<timestamp>-<name> and, beside it, W&B.
 
@@ -136,11 +140,12 @@ def open_run(
       tags: the W&B tags.
       wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; honoured online only.
       resume: the folder of a run to go on in, in place of a new one. Its metrics, figures and arrays stay, and what is
-        added stands beside them.
+        added stands beside them. Its configuration must be this one.
+      may_differ: entries of the configuration in which a resumed run may differ, beside `resume`, `tracker` and `folder`.
 
     Raises:
       RunFolderError: the folder cannot be written, or the one to resume is no run's.
-      ValueError: the mode is unknown.
+      ValueError: the mode is unknown, or the run to resume had another configuration.
     """
     if mode not in MODES:
         raise ValueError(f"The tracking mode must be one of {', '.join(MODES)}; {mode!r} was given.")
@@ -149,6 +154,8 @@ def open_run(
     settings = hide(settings, secrets)
     provenance = collect_provenance(secrets)
     path = make_run_folder(folder, name) if resume is None else run_folder(resume)
+    if resume is not None:
+        _check_same(path, settings, {"resume", "tracker", "folder", *may_differ})
     try:
         local = LocalRun(path, settings, provenance)
     except OSError as error:
@@ -157,7 +164,8 @@ def open_run(
     if mode != "disabled":
         labels = {"project": project, "entity": entity, "group": group, "tags": list(tags), "wandb_id": wandb_id}
         beside = open_wandb(path, {**settings, "provenance": provenance}, mode=mode, **labels)
-    return Run(path, (local,) if beside is None else (local, beside), secrets)
+    trackers = (local,) if beside is None else (local, beside)
+    return Run(path, trackers, secrets, resumable="resume" in settings)
 
 
 def collect_provenance(secrets: list[str] | None = None) -> dict:
@@ -202,6 +210,22 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def _check_same(path: Path, settings: dict, ignored: set[str]) -> None:
+    """Refuse to go on in a folder with other settings, before anything in it is touched."""
+    import yaml
+
+    before = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+    before, now = ({k: v for k, v in part.items() if k not in ignored} for part in (before, settings))
+    if before.keys() != now.keys():
+        raise ValueError(f"{short(path)} is a run of another experiment and cannot be resumed by this one.")
+    for name, value in now.items():
+        if before[name] != value:
+            raise ValueError(
+                f"{short(path)} was run with {name} = {before[name]!r} and cannot be resumed with {value!r}. Repeat its "
+                "command with resume=… added, or start a new run."
+            )
 
 
 def _resolved(config: Any) -> dict:

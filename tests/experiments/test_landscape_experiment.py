@@ -1,7 +1,6 @@
 """The landscape experiments on the command line: pictures, dimensions, films, resumed runs, and mistakes in one line."""
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -53,6 +52,32 @@ def test_it_draws_measures_and_keeps_the_arrays(finished):
     assert [row["rule"] for row in rows] == ["published rule", "nested boxes", "3-point rule"]
 
 
+def test_a_refused_resume_leaves_a_finished_run_as_it_was(tmp_path):
+    assert run("gallery", tmp_path, "conditions=[single]", "resolution=33", "num_steps=20").returncode == 0
+    (folder,) = tmp_path.iterdir()
+    before = {path: path.read_bytes() for path in folder.glob("*.*")}
+    refused(run("gallery", tmp_path, "conditions=[single]", "resolution=34", f"resume={folder}"), "was run with")
+    refused(run("landscape", tmp_path, f"resume={folder}"), "is a run of another experiment")
+    assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
+
+
+def test_a_run_that_is_asked_to_stop_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(
+        command("landscape", tmp_path, "window=full"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    for _ in range(1200):
+        if list(tmp_path.glob("*/status.json")):
+            break
+        time.sleep(0.05)
+    time.sleep(1)
+    process.terminate()
+    said, _ = process.communicate()
+    assert process.returncode == 130
+    (folder,) = tmp_path.iterdir()
+    assert f"resume={folder.name}" in said.decode()
+    assert json.loads((folder / "status.json").read_text())["reason"].startswith("KeyboardInterrupt")
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path, finished):
     process = subprocess.Popen(command("landscape", tmp_path, *SMALL), cwd=tmp_path, stderr=subprocess.DEVNULL)
     for _ in range(1200):
@@ -66,7 +91,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, finished):
     if not (folder / "landscapes/landscape.npz").exists():
         assert tiles
     before = {path: path.stat().st_mtime_ns for path in tiles}
-    refused(run("landscape", tmp_path, *SMALL, "adaptive=true", f"resume={folder}"), "made with adaptive = False")
+    refused(run("landscape", tmp_path, *SMALL, "adaptive=true", f"resume={folder}"), "was run with adaptive = False")
     assert {path: path.stat().st_mtime_ns for path in tiles} == before
     result = run("landscape", tmp_path, *SMALL, f"resume={folder}")
     assert result.returncode == 0, result.stderr
@@ -157,8 +182,16 @@ def test_a_gallery_puts_conditions_side_by_side(tmp_path):
         ("landscape", ["resume=nowhere"], "'nowhere' is no folder of a run"),
         ("zoom", ["centre=[0.01,0.01]", "frames=6", "resolution=9", "num_steps=50"], "is not on the border"),
         ("zoom", ["centre=[1]"], r"centre must be [x, y]"),
+        ("zoom", ["centre=48.3"], r"centre must be [x, y]"),
+        ("zoom", ["frames=0"], "num_frames must be at least 1"),
+        ("zoom", ["film.size=33"], "size of a film must be even"),
+        ("landscape", ["seed=x"], "seed must be a whole number"),
+        ("landscape", ["norm=log"], "norm must be one of"),
+        ("landscape", ["problem=digits", "num_steps=50"], "give problem.horizon"),
+        ("landscape", ["problem=phase_walk", "problem.plane={x:[-3,1],y:[-1,1]}"], "problem.plane must have two axes"),
+        ("gallery", ["conditions=single"], "conditions=[single]"),
         ("gallery", ["conditions=[gelu]"], "condition must be one of"),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(tmp_path, experiment, arguments, words):
-    refused(run(experiment, tmp_path, *arguments, env={**os.environ}), words)
+    refused(run(experiment, tmp_path, *arguments), words)

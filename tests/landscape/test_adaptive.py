@@ -131,6 +131,9 @@ def test_pixels_of_another_horizon_are_refused():
     first = picture(4)
     with pytest.raises(ValueError, match="known is a picture after 40 steps"):
         trainability(CIRCLE, WINDOW, num_steps=41, resolution=4, known=first)
+    other = CIRCLE._replace(loss=lambda state, theta, key: 2 * CIRCLE.loss(state, theta, key))
+    with pytest.raises(ValueError, match="known is a picture of another problem"):
+        trainability(other, WINDOW, num_steps=40, resolution=4, known=first)
 
 
 def test_progress_ends_at_all_pixels():

@@ -292,3 +292,46 @@ DATA = ml.trainability_data(1)
 def test_mistakes_are_sentences(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()
+
+
+def test_weights_that_were_made_before_in_float32_are_trained_in_float64():
+    start = jnp.asarray([0.3, -0.7], jnp.float32)
+    step = lambda s, theta, key: s - theta["input_rate"] * s * (1 + 1e-9 * theta["output_rate"])
+    double = ml.InnerProblem(lambda t, k: jnp.asarray(np.asarray(start), float), step, lambda s, t, k: jnp.sum(s**2))
+    single = double._replace(init=lambda t, k: start)
+    plane = ml.landscape.condition("tanh").plane
+    found = [ml.landscape.trainability(one, plane, num_steps=20, resolution=9).measure for one in (single, double)]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (
+            lambda problem, plane: ml.landscape.render(lambda t: 0.0, ((-1, 1), (-1, 1)), 4),
+            "plane must be an ml.landscape",
+        ),
+        (
+            lambda problem, plane: ml.landscape.trainability(problem, plane, num_steps=2, resolution=4, keep="tiles"),
+            "keep must be a function",
+        ),
+        (lambda problem, plane: ml.landscape.Axis("a", "0", 1), "must be real numbers; '0' was given"),
+    ],
+)
+def test_what_is_of_another_kind_is_a_sentence(mistake, words):
+    chosen = ml.landscape.condition("tanh")
+    with pytest.raises(TypeError, match=words):
+        mistake(chosen.problem, chosen.plane)
+
+
+def test_a_plane_through_what_is_not_finite_is_refused():
+    axis = ml.landscape.Axis("a", 0, 1)
+    with pytest.raises(ValueError, match="theta must be finite"):
+        ml.landscape.through(np.array([np.nan, 1]), axis, axis, np.array([1.0, 0]), np.array([0, 1.0]))
+
+
+def test_a_dimension_of_a_whole_landscape_says_what_it_needs():
+    chosen = ml.landscape.condition("single")
+    found = ml.landscape.trainability(chosen.problem, chosen.plane, num_steps=3, resolution=4)
+    with pytest.raises(ValueError, match=r"such as landscape\.converged"):
+        ml.landscape.border_dimension(found)

@@ -170,7 +170,10 @@ MISTAKES = {
         r"problem: walk\(\) got an unexpected keyword argument 'z'; .* factories\.walk\.$",
     ),
     "unknown module": (["problem._target_=nowhere.walk"], r"problem: _target_ 'nowhere\.walk' cannot be imported"),
-    "unknown factory": (["problem._target_=factories.run"], r"problem: _target_ 'factories\.run' cannot be imported"),
+    "unknown factory": (
+        ["problem._target_=factories.wal"],
+        r"problem: _target_ 'factories\.wal' is not there: factories has no wal \(did you mean walk\?\)",
+    ),
     "refused by metalearn": (["crash=refused"], r"cap must be a finite number; inf was given\.$"),
     "wrong mode": (
         ["tracker.mode=onlin"],
@@ -180,6 +183,7 @@ MISTAKES = {
         ["folder=walk.py"],
         r"The run folder 'walk\.py' cannot be written: there is a file in its place",
     ),
+    "folder that cannot be made": (["folder=/proc/nothere"], r"cannot be written: no such file or directory"),
     "folder below a file": (
         ["folder=walk.py/runs"],
         r"The run folder 'walk\.py/runs' cannot be written: there is a file",

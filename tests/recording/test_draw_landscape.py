@@ -1,10 +1,12 @@
 """Pictures of trainability: ranks keep the side, every pixel has its colour, axes keep their digits."""
 
+import io
+
 import numpy as np
 import pytest
 
 from metalearn.landscape import Axis, Landscape, Plane
-from metalearn.recording import draw_landscape
+from metalearn.recording import draw_landscape, draw_landscapes
 from metalearn.recording.draw_landscape import linear_stretch, rank_stretch
 
 MEASURE = np.array([[-3.0, -1.0, -2.0], [10.0, 1e6, 5.0]])
@@ -56,3 +58,16 @@ def test_a_deep_zoom_names_its_centre_with_all_digits():
 def test_an_unknown_norm_is_refused():
     with pytest.raises(ValueError, match="norm must be one of linear, rank"):
         draw_landscape(landscape(), norm="histogram")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 3), (4, 3), (5, 4), (6, 3)])
+def test_any_number_of_pictures_can_stand_side_by_side(count, columns):
+    figure = draw_landscapes({str(index): landscape() for index in range(count)}, columns=columns)
+    figure.savefig(io.BytesIO(), format="png")
+    assert [axes.get_title() for axes in figure.axes[:count]] == [str(index) for index in range(count)]
+    assert len(figure.axes) == count + 1
+
+
+def test_the_labels_alone_are_refused():
+    with pytest.raises(TypeError, match="all of it; ndarray was given"):
+        draw_landscape(landscape().converged)  # pyright: ignore[reportArgumentType]

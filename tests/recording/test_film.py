@@ -81,7 +81,7 @@ def test_without_an_encoder_it_is_a_gif(tmp_path, monkeypatch):
     ("build", "sentence"),
     [
         (lambda: list(zoom_images([], size=64)), "at least one key frame"),
-        (lambda: list(zoom_images(frames(), size=63)), "an even size"),
+        (lambda: list(zoom_images(frames(), size=63)), "must be even"),
         (lambda: list(zoom_images(frames()[::-1])), "must shrink"),
         (lambda: list(zoom_images(frames(), images_per_frame=0)), "images_per_frame must be at least 1"),
         (lambda: write_film("film", []), "at least one image"),

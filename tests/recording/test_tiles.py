@@ -29,14 +29,14 @@ class Counting(Tiles):
         super().__init__(folder, SETTINGS)
         self.computed, self.stop_at = 0, stop_at
 
-    def __call__(self, compute, values):
+    def __call__(self, compute, values, program):
         def counted(values):
             if self.computed == self.stop_at:
                 raise KeyboardInterrupt
             self.computed += 1
             return compute(values)
 
-        return super().__call__(counted, values)
+        return super().__call__(counted, values, program)
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
@@ -59,6 +59,10 @@ def test_tiles_of_another_picture_are_refused(tmp_path):
     other = Plane(Axis("x", 0.2, 2.2), PLANE.y, PLANE.place)
     with pytest.raises(ValueError, match="are of another picture"):
         render(Tiles(tmp_path, SETTINGS), other)
+    with pytest.raises(ValueError, match="another number of steps"):
+        trainability(POWERS, PLANE, **(SIZE | {"num_steps": 51}), keep=Tiles(tmp_path, SETTINGS))
+    with pytest.raises(ValueError, match="another problem"):
+        trainability(POWERS._replace(loss=lambda s, t, k: s), PLANE, **SIZE, keep=Tiles(tmp_path, SETTINGS))
     with pytest.raises(ValueError, match="made with problem = 'powers' and cannot be completed with 'roots'"):
         Tiles(tmp_path, SETTINGS | {"problem": "roots"})
 
