@@ -15,8 +15,10 @@ from metalearn.recording import (
     application,
     draw_comparison,
     draw_trajectories,
+    estimator_of,
     key_of,
     open_run,
+    outer_of,
     output_folder,
     plane_of,
     show_progress,
@@ -31,7 +33,10 @@ def main(config):
     key = key_of(config.seed)
     problem, theta = instantiate(config.problem.build, _convert_="all"), theta_of(config.problem.theta)
     ml.check_problem(problem, theta)
-    estimators = {entry.label: build(config, problem, entry, key) for entry in chosen(config)}
+    estimators = {
+        entry.label: estimator_of(config.problem, problem, entry, jax.random.fold_in(key, 2))
+        for entry in chosen(config)
+    }
     plane = plane_of(config.problem, theta)
     with (
         open_run(output_folder(), config, name=f"compare-{config.problem.name}", **config.tracker) as run,
@@ -57,14 +62,6 @@ def chosen(config):
     return list(config.estimators.values())
 
 
-def build(config, problem, entry, key):
-    """One estimator of the group on the episodes of the problem."""
-    horizon = config.problem.horizon
-    repeated = jax.random.fold_in(key, 2) if config.problem.repeat_randomness else None
-    truncation = ml.Truncation(horizon, horizon if entry.whole else config.problem.length, key=repeated)
-    return instantiate(entry.build, _convert_="all")(problem, truncation)
-
-
 def follow(config, problem, plane, key, run, progress):
     """Render the landscape, descend it with every estimator from the same starts, and draw both."""
 
@@ -84,12 +81,14 @@ def follow(config, problem, plane, key, run, progress):
         return
     starts = theta_of(config.problem.plane.starts, "problem.plane.starts")
     entries = chosen(OmegaConf.merge(config, {"pairs": config.trajectories.pairs}))
-    keys = jax.random.split(jax.random.fold_in(key, 4), len(starts))
-    travel = lambda entry: jax.block_until_ready(descent(config, problem, entry, plane, starts, keys))
+    names = list(config.estimators)
+    travel = lambda name, entry: jax.block_until_ready(
+        descent(config, problem, name, entry, plane, starts, jax.random.fold_in(key, 4))
+    )
     values, paths, rows = jax.jit(jax.vmap(value)), {}, []
     pool = ThreadPoolExecutor(max_workers=2)
     try:
-        for entry, (thetas, metrics) in zip(entries, pool.map(travel, entries)):
+        for entry, (thetas, metrics) in zip(entries, pool.map(travel, names, entries)):
             ends = thetas[:, -max(1, thetas.shape[1] // 10) :].mean(axis=1)
             losses = np.asarray(values(ends))
             paths[entry.label] = np.asarray(thetas)
@@ -115,21 +114,14 @@ def follow(config, problem, plane, key, run, progress):
     print()
 
 
-def descent(config, problem, entry, plane, starts, keys):
+def descent(config, problem, name, entry, plane, starts, key):
     """The outer loop of one estimator: θ and metrics along all trajectories, kept in the window."""
     low, high = (jnp.array([getattr(axis, end) for axis in (plane.x, plane.y)]) for end in ("low", "high"))
-    estimator, optimizer = (
-        build(config, problem, entry, jax.random.key(config.seed)),
-        optax.adam(entry.outer.learning_rate),
-    )
-    num_steps = max(1, round(entry.outer.num_steps * config.trajectories.length_factor))
-
-    def descend(start, key):
-        project = lambda theta: jnp.clip(theta, low, high)
-        theta, history = ml.meta_train(estimator, optimizer, start, key, num_steps, project=project)
-        return jnp.concatenate([history.theta, theta[None]]), history.metrics
-
-    return jax.jit(jax.vmap(descend))(starts, keys)
+    estimator = estimator_of(config.problem, problem, entry, jax.random.fold_in(jax.random.key(config.seed), 2))
+    outer = outer_of(config.problem, name, entry)
+    num_steps = max(1, round(outer["num_steps"] * config.trajectories.length_factor))
+    optimizer = optax.adam(outer["learning_rate"])
+    return ml.outer_trajectories(estimator, optimizer, starts, key, num_steps, low=low, high=high)
 
 
 def log(run, label, thetas, metrics):

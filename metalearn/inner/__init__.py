@@ -23,7 +23,7 @@ from metalearn.inner.hyperparameters import (
 from metalearn.inner.networks import Network, convolutional, from_linen, from_nnx, mlp
 from metalearn.inner.optimizers import adam, adamw, clipped, per_layer, sgd
 from metalearn.inner.problem import InnerProblem, check_problem, final_loss, saturate
-from metalearn.inner.ready import digits_training
+from metalearn.inner.ready import digits_training, fractal_training
 from metalearn.inner.task import (
     Task,
     classification,
@@ -61,6 +61,7 @@ __all__ = [
     "error_rate",
     "evaluation",
     "final_loss",
+    "fractal_training",
     "from_linen",
     "from_nnx",
     "gaussian_regression",

@@ -98,7 +98,7 @@ def measure_pixels(
     bands = [values[first : first + size] for first in range(0, len(values), size)]
     mine = range(jax.process_index(), len(bands), jax.process_count())
     parts, done = [], 0
-    for part in _on_every_device(lambda index: _band(settings, bands[index], key), mine):
+    for part in on_every_device(lambda index: _band(settings, bands[index], key), mine):
         parts.append(part)
         done += len(part.measure) * jax.process_count()
         if progress is not None:
@@ -139,8 +139,8 @@ def _nothing():
     return Measured(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.int32), np.zeros(0))
 
 
-def _on_every_device(function, items):
-    """`map` in order, an item at a time on each device of this process.
+def on_every_device(function, items):
+    """`map` in order, an item at a time on each device of this process, as results come in.
 
     A lone CPU device counts once for each core: small programs use the cores better side by side than one by one.
     """
@@ -163,7 +163,7 @@ def _on_every_device(function, items):
         try:
             yield from pool.map(run, items)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)  # a program that runs while the process ends crashes it
 
 
 @jax.enable_x64(True)

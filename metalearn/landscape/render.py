@@ -10,6 +10,7 @@ import numpy as np
 
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.landscape.pixels import on_every_device
 from metalearn.landscape.plane import Plane, check_plane
 
 
@@ -25,7 +26,8 @@ def render(
     """f(θ(x, y)) at every point of a grid that includes the ends of both axes.
 
     Points are evaluated in chunks of a fixed size, the last one padded: one program, and the value at a point does not
-    depend on the image it belongs to. Coordinates are always made in float64.
+    depend on the image it belongs to. Chunks go round the devices of this process, or the cores of a lone CPU.
+    Coordinates are always made in float64.
 
     Args:
       function: θ -> a pytree of arrays of fixed shapes.
@@ -48,14 +50,18 @@ def render(
     x, y = np.meshgrid(plane.x.values(width), plane.y.values(height))
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     padded = np.concatenate([points, np.repeat(points[-1:], -len(points) % chunk_size, axis=0)])
+    precision = lambda: jax.enable_x64(True) if float64 else contextlib.nullcontext()
+    run = jax.jit(jax.vmap(lambda point: function(plane.place(point[0], point[1]))))
+
+    def chunk(first):
+        with precision():
+            return jax.tree.map(np.asarray, run(jnp.asarray(padded[first : first + chunk_size], float)))
+
     parts = []
-    with jax.enable_x64(True) if float64 else contextlib.nullcontext():
-        run = jax.jit(jax.vmap(lambda point: function(plane.place(point[0], point[1]))))
-        for first in range(0, len(padded), chunk_size):
-            values = jnp.asarray(padded[first : first + chunk_size], float)
-            parts.append(jax.tree.map(np.asarray, run(values)))
-            if progress is not None:
-                progress(min(first + chunk_size, len(points)), len(points))
+    for part in on_every_device(chunk, range(0, len(padded), chunk_size)):
+        parts.append(part)
+        if progress is not None:
+            progress(min(len(parts) * chunk_size, len(points)), len(points))
     return jax.tree.map(lambda *leaves: _image(leaves, height, width), *parts)
 
 

@@ -7,7 +7,9 @@ a view beside it; so a result depends on no service, and no function below needs
 from metalearn.recording.application import application as application
 from metalearn.recording.application import output_folder as output_folder
 from metalearn.recording.configured import AXIS as AXIS
+from metalearn.recording.configured import estimator_of as estimator_of
 from metalearn.recording.configured import key_of as key_of
+from metalearn.recording.configured import outer_of as outer_of
 from metalearn.recording.configured import plane_of as plane_of
 from metalearn.recording.configured import theta_of as theta_of
 from metalearn.recording.draw import draw_comparison as draw_comparison
@@ -15,6 +17,9 @@ from metalearn.recording.draw import draw_trajectories as draw_trajectories
 from metalearn.recording.draw_landscape import check_norm as check_norm
 from metalearn.recording.draw_landscape import draw_landscape as draw_landscape
 from metalearn.recording.draw_landscape import draw_landscapes as draw_landscapes
+from metalearn.recording.draw_layers import draw_cut as draw_cut
+from metalearn.recording.draw_layers import draw_law as draw_law
+from metalearn.recording.draw_layers import draw_layer as draw_layer
 from metalearn.recording.draw_zoom import draw_zoom as draw_zoom
 from metalearn.recording.figures import save_style as save_style
 from metalearn.recording.film import check_film as check_film
@@ -24,6 +29,8 @@ from metalearn.recording.local import LocalRun as LocalRun
 from metalearn.recording.local import RunFolderError as RunFolderError
 from metalearn.recording.local import read_metrics as read_metrics
 from metalearn.recording.progress import show_progress as show_progress
+from metalearn.recording.report import Section as Section
+from metalearn.recording.report import write_report as write_report
 from metalearn.recording.tiles import LandscapeFolder as LandscapeFolder
 from metalearn.recording.tiles import Tiles as Tiles
 from metalearn.recording.tracking import Run as Run

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from hydra.utils import instantiate
 
+from metalearn.estimators import GradientEstimator
+from metalearn.inner import InnerProblem, Truncation
 from metalearn.inner.checks import check_count
 from metalearn.landscape import Axis, Plane, through
 
@@ -28,6 +30,26 @@ def theta_of(values: Any, name: str = "problem.theta") -> Any:
         raise ValueError(
             f"{name} must be a number, a list of numbers or a mapping of these; {values} was given."
         ) from None
+
+
+def estimator_of(settings: Mapping, problem: InnerProblem, entry: Mapping, key: jax.Array) -> GradientEstimator:
+    """One estimator of the configuration group, on the episodes that `problem` describes.
+
+    Args:
+      settings: the problem's part of the configuration: horizon, length, repeat_randomness.
+      problem: what was built from it.
+      entry: label, whole and build of an estimator.
+      key: the randomness of every episode, where it is repeated.
+    """
+    horizon = settings["horizon"]
+    repeated = key if settings["repeat_randomness"] else None
+    truncation = Truncation(horizon, horizon if entry["whole"] else settings["length"], key=repeated)
+    return instantiate(entry["build"], _convert_="all")(problem, truncation)
+
+
+def outer_of(settings: Mapping, name: str, entry: Mapping) -> dict[str, Any]:
+    """How an estimator of the group is descended with: its own `outer`, where the problem has none for it by name."""
+    return {**entry["outer"], **(settings.get("outer") or {}).get(name, {})}
 
 
 def key_of(seed: Any) -> jax.Array:

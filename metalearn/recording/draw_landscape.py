@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from metalearn.inner.checks import check_choice
-from metalearn.landscape import Axis, Landscape
+from metalearn.landscape import Axis, Landscape, Plane
 from metalearn.recording.figures import OKABE_ITO, save_style
 
 PALEST = 0.25
@@ -151,13 +151,18 @@ def draw_landscapes(
 
 def _show(axes, landscape, colours, title):
     x, y = landscape.plane.x, landscape.plane.y
-    halves = [(axis.high - axis.low) / (2 * (count - 1)) for axis, count in zip((y, x), landscape.measure.shape)]
-    extent = (x.low - halves[1], x.high + halves[1], y.low - halves[0], y.high + halves[0])  # the ends are mid-pixel
+    extent = extent_of(landscape.plane, landscape.measure.shape)
     axes.imshow(colours, origin="lower", extent=extent, aspect="auto", interpolation="nearest")
     axes.xaxis.set_major_formatter(_ticks(x))
     axes.yaxis.set_major_formatter(_ticks(y))
     axes.grid(False)
-    axes.set(xlabel=_label(x), ylabel=_label(y), title=title, xlim=extent[:2], ylim=extent[2:])
+    axes.set(xlabel=axis_label(x), ylabel=axis_label(y), title=title, xlim=extent[:2], ylim=extent[2:])
+
+
+def extent_of(plane: Plane, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a picture whose outermost pixels are centred on the ends of the axes."""
+    half_y, half_x = ((axis.high - axis.low) / (2 * (count - 1)) for axis, count in zip((plane.y, plane.x), shape))
+    return plane.x.low - half_x, plane.x.high + half_x, plane.y.low - half_y, plane.y.high + half_y
 
 
 def _explain(figure, axes, norm):
@@ -168,7 +173,7 @@ def _explain(figure, axes, norm):
     bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), "Spectral"), ax=axes)
     near = PALEST if norm == "rank" else 0.05
     bar.set_ticks([-1, -near, near, 1], labels=["slow", "fast", "fast", "slow"])
-    bar.set_label(f"diverged  ←  {'rank' if norm == 'rank' else 'size'} of the measure  →  converged", fontsize=9)
+    bar.setaxis_label(f"diverged  ←  {'rank' if norm == 'rank' else 'size'} of the measure  →  converged", fontsize=9)
 
 
 def _name_undecided(axes, any_undecided):
@@ -192,7 +197,8 @@ def _ticks(axis: Axis) -> Any:
     return lambda value, _: f"{value * power:.4g}"
 
 
-def _label(axis: Axis) -> str:
+def axis_label(axis: Axis) -> str:
+    """What stands beside an axis."""
     power = f"$10^{{{_exponent(axis)}}}$ · " if _exponent(axis) else ""
     if axis.centre is None:
         return f"{power}log₁₀ {axis.name}" if axis.scale == "log10" else f"{power}{axis.name}"

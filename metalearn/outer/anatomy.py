@@ -1,0 +1,148 @@
+"""Where training is chaotic, and what that does to its meta-gradient: every measure of a plane at once."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn import dynamics
+from metalearn.inner.checks import check_count
+from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.unroll import unroll
+from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
+
+LAST = 20  # steps whose mean loss decides whether training converged, as for pictures of trainability
+
+
+class Anatomy(NamedTuple):
+    """A plane of θ-space under every measure; arrays `[height, width]`, row = y, ascending.
+
+    Gradients are with respect to the coordinates of the plane: per decade on a log10 axis.
+
+    Attributes:
+      plane: the plane.
+      num_steps: T.
+      loss: the meta-loss L of the one episode.
+      converged: the mean of the last 20 losses is below the loss of the start.
+      log_gradient: ln ‖∇L‖, a number where ∇L overflows; −∞ where it is zero.
+      direction: ∇L / ‖∇L‖, `[height, width, 2]`.
+      log_growth: ln ‖ds_T/d(x, y)‖.
+      exponent, exponent_error: the largest Lyapunov exponent per step, and its standard error.
+      flip_fraction: how often the leading direction turned back; see `dynamics.lyapunov`.
+    """
+
+    plane: Plane
+    num_steps: int
+    loss: np.ndarray
+    converged: np.ndarray
+    log_gradient: np.ndarray
+    direction: np.ndarray
+    log_growth: np.ndarray
+    exponent: np.ndarray
+    exponent_error: np.ndarray
+    flip_fraction: np.ndarray
+
+    def gradient_map(self, smoothed: Smoothed) -> GradientMap:
+        """The raw gradient beside that of the smoothed landscape."""
+        return gradient_map(self.log_gradient, self.direction, smoothed.gradient)
+
+
+class Law(NamedTuple):
+    """A straight line through ln ‖∇L‖, or ln ‖ds_T/dθ‖, against λT.
+
+    Attributes:
+      correlation, slope: of the line; the Lyapunov law says 1 and 1.
+      count: points it was fitted to.
+    """
+
+    correlation: float
+    slope: float
+    count: int
+
+
+def on_plane(problem: InnerProblem, plane: Plane) -> tuple[InnerProblem, Plane]:
+    """The problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates."""
+    theta = lambda point: plane.theta(point[0], point[1])
+    restricted = InnerProblem(
+        lambda point, key: problem.init(theta(point), key),
+        lambda state, point, key: problem.step(state, theta(point), key),
+        lambda state, point, key: problem.loss(state, theta(point), key),
+    )
+    axes = [Axis(axis.name, axis.low, axis.high) for axis in plane[:2]]
+    return restricted, Plane(axes[0], axes[1], lambda x, y: jnp.stack([x, y]))
+
+
+def anatomy(
+    problem: InnerProblem,
+    plane: Plane,
+    resolution: int | tuple[int, int],
+    key: Key,
+    *,
+    num_steps: int,
+    chunk_size: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> Anatomy:
+    """Measure one episode at every point of a plane: the loss, its gradient, the growth of tangents and the exponent.
+
+    In the precision of the process: random numbers of float64 are others than those of float32, and an estimator that is
+    to be compared sees those of the process. Overflowing derivatives are numbers in either.
+
+    Args:
+      problem: the inner problem; differentiable.
+      plane, resolution, chunk_size, progress: as in `ml.landscape.render`.
+      key: of the episode, the same everywhere.
+      num_steps: T.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_count("num_steps", num_steps)
+    restricted, coordinates = on_plane(problem, plane)
+
+    def measure(point):
+        first, steps = jax.random.split(key)
+        start = restricted.init(point, first)
+        losses = unroll(restricted, start, point, steps, num_steps)[1]
+        gradient = dynamics.meta_gradient(restricted, point, key, num_steps=num_steps)
+        exponents = dynamics.lyapunov(restricted, point, key, num_steps=num_steps)
+        return {
+            "loss": gradient.loss,
+            "converged": jnp.mean(losses[-LAST:]) < restricted.loss(start, point, steps),
+            "log_gradient": gradient.log_length,
+            "direction": gradient.direction,
+            "log_growth": gradient.log_growth,
+            "exponent": exponents.exponents[0],
+            "exponent_error": exponents.standard_errors[0],
+            "flip_fraction": exponents.flip_fraction,
+        }
+
+    layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress)
+    return Anatomy(plane=plane, num_steps=num_steps, **layers)
+
+
+def lyapunov_law(found: Anatomy, least: float = 0.02) -> dict[str, Law]:
+    """How well λT says how large the meta-gradient ("gradient") and its tangents ("growth") are.
+
+    Args:
+      found: of `anatomy`.
+      least: points that converged with a larger exponent are looked at.
+
+    Returns:
+      "gradient" and "growth" -> `Law`; NaN where fewer than three points remain.
+    """
+    chosen = found.converged & (found.exponent > least)
+    size = found.exponent * found.num_steps
+    return {
+        "gradient": _law(size[chosen], found.log_gradient[chosen]),
+        "growth": _law(size[chosen], found.log_growth[chosen]),
+    }
+
+
+def _law(x, y):
+    finite = np.isfinite(x) & np.isfinite(y)
+    x, y = x[finite], y[finite]
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Law(float("nan"), float("nan"), len(x))
+    return Law(float(np.corrcoef(x, y)[0, 1]), float(np.polyfit(x, y, 1)[0]), len(x))

@@ -1,0 +1,370 @@
+"""One card at a point of θ-space: can gradients be used here, why not, and what to use instead."""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from metalearn import dynamics, trees
+from metalearn.dynamics import tangent
+from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import InnerProblem, Key, Theta, check_key, check_problem, check_theta
+from metalearn.inner.unroll import Truncation, unroll
+from metalearn.outer.compare import Comparison, Measured, compare
+from metalearn.outer.sampling import Progress
+from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
+
+LAST = 20  # steps whose mean loss decides whether training converged
+DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
+SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0)
+ALIGNED = 0.9  # the cosine with the smoothed gradient from which on an estimator's direction counts as right
+PILOT_PAIRS, PILOT_EPISODES = 16, 16
+UNDIFFERENTIABLE = (TypeError, ValueError, NotImplementedError)
+
+
+class Recommendation(NamedTuple):
+    """What to descend with.
+
+    Attributes:
+      method: the name of a candidate.
+      length: inner steps of a window.
+      sigma: the standard deviation of the smoothing.
+      num_pairs: pairs (or perturbed particles) of an estimate of an episode whose signal is as large as its noise.
+      reason: why, in a sentence with the numbers.
+    """
+
+    method: str
+    length: int
+    sigma: float
+    num_pairs: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What was measured at θ; `print` shows the card.
+
+    Attributes:
+      converged: whether training converges at θ: the mean of the last 20 losses is below the loss of the start.
+      exponent: the largest Lyapunov exponent per step, and flip_fraction: how often its direction turned back.
+      log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖; NaN where they were left out.
+      kappa: σ ‖ds_T/dθ‖ over the spread of s_T in the cloud: about 1 where training is linear over the cloud, larger
+        where the derivative promises displacements that do not happen.
+      beyond: the share of the ES cloud that ends with another label than θ.
+      distance: to the nearest place with another label, along 16 rays, to a factor √2; infinite where none was seen.
+      smoothed, smoothed_error: ∇L_σ by full-horizon ES, `[d]`.
+      cosine, length_ratio: of the raw gradient to the smoothed one.
+      predicted: method -> signal to noise per 10⁶ inner steps by the linear formula, from one pass of Jacobians.
+      spectrum: truncated backprop for every truncation.
+      sweep: rows of sigma, length of the smoothed gradient, signal to noise of a pair, cosine with the smoothed gradient.
+      comparison: the candidates, measured.
+      recommendation: what follows.
+      left_out: sentences on what could not be measured here.
+    """
+
+    theta: Theta
+    sigma: float
+    truncation: Truncation
+    converged: bool
+    exponent: Measured
+    flip_fraction: float
+    log_gradient: float
+    log_growth: float
+    kappa: float
+    beyond: float
+    distance: float
+    smoothed: np.ndarray
+    smoothed_error: np.ndarray
+    cosine: float
+    length_ratio: float
+    predicted: dict[str, float]
+    spectrum: Spectrum | None
+    sweep: list[dict[str, float]]
+    comparison: Comparison
+    recommendation: Recommendation
+    left_out: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(_card(self))
+
+
+def diagnose(
+    problem: InnerProblem,
+    theta: Theta,
+    sigma: float,
+    truncation: Truncation,
+    key: Key,
+    *,
+    num_pairs: int = 256,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Measure everything that decides how to estimate the meta-gradient at θ, and recommend an estimator.
+
+    The candidates are run (a pilot of 256 pairs each), their bias is taken against ∇L_σ of full-horizon ES. Of those
+    whose direction is right (cosine at least 0.9, within two standard errors) the one with the largest signal to noise
+    per inner step is recommended.
+
+    Args:
+      problem: the inner problem. Where it is not differentiable, what needs derivatives is left out, and said so.
+      theta: where.
+      sigma: the standard deviation of the smoothing that is wanted.
+      truncation: horizon and window; with a key all episodes are the same one.
+      key: the randomness of everything else.
+      num_pairs: antithetic pairs of the cloud that measures ∇L_σ.
+      progress: called as `progress(name, done, total)`.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_theta(theta)
+    check_key(key)
+    check_number("sigma", sigma, 0, open_low=True)
+    check_count("num_pairs", num_pairs, 16)
+    theta = trees.strong(theta)
+    check_problem(problem, theta)
+    episode = jax.random.fold_in(key, 0) if truncation.key is None else truncation.key
+    left_out: list[str] = []
+    cloud = _cloud(problem, theta, sigma, truncation, jax.random.fold_in(key, 1), num_pairs)
+    derivatives = _derivatives(problem, theta, truncation, episode, left_out)
+    smoothed, error = cloud.mean, cloud.error
+    raw = derivatives.direction
+    cosine = float(raw @ smoothed / max(np.linalg.norm(smoothed), 1e-300)) if raw is not None else math.nan
+    ratio = derivatives.log_gradient - math.log(max(np.linalg.norm(smoothed), 1e-300))
+    converged, distance = _border(problem, theta, sigma, truncation.horizon, episode, jax.random.fold_in(key, 2))
+    sweep = _sweep(problem, theta, sigma, truncation, jax.random.fold_in(key, 3), smoothed)
+    candidates = _candidates(problem, truncation, sigma, derivatives.direction is not None)
+    reference = ravel_pytree(theta)[1](jnp.asarray(smoothed, ravel_pytree(theta)[0].dtype))
+    comparison = compare(
+        candidates,
+        theta,
+        jax.random.fold_in(key, 4),
+        num_episodes=PILOT_EPISODES,
+        reference=dict.fromkeys(candidates, reference),
+        reference_pairs=2,
+        progress=progress,
+    )
+    growth = derivatives.log_growth + math.log(sigma) - math.log(max(cloud.spread, 1e-300))
+    return Diagnosis(
+        theta=jax.tree.map(np.asarray, theta),
+        sigma=sigma,
+        truncation=truncation,
+        converged=converged,
+        exponent=derivatives.exponent,
+        flip_fraction=derivatives.flip_fraction,
+        log_gradient=derivatives.log_gradient,
+        log_growth=derivatives.log_growth,
+        kappa=math.exp(min(growth, 700)) if not math.isnan(growth) else math.nan,
+        beyond=float(np.mean(cloud.converged != converged)),
+        distance=distance,
+        smoothed=smoothed,
+        smoothed_error=error,
+        cosine=cosine,
+        length_ratio=math.exp(min(ratio, 700)) if not math.isnan(ratio) else math.nan,
+        predicted=derivatives.predicted,
+        spectrum=derivatives.spectrum,
+        sweep=sweep,
+        comparison=comparison,
+        recommendation=_recommend(comparison, truncation, sigma),
+        left_out=tuple(left_out),
+    )
+
+
+class _Cloud(NamedTuple):
+    mean: np.ndarray
+    error: np.ndarray
+    snr: float
+    spread: float
+    converged: np.ndarray
+
+
+class _Derivatives(NamedTuple):
+    exponent: Measured
+    flip_fraction: float
+    log_gradient: float
+    log_growth: float
+    direction: np.ndarray | None
+    predicted: dict[str, float]
+    spectrum: Spectrum | None
+
+
+def _converged(losses, start):
+    return jnp.mean(losses[-LAST:]) < start
+
+
+def _run(problem, horizon):
+    """θ, episode key -> mean loss, end of the state, label."""
+
+    def run(theta, key):
+        first, steps = jax.random.split(key)
+        start = problem.init(theta, first)
+        state, losses = unroll(problem, start, theta, steps, horizon)
+        label = _converged(losses, problem.loss(start, theta, steps))
+        return jnp.mean(losses), tangent.vector_of(state), label
+
+    return run
+
+
+def _cloud(problem, theta, sigma, truncation, key, num_pairs):
+    """Full-horizon ES: ∇L_σ, its error, and where the cloud of runs ends."""
+    point, unravel = ravel_pytree(theta)
+    run = _run(problem, truncation.horizon)
+    noise, seeds = jax.random.split(key)
+    shifts = sigma * jax.random.normal(noise, (num_pairs, len(point)), point.dtype)
+    keys = jax.random.split(seeds, num_pairs)
+
+    def pair(arguments):
+        shift, key = arguments
+        key = key if truncation.key is None else truncation.key
+        up, down = (run(unravel(point + sign * shift), key) for sign in (1, -1))
+        return jax.tree.map(lambda a, b: jnp.stack([a, b]), up, down)
+
+    losses, ends, labels = jax.jit(lambda: jax.lax.map(pair, (shifts, keys), batch_size=16))()
+    losses, ends = np.asarray(losses, np.float64), np.asarray(ends, np.float64)
+    slopes = np.asarray(shifts, np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
+    slopes = slopes[np.all(np.isfinite(slopes), axis=1)]
+    if len(slopes) < 2:
+        nothing = np.full(len(point), np.nan)
+        return _Cloud(nothing, nothing, math.nan, math.nan, np.asarray(labels))
+    mean, error = slopes.mean(axis=0), slopes.std(axis=0, ddof=1) / math.sqrt(len(slopes))
+    finite = ends.reshape(-1, ends.shape[-1])
+    finite = finite[np.all(np.isfinite(finite), axis=1)]
+    spread = math.sqrt(np.mean(np.sum((finite - finite.mean(axis=0)) ** 2, axis=1))) if len(finite) else math.nan
+    variance = float(np.sum(error**2) * len(slopes))
+    snr = max(float(np.sum(mean**2)) - float(np.sum(error**2)), 0.0) / variance if variance else math.inf
+    return _Cloud(mean, error, snr, spread, np.asarray(labels))
+
+
+def _derivatives(problem, theta, truncation, key, left_out):
+    """What one orbit's Jacobians say; NaN and a sentence where there are none."""
+    horizon = truncation.horizon
+    nothing = _Derivatives(Measured(math.nan, math.nan), math.nan, math.nan, math.nan, None, {}, None)
+    try:
+        found = jax.jit(lambda theta: dynamics.lyapunov(problem, theta, key, num_steps=horizon))(theta)
+        gradient = jax.jit(lambda theta: dynamics.meta_gradient(problem, theta, key, num_steps=horizon))(theta)
+        jacobians = jax.jit(lambda theta: window_jacobians(problem, theta, truncation, key))(theta)
+    except UNDIFFERENTIABLE as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        left_out.append(f"exponents, raw gradients and predictions: the problem cannot be differentiated ({reason}).")
+        return nothing
+    exponent = Measured(float(found.exponents[0]), float(found.standard_errors[0]))
+    direction = np.asarray(ravel_pytree(gradient.direction)[0], np.float64)
+    rest = (exponent, float(found.flip_fraction), float(gradient.log_length), float(gradient.log_growth))
+    if not np.any(direction):
+        left_out.append("raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant.")
+        return _Derivatives(*rest, None, {}, None)
+    periods = {"PES": 1, "NRES": truncation.num_windows}
+    predicted = {}
+    for name, period in periods.items():
+        square, variance = predicted_variance(jacobians, period)
+        predicted[name] = square / variance * 1e6 / (2 * horizon) if variance > 0 else math.nan
+    return _Derivatives(*rest, direction, predicted, truncation_spectrum(jacobians, truncation))
+
+
+def _border(problem, theta, sigma, horizon, episode, key):
+    """The label at θ, and the distance to another one along rays."""
+    point, unravel = ravel_pytree(theta)
+    axes = jnp.concatenate([jnp.eye(len(point)), -jnp.eye(len(point))])[:DIRECTIONS].astype(point.dtype)
+    others = jax.random.normal(key, (DIRECTIONS - len(axes), len(point)), point.dtype)
+    rays = jnp.concatenate([axes, others / jnp.linalg.norm(others, axis=1, keepdims=True)])
+    radii = jnp.asarray([0.0, *(sigma * ring for ring in RINGS)], point.dtype)
+    places = (point + radii[:, None, None] * rays).reshape(-1, len(point))
+    run = _run(problem, horizon)
+    label = lambda place: run(unravel(place), episode)[2]
+    labels = np.asarray(jax.jit(lambda: jax.lax.map(label, places, batch_size=16))()).reshape(len(radii), -1)
+    other = np.any(labels != labels[0, 0], axis=1)
+    return bool(labels[0, 0]), float(radii[np.argmax(other)]) if other.any() else math.inf
+
+
+def _sweep(problem, theta, sigma, truncation, key, smoothed):
+    rows = []
+    for factor in SWEEP:
+        found = _cloud(problem, theta, factor * sigma, truncation, key, 32)
+        lengths = np.linalg.norm(found.mean) * np.linalg.norm(smoothed)
+        cosine = float(found.mean @ smoothed / lengths) if lengths > 0 else math.nan
+        rows.append(
+            {"sigma": factor * sigma, "length": float(np.linalg.norm(found.mean)), "snr": found.snr, "cosine": cosine}
+        )
+    return rows
+
+
+def _candidates(problem, truncation, sigma, differentiable) -> dict[str, Any]:
+    whole = Truncation(truncation.horizon, truncation.horizon, key=truncation.key)
+    smooth = {"sigma": sigma, "num_pairs": PILOT_PAIRS}
+    found = {
+        "NRES": noise_reuse_es(problem, truncation, **smooth),
+        "PES": persistent_es(problem, truncation, **smooth),
+        "truncated ES": evolution_strategies(problem, truncation, **smooth),
+    }
+    if differentiable:
+        particles = {"sigma": sigma, "num_particles": 2 * PILOT_PAIRS, "rematerialise": True}
+        found |= {
+            "perturbed backprop": backprop(problem, whole, **particles),
+            "perturbed truncated backprop": backprop(problem, truncation, **particles),
+        }
+    return found
+
+
+def _recommend(comparison, truncation, sigma):
+    """The largest signal to noise per inner step among those whose direction is right."""
+    snr = lambda report: report.signal_to_noise_per_step.value
+    right = lambda report: (
+        report.cosine.value + 2 * report.cosine.error >= ALIGNED and report.fraction_diverged < 0.5 and snr(report) > 0
+    )
+    fit = [report for report in comparison.reports if right(report)]
+    if not fit:
+        reason = (
+            "no candidate's direction could be told from noise; noise-reuse ES is unbiased for the smoothed gradient."
+        )
+        return Recommendation("NRES", truncation.length, sigma, 4 * PILOT_PAIRS, reason)
+    best = max(fit, key=snr)
+    biased = [report.name for report in comparison.reports if report not in fit and snr(report) > snr(best)]
+    reason = f"{snr(best):.3g} of signal to noise per 10⁶ inner steps, its cosine with ∇L_σ is {best.cosine.value:.2f}"
+    if biased:
+        reason += f"; {' and '.join(biased)} would be quieter, but point elsewhere"
+    whole = best.name == "perturbed backprop"
+    particles = 2 * PILOT_PAIRS if "backprop" in best.name else PILOT_PAIRS
+    pairs = math.ceil(particles / max(best.signal_to_noise.value, 1e-6)) if best.signal_to_noise.value < 1e300 else 1
+    return Recommendation(
+        best.name, truncation.horizon if whole else truncation.length, sigma, min(pairs, 4096), reason
+    )
+
+
+def _card(found):
+    """The lines of the card."""
+    line = lambda name, value: f"{name:34s}{value}"
+    yield line("training at θ", "converges" if found.converged else "does not converge")
+    yield line("Lyapunov exponent λ per step", f"{found.exponent}   flips at {found.flip_fraction:.0%} of the steps")
+    yield line("ln ‖∇L‖, ln ‖ds_T/dθ‖", f"{found.log_gradient:.1f}, {found.log_growth:.1f}")
+    yield line("κ = σ‖ds_T/dθ‖ / spread of s_T", f"{found.kappa:.3g}")
+    yield line(
+        "‖∇L_σ‖ (full ES)", str(Measured(*(float(np.linalg.norm(v)) for v in (found.smoothed, found.smoothed_error))))
+    )
+    yield line("raw against smoothed", f"{found.length_ratio:.3g} times as long, cosine {found.cosine:.2f}")
+    where = (
+        "none within 32 σ"
+        if math.isinf(found.distance)
+        else f"{found.distance:.3g} ({found.distance / found.sigma:.2g} σ)"
+    )
+    yield line("distance to the border", f"{where}; {found.beyond:.0%} of the cloud is beyond it")
+    if found.spectrum is not None:
+        plateau = found.spectrum.plateau
+        yield line("safe truncation", "none: no plateau" if plateau is None else f"{plateau} steps")
+    for name, value in found.predicted.items():
+        yield line(f"{name}, predicted by linear theory", f"{value:.3g} per 10⁶ inner steps")
+    yield ""
+    yield f"{'σ':>10s}{'‖∇L_σ‖':>12s}{'SNR of a pair':>15s}{'cosine':>9s}"
+    for row in found.sweep:
+        yield f"{row['sigma']:10.3g}{row['length']:12.3g}{row['snr']:15.3g}{row['cosine']:9.2f}"
+    yield ""
+    yield f"{'candidate':30s}{'bias / ‖∇L_σ‖':>18s}{'cosine':>16s}{'SNR / 10⁶ steps':>20s}"
+    for report in found.comparison.reports:
+        yield f"{report.name:30s}{report.bias!s:>18s}{report.cosine!s:>16s}{report.signal_to_noise_per_step!s:>20s}"
+    yield ""
+    advice = found.recommendation
+    yield f"Use {advice.method}, windows of {advice.length} steps, σ = {advice.sigma:g}, {advice.num_pairs} pairs: {advice.reason}."
+    yield from (f"Left out: {sentence}" for sentence in found.left_out)

@@ -1,0 +1,113 @@
+"""What each window's θ does to each window's loss, and what follows for every estimator before one is run."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from metalearn import trees
+from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.unroll import Truncation, unroll
+
+
+class Spectrum(NamedTuple):
+    """The gradient of truncated backprop for every truncation, in whole windows; K = n is the full gradient.
+
+    Attributes:
+      lengths: K · W inner steps, `[n]`.
+      gradients: Σ_t Σ_{τ > t−K} g_{t,τ} / n, `[n, d]`.
+      plateau: the shortest truncation from which on the gradient stays within 10 % of what it is there for at least
+        three windows and a doubling of the length, in inner steps; None where there is no plateau.
+    """
+
+    lengths: np.ndarray
+    gradients: np.ndarray
+    plateau: int | None
+
+
+def window_jacobians(problem: InnerProblem, theta: Theta, truncation: Truncation, key: Key) -> jax.Array:
+    """g_{t,τ} = ∂L_t/∂θ_τ: the loss L_t of window t, by the copy of θ that window τ uses.
+
+    One reverse pass for each window, through all windows before it.
+
+    Args:
+      problem: the inner problem; differentiable.
+      theta: the meta-parameters.
+      truncation: n windows.
+      key: of the episode.
+
+    Returns:
+      `[n, n, d]`; zero for τ > t. The start s_0 belongs to window 0.
+    """
+    point, unravel = ravel_pytree(trees.strong(theta))
+    count, length = truncation.num_windows, truncation.length
+    first, steps = jax.random.split(key)
+
+    def losses(copies):
+        state = problem.init(unravel(copies[0]), first)
+
+        def window(state, index):
+            state, part = unroll(problem, state, unravel(copies[index]), steps, length, start=index * length)
+            return state, jnp.mean(part)
+
+        return jax.lax.scan(window, trees.strong(state), jnp.arange(count))[1]
+
+    return jax.jacrev(losses)(jnp.broadcast_to(point, (count, len(point))))
+
+
+def predicted_variance(jacobians, noise_period_in_windows: int) -> tuple[float, float]:
+    """Mean square and variance of one antithetic pair, where the loss is linear in the copies of θ.
+
+        G_{t,j} = Σ_{τ in block j, τ ≤ t} g_{t,τ},   m_ij = Σ_{t: b(t) ≥ max(i,j)} G_{t,j},
+        tr Cov of the sum over an episode = d Σ_ij ‖m_ij‖² + Σ_ij m_ij·m_ji,
+
+    for blocks of so many windows that share one perturbation: 1 for persistent ES, n for noise-reuse and full ES. In
+    chaos the loss is linear over a much smaller range than σ, and this is an upper bound without use.
+
+    Args:
+      jacobians: g, `[n, n, d]`, as `window_jacobians` returns it.
+      noise_period_in_windows: K / W.
+
+    Returns:
+      (‖∇L‖², tr Cov) of the mean over an episode's windows.
+    """
+    g = np.asarray(jacobians, np.float64)
+    count, _, size = g.shape
+    block = np.arange(count) // noise_period_in_windows
+    blocks = block[-1] + 1
+    grouped = np.stack([g[:, block == j].sum(axis=1) for j in range(blocks)], axis=1)  # [t, j, d]
+    later = np.stack([grouped[block >= i].sum(axis=0) for i in range(blocks)])  # [i, j, d]: windows in blocks ≥ i
+    index = np.maximum.outer(np.arange(blocks), np.arange(blocks))
+    m = later[index, np.arange(blocks)[None, :]]
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance = size * np.sum(m**2) + np.einsum("ijd,jid->", m, m)
+        mean = np.einsum("iid->d", m)
+        return float(np.sum(mean**2) / count**2), float(variance / count**2)
+
+
+def truncation_spectrum(jacobians, truncation: Truncation) -> Spectrum:
+    """The gradient that truncated backprop would return for truncations of 1, 2, … n windows, from one set of Jacobians.
+
+    A plateau before the explosion is a truncation that is safe; where there is none, no truncation is.
+    """
+    g = np.asarray(jacobians, np.float64)
+    count = g.shape[0]
+    lag = np.subtract.outer(np.arange(count), np.arange(count))
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = np.stack([g[lag == k].sum(axis=0) for k in range(count)])
+        gradients = np.cumsum(parts, axis=0) / count
+    return Spectrum(truncation.length * np.arange(1, count + 1), gradients, _plateau(gradients, truncation.length))
+
+
+def _plateau(gradients, length):
+    count = len(gradients)
+    for first in range(count):
+        reach = min(count, max(first + 3, 2 * (first + 1)))
+        if reach - first < 3 or not np.all(np.isfinite(gradients[first:reach])):
+            continue
+        away = np.linalg.norm(gradients[first:reach] - gradients[first], axis=1)
+        if np.all(away <= 0.1 * np.linalg.norm(gradients[first])):
+            return (first + 1) * length
+    return None
