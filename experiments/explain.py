@@ -14,8 +14,10 @@ from metalearn.recording import (
     Section,
     application,
     draw_cut,
+    draw_landscape,
     draw_law,
     draw_layer,
+    draw_signal,
     draw_trajectories,
     estimator_of,
     key_of,
@@ -40,7 +42,7 @@ def main(config):
         show_progress() as progress,
     ):
         began, sections = time.perf_counter(), []
-        for part in (layers, law, cut, smoothing, trajectories):
+        for part in (layers, law, cut, smoothing, trajectories, signal, zoom, cards):
             section, arrays, rows = part(study, progress)
             if section is None:
                 continue
@@ -186,14 +188,15 @@ def cut(study, progress):
     """One cut, on which everything trains and the gradient overflows."""
     settings, place = study.config.cut, float(study.config.problem.theta[1])
     x = study.plane.x
-    places = np.linspace(x.low, x.high, settings.points)
-    thin = ml.landscape.Plane(x, ml.landscape.Axis("cut", 0, 1), lambda a, b: jnp.stack([a, place + 0 * b]))
+    places = np.linspace(x.low, x.high, settings.points // 2 * 2)
     report = lambda done, total: progress("cut", done, total)
+    size = (settings.points // 2, 2)
     found = ml.anatomy(
-        study.problem, thin, (settings.points, 2), study.episode, num_steps=study.horizon, progress=report
+        study.problem, folded(x, places, place), size, study.episode, num_steps=study.horizon, progress=report
     )
-    line = {name: getattr(found, name)[0] for name in ("loss", "exponent", "exponent_error", "converged")}
-    line["log_gradient"] = found.log_gradient[0] + np.log(np.maximum(np.abs(found.direction[0, :, 0]), 1e-300))
+    unfold = lambda layer: layer.T.ravel()
+    line = {name: unfold(getattr(found, name)) for name in ("loss", "exponent", "exponent_error", "converged")}
+    line["log_gradient"] = unfold(found.log_gradient + np.log(np.maximum(np.abs(found.direction[..., 0]), 1e-300)))
     smoothed = smoothed_along(study, np.linspace(x.low, x.high, settings.smoothed + 2)[1:-1], place, progress)
     length = smoothed["length"]
     largest = np.nanmax(np.where(np.isfinite(line["log_gradient"]), line["log_gradient"], np.nan)) / np.log(10)
@@ -208,6 +211,15 @@ def cut(study, progress):
     arrays = line | {"places": places} | {f"smoothed_{name}": values for name, values in smoothed.items()}
     rows = [{"place": a, "length": b, "error": c} for a, b, c in zip(*smoothed.values())]
     return Section("One cut", sentence, {"cut": figure}, arrays="arrays/cut.npz"), arrays, rows
+
+
+def folded(x, places, height):
+    """A line of places as a plane of two rows: the odd ones lie above the even ones."""
+    pitch = places[1] - places[0]
+    first = ml.landscape.Axis(x.name, places[0], places[-2])
+    return ml.landscape.Plane(
+        first, ml.landscape.Axis("shift", 0, pitch), lambda a, b: jnp.stack([a + b, height + 0 * b])
+    )
 
 
 def smoothed_along(study, places, height, progress):
@@ -326,6 +338,123 @@ def trajectories(study, progress):
     stuck = f"{bad['starts that did not move']} of its starts did not move"
     sentence = f"From {len(starts)} starts {ends(good)}; {ends(bad)}, and {stuck}. Gradients that are not finite count as zero."
     return Section("Outer trajectories", sentence, figures, rows, arrays="arrays/trajectories.npz"), paths, rows
+
+
+def signal(study, progress):
+    """Signal to noise per inner step along the cut."""
+    settings, config = study.config.comparison, study.config
+    if not settings.points:
+        return None, {}, []
+    windows = ml.Truncation(study.horizon, config.problem.length, key=study.episode)
+    whole = ml.Truncation(study.horizon, study.horizon, key=study.episode)
+    smooth = {"sigma": config.problem.sigma, "num_pairs": settings.pairs}
+    estimators = {
+        "perturbed backprop": ml.backprop(
+            study.problem, whole, sigma=config.problem.sigma, num_particles=2 * settings.pairs, rematerialise=True
+        ),
+        "full ES, NRES": ml.noise_reuse_es(study.problem, windows, **smooth),
+        "PES": ml.persistent_es(study.problem, windows, **smooth),
+        "truncated ES": ml.evolution_strategies(study.problem, windows, **smooth),
+    }
+    height, x = float(config.problem.theta[1]), study.plane.x
+    places = np.linspace(x.low, x.high, settings.points + 2)[1:-1]
+    rows = []
+    for index, place in enumerate(places):
+        nothing = {name: jnp.zeros(2) for name in estimators}
+        key = jax.random.fold_in(study.key, 200 + index)
+        theta = jnp.array([place, height])
+        found = ml.compare(estimators, theta, key, num_episodes=settings.episodes, reference=nothing, reference_pairs=2)
+        for report in found.reports:
+            snr = report.signal_to_noise_per_step
+            floor = 1e6 / report.inner_steps / settings.episodes
+            rows.append(
+                {"place": place, "estimator": report.name, "snr": snr.value, "error": snr.error, "floor": floor}
+            )
+        progress("signal to noise", index + 1, len(places))
+    es = [row["snr"] for row in rows if row["estimator"] == "full ES, NRES"]
+    raw = [row for row in rows if row["estimator"] == "perturbed backprop"]
+    seen = [row for row in raw if row["snr"] > 3 * row["floor"]]
+    gain = max((a["snr"] / b for a, b in zip(raw, es) if b > 0), default=float("nan"))
+    sentence = (
+        f"The signal to noise of full ES per million inner steps stays between {min(es):.3g} and {max(es):.3g} along the "
+        f"cut. That of backprop at perturbed places is up to {gain:.3g} times as large where training is smooth, and is told "
+        f"from nothing at only {len(seen)} of {len(places)} places."
+    )
+    figure = draw_signal(rows, name=x.name, title=f"{study.plane.y.name} = {height:g}")
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return Section("Signal to noise", sentence, {"signal": figure}, arrays="arrays/signal.npz"), columns, rows
+
+
+def zoom(study, progress):
+    """A zoom into the border, its dimension, and a smooth control."""
+    settings = study.config.zoom
+    steps = {"num_steps": study.horizon, "key": study.episode}
+    if not settings.frames:
+        return None, {}, []
+    try:
+        x, y = ml.landscape.border_point(study.problem, study.plane, **steps)
+    except ValueError as error:
+        return Section("The border", f"No zoom: {error}"), {}, []
+    figures, rows, arrays = {}, [], {}
+    for index, plane in enumerate(ml.landscape.zoom(study.plane, x, y, settings.frames, factor=10.0)):
+        report = lambda done, total, index=index: progress(f"frame {index + 1}", done, total)
+        found = ml.landscape.trainability(
+            study.problem, plane, resolution=settings.resolution, adaptive=True, progress=report, **steps
+        )
+        width = plane.x.high - plane.x.low
+        table = ml.landscape.dimension_table(found.measure, found.undecided)
+        row = next(row for row in table if row["rule"] == "3-point rule")
+        names = {"dimension": "dimension", "error": "statistical", "control": "control", "said": "said"}
+        rows.append({"width": width} | {name: row[key] for name, key in names.items()})
+        arrays[f"measure_{index}"] = found.measure
+        figures[f"frame {index + 1}"] = draw_landscape(found, title=f"{width:.1e} wide")
+    known = [f"{row['dimension']:.2f} ± {row['error']:.2f}" for row in rows if np.isfinite(row["dimension"])]
+    widths = ", ".join(f"{row['width']:.1e}" for row in rows)
+    control = f"; a circle in the same pixels has {rows[0]['control']:.2f}" if known else ""
+    sentence = (
+        f"The border about ({x:.6g}, {y:.6g}) has, by the 3-point rule, the dimension {', '.join(known) or 'refused'} in windows "
+        f"{widths} wide{control}."
+    )
+    shown = [{name: value for name, value in row.items() if name != "control"} for row in rows]
+    return Section("The border", sentence, figures, shown, arrays="arrays/zoom.npz"), arrays, rows
+
+
+def cards(study, progress):
+    """The card at three places."""
+    truncation = ml.Truncation(study.horizon, study.config.problem.length, key=study.episode)
+    texts, rows = [], []
+    chosen = places_of(study)
+    for index, (name, place) in enumerate(chosen.items()):
+        key = jax.random.fold_in(study.key, 300 + index)
+        card = ml.diagnose(study.problem, jnp.array(place), study.config.problem.sigma, truncation, key)
+        texts.append(f"{name}: ({place[0]:.3g}, {place[1]:.3g})\n\n{card}")
+        place = {"place": name, "x": float(place[0]), "y": float(place[1])}
+        rows.append(place | {"exponent": card.exponent.value, "kappa": card.kappa} | card.recommendation._asdict())
+        progress("cards", index + 1, len(chosen))
+    advice = [
+        f"at {row['place']} use {row['method']} (λ = {row['exponent']:.3g}, κ = {row['kappa']:.3g})" for row in rows
+    ]
+    sentence = "; ".join(advice)
+    return Section("What to use", sentence[0].upper() + sentence[1:] + ".", text="\n\n\n".join(texts)), {}, rows
+
+
+def places_of(study):
+    """The smallest smoothed value, and places with the exponent of a quarter and of three quarters of what trains."""
+    found, smooth = study.anatomy, next(iter(study.smooth.values()))
+    at = lambda layer, index: tuple(
+        float(axis.points(count)[i]) for axis, count, i in zip(study.plane[:2], layer.shape[::-1], index[::-1])
+    )
+    places = {
+        "the best place after smoothing": at(
+            smooth.value, np.unravel_index(np.argmin(smooth.value), smooth.value.shape)
+        )
+    }
+    exponent = np.where(found.converged & np.isfinite(found.exponent), found.exponent, np.nan)
+    for name, share in {"a calm place": 0.25, "a chaotic place": 0.75}.items():
+        if not np.all(np.isnan(exponent)):
+            away = np.abs(exponent - np.nanquantile(exponent, share))
+            places[name] = at(exponent, np.unravel_index(np.nanargmin(away), away.shape))
+    return places
 
 
 def axes_of(plane, shape):

@@ -8,7 +8,16 @@ import sys
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "metalearn"
-FLOORS = {"trees": 0, "inner": 1, "estimators": 2, "dynamics": 2, "landscape": 2, "outer": 3, "recording": 4}
+FLOORS = {
+    "trees": 0,
+    "threads": 0,
+    "inner": 1,
+    "estimators": 2,
+    "dynamics": 2,
+    "landscape": 2,
+    "outer": 3,
+    "recording": 4,
+}
 SIDE_EFFECTS = {
     "wandb",
     "matplotlib",

@@ -16,7 +16,7 @@ class MetaGradient(NamedTuple):
     """∇L(θ) of one episode, whatever its size.
 
     Attributes:
-      loss: L(θ), the mean loss over the episode, as `meta_loss` reads it.
+      loss: L(θ), the mean loss over the episode, as `meta_loss` reads it, and `losses`, `[T]`, whose mean it is.
       log_length: ln ‖∇L‖; −∞ where it is zero.
       direction: ∇L / ‖∇L‖ in the structure of θ; zero where the gradient is.
       log_growth: ln ‖ds_T/dθ‖ at the end, or where the orbit escaped.
@@ -25,6 +25,7 @@ class MetaGradient(NamedTuple):
     """
 
     loss: jax.Array
+    losses: jax.Array
     log_length: jax.Array
     direction: Theta
     log_growth: jax.Array
@@ -113,23 +114,26 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
     begun, look, move = _recursion(problem, theta, key, _identity(theta), bound)
 
     def add(sums, carry, ahead):
-        total, gradient, scale = sums
+        gradient, scale = sums
         new_scale = jnp.maximum(scale, carry.log_scale)
         new = gradient * jnp.exp(scale - new_scale) + ahead.slopes * jnp.exp(carry.log_scale - new_scale)
-        return total + ahead.loss, *tangent.keep_where(carry.escape < 0, _rescaled(new, new_scale), (gradient, scale))
+        return tangent.keep_where(carry.escape < 0, _rescaled(new, new_scale), (gradient, scale))
 
     def body(both, index):
         carry, sums = both
         ahead = look(carry, index)
         counted = tangent.keep_where(index > 0, add(sums, carry, ahead), sums)  # losses are read from s_1 on
-        return (move(carry, ahead), counted), None
+        return (move(carry, ahead), counted), ahead.loss
 
-    sums = (jnp.zeros((), point.dtype), jnp.zeros_like(point), begun.log_scale)
-    carry, sums = jax.lax.scan(body, (begun, sums), jnp.arange(num_steps))[0]
-    total, gradient, scale = add(sums, carry, look(carry, num_steps))
+    sums = (jnp.zeros_like(point), begun.log_scale)
+    (carry, sums), losses = jax.lax.scan(body, (begun, sums), jnp.arange(num_steps))
+    last = look(carry, num_steps)
+    gradient, scale = add(sums, carry, last)
+    losses = jnp.append(losses[1:], last.loss)
     length = jnp.linalg.norm(gradient)
     return MetaGradient(
-        loss=total / num_steps,
+        loss=jnp.mean(losses),
+        losses=losses,
         log_length=jnp.log(length) + scale - jnp.log(jnp.asarray(num_steps, point.dtype)),
         direction=unravel(gradient / jnp.where(length > 0, length, 1)),
         log_growth=_log_norm(carry),

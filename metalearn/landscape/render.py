@@ -12,6 +12,7 @@ from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.landscape.pixels import on_every_device
 from metalearn.landscape.plane import Plane, check_plane
+from metalearn.threads import in_this_precision
 
 
 def render(
@@ -50,12 +51,13 @@ def render(
     x, y = np.meshgrid(plane.x.values(width), plane.y.values(height))
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     padded = np.concatenate([points, np.repeat(points[-1:], -len(points) % chunk_size, axis=0)])
-    precision = lambda: jax.enable_x64(True) if float64 else contextlib.nullcontext()
     run = jax.jit(jax.vmap(lambda point: function(plane.place(point[0], point[1]))))
 
     def chunk(first):
-        with precision():
-            return jax.tree.map(np.asarray, run(jnp.asarray(padded[first : first + chunk_size], float)))
+        return jax.tree.map(np.asarray, run(jnp.asarray(padded[first : first + chunk_size], float)))
+
+    with jax.enable_x64(True) if float64 else contextlib.nullcontext():
+        chunk = in_this_precision(chunk)
 
     parts = []
     for part in on_every_device(chunk, range(0, len(padded), chunk_size)):

@@ -10,7 +10,6 @@ import numpy as np
 from metalearn import dynamics
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key
-from metalearn.inner.unroll import unroll
 from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
 
 LAST = 20  # steps whose mean loss decides whether training converged, as for pictures of trainability
@@ -103,13 +102,12 @@ def anatomy(
 
     def measure(point):
         first, steps = jax.random.split(key)
-        start = restricted.init(point, first)
-        losses = unroll(restricted, start, point, steps, num_steps)[1]
+        start = restricted.loss(restricted.init(point, first), point, steps)
         gradient = dynamics.meta_gradient(restricted, point, key, num_steps=num_steps)
         exponents = dynamics.lyapunov(restricted, point, key, num_steps=num_steps)
         return {
             "loss": gradient.loss,
-            "converged": jnp.mean(losses[-LAST:]) < restricted.loss(start, point, steps),
+            "converged": jnp.mean(gradient.losses[-LAST:]) < start,
             "log_gradient": gradient.log_length,
             "direction": gradient.direction,
             "log_growth": gradient.log_growth,

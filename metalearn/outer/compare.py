@@ -16,6 +16,7 @@ from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
 from metalearn.outer.sampling import Episodes, Progress, compile_episodes, run_episodes
 from metalearn.outer.targets import smoothed_target, unsmoothed_target
+from metalearn.threads import in_this_precision
 
 GROUPS = 32
 REFERENCE_PAIRS = 64  # pairs in one episode of a reference run
@@ -154,7 +155,10 @@ def compare(
     targets = _targets(estimators, reference_pairs, measured=not given)
     plain = {_tag(e.description, False) for e in estimators.values() if e.description is not None}
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        compiling = {tag: pool.submit(compile_episodes, run[0], theta, run[1]) for tag, run in (runs | targets).items()}
+        compiling = {
+            tag: pool.submit(in_this_precision(compile_episodes), run[0], theta, run[1])
+            for tag, run in (runs | targets).items()
+        }
         measured = {}
         for done, future in enumerate(compiling.values()):
             concurrent.futures.wait([future])

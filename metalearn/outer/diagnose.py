@@ -22,7 +22,7 @@ from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spe
 LAST = 20  # steps whose mean loss decides whether training converged
 DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
 SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0)
-ALIGNED = 0.9  # the cosine with the smoothed gradient from which on an estimator's direction counts as right
+BIASED = 0.5  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
 PILOT_PAIRS, PILOT_EPISODES = 16, 16
 UNDIFFERENTIABLE = (TypeError, ValueError, NotImplementedError)
 
@@ -106,7 +106,7 @@ def diagnose(
     """Measure everything that decides how to estimate the meta-gradient at θ, and recommend an estimator.
 
     The candidates are run (a pilot of 256 pairs each), their bias is taken against ∇L_σ of full-horizon ES. Of those
-    whose direction is right (cosine at least 0.9, within two standard errors) the one with the largest signal to noise
+    whose mean is within half the length of ∇L_σ of it (and two standard errors) the one with the largest signal to noise
     per inner step is recommended.
 
     Args:
@@ -225,7 +225,8 @@ def _cloud(problem, theta, sigma, truncation, key, num_pairs):
 
     losses, ends, labels = jax.jit(lambda: jax.lax.map(pair, (shifts, keys), batch_size=16))()
     losses, ends = np.asarray(losses, np.float64), np.asarray(ends, np.float64)
-    slopes = np.asarray(shifts, np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
+    with np.errstate(invalid="ignore", over="ignore"):
+        slopes = np.asarray(shifts, np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
     slopes = slopes[np.all(np.isfinite(slopes), axis=1)]
     if len(slopes) < 2:
         nothing = np.full(len(point), np.nan)
@@ -272,7 +273,7 @@ def _border(problem, theta, sigma, horizon, episode, key):
     others = jax.random.normal(key, (DIRECTIONS - len(axes), len(point)), point.dtype)
     rays = jnp.concatenate([axes, others / jnp.linalg.norm(others, axis=1, keepdims=True)])
     radii = jnp.asarray([0.0, *(sigma * ring for ring in RINGS)], point.dtype)
-    places = (point + radii[:, None, None] * rays).reshape(-1, len(point))
+    places = (point[None, None] + radii[:, None, None] * rays[None]).reshape(-1, len(point))
     run = _run(problem, horizon)
     label = lambda place: run(unravel(place), episode)[2]
     labels = np.asarray(jax.jit(lambda: jax.lax.map(label, places, batch_size=16))()).reshape(len(radii), -1)
@@ -310,22 +311,20 @@ def _candidates(problem, truncation, sigma, differentiable) -> dict[str, Any]:
 
 
 def _recommend(comparison, truncation, sigma):
-    """The largest signal to noise per inner step among those whose direction is right."""
+    """The largest signal to noise per inner step among those whose mean is right."""
     snr = lambda report: report.signal_to_noise_per_step.value
     right = lambda report: (
-        report.cosine.value + 2 * report.cosine.error >= ALIGNED and report.fraction_diverged < 0.5 and snr(report) > 0
+        report.bias.value - 2 * report.bias.error <= BIASED and report.fraction_diverged < 0.5 and snr(report) > 0
     )
     fit = [report for report in comparison.reports if right(report)]
     if not fit:
-        reason = (
-            "no candidate's direction could be told from noise; noise-reuse ES is unbiased for the smoothed gradient."
-        )
+        reason = "no candidate's mean could be told from noise; noise-reuse ES is unbiased for the smoothed gradient."
         return Recommendation("NRES", truncation.length, sigma, 4 * PILOT_PAIRS, reason)
     best = max(fit, key=snr)
     biased = [report.name for report in comparison.reports if report not in fit and snr(report) > snr(best)]
     reason = f"{snr(best):.3g} of signal to noise per 10⁶ inner steps, its cosine with ∇L_σ is {best.cosine.value:.2f}"
     if biased:
-        reason += f"; {' and '.join(biased)} would be quieter, but point elsewhere"
+        reason += f"; {' and '.join(biased)} would be quieter, but biased"
     whole = best.name == "perturbed backprop"
     particles = 2 * PILOT_PAIRS if "backprop" in best.name else PILOT_PAIRS
     pairs = math.ceil(particles / max(best.signal_to_noise.value, 1e-6)) if best.signal_to_noise.value < 1e300 else 1

@@ -20,6 +20,7 @@ from metalearn.recording.draw_landscape import draw_landscapes as draw_landscape
 from metalearn.recording.draw_layers import draw_cut as draw_cut
 from metalearn.recording.draw_layers import draw_law as draw_law
 from metalearn.recording.draw_layers import draw_layer as draw_layer
+from metalearn.recording.draw_layers import draw_signal as draw_signal
 from metalearn.recording.draw_zoom import draw_zoom as draw_zoom
 from metalearn.recording.figures import save_style as save_style
 from metalearn.recording.film import check_film as check_film

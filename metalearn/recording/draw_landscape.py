@@ -173,7 +173,7 @@ def _explain(figure, axes, norm):
     bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), "Spectral"), ax=axes)
     near = PALEST if norm == "rank" else 0.05
     bar.set_ticks([-1, -near, near, 1], labels=["slow", "fast", "fast", "slow"])
-    bar.setaxis_label(f"diverged  ←  {'rank' if norm == 'rank' else 'size'} of the measure  →  converged", fontsize=9)
+    bar.set_label(f"diverged  ←  {'rank' if norm == 'rank' else 'size'} of the measure  →  converged", fontsize=9)
 
 
 def _name_undecided(axes, any_undecided):

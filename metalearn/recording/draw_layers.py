@@ -150,3 +150,34 @@ def draw_cut(
         gradient.set(xlabel=name, ylabel="log₁₀ length of the gradient")
         gradient.legend(fontsize=9, loc="upper left")
         return figure
+
+
+def draw_signal(rows: list[dict], *, name: str, title: str = "") -> Any:
+    """Signal to noise per 10⁶ inner steps against the place, one line for each estimator, and what noise alone gives.
+
+    Args:
+      rows: `place`, `estimator`, `snr`, `error` and `floor`.
+      name: of the coordinate.
+      title: the figure's title.
+
+    Returns:
+      A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    with save_style():
+        figure = Figure(figsize=(6.2, 4.9))
+        axes = figure.subplots()
+        lowest = min(row["floor"] for row in rows) / 3
+        for colour, marker, estimator in zip(OKABE_ITO, "osD^vP", dict.fromkeys(row["estimator"] for row in rows)):
+            mine = [row for row in rows if row["estimator"] == estimator]
+            values = np.array([max(row["snr"], lowest) if np.isfinite(row["snr"]) else np.nan for row in mine])
+            errors = np.array([row["error"] if np.isfinite(row["error"]) else 0.0 for row in mine])
+            span = [np.minimum(errors, 0.99 * values), errors]
+            places = [row["place"] for row in mine]
+            axes.errorbar(places, values, span, fmt=marker + "-", color=colour, label=estimator, capsize=2)
+        floor = [(row["place"], row["floor"]) for row in rows if row["estimator"] == rows[-1]["estimator"]]
+        axes.plot(*zip(*floor), ":", color="black", label="what noise alone gives")
+        axes.set(yscale="log", xlabel=name, ylabel="signal to noise per 10⁶ inner steps", title=title)
+        axes.legend(fontsize=8)
+        return figure

@@ -1,0 +1,121 @@
+"""The card: numbers against closed forms, advice where it is known, and sentences where something cannot be measured."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(autouse=True)
+def in_float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def calm():
+    with jax.enable_x64(True):
+        return ml.diagnose(ml.linear_quadratic(), jnp.asarray(0.3), 0.2, ml.Truncation(12, 3), KEY)
+
+
+@pytest.fixture(scope="module")
+def chaotic():
+    """Gradient descent on x²/2 − x³/3 with a step in its chaos."""
+    with jax.enable_x64(True):
+        return ml.diagnose(ml.cubic_loss(0.3), jnp.asarray(2.9), 0.02, ml.Truncation(60, 10), KEY)
+
+
+def test_a_calm_place(calm):
+    """s ← 0.9 s + θ: full gradient 115.555 / 12, the same at all sigmas, and an exponent of ln 0.9."""
+    assert calm.exponent.value == pytest.approx(np.log(0.9), abs=1e-6)
+    assert abs(calm.smoothed - 115.55531 / 12) < 5 * calm.smoothed_error
+    assert calm.cosine == pytest.approx(1)
+    assert calm.length_ratio == pytest.approx(1, abs=0.5)
+    assert calm.kappa == pytest.approx(1, abs=0.2)
+    assert calm.recommendation.method == "perturbed backprop"
+    nres, pes = (1e6 / 24 * square / variance for square, variance in (
+        ml.predicted_variance(ml.window_jacobians(ml.linear_quadratic(), jnp.asarray(0.3), ml.Truncation(12, 3), KEY), period)
+        for period in (4, 1)
+    ))  # fmt: skip
+    assert calm.predicted["NRES"] == pytest.approx(nres)
+    assert calm.predicted["PES"] == pytest.approx(pes)
+    assert not calm.left_out
+
+
+def test_the_measured_signal_to_noise_is_the_predicted_one(calm):
+    for name, predicted in calm.predicted.items():
+        measured = calm.comparison[name].signal_to_noise_per_step
+        assert abs(measured.value - predicted) < 5 * measured.error + 0.1 * predicted
+
+
+def test_a_chaotic_place(chaotic):
+    assert chaotic.exponent.value > 0.3
+    assert chaotic.kappa > 100
+    assert chaotic.length_ratio > 100
+    assert "backprop" not in chaotic.recommendation.method
+    assert chaotic.spectrum is not None
+
+
+def test_a_card_has_every_line(calm, chaotic):
+    for card in (str(calm), str(chaotic)):
+        for words in ("Lyapunov exponent", "κ", "distance to the border", "SNR of a pair", "Use ", "candidate"):
+            assert words in card
+        assert max(map(len, card.splitlines())) < 260
+
+
+def test_the_border_is_where_it_is():
+    """s ← θ s diverges beyond |θ| = 1: from .9 that is .1 away."""
+    powers = ml.InnerProblem(lambda t, k: jnp.ones(()), lambda s, t, k: t * s, lambda s, t, k: s * s)
+    found = ml.diagnose(ml.saturate(powers, 1.0), jnp.asarray(0.9), 0.1, ml.Truncation(100, 50), KEY)
+    assert found.converged
+    assert 0.1 <= found.distance <= 0.1 * np.sqrt(2) + 1e-9
+    assert found.beyond == pytest.approx(0.16, abs=0.06)  # P(ε > σ)
+
+
+def test_a_piecewise_constant_loss_leaves_gradients_out():
+    steps = ml.InnerProblem(lambda t, k: jnp.ones(()), lambda s, t, k: 0.9 * s + t, lambda s, t, k: jnp.floor(10 * s))
+    found = ml.diagnose(steps, jnp.asarray(0.3), 0.2, ml.Truncation(12, 3), KEY)
+    assert any("piecewise constant" in sentence for sentence in found.left_out)
+    assert "backprop" not in found.recommendation.method
+    assert np.isfinite(found.smoothed).all()
+    assert "Left out" in str(found)
+
+
+def test_a_problem_without_derivatives_says_so():
+    def halve(s, t, key):
+        return jax.pure_callback(
+            lambda s, t: np.float32(0.9 * s + t), jax.ShapeDtypeStruct((), s.dtype), s, t, vmap_method="sequential"
+        )
+
+    outside = ml.InnerProblem(lambda t, k: jnp.ones(()), halve, lambda s, t, k: 0.5 * s * s)
+    with jax.enable_x64(False):
+        found = ml.diagnose(outside, jnp.float32(0.3), 0.2, ml.Truncation(4, 2), KEY, num_pairs=16)
+    assert any("cannot be differentiated" in sentence for sentence in found.left_out)
+    assert found.recommendation.method in ("NRES", "PES", "truncated ES")
+
+
+def test_a_problem_that_diverges_everywhere_still_has_a_card():
+    explode = ml.InnerProblem(lambda t, k: jnp.ones(()), lambda s, t, k: 1e30 * s * s + t, lambda s, t, k: s * s)
+    found = ml.diagnose(explode, jnp.asarray(0.3), 0.2, ml.Truncation(20, 10), KEY)
+    assert not found.converged
+    assert "does not converge" in str(found)
+    assert np.isinf(found.distance)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"sigma": 0.0}, ValueError, r"sigma must be a number in \(0"),
+        ({"theta": jnp.asarray(1)}, TypeError, "theta"),
+        ({"key": 0}, TypeError, "key"),
+        ({"num_pairs": 2}, ValueError, "num_pairs must be at least 16"),
+    ],
+)
+def test_mistakes_are_sentences(settings, error, words):
+    given = {"theta": jnp.asarray(0.3), "sigma": 0.1, "truncation": ml.Truncation(4, 2), "key": KEY} | settings
+    with pytest.raises(error, match=words):
+        ml.diagnose(ml.linear_quadratic(), **given)
