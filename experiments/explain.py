@@ -14,7 +14,7 @@ from metalearn.recording import (
     Section,
     application,
     draw_cut,
-    draw_landscape,
+    draw_landscapes,
     draw_law,
     draw_layer,
     draw_signal,
@@ -110,18 +110,18 @@ def layers(study, progress):
             found.loss, study.plane, label="meta-loss", title="Trainable …", logarithmic=True, contours=None
         ),
         "growth": draw_layer(
-            np.clip(growth, 0, None),
+            np.where(found.converged, np.clip(growth, 0, None), np.nan),
             study.plane,
             label="log₁₀ ‖ds_T/dθ‖",
-            title="… but not differentiable",
+            title="… but not differentiable (grey: diverges)",
             colours="magma",
             contours={38.5: "overflow of float32", 308.0: "overflow of float64"},
         ),
         "exponent": draw_layer(
-            found.exponent,
+            np.where(found.converged, found.exponent, np.nan),
             study.plane,
             label="exponent λ per step",
-            title="Lyapunov exponent",
+            title="Lyapunov exponent (grey: does not converge)",
             colours="RdBu_r",
             limits=symmetric(found.exponent[found.converged]),
         ),
@@ -330,7 +330,7 @@ def trajectories(study, progress):
             study.plane,
             {entry.label: np.asarray(thetas)},
             value_name="meta-loss",
-            title=f"{entry.label}: squares start, dots end",
+            title="squares start, dots end",
         )
         progress("outer trajectories", index + 1, len(entries))
     good, bad = (choose(rows, key=lambda row: row["worst end"]) for choose in (min, max))
@@ -363,7 +363,15 @@ def signal(study, progress):
         nothing = {name: jnp.zeros(2) for name in estimators}
         key = jax.random.fold_in(study.key, 200 + index)
         theta = jnp.array([place, height])
-        found = ml.compare(estimators, theta, key, num_episodes=settings.episodes, reference=nothing, reference_pairs=2)
+        found = ml.compare(
+            estimators,
+            theta,
+            key,
+            num_episodes=settings.episodes,
+            reference=nothing,
+            reference_pairs=2,
+            unsmoothed=False,
+        )
         for report in found.reports:
             snr = report.signal_to_noise_per_step
             floor = 1e6 / report.inner_steps / settings.episodes
@@ -407,7 +415,7 @@ def zoom(study, progress):
         names = {"dimension": "dimension", "error": "statistical", "control": "control", "said": "said"}
         rows.append({"width": width} | {name: row[key] for name, key in names.items()})
         arrays[f"measure_{index}"] = found.measure
-        figures[f"frame {index + 1}"] = draw_landscape(found, title=f"{width:.1e} wide")
+        figures[f"frame {index + 1}"] = draw_landscapes({f"{width:.1e} wide": found})
     known = [f"{row['dimension']:.2f} ± {row['error']:.2f}" for row in rows if np.isfinite(row["dimension"])]
     widths = ", ".join(f"{row['width']:.1e}" for row in rows)
     control = f"; a circle in the same pixels has {rows[0]['control']:.2f}" if known else ""

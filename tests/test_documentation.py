@@ -40,12 +40,12 @@ def test_the_other_examples_of_the_readme_run():
     exec(chaos, names | {"jax": jax, "jnp": jax.numpy})
 
 
-@pytest.mark.parametrize("guide", ["networks", "landscapes"])
+@pytest.mark.parametrize("guide", ["networks", "landscapes", "chaos"])
 def test_the_guides_run(guide):
     names = {}
     for block in blocks(f"docs/{guide}.md"):
         exec(block, names)
     if guide == "networks":
         assert all(bool(jax.numpy.isfinite(leaf)) for leaf in jax.tree.leaves(names["gradient"]))
-    else:
+    elif guide == "landscapes":
         assert names["found"].measure.shape == (129, 129)

@@ -123,6 +123,7 @@ def compare(
     num_episodes: int,
     reference: Theta | Mapping[str, Theta] | None = None,
     reference_pairs: int = 4096,
+    unsmoothed: bool = True,
     progress: Progress | None = None,
 ) -> Comparison:
     """Measure bias, variance, cosine and signal to noise of gradient estimators at a fixed θ.
@@ -140,6 +141,7 @@ def compare(
         where nothing is smoothed). A gradient in the structure of θ: the target of all. A mapping from names to
         gradients: the target of each.
       reference_pairs: the size of the reference runs.
+      unsmoothed: False to leave the unsmoothed gradient, and the bias to it, unmeasured.
       progress: called as `progress(name, done, total)` between batches.
 
     Returns:
@@ -152,7 +154,7 @@ def compare(
     theta = trees.strong(theta)
     given = _given_targets(reference, estimators, theta)
     runs = {name: (estimator, num_episodes) for name, estimator in estimators.items()}
-    targets = _targets(estimators, reference_pairs, measured=not given)
+    targets = _targets(estimators, reference_pairs, measured=not given, unsmoothed=unsmoothed)
     plain = {_tag(e.description, False) for e in estimators.values() if e.description is not None}
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         compiling = {
@@ -181,7 +183,9 @@ def compare(
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
 
 
-def _targets(estimators, reference_pairs: int, measured: bool) -> dict[Any, tuple[GradientEstimator, int]]:
+def _targets(
+    estimators, reference_pairs: int, measured: bool, unsmoothed: bool
+) -> dict[Any, tuple[GradientEstimator, int]]:
     """The reference runs that the estimators need, each once: `tag -> (estimator, episodes)`."""
     runs = {}
     for estimator in estimators.values():
@@ -189,7 +193,8 @@ def _targets(estimators, reference_pairs: int, measured: bool) -> dict[Any, tupl
         if description is None:
             continue
         repeated = description.truncation.key is not None
-        runs[_tag(description, False)] = (unsmoothed_target(description), 2 if repeated else reference_pairs)
+        if unsmoothed:
+            runs[_tag(description, False)] = (unsmoothed_target(description), 2 if repeated else reference_pairs)
         if measured and description.sigma:
             pairs = min(REFERENCE_PAIRS, reference_pairs // 2)
             runs[_tag(description, True)] = (smoothed_target(description, pairs), reference_pairs // pairs)

@@ -15,15 +15,19 @@ from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es,
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key, Theta, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation, unroll
+from metalearn.landscape.pixels import on_every_device
 from metalearn.outer.compare import Comparison, Measured, compare
 from metalearn.outer.sampling import Progress
 from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
+from metalearn.threads import in_this_precision
 
 LAST = 20  # steps whose mean loss decides whether training converged
 DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
 SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0)
 BIASED = 0.5  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
-PILOT_PAIRS, PILOT_EPISODES = 16, 16
+PILOT_PAIRS, PILOT_EPISODES = 8, 16
+CHUNK = 16  # pairs run together
+BOUND = 1e8  # of the state's entries: what left it has no place in the spread of the cloud
 UNDIFFERENTIABLE = (TypeError, ValueError, NotImplementedError)
 
 
@@ -105,7 +109,7 @@ def diagnose(
 ) -> Diagnosis:
     """Measure everything that decides how to estimate the meta-gradient at θ, and recommend an estimator.
 
-    The candidates are run (a pilot of 256 pairs each), their bias is taken against ∇L_σ of full-horizon ES. Of those
+    The candidates are run (a pilot of 128 pairs each), their bias is taken against ∇L_σ of full-horizon ES. Of those
     whose mean is within half the length of ∇L_σ of it (and two standard errors) the one with the largest signal to noise
     per inner step is recommended.
 
@@ -129,14 +133,15 @@ def diagnose(
     check_problem(problem, theta)
     episode = jax.random.fold_in(key, 0) if truncation.key is None else truncation.key
     left_out: list[str] = []
-    cloud = _cloud(problem, theta, sigma, truncation, jax.random.fold_in(key, 1), num_pairs)
+    measure = _clouds(problem, theta, truncation)
+    cloud = measure(sigma, jax.random.fold_in(key, 1), num_pairs)
     derivatives = _derivatives(problem, theta, truncation, episode, left_out)
     smoothed, error = cloud.mean, cloud.error
     raw = derivatives.direction
     cosine = float(raw @ smoothed / max(np.linalg.norm(smoothed), 1e-300)) if raw is not None else math.nan
     ratio = derivatives.log_gradient - math.log(max(np.linalg.norm(smoothed), 1e-300))
     converged, distance = _border(problem, theta, sigma, truncation.horizon, episode, jax.random.fold_in(key, 2))
-    sweep = _sweep(problem, theta, sigma, truncation, jax.random.fold_in(key, 3), smoothed)
+    sweep = _sweep(measure, sigma, jax.random.fold_in(key, 3), smoothed)
     candidates = _candidates(problem, truncation, sigma, derivatives.direction is not None)
     reference = ravel_pytree(theta)[1](jnp.asarray(smoothed, ravel_pytree(theta)[0].dtype))
     comparison = compare(
@@ -146,6 +151,7 @@ def diagnose(
         num_episodes=PILOT_EPISODES,
         reference=dict.fromkeys(candidates, reference),
         reference_pairs=2,
+        unsmoothed=False,
         progress=progress,
     )
     growth = derivatives.log_growth + math.log(sigma) - math.log(max(cloud.spread, 1e-300))
@@ -209,35 +215,45 @@ def _run(problem, horizon):
     return run
 
 
-def _cloud(problem, theta, sigma, truncation, key, num_pairs):
-    """Full-horizon ES: ∇L_σ, its error, and where the cloud of runs ends."""
+def _clouds(problem, theta, truncation):
+    """(σ, key, pairs) -> full-horizon ES at θ: ∇L_σ, its error, and where the cloud of runs ends. One program for all."""
     point, unravel = ravel_pytree(theta)
     run = _run(problem, truncation.horizon)
-    noise, seeds = jax.random.split(key)
-    shifts = sigma * jax.random.normal(noise, (num_pairs, len(point)), point.dtype)
-    keys = jax.random.split(seeds, num_pairs)
 
-    def pair(arguments):
-        shift, key = arguments
-        key = key if truncation.key is None else truncation.key
-        up, down = (run(unravel(point + sign * shift), key) for sign in (1, -1))
-        return jax.tree.map(lambda a, b: jnp.stack([a, b]), up, down)
+    @jax.jit
+    def some(sigma, key):
+        noise, seeds = jax.random.split(key)
+        shifts = sigma * jax.random.normal(noise, (CHUNK, len(point)), point.dtype)
+        keys = jax.random.split(seeds, CHUNK)
+        if truncation.key is not None:
+            keys = jnp.broadcast_to(truncation.key, (CHUNK,))
+        up, down = (jax.vmap(lambda e, k, s=sign: run(unravel(point + s * e), k))(shifts, keys) for sign in (1, -1))
+        return shifts, *jax.tree.map(lambda a, b: jnp.stack([a, b], axis=1), up, down)
 
-    losses, ends, labels = jax.jit(lambda: jax.lax.map(pair, (shifts, keys), batch_size=16))()
-    losses, ends = np.asarray(losses, np.float64), np.asarray(ends, np.float64)
+    def cloud(sigma, key, num_pairs):
+        keys = jax.random.split(key, -(-num_pairs // CHUNK))
+        wide = jnp.asarray(sigma, point.dtype)
+        parts = on_every_device(in_this_precision(lambda key: jax.tree.map(np.asarray, some(wide, key))), keys)
+        return _cloud_of(sigma, *map(np.concatenate, zip(*parts)))
+
+    return cloud
+
+
+def _cloud_of(sigma, shifts, losses, ends, labels):
+    losses, ends = losses.astype(np.float64), ends.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        slopes = np.asarray(shifts, np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
+        slopes = shifts.astype(np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
     slopes = slopes[np.all(np.isfinite(slopes), axis=1)]
     if len(slopes) < 2:
-        nothing = np.full(len(point), np.nan)
-        return _Cloud(nothing, nothing, math.nan, math.nan, np.asarray(labels))
+        nothing = np.full(shifts.shape[1], np.nan)
+        return _Cloud(nothing, nothing, math.nan, math.nan, labels)
     mean, error = slopes.mean(axis=0), slopes.std(axis=0, ddof=1) / math.sqrt(len(slopes))
-    finite = ends.reshape(-1, ends.shape[-1])
-    finite = finite[np.all(np.isfinite(finite), axis=1)]
-    spread = math.sqrt(np.mean(np.sum((finite - finite.mean(axis=0)) ** 2, axis=1))) if len(finite) else math.nan
+    inside = ends.reshape(-1, ends.shape[-1])
+    inside = inside[np.all(np.abs(inside) < BOUND, axis=1)]
+    spread = math.sqrt(np.mean(np.sum((inside - inside.mean(axis=0)) ** 2, axis=1))) if len(inside) else math.nan
     variance = float(np.sum(error**2) * len(slopes))
     snr = max(float(np.sum(mean**2)) - float(np.sum(error**2)), 0.0) / variance if variance else math.inf
-    return _Cloud(mean, error, snr, spread, np.asarray(labels))
+    return _Cloud(mean, error, snr, spread, labels)
 
 
 def _derivatives(problem, theta, truncation, key, left_out):
@@ -281,10 +297,10 @@ def _border(problem, theta, sigma, horizon, episode, key):
     return bool(labels[0, 0]), float(radii[np.argmax(other)]) if other.any() else math.inf
 
 
-def _sweep(problem, theta, sigma, truncation, key, smoothed):
+def _sweep(measure, sigma, key, smoothed):
     rows = []
     for factor in SWEEP:
-        found = _cloud(problem, theta, factor * sigma, truncation, key, 32)
+        found = measure(factor * sigma, key, 2 * CHUNK)
         lengths = np.linalg.norm(found.mean) * np.linalg.norm(smoothed)
         cosine = float(found.mean @ smoothed / lengths) if lengths > 0 else math.nan
         rows.append(
@@ -302,7 +318,7 @@ def _candidates(problem, truncation, sigma, differentiable) -> dict[str, Any]:
         "truncated ES": evolution_strategies(problem, truncation, **smooth),
     }
     if differentiable:
-        particles = {"sigma": sigma, "num_particles": 2 * PILOT_PAIRS, "rematerialise": True}
+        particles = {"sigma": sigma, "num_particles": PILOT_PAIRS, "rematerialise": True}
         found |= {
             "perturbed backprop": backprop(problem, whole, **particles),
             "perturbed truncated backprop": backprop(problem, truncation, **particles),
@@ -318,7 +334,7 @@ def _recommend(comparison, truncation, sigma):
     )
     fit = [report for report in comparison.reports if right(report)]
     if not fit:
-        reason = "no candidate's mean could be told from noise; noise-reuse ES is unbiased for the smoothed gradient."
+        reason = "no candidate's mean could be told from noise; noise-reuse ES is unbiased for the smoothed gradient"
         return Recommendation("NRES", truncation.length, sigma, 4 * PILOT_PAIRS, reason)
     best = max(fit, key=snr)
     biased = [report.name for report in comparison.reports if report not in fit and snr(report) > snr(best)]
@@ -326,8 +342,7 @@ def _recommend(comparison, truncation, sigma):
     if biased:
         reason += f"; {' and '.join(biased)} would be quieter, but biased"
     whole = best.name == "perturbed backprop"
-    particles = 2 * PILOT_PAIRS if "backprop" in best.name else PILOT_PAIRS
-    pairs = math.ceil(particles / max(best.signal_to_noise.value, 1e-6)) if best.signal_to_noise.value < 1e300 else 1
+    pairs = math.ceil(PILOT_PAIRS / max(best.signal_to_noise.value, 1e-6)) if best.signal_to_noise.value < 1e300 else 1
     return Recommendation(
         best.name, truncation.horizon if whole else truncation.length, sigma, min(pairs, 4096), reason
     )

@@ -63,7 +63,7 @@ def draw_layer(
         x, y = plane.x.points(values.shape[1]), plane.y.points(values.shape[0])
         for (level, name), colour in zip((contours or {}).items(), ("cyan", "white")):
             if np.nanmin(values) < level < np.nanmax(values):
-                axes.contour(x, y, values, [level], colors=colour, linewidths=1.2)
+                axes.contour(x, y, np.nan_to_num(values), [level], colors=colour, linewidths=1.2)
                 axes.plot([], [], color=colour, label=name)
         for (name, places), marker, colour in zip((points or {}).items(), "*o", ("white", OKABE_ITO[3])):
             size = 15 if marker == "*" else max(1.5, 5 - len(places) / 60)

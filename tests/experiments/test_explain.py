@@ -1,0 +1,66 @@
+"""The report on the command line, as small as it can be."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = (
+    "size=quick",
+    "problem=digits",
+    "problem.horizon=20",
+    "problem.length=10",
+    "problem.build.hidden=4",
+    "problem.build.batch_size=8",
+    "float64=false",
+    "layers=[5,4]",
+    "smoothing=[12,13]",
+    "sigmas=[0.5,1.0]",
+    "cut={points:6,smoothed:2,pairs:32}",
+    "trajectories.length_factor=0.02",
+    "estimator=[full_es,full_backprop]",
+    "zoom={frames:1,resolution:33}",
+    "comparison={points:2,pairs:2,episodes:4}",
+    "tracker=none",
+)
+
+
+def run(folder, *arguments):
+    line = [sys.executable, str(ROOT / "experiments/explain.py"), *arguments, f"folder={folder}"]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=500)
+
+
+def test_the_report_has_every_part(tmp_path):
+    result = run(tmp_path, *TINY)
+    assert result.returncode == 0, result.stderr
+    (folder,) = tmp_path.iterdir()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    headings = (
+        "not differentiable",
+        "Lyapunov law",
+        "One cut",
+        "Smoothing",
+        "Outer trajectories",
+        "Signal to noise",
+        "border",
+    )
+    for words in (*headings, "What to use"):
+        assert words in page
+    for link in re.findall(r'href="([^"]*)"', page):
+        assert (folder / link).is_file()
+    assert json.loads((folder / "status.json").read_text())["status"] == "finished"
+    assert len(list((folder / "figures").glob("*.png"))) >= 10
+
+
+def test_mistakes_are_one_line(tmp_path):
+    for arguments, words in (
+        (("problem=phase_walk",), "has no plane to draw"),
+        (("size=huge",), "size can be: full, quick"),
+        (("seed=x",), "seed must be a whole number"),
+    ):
+        result = run(tmp_path, *arguments, "tracker=none")
+        assert result.returncode == 2, result.stderr
+        assert words in result.stderr
+        assert "Traceback" not in result.stderr
