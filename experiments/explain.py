@@ -74,6 +74,8 @@ class Study:
             )
         ml.check_problem(problem, theta)
         self.problem, self.plane = ml.on_plane(problem, plane)
+        on_axes = plane.x.scale == plane.y.scale == "linear" and not config.problem.plane.get("directions")
+        self.height = float(config.problem.theta[1]) if on_axes else (plane.y.low + plane.y.high) / 2
         self.episode = jax.random.fold_in(self.key, 2)
         self.anatomy = self.landscape = self.smooth = None
 
@@ -147,7 +149,8 @@ def layers(study, progress):
 def share_of_large(found):
     """What the first figure shows, in numbers."""
     inside, large = found.converged, found.log_gradient > np.log(10)
-    best = found.loss <= np.quantile(found.loss, 0.02)
+    finite = found.loss[np.isfinite(found.loss)]
+    best = found.loss <= (np.quantile(finite, 0.02) if finite.size else -np.inf)
     of = lambda mask, where: float(np.mean(mask[where])) if where.any() else float("nan")
     return {
         "converged": float(inside.mean()),
@@ -175,9 +178,15 @@ def law(study, progress):
         )
         return Section("The Lyapunov law", sentence), {"count": np.array(laws["gradient"].count)}, rows
     one = laws["gradient"]
+    holds = one.correlation > 0.95 and 0.8 < one.slope < 1.2
+    verdict = (
+        "The gradient is about e^(λT) long: its size is set by the chaos of training and not by the meta-loss."
+        if holds
+        else "Its size does not follow e^(λT) here."
+    )
     sentence = (
-        f"Where training converges with λ > 0.02 ({one.count} points), the length of the gradient is e^(λT): slope {one.slope:.3f}, "
-        f"correlation {one.correlation:.4f}. Its size is set by the chaos of training and not by the meta-loss."
+        f"Where training converges with λ > 0.02 ({one.count} points), the logarithm of the gradient's length against λT has the slope "
+        f"{one.slope:.3f} and the correlation {one.correlation:.4f}. {verdict}"
     )
     figures = {"law": draw_law(study.anatomy, laws, title="λT against the size of derivatives")}
     arrays = {"exponent": study.anatomy.exponent, "log_gradient": study.anatomy.log_gradient}
@@ -186,7 +195,7 @@ def law(study, progress):
 
 def cut(study, progress):
     """One cut, on which everything trains and the gradient overflows."""
-    settings, place = study.config.cut, float(study.config.problem.theta[1])
+    settings, place = study.config.cut, study.height
     x = study.plane.x
     places = np.linspace(x.low, x.high, settings.points // 2 * 2)
     report = lambda done, total: progress("cut", done, total)
@@ -199,10 +208,11 @@ def cut(study, progress):
     line["log_gradient"] = unfold(found.log_gradient + np.log(np.maximum(np.abs(found.direction[..., 0]), 1e-300)))
     smoothed = smoothed_along(study, np.linspace(x.low, x.high, settings.smoothed + 2)[1:-1], place, progress)
     length = smoothed["length"]
-    largest = np.nanmax(np.where(np.isfinite(line["log_gradient"]), line["log_gradient"], np.nan)) / np.log(10)
+    seen = line["log_gradient"][np.isfinite(line["log_gradient"]) & line["converged"]]
+    largest = np.max(seen, initial=-np.inf) / np.log(10)
     sentence = (
         f"Along {study.plane.y.name} = {place:g} training converges at {line['converged'].mean():.0%} of the places, while the raw "
-        f"gradient reaches 10^{largest:.0f}. The smoothed gradient (σ = {study.config.problem.sigma:g}, full ES) stays between "
+        f"gradient there reaches 10^{largest:.0f}. The smoothed gradient (σ = {study.config.problem.sigma:g}, full ES) stays between "
         f"{length.min():.2g} and {length.max():.2g}."
     )
     figure = draw_cut(
@@ -280,11 +290,12 @@ def smoothing(study, progress):
             points={"smallest": [best], **points},
         )
     study.smooth = pyramid
+    last = rows[min(2, len(rows) - 1)]
     sentence = (
         f"The raw landscape has {rows[0]['local minima']} local minima on a grid of {values.shape[1]} × {values.shape[0]}; smoothed "
         + ", ".join(f"with σ = {row['sigma']:g} it has {row['local minima']}" for row in rows[1:])
         + f". The smallest value lies at ({rows[0]['best x']:.2f}, {rows[0]['best y']:.2f}), and after smoothing with σ = "
-        f"{rows[2]['sigma']:g} at ({rows[2]['best x']:.2f}, {rows[2]['best y']:.2f})."
+        f"{last['sigma']:g} at ({last['best x']:.2f}, {last['best y']:.2f})."
     )
     arrays = {"meta_loss": values} | {f"sigma_{sigma:g}": one.value for sigma, one in pyramid.items()}
     return (
@@ -313,7 +324,7 @@ def trajectories(study, progress):
         thetas, metrics = ml.outer_trajectories(estimator, optimizer, starts, key, num_steps, low=low, high=high)
         ends = thetas[:, -max(1, round(LAST * thetas.shape[1])) :].mean(axis=1)
         moved = np.linalg.norm(np.asarray(ends - starts), axis=1)
-        losses = np.asarray(values(ends))
+        losses = np.nan_to_num(np.asarray(values(ends)), nan=np.inf)
         rows.append(
             {
                 "estimator": entry.label,
@@ -356,7 +367,7 @@ def signal(study, progress):
         "PES": ml.persistent_es(study.problem, windows, **smooth),
         "truncated ES": ml.evolution_strategies(study.problem, windows, **smooth),
     }
-    height, x = float(config.problem.theta[1]), study.plane.x
+    height, x = study.height, study.plane.x
     places = np.linspace(x.low, x.high, settings.points + 2)[1:-1]
     rows = []
     for index, place in enumerate(places):
@@ -416,11 +427,13 @@ def zoom(study, progress):
         rows.append({"width": width} | {name: row[key] for name, key in names.items()})
         arrays[f"measure_{index}"] = found.measure
         figures[f"frame {index + 1}"] = draw_landscapes({f"{width:.1e} wide": found})
-    known = [f"{row['dimension']:.2f} ± {row['error']:.2f}" for row in rows if np.isfinite(row["dimension"])]
+    known = [
+        f"{row['dimension']:.2f} ± {row['error']:.2f}" if np.isfinite(row["dimension"]) else "refused" for row in rows
+    ]
     widths = ", ".join(f"{row['width']:.1e}" for row in rows)
-    control = f"; a circle in the same pixels has {rows[0]['control']:.2f}" if known else ""
+    control = f"; a circle in the same pixels has {rows[0]['control']:.2f}" if np.isfinite(rows[0]["control"]) else ""
     sentence = (
-        f"The border about ({x:.6g}, {y:.6g}) has, by the 3-point rule, the dimension {', '.join(known) or 'refused'} in windows "
+        f"The border about ({x:.6g}, {y:.6g}) has, by the 3-point rule, the dimension {', '.join(known)} in windows "
         f"{widths} wide{control}."
     )
     shown = [{name: value for name, value in row.items() if name != "control"} for row in rows]
@@ -431,7 +444,9 @@ def cards(study, progress):
     """The card at three places."""
     truncation = ml.Truncation(study.horizon, study.config.problem.length, key=study.episode)
     texts, rows = [], []
-    chosen = places_of(study)
+    chosen = dict(list(places_of(study).items())[: study.config.cards])
+    if not chosen:
+        return None, {}, []
     for index, (name, place) in enumerate(chosen.items()):
         key = jax.random.fold_in(study.key, 300 + index)
         card = ml.diagnose(study.problem, jnp.array(place), study.config.problem.sigma, truncation, key)
@@ -458,7 +473,7 @@ def places_of(study):
         )
     }
     exponent = np.where(found.converged & np.isfinite(found.exponent), found.exponent, np.nan)
-    for name, share in {"a calm place": 0.25, "a chaotic place": 0.75}.items():
+    for name, share in {"a place with a small exponent": 0.25, "a place with a large exponent": 0.75}.items():
         if not np.all(np.isnan(exponent)):
             away = np.abs(exponent - np.nanquantile(exponent, share))
             places[name] = at(exponent, np.unravel_index(np.nanargmin(away), away.shape))

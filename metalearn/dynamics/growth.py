@@ -75,7 +75,7 @@ def gradient_growth(
       bound: of the size of the state's entries; after an orbit has left it the growth is NaN.
 
     Returns:
-      `[num_steps]`; −∞ while nothing depends on θ.
+      `[num_steps]`; −∞ while nothing depends on θ, or by less than the smallest float.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
@@ -117,6 +117,7 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
         gradient, scale = sums
         new_scale = jnp.maximum(scale, carry.log_scale)
         new = gradient * jnp.exp(scale - new_scale) + ahead.slopes * jnp.exp(carry.log_scale - new_scale)
+        new, new_scale = new.astype(point.dtype), new_scale.astype(point.dtype)
         return tangent.keep_where(carry.escape < 0, _rescaled(new, new_scale), (gradient, scale))
 
     def body(both, index):
@@ -163,7 +164,7 @@ def _recursion(problem, theta, key, columns, bound):
 
         _, push, (moved, loss) = jax.linearize(both, vector, point, has_aux=True)
         push = jax.vmap(push, in_axes=1, out_axes=-1)
-        tangents, slopes = push(carry.tangents, columns * jnp.exp(-carry.log_scale))
+        tangents, slopes = push(carry.tangents, (columns * jnp.exp(-carry.log_scale)).astype(columns.dtype))
         return _Ahead(moved, tangents, loss, slopes)
 
     def move(carry, ahead):
@@ -188,7 +189,7 @@ def _rescaled(tangents, log_scale):
     floor = 0.5 * jnp.log(jnp.finfo(tangents.dtype).tiny)
     largest = jnp.max(jnp.abs(tangents))
     new = jnp.maximum(log_scale + jnp.log(jnp.where(largest > 0, largest, 1)), floor)
-    return tangents * jnp.exp(log_scale - new), new
+    return (tangents * jnp.exp(log_scale - new)).astype(tangents.dtype), new.astype(log_scale.dtype)
 
 
 def _identity(theta):
@@ -198,6 +199,8 @@ def _identity(theta):
 
 def _column(theta, direction):
     vector, _ = ravel_pytree(trees.strong(direction))
-    if jax.tree.structure(direction) != jax.tree.structure(theta) or vector.shape != ravel_pytree(theta)[0].shape:
+    if jax.tree.structure(direction) != jax.tree.structure(theta) or any(
+        jnp.shape(a) != jnp.shape(b) for a, b in zip(jax.tree.leaves(direction), jax.tree.leaves(theta))
+    ):
         raise ValueError("direction must have the structure and shapes of theta.")
     return vector.astype(ravel_pytree(theta)[0].dtype)[:, None]

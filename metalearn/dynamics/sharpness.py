@@ -116,6 +116,8 @@ def spectral_radius(
     state = trees.strong(state)
     _, push = tangent.step_and_push(problem, state, theta, key)
     vector = tangent.vector_of(state)
+    if not vector.size:
+        raise ValueError("The state has no floating-point numbers, and its step no Jacobian.")
     product = lambda v: push(v[:, None])[:, 0]
     matrix, last = _krylov(product, vector, jax.random.fold_in(key, 2**32 - 1), num_iterations)
     values, vectors = jnp.linalg.eig(matrix)

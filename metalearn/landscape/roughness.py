@@ -21,7 +21,7 @@ class Roughness(NamedTuple):
       local_exponents: H between neighbouring lags, one fewer: 1 where the cut is smooth, 0 where it is noise.
       exponent: H fitted where S is below half of what independent values would give; the dimension of the graph is 2 − H.
       standard_error: of H, from a bootstrap over 16 stretches of the cut.
-      crossover: δ*, above which the cut is rough (local H falls below ½); infinite where it is smooth at all scales, NaN
+      crossover: δ*, above which the cut is rough or folds over (local H falls below ½); infinite where it does neither, NaN
         where it is already rough between neighbouring points, so that the crossover lies below the pitch.
       refused: why there is no H; empty where there is one.
     """
@@ -63,7 +63,9 @@ def roughness(values, pitch: float, *, num_bootstraps: int = 200, seed: int = 0)
     blocks = _differences(values, lags)
     differences = blocks.mean(axis=1)
     independent = np.abs(values - np.random.default_rng(seed).permutation(values)).mean()
-    used = (differences > 0) & (differences < ROUGH * independent)
+    used = np.cumprod((differences > 0) & (differences < ROUGH * independent)).astype(
+        bool
+    )  # up to the first that is not
     local = log_slopes(lags, differences)
     crossover = _crossover(lags * pitch, local)
     refused = ""

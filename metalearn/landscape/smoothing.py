@@ -117,5 +117,6 @@ def _kernel(axis: Axis, count: int, sigma) -> _Kernel:
     total = raw.sum(axis=1, keepdims=True)
     weights = raw / total
     slopes = weights * (away - (weights * away).sum(axis=1, keepdims=True)) / sigma
-    whole = np.exp(-0.5 * (np.arange(-10 * count, 10 * count + 1) * pitch / sigma) ** 2).sum()
+    reach = int(np.ceil(10 * sigma / pitch))
+    whole = np.exp(-0.5 * (np.arange(-reach, reach + 1) * pitch / sigma) ** 2).sum()
     return _Kernel(weights, slopes, total[:, 0] / whole)

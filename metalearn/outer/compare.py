@@ -179,7 +179,8 @@ def compare(
         own = given.get(name) if given or description is None else measured.get(_tag(description, True))
         gradient = None if description is None else measured.get(_tag(description, False))
         memory = None if description is None else description.memory(theta)
-        reports.append(_report(name, measured[name], own, gradient, memory))
+        with np.errstate(over="ignore", invalid="ignore"):  # an exploding gradient has an infinite variance
+            reports.append(_report(name, measured[name], own, gradient, memory))
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
 
 

@@ -24,7 +24,7 @@ from metalearn.threads import in_this_precision
 LAST = 20  # steps whose mean loss decides whether training converged
 DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
 SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0)
-BIASED = 0.5  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
+BIASED = 0.3  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
 PILOT_PAIRS, PILOT_EPISODES = 8, 16
 CHUNK = 16  # pairs run together
 BOUND = 1e8  # of the state's entries: what left it has no place in the spread of the cloud
@@ -57,8 +57,9 @@ class Diagnosis:
       converged: whether training converges at θ: the mean of the last 20 losses is below the loss of the start.
       exponent: the largest Lyapunov exponent per step, and flip_fraction: how often its direction turned back.
       log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖; NaN where they were left out.
-      kappa: σ ‖ds_T/dθ‖ over the spread of s_T in the cloud: about 1 where training is linear over the cloud, larger
-        where the derivative promises displacements that do not happen.
+      kappa: σ ‖ds_T/dθ‖ over the spread of s_T, half the distance of the two ends of a pair in the root mean square: 1 where
+        training is linear over the cloud, larger where the derivative promises displacements that do not happen; NaN where
+        the ends of all pairs are the same.
       beyond: the share of the ES cloud that ends with another label than θ.
       distance: to the nearest place with another label, along 16 rays, to a factor √2; infinite where none was seen.
       smoothed, smoothed_error: ∇L_σ by full-horizon ES, `[d]`.
@@ -110,7 +111,7 @@ def diagnose(
     """Measure everything that decides how to estimate the meta-gradient at θ, and recommend an estimator.
 
     The candidates are run (a pilot of 128 pairs each), their bias is taken against ∇L_σ of full-horizon ES. Of those
-    whose mean is within half the length of ∇L_σ of it (and two standard errors) the one with the largest signal to noise
+    whose mean is within 0.3 of the length of ∇L_σ of it (and two standard errors) the one with the largest signal to noise
     per inner step is recommended.
 
     Args:
@@ -154,7 +155,7 @@ def diagnose(
         unsmoothed=False,
         progress=progress,
     )
-    growth = derivatives.log_growth + math.log(sigma) - math.log(max(cloud.spread, 1e-300))
+    growth = derivatives.log_growth + math.log(sigma / cloud.spread) if cloud.spread > 0 else math.nan
     return Diagnosis(
         theta=jax.tree.map(np.asarray, theta),
         sigma=sigma,
@@ -175,7 +176,7 @@ def diagnose(
         spectrum=derivatives.spectrum,
         sweep=sweep,
         comparison=comparison,
-        recommendation=_recommend(comparison, truncation, sigma),
+        recommendation=_recommend(comparison, truncation, sigma, _relative(cloud)),
         left_out=tuple(left_out),
     )
 
@@ -248,9 +249,8 @@ def _cloud_of(sigma, shifts, losses, ends, labels):
         nothing = np.full(shifts.shape[1], np.nan)
         return _Cloud(nothing, nothing, math.nan, math.nan, labels)
     mean, error = slopes.mean(axis=0), slopes.std(axis=0, ddof=1) / math.sqrt(len(slopes))
-    inside = ends.reshape(-1, ends.shape[-1])
-    inside = inside[np.all(np.abs(inside) < BOUND, axis=1)]
-    spread = math.sqrt(np.mean(np.sum((inside - inside.mean(axis=0)) ** 2, axis=1))) if len(inside) else math.nan
+    inside = ends[np.all(np.abs(ends) < BOUND, axis=(1, 2))]
+    spread = math.sqrt(np.mean(np.sum((inside[:, 0] - inside[:, 1]) ** 2, axis=1))) / 2 if len(inside) else math.nan
     variance = float(np.sum(error**2) * len(slopes))
     snr = max(float(np.sum(mean**2)) - float(np.sum(error**2)), 0.0) / variance if variance else math.inf
     return _Cloud(mean, error, snr, spread, labels)
@@ -263,7 +263,6 @@ def _derivatives(problem, theta, truncation, key, left_out):
     try:
         found = jax.jit(lambda theta: dynamics.lyapunov(problem, theta, key, num_steps=horizon))(theta)
         gradient = jax.jit(lambda theta: dynamics.meta_gradient(problem, theta, key, num_steps=horizon))(theta)
-        jacobians = jax.jit(lambda theta: window_jacobians(problem, theta, truncation, key))(theta)
     except UNDIFFERENTIABLE as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         left_out.append(f"exponents, raw gradients and predictions: the problem cannot be differentiated ({reason}).")
@@ -271,8 +270,20 @@ def _derivatives(problem, theta, truncation, key, left_out):
     exponent = Measured(float(found.exponents[0]), float(found.standard_errors[0]))
     direction = np.asarray(ravel_pytree(gradient.direction)[0], np.float64)
     rest = (exponent, float(found.flip_fraction), float(gradient.log_length), float(gradient.log_growth))
+    if gradient.escape >= 0:
+        left_out.append(
+            f"derivatives after step {int(gradient.escape)}, at which the orbit escaped; those above stop there."
+        )
     if not np.any(direction):
-        left_out.append("raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant.")
+        if gradient.escape < 0:
+            left_out.append(
+                "raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant."
+            )
+        return _Derivatives(*rest, None, {}, None)
+    try:
+        jacobians = jax.jit(lambda theta: window_jacobians(problem, theta, truncation, key))(theta)
+    except UNDIFFERENTIABLE:
+        left_out.append("predictions and backprop: the problem has no reverse mode.")
         return _Derivatives(*rest, None, {}, None)
     periods = {"PES": 1, "NRES": truncation.num_windows}
     predicted = {}
@@ -326,18 +337,30 @@ def _candidates(problem, truncation, sigma, differentiable) -> dict[str, Any]:
     return found
 
 
-def _recommend(comparison, truncation, sigma):
+def _relative(cloud):
+    """The standard error of ‖∇L_σ‖ in units of it."""
+    length = float(np.linalg.norm(cloud.mean))
+    return float(np.linalg.norm(cloud.error)) / length if length > 0 else math.nan
+
+
+def _recommend(comparison, truncation, sigma, unsure):
     """The largest signal to noise per inner step among those whose mean is right."""
     snr = lambda report: report.signal_to_noise_per_step.value
     right = lambda report: (
-        report.bias.value - 2 * report.bias.error <= BIASED and report.fraction_diverged < 0.5 and snr(report) > 0
+        report.bias.value - 2 * math.hypot(report.bias.error, unsure) <= BIASED
+        and report.fraction_diverged < 0.5
+        and snr(report) > 0
     )
     fit = [report for report in comparison.reports if right(report)]
     if not fit:
-        reason = "no candidate's mean could be told from noise; noise-reuse ES is unbiased for the smoothed gradient"
+        reason = "no candidate's mean is known to be near ∇L_σ; noise-reuse ES is unbiased for it"
         return Recommendation("NRES", truncation.length, sigma, 4 * PILOT_PAIRS, reason)
     best = max(fit, key=snr)
-    biased = [report.name for report in comparison.reports if report not in fit and snr(report) > snr(best)]
+    biased = [
+        report.name
+        for report in comparison.reports
+        if report not in fit and report.fraction_diverged < 0.5 and snr(report) > snr(best)
+    ]
     reason = f"{snr(best):.3g} of signal to noise per 10⁶ inner steps, its cosine with ∇L_σ is {best.cosine.value:.2f}"
     if biased:
         reason += f"; {' and '.join(biased)} would be quieter, but biased"
@@ -367,7 +390,9 @@ def _card(found):
     yield line("distance to the border", f"{where}; {found.beyond:.0%} of the cloud is beyond it")
     if found.spectrum is not None:
         plateau = found.spectrum.plateau
-        yield line("safe truncation", "none: no plateau" if plateau is None else f"{plateau} steps")
+        yield line(
+            "safe truncation", "none: no plateau before the gradient changes" if plateau is None else f"{plateau} steps"
+        )
     for name, value in found.predicted.items():
         yield line(f"{name}, predicted by linear theory", f"{value:.3g} per 10⁶ inner steps")
     yield ""

@@ -104,10 +104,11 @@ def truncation_spectrum(jacobians, truncation: Truncation) -> Spectrum:
 def _plateau(gradients, length):
     count = len(gradients)
     for first in range(count):
-        reach = min(count, max(first + 3, 2 * (first + 1)))
-        if reach - first < 3 or not np.all(np.isfinite(gradients[first:reach])):
+        reach = max(first + 3, 2 * (first + 1))
+        if reach > count or not np.all(np.isfinite(gradients[first:reach])):
             continue
+        size = np.linalg.norm(gradients[first])
         away = np.linalg.norm(gradients[first:reach] - gradients[first], axis=1)
-        if np.all(away <= 0.1 * np.linalg.norm(gradients[first])):
+        if size > 0 and np.all(away <= 0.1 * size):
             return (first + 1) * length
     return None

@@ -92,6 +92,11 @@ def test_a_smooth_cut_and_noise_are_told_apart():
     assert "constant" in roughness(np.ones(100), 1.0).refused
 
 
+def test_only_scales_before_the_first_saturation_are_fitted():
+    wave = roughness(np.sin(2 * np.pi * np.arange(1024) / 64), 1.0)
+    assert wave.exponent == pytest.approx(1, abs=0.15)
+
+
 def test_the_crossover_is_where_a_wave_folds_over():
     """sin(θ/s) is smooth below δ ~ s and independent above it."""
     angle = np.arange(2**14) * 1e-3

@@ -66,6 +66,8 @@ def jacobians_of(parts):
         ([1, 0.03, 0.02, 1, -50, 900, 1e5, -1e9], 10),
         ([1, -3, 9, -27, 81, -243, 729, -2187], None),
         ([1, 0.3, np.inf, np.nan, 1, 1, 1, 1], None),
+        ([0, 0, 0, 0, 0, 1, 0, 0], None),
+        ([1, 1, 1, 1, 1, 1, 0, 0], None),
     ],
 )
 def test_a_plateau_is_a_safe_truncation(parts, plateau):
