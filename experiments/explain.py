@@ -72,6 +72,10 @@ class Study:
             raise ValueError(
                 f"problem {config.problem.name} has no plane to draw; give problem.plane.x and problem.plane.y."
             )
+        if not config.sigmas or config.cut.points < 4:
+            raise ValueError(
+                f"sigmas needs at least one entry and cut.points at least 4; {config.sigmas} and {config.cut.points} were given."
+            )
         ml.check_problem(problem, theta)
         self.problem, self.plane = ml.on_plane(problem, plane)
         on_axes = plane.x.scale == plane.y.scale == "linear" and not config.problem.plane.get("directions")
@@ -82,11 +86,6 @@ class Study:
     def value(self, point):
         """The meta-loss of the one episode."""
         return ml.meta_loss(self.problem, point, self.episode, self.horizon)
-
-    def inside(self, low=0.0, high=1.0, axis="x"):
-        """The coordinates of a share of an axis."""
-        ends = getattr(self.plane, axis)
-        return ends.low + low * (ends.high - ends.low), ends.low + high * (ends.high - ends.low)
 
 
 def lead(study):

@@ -8,10 +8,7 @@ same bits whatever picture it belongs to and however many devices share the work
 
 import functools
 import hashlib
-import multiprocessing
-import queue
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +20,7 @@ from metalearn import trees
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key, check_problem
 from metalearn.landscape import measure as accounts
+from metalearn.threads import on_every_device
 
 SEGMENT = 25  # steps between two looks for pixels that are settled
 CHUNK = 16  # pixels advanced together on a CPU: 16 networks of the published size fill a core's cache in float64
@@ -137,33 +135,6 @@ def _chunk(chunk_size):
 
 def _nothing():
     return Measured(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.int32), np.zeros(0))
-
-
-def on_every_device(function, items):
-    """`map` in order, an item at a time on each device of this process, as results come in.
-
-    A lone CPU device counts once for each core: small programs use the cores better side by side than one by one.
-    """
-    devices = jax.local_devices()
-    lone_cpu = len(devices) == 1 and devices[0].platform == "cpu"
-    places = devices * (multiprocessing.cpu_count() if lone_cpu else 1)
-    free = queue.SimpleQueue()
-    for device in places:
-        free.put(device)
-
-    def run(item):
-        device = free.get()
-        try:
-            with jax.default_device(device):
-                return function(item)
-        finally:
-            free.put(device)
-
-    with ThreadPoolExecutor(len(places)) as pool:
-        try:
-            yield from pool.map(run, items)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # a program that runs while the process ends crashes it
 
 
 @jax.enable_x64(True)

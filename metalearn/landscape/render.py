@@ -10,9 +10,8 @@ import numpy as np
 
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Theta
-from metalearn.landscape.pixels import on_every_device
 from metalearn.landscape.plane import Plane, check_plane
-from metalearn.threads import in_this_precision
+from metalearn.threads import in_this_precision, on_every_device
 
 
 def render(

@@ -56,6 +56,8 @@ def test_mistakes_are_one_line(tmp_path):
         (("problem=phase_walk",), "has no plane to draw"),
         (("size=huge",), "size can be: full, quick"),
         (("seed=x",), "seed must be a whole number"),
+        (("cut.points=2",), "cut.points at least 4"),
+        (("sigmas=[]",), "sigmas needs at least one entry"),
     ):
         result = run(tmp_path, *arguments, "tracker=none")
         assert result.returncode == 2, result.stderr

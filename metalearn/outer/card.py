@@ -1,0 +1,46 @@
+"""A diagnosis in words and numbers."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from metalearn.outer.compare import Measured
+
+
+def card_of(found) -> Iterator[str]:
+    """The lines of the card."""
+    line = lambda name, value: f"{name:34s}{value}"
+    yield line("training at θ", "converges" if found.converged else "does not converge")
+    yield line("Lyapunov exponent λ per step", f"{found.exponent}   flips at {found.flip_fraction:.0%} of the steps")
+    yield line("ln ‖∇L‖, ln ‖ds_T/dθ‖", f"{found.log_gradient:.1f}, {found.log_growth:.1f}")
+    yield line("κ = σ‖ds_T/dθ‖ / spread of s_T", f"{found.kappa:.3g}")
+    yield line(
+        "‖∇L_σ‖ (full ES)", str(Measured(*(float(np.linalg.norm(v)) for v in (found.smoothed, found.smoothed_error))))
+    )
+    yield line("raw against smoothed", f"{found.length_ratio:.3g} times as long, cosine {found.cosine:.2f}")
+    where = (
+        "none within 32 σ"
+        if math.isinf(found.distance)
+        else f"{found.distance:.3g} ({found.distance / found.sigma:.2g} σ)"
+    )
+    yield line("distance to the border", f"{where}; {found.beyond:.0%} of the cloud is beyond it")
+    if found.spectrum is not None:
+        plateau = found.spectrum.plateau
+        yield line(
+            "safe truncation", "none: no plateau before the gradient changes" if plateau is None else f"{plateau} steps"
+        )
+    for name, value in found.predicted.items():
+        yield line(f"{name}, predicted by linear theory", f"{value:.3g} per 10⁶ inner steps")
+    yield ""
+    yield f"{'σ':>10s}{'‖∇L_σ‖':>12s}{'SNR of a pair':>15s}{'cosine':>9s}"
+    for row in found.sweep:
+        yield f"{row['sigma']:10.3g}{row['length']:12.3g}{row['snr']:15.3g}{row['cosine']:9.2f}"
+    yield ""
+    yield f"{'candidate':30s}{'bias / ‖∇L_σ‖':>18s}{'cosine':>16s}{'SNR / 10⁶ steps':>20s}"
+    for report in found.comparison.reports:
+        yield f"{report.name:30s}{report.bias!s:>18s}{report.cosine!s:>16s}{report.signal_to_noise_per_step!s:>20s}"
+    yield ""
+    advice = found.recommendation
+    yield f"Use {advice.method}, windows of {advice.length} steps, σ = {advice.sigma:g}, {advice.num_pairs} pairs: {advice.reason}."
+    yield from (f"Left out: {sentence}" for sentence in found.left_out)
