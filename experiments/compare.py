@@ -1,24 +1,21 @@
 """Compare gradient estimators at one theta, and follow each of them over the landscape of its two hyperparameters."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 import metalearn as ml
 from metalearn.recording import (
     application,
+    descents,
     draw_comparison,
     draw_trajectories,
     estimator_of,
     key_of,
     open_run,
-    outer_of,
     output_folder,
     plane_of,
     show_progress,
@@ -80,27 +77,22 @@ def follow(config, problem, plane, key, run, progress):
     if not config.trajectories.length_factor:
         return
     starts = theta_of(config.problem.plane.starts, "problem.plane.starts")
-    entries = chosen(OmegaConf.merge(config, {"pairs": config.trajectories.pairs}))
-    names = list(config.estimators)
-    travel = lambda name, entry: jax.block_until_ready(
-        descent(config, problem, name, entry, plane, starts, jax.random.fold_in(key, 4))
-    )
     values, paths, rows = jax.jit(jax.vmap(value)), {}, []
-    pool = ThreadPoolExecutor(max_workers=2)
-    try:
-        for entry, (thetas, metrics) in zip(entries, pool.map(travel, names, entries)):
-            ends = thetas[:, -max(1, thetas.shape[1] // 10) :].mean(axis=1)
-            losses = np.asarray(values(ends))
-            paths[entry.label] = np.asarray(thetas)
-            steps = float(metrics["inner_steps"].sum(axis=1).mean())
-            rows.append(
-                {"estimator": entry.label, "inner_steps": steps}
-                | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}
-            )
-            log(run, entry.label, thetas, metrics)
-            progress("outer trajectories", len(rows), len(entries))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    episode, key = jax.random.fold_in(key, 2), jax.random.fold_in(key, 4)
+    for _, entry, found in descents(config, problem, plane, starts, key, episode, progress):
+        if isinstance(found, str):
+            print(f"{entry.label} cannot be followed: {found}\n")
+            continue
+        thetas, metrics = found
+        ends = thetas[:, -max(1, thetas.shape[1] // 10) :].mean(axis=1)
+        losses = np.asarray(values(ends))
+        paths[entry.label] = np.asarray(thetas)
+        steps = float(metrics["inner_steps"].sum(axis=1).mean())
+        rows.append(
+            {"estimator": entry.label, "inner_steps": steps}
+            | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}
+        )
+        log(run, entry.label, thetas, metrics)
     run.arrays("trajectories", paths)
     run.table("trajectories", rows)
     run.figure(
@@ -112,16 +104,6 @@ def follow(config, problem, plane, key, run, progress):
         ends = "  ".join(f"{row[f'start {i + 1}']:8.4g}" for i in range(len(starts)))
         print(f"  {row['estimator']:24s}{ends}    {row['inner_steps']:9.0f} inner steps")
     print()
-
-
-def descent(config, problem, name, entry, plane, starts, key):
-    """The outer loop of one estimator: θ and metrics along all trajectories, kept in the window."""
-    low, high = (jnp.array([getattr(axis, end) for axis in (plane.x, plane.y)]) for end in ("low", "high"))
-    estimator = estimator_of(config.problem, problem, entry, jax.random.fold_in(jax.random.key(config.seed), 2))
-    outer = outer_of(config.problem, name, entry)
-    num_steps = max(1, round(outer["num_steps"] * config.trajectories.length_factor))
-    optimizer = optax.adam(outer["learning_rate"])
-    return ml.outer_trajectories(estimator, optimizer, starts, key, num_steps, low=low, high=high)
 
 
 def log(run, label, thetas, metrics):

@@ -17,6 +17,7 @@ FLOORS = {
     "landscape": 2,
     "outer": 3,
     "recording": 4,
+    "explain": 5,
 }
 SIDE_EFFECTS = {
     "wandb",

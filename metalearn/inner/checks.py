@@ -68,3 +68,15 @@ def check_choice(name: str, value, allowed: Collection[str]) -> None:
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(sorted(allowed))}; {value!r} was given.")
+
+
+def refusal(function, *arguments) -> str:
+    """Why a function cannot be traced, in the first line of JAX's own words; empty where it can be.
+
+    What cannot be differentiated says so when its derivative is traced: nothing is computed.
+    """
+    try:
+        jax.eval_shape(function, *arguments)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ""

@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metalearn import trees
 from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key
@@ -53,6 +54,10 @@ class Truncation:
             raise TypeError(f"stagger must be True or False; {self.stagger!r} was given.")
         if self.key is not None:
             check_key(self.key)
+
+    def __hash__(self):
+        key = None if self.key is None else np.asarray(jax.random.key_data(self.key)).tobytes()
+        return hash((self.horizon, self.length, self.stagger, key))
 
     @property
     def num_windows(self) -> int:

@@ -72,9 +72,15 @@ def check_zoom(problem: InnerProblem, frames: list[Plane], *, num_steps: int, ke
 
 
 def border_point(
-    problem: InnerProblem, plane: Plane, *, num_steps: int, key: Key | None = None, resolution: int = 24
+    problem: InnerProblem,
+    plane: Plane,
+    *,
+    num_steps: int,
+    key: Key | None = None,
+    resolution: int = 24,
+    tolerance: float = 0.0,
 ) -> tuple[float, float]:
-    """A point of the border, to the last digits of float64: the one that is nearest to the middle of a coarse picture.
+    """A point of the border, the one that is nearest to the middle of a coarse picture.
 
     Between two neighbouring pixels of different labels the segment is cut into 16, and the first part whose ends differ
     is kept, until the ends are neighbouring numbers.
@@ -82,6 +88,7 @@ def border_point(
     Args:
       problem, plane, num_steps, key: as in `trainability`.
       resolution: of the coarse picture.
+      tolerance: how long the last segment may be, in the coordinates of the axes; 0 for the last digits of float64.
 
     Returns:
       (x, y) as values.
@@ -99,6 +106,7 @@ def border_point(
         )
     x, y = plane.x.points(resolution), plane.y.points(resolution)
     low, high = (np.array([x[column], y[row]]) for row, column in ends)
+    check_number("tolerance", tolerance, 0)
     while True:
         shares = np.linspace(0, 1, POINTS + 1)[:, None]
         segment = low + shares * (high - low)
@@ -108,6 +116,9 @@ def border_point(
         if change is None or (np.array_equal(segment[change], low) and np.array_equal(segment[change + 1], high)):
             return float(values[0, 0]), float(values[0, 1])
         low, high = segment[change], segment[change + 1]
+        if np.linalg.norm(high - low) < tolerance:
+            x, y = _values(plane, low[None])[0]
+            return float(x), float(y)
 
 
 def _values(plane, coordinates):

@@ -10,8 +10,10 @@ import numpy as np
 from metalearn import dynamics
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.unroll import unroll
 from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
 
+DERIVED = ("log_gradient", "log_growth", "exponent", "exponent_error", "flip_fraction")
 LAST = 20  # steps whose mean loss decides whether training converged, as for pictures of trainability
 
 
@@ -80,6 +82,7 @@ def anatomy(
     key: Key,
     *,
     num_steps: int,
+    derivatives: bool = True,
     chunk_size: int = 16,
     progress: Callable[[int, int], None] | None = None,
 ) -> Anatomy:
@@ -89,10 +92,11 @@ def anatomy(
     to be compared sees those of the process. Overflowing derivatives are numbers in either.
 
     Args:
-      problem: the inner problem; differentiable.
+      problem: the inner problem.
       plane, resolution, chunk_size, progress: as in `ml.landscape.render`.
       key: of the episode, the same everywhere.
       num_steps: T.
+      derivatives: False where the problem has none: those layers are NaN.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
@@ -100,14 +104,17 @@ def anatomy(
     check_count("num_steps", num_steps)
     restricted, coordinates = on_plane(problem, plane)
 
-    def measure(point):
+    def plain(point):
         first, steps = jax.random.split(key)
-        start = restricted.loss(restricted.init(point, first), point, steps)
+        _, losses = unroll(restricted, restricted.init(point, first), point, steps, num_steps)
+        nothing = jnp.full((), jnp.nan)
+        return dict.fromkeys(DERIVED, nothing) | {"losses": losses, "direction": jnp.full(2, jnp.nan)}
+
+    def derived(point):
         gradient = dynamics.meta_gradient(restricted, point, key, num_steps=num_steps)
         exponents = dynamics.lyapunov(restricted, point, key, num_steps=num_steps)
         return {
-            "loss": gradient.loss,
-            "converged": jnp.mean(gradient.losses[-LAST:]) < start,
+            "losses": gradient.losses,
             "log_gradient": gradient.log_length,
             "direction": gradient.direction,
             "log_growth": gradient.log_growth,
@@ -115,6 +122,13 @@ def anatomy(
             "exponent_error": exponents.standard_errors[0],
             "flip_fraction": exponents.flip_fraction,
         }
+
+    def measure(point):
+        first, steps = jax.random.split(key)
+        start = restricted.loss(restricted.init(point, first), point, steps)
+        found = (derived if derivatives else plain)(point)
+        losses = found.pop("losses")
+        return found | {"loss": jnp.mean(losses), "converged": jnp.mean(losses[-LAST:]) < start}
 
     layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress)
     return Anatomy(plane=plane, num_steps=num_steps, **layers)

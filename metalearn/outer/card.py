@@ -31,7 +31,8 @@ def card_of(found) -> Iterator[str]:
             "safe truncation", "none: no plateau before the gradient changes" if plateau is None else f"{plateau} steps"
         )
     for name, value in found.predicted.items():
-        yield line(f"{name}, predicted by linear theory", f"{value:.3g} per 10⁶ inner steps")
+        words = f"{value:.3g} per 10⁶ inner steps" if math.isfinite(value) else "its variance overflows"
+        yield line(f"{name}, predicted by linear theory", words)
     yield ""
     yield f"{'σ':>10s}{'‖∇L_σ‖':>12s}{'SNR of a pair':>15s}{'cosine':>9s}"
     for row in found.sweep:

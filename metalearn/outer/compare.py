@@ -172,7 +172,9 @@ def compare(
             if refused and tag in plain:
                 continue  # a problem that reverse mode cannot differentiate has no unsmoothed target: it is reported as unknown
             program = compiling[tag].result()
-            measured[tag] = run_episodes(program, jax.random.fold_in(key, index), count, name=label, progress=progress)
+            measured[tag] = run_episodes(
+                program, theta, jax.random.fold_in(key, index), count, name=label, progress=progress
+            )
     reports = []
     for name, estimator in estimators.items():
         description = estimator.description

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -10,24 +11,21 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from metalearn import dynamics, trees
-from metalearn.dynamics import tangent
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key, Theta, check_key, check_problem, check_theta
-from metalearn.inner.unroll import Truncation, unroll
+from metalearn.inner.unroll import Truncation
 from metalearn.outer.card import card_of
+from metalearn.outer.cloud import border_distance, measure_cloud
 from metalearn.outer.compare import Comparison, Measured, compare
+from metalearn.outer.kept import kept
 from metalearn.outer.sampling import Progress
 from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
-from metalearn.threads import in_this_precision, on_every_device
+from metalearn.threads import in_this_precision
 
-LAST = 20  # steps whose mean loss decides whether training converged
-DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
-SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0)
+SWEEP, SWEEP_PAIRS = (0.25, 0.5, 1.0, 2.0, 4.0), 32
 BIASED = 0.3  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
-PILOT_PAIRS, PILOT_EPISODES = 8, 16
-CHUNK = 16  # pairs run together
-BOUND = 1e8  # of the state's entries: what left it has no place in the spread of the cloud
+PILOT_PAIRS, PILOT_PARTICLES, PILOT_EPISODES = 8, 4, 16
 UNDIFFERENTIABLE = (TypeError, ValueError, NotImplementedError)
 
 
@@ -133,24 +131,23 @@ def diagnose(
     theta = trees.strong(theta)
     check_problem(problem, theta)
     episode = jax.random.fold_in(key, 0) if truncation.key is None else truncation.key
-    left_out: list[str] = []
-    measure = _clouds(problem, theta, truncation)
-    cloud = measure(sigma, jax.random.fold_in(key, 1), num_pairs)
-    derivatives = _derivatives(problem, theta, truncation, episode, left_out)
-    smoothed, error = cloud.mean, cloud.error
-    raw = derivatives.direction
-    cosine = float(raw @ smoothed / max(np.linalg.norm(smoothed), 1e-300)) if raw is not None else math.nan
+    keys = [jax.random.fold_in(key, index) for index in range(5)]
+    cloud, sweep, border, derivatives = _side_by_side(
+        lambda: measure_cloud(problem, theta, truncation, sigma, keys[1], num_pairs),
+        lambda: _sweep(problem, theta, truncation, sigma, keys[3]),
+        lambda: border_distance(problem, theta, sigma, truncation.horizon, episode, keys[2]),
+        lambda: _derivatives(problem, theta, truncation, episode),
+    )
+    (converged, distance), smoothed, raw = border, cloud.mean, derivatives.direction
+    cosine = math.nan if raw is None else _cosine(raw, smoothed)
     ratio = derivatives.log_gradient - math.log(max(np.linalg.norm(smoothed), 1e-300))
-    converged, distance = _border(problem, theta, sigma, truncation.horizon, episode, jax.random.fold_in(key, 2))
-    sweep = _sweep(measure, sigma, jax.random.fold_in(key, 3), smoothed)
-    candidates = _candidates(problem, truncation, sigma, derivatives.direction is not None)
-    reference = ravel_pytree(theta)[1](jnp.asarray(smoothed, ravel_pytree(theta)[0].dtype))
+    candidates = _candidates(problem, truncation, sigma, raw is not None)
     comparison = compare(
         candidates,
         theta,
-        jax.random.fold_in(key, 4),
+        keys[4],
         num_episodes=PILOT_EPISODES,
-        reference=dict.fromkeys(candidates, reference),
+        reference=dict.fromkeys(candidates, ravel_pytree(theta)[1](jnp.asarray(smoothed, _kind(theta)))),
         reference_pairs=2,
         unsmoothed=False,
         progress=progress,
@@ -169,159 +166,111 @@ def diagnose(
         beyond=float(np.mean(cloud.converged != converged)),
         distance=distance,
         smoothed=smoothed,
-        smoothed_error=error,
+        smoothed_error=cloud.error,
         cosine=cosine,
         length_ratio=math.exp(min(ratio, 700)) if not math.isnan(ratio) else math.nan,
         predicted=derivatives.predicted,
         spectrum=derivatives.spectrum,
-        sweep=sweep,
+        sweep=[row | {"cosine": _cosine(row.pop("mean"), smoothed)} for row in sweep],
         comparison=comparison,
         recommendation=_recommend(comparison, truncation, sigma, _relative(cloud)),
-        left_out=tuple(left_out),
+        left_out=derivatives.left_out + _lost(cloud, num_pairs),
     )
 
 
-class _Cloud(NamedTuple):
-    mean: np.ndarray
-    error: np.ndarray
-    snr: float
-    spread: float
-    converged: np.ndarray
-
-
 class _Derivatives(NamedTuple):
-    exponent: Measured
-    flip_fraction: float
-    log_gradient: float
-    log_growth: float
-    direction: np.ndarray | None
-    predicted: dict[str, float]
-    spectrum: Spectrum | None
+    exponent: Measured = Measured(math.nan, math.nan)
+    flip_fraction: float = math.nan
+    log_gradient: float = math.nan
+    log_growth: float = math.nan
+    direction: np.ndarray | None = None
+    predicted: dict[str, float] = {}  # noqa: RUF012
+    spectrum: Spectrum | None = None
+    left_out: tuple[str, ...] = ()
 
 
-def _converged(losses, start):
-    return jnp.mean(losses[-LAST:]) < start
+def _side_by_side(*measurements):
+    """Compile and run independent measurements on two threads."""
+    with ThreadPoolExecutor(2) as pool:
+        return [running.result() for running in [pool.submit(in_this_precision(one)) for one in measurements]]
 
 
-def _run(problem, horizon):
-    """θ, episode key -> mean loss, end of the state, label."""
-
-    def run(theta, key):
-        first, steps = jax.random.split(key)
-        start = problem.init(theta, first)
-        state, losses = unroll(problem, start, theta, steps, horizon)
-        label = _converged(losses, problem.loss(start, theta, steps))
-        return jnp.mean(losses), tangent.vector_of(state), label
-
-    return run
+def _kind(theta):
+    return ravel_pytree(theta)[0].dtype
 
 
-def _clouds(problem, theta, truncation):
-    """(σ, key, pairs) -> full-horizon ES at θ: ∇L_σ, its error, and where the cloud of runs ends. One program for all."""
-    point, unravel = ravel_pytree(theta)
-    run = _run(problem, truncation.horizon)
-
-    @jax.jit
-    def some(sigma, key):
-        noise, seeds = jax.random.split(key)
-        shifts = sigma * jax.random.normal(noise, (CHUNK, len(point)), point.dtype)
-        keys = jax.random.split(seeds, CHUNK)
-        if truncation.key is not None:
-            keys = jnp.broadcast_to(truncation.key, (CHUNK,))
-        up, down = (jax.vmap(lambda e, k, s=sign: run(unravel(point + s * e), k))(shifts, keys) for sign in (1, -1))
-        return shifts, *jax.tree.map(lambda a, b: jnp.stack([a, b], axis=1), up, down)
-
-    def cloud(sigma, key, num_pairs):
-        keys = jax.random.split(key, -(-num_pairs // CHUNK))
-        wide = jnp.asarray(sigma, point.dtype)
-        parts = on_every_device(in_this_precision(lambda key: jax.tree.map(np.asarray, some(wide, key))), keys)
-        return _cloud_of(sigma, *map(np.concatenate, zip(*parts)))
-
-    return cloud
+def _lost(cloud, num_pairs) -> tuple[str, ...]:
+    if not cloud.lost:
+        return ()
+    return (f"{cloud.lost} of {num_pairs} pairs of the cloud, whose loss was not finite: ∇L_σ is of the others.",)
 
 
-def _cloud_of(sigma, shifts, losses, ends, labels):
-    losses, ends = losses.astype(np.float64), ends.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        slopes = shifts.astype(np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
-    slopes = slopes[np.all(np.isfinite(slopes), axis=1)]
-    if len(slopes) < 2:
-        nothing = np.full(shifts.shape[1], np.nan)
-        return _Cloud(nothing, nothing, math.nan, math.nan, labels)
-    mean, error = slopes.mean(axis=0), slopes.std(axis=0, ddof=1) / math.sqrt(len(slopes))
-    inside = ends[np.all(np.abs(ends) < BOUND, axis=(1, 2))]
-    spread = math.sqrt(np.mean(np.sum((inside[:, 0] - inside[:, 1]) ** 2, axis=1))) / 2 if len(inside) else math.nan
-    variance = float(np.sum(error**2) * len(slopes))
-    snr = max(float(np.sum(mean**2)) - float(np.sum(error**2)), 0.0) / variance if variance else math.inf
-    return _Cloud(mean, error, snr, spread, labels)
+@kept
+def _orbit(problem, horizon):
+    """What forward and reverse mode say of one orbit."""
+    exponents = lambda theta, key: dynamics.lyapunov(problem, theta, key, num_steps=horizon)
+    gradient = lambda theta, key: dynamics.meta_gradient(problem, theta, key, num_steps=horizon)
+    return jax.jit(lambda theta, key: (exponents(theta, key), gradient(theta, key)))
 
 
-def _derivatives(problem, theta, truncation, key, left_out):
+@kept
+def _jacobians(problem, truncation):
+    return jax.jit(lambda theta, key: window_jacobians(problem, theta, truncation, key))
+
+
+def _derivatives(problem, theta, truncation, key) -> _Derivatives:
     """What one orbit's Jacobians say; NaN and a sentence where there are none."""
-    horizon = truncation.horizon
-    nothing = _Derivatives(Measured(math.nan, math.nan), math.nan, math.nan, math.nan, None, {}, None)
+    horizon, left_out = truncation.horizon, ()
     try:
-        found = jax.jit(lambda theta: dynamics.lyapunov(problem, theta, key, num_steps=horizon))(theta)
-        gradient = jax.jit(lambda theta: dynamics.meta_gradient(problem, theta, key, num_steps=horizon))(theta)
+        found, gradient = _orbit(problem, horizon)(theta, key)
     except UNDIFFERENTIABLE as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        left_out.append(f"exponents, raw gradients and predictions: the problem cannot be differentiated ({reason}).")
-        return nothing
-    exponent = Measured(float(found.exponents[0]), float(found.standard_errors[0]))
-    direction = np.asarray(ravel_pytree(gradient.direction)[0], np.float64)
-    rest = (exponent, float(found.flip_fraction), float(gradient.log_length), float(gradient.log_growth))
-    if gradient.escape >= 0:
-        left_out.append(
-            f"derivatives after step {int(gradient.escape)}, at which the orbit escaped; those above stop there."
+        return _Derivatives(
+            left_out=(f"exponents, raw gradients and predictions: the problem cannot be differentiated ({reason}).",)
         )
+    if gradient.escape >= 0:
+        left_out += (
+            f"derivatives after step {int(gradient.escape)}, at which the orbit escaped; those above stop there.",
+        )
+    part = _Derivatives(
+        Measured(float(found.exponents[0]), float(found.standard_errors[0])),
+        float(found.flip_fraction),
+        float(gradient.log_length),
+        float(gradient.log_growth),
+    )
+    direction = np.asarray(ravel_pytree(gradient.direction)[0], np.float64)
     if not np.any(direction):
-        if gradient.escape < 0:
-            left_out.append(
-                "raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant."
-            )
-        return _Derivatives(*rest, None, {}, None)
+        flat = "raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant."
+        return part._replace(left_out=left_out if gradient.escape >= 0 else (*left_out, flat))
     try:
-        jacobians = jax.jit(lambda theta: window_jacobians(problem, theta, truncation, key))(theta)
+        jacobians = _jacobians(problem, truncation)(theta, key)
     except UNDIFFERENTIABLE:
-        left_out.append("predictions and backprop: the problem has no reverse mode.")
-        return _Derivatives(*rest, None, {}, None)
-    periods = {"PES": 1, "NRES": truncation.num_windows}
+        return part._replace(left_out=(*left_out, "predictions and backprop: the problem has no reverse mode."))
     predicted = {}
-    for name, period in periods.items():
+    for name, period in {"PES": 1, "NRES": truncation.num_windows}.items():
         square, variance = predicted_variance(jacobians, period)
         predicted[name] = square / variance * 1e6 / (2 * horizon) if variance > 0 else math.nan
-    return _Derivatives(*rest, direction, predicted, truncation_spectrum(jacobians, truncation))
+    spectrum = truncation_spectrum(jacobians, truncation)
+    return part._replace(direction=direction, predicted=predicted, spectrum=spectrum, left_out=left_out)
 
 
-def _border(problem, theta, sigma, horizon, episode, key):
-    """The label at θ, and the distance to another one along rays."""
-    point, unravel = ravel_pytree(theta)
-    axes = jnp.concatenate([jnp.eye(len(point)), -jnp.eye(len(point))])[:DIRECTIONS].astype(point.dtype)
-    others = jax.random.normal(key, (DIRECTIONS - len(axes), len(point)), point.dtype)
-    rays = jnp.concatenate([axes, others / jnp.linalg.norm(others, axis=1, keepdims=True)])
-    radii = jnp.asarray([0.0, *(sigma * ring for ring in RINGS)], point.dtype)
-    places = (point[None, None] + radii[:, None, None] * rays[None]).reshape(-1, len(point))
-    run = _run(problem, horizon)
-    label = lambda place: run(unravel(place), episode)[2]
-    labels = np.asarray(jax.jit(lambda: jax.lax.map(label, places, batch_size=16))()).reshape(len(radii), -1)
-    other = np.any(labels != labels[0, 0], axis=1)
-    return bool(labels[0, 0]), float(radii[np.argmax(other)]) if other.any() else math.inf
-
-
-def _sweep(measure, sigma, key, smoothed):
+def _sweep(problem, theta, truncation, sigma, key):
     rows = []
     for factor in SWEEP:
-        found = measure(factor * sigma, key, 2 * CHUNK)
-        lengths = np.linalg.norm(found.mean) * np.linalg.norm(smoothed)
-        cosine = float(found.mean @ smoothed / lengths) if lengths > 0 else math.nan
-        rows.append(
-            {"sigma": factor * sigma, "length": float(np.linalg.norm(found.mean)), "snr": found.snr, "cosine": cosine}
-        )
+        found = measure_cloud(problem, theta, truncation, factor * sigma, key, SWEEP_PAIRS)
+        length, snr = float(np.linalg.norm(found.mean)), found.signal_to_noise
+        rows.append({"sigma": factor * sigma, "length": length, "snr": snr, "mean": found.mean})
     return rows
 
 
+def _cosine(a, b):
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / lengths) if lengths > 0 else math.nan
+
+
+@kept
 def _candidates(problem, truncation, sigma, differentiable) -> dict[str, Any]:
-    whole = Truncation(truncation.horizon, truncation.horizon, key=truncation.key)
+    whole = dataclasses.replace(truncation, length=truncation.horizon)
     smooth = {"sigma": sigma, "num_pairs": PILOT_PAIRS}
     found = {
         "NRES": noise_reuse_es(problem, truncation, **smooth),
@@ -329,7 +278,7 @@ def _candidates(problem, truncation, sigma, differentiable) -> dict[str, Any]:
         "truncated ES": evolution_strategies(problem, truncation, **smooth),
     }
     if differentiable:
-        particles = {"sigma": sigma, "num_particles": PILOT_PAIRS, "rematerialise": True}
+        particles = {"sigma": sigma, "num_particles": PILOT_PARTICLES, "rematerialise": True}
         found |= {
             "perturbed backprop": backprop(problem, whole, **particles),
             "perturbed truncated backprop": backprop(problem, truncation, **particles),
@@ -365,7 +314,8 @@ def _recommend(comparison, truncation, sigma, unsure):
     if biased:
         reason += f"; {' and '.join(biased)} would be quieter, but biased"
     whole = best.name == "perturbed backprop"
-    pairs = math.ceil(PILOT_PAIRS / max(best.signal_to_noise.value, 1e-6)) if best.signal_to_noise.value < 1e300 else 1
+    used, snr_of_one = (PILOT_PARTICLES if "backprop" in best.name else PILOT_PAIRS), best.signal_to_noise.value
+    pairs = 1 if snr_of_one > 1e300 else math.ceil(used / max(snr_of_one, 1e-6))
     return Recommendation(
         best.name, truncation.horizon if whole else truncation.length, sigma, min(pairs, 4096), reason
     )

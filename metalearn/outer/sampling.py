@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk
 from metalearn.inner.problem import Key, Theta
+from metalearn.outer.kept import kept
 
 Progress = Callable[[str, int, int], None]
 BATCHES = 8
@@ -58,24 +59,33 @@ class Episodes:
 
 
 class Program(NamedTuple):
-    """A compiled batch of episodes: `run(keys)`, with `batch` keys."""
+    """A compiled batch of episodes: `run(theta, keys)`, with `batch` keys."""
 
-    run: Callable[[jax.Array], Any]
+    run: Callable[[Theta, jax.Array], Any]
     batch: int
 
 
 def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int) -> Program:
     """One program for a batch of independent episodes at a frozen θ; each starts from `estimator.init` and sees every
-    window once.
+    window once. It is kept, and serves other θ of the same shapes.
     """
-    description = estimator.description
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda theta: theta, theta))
+    wide = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return _compile(estimator, tree, tuple(leaves), num_episodes, wide, device)
+
+
+@kept
+def _compile(estimator, tree, leaves, num_episodes, wide, device) -> Program:
+    """`wide` and `device` are what the program was compiled under."""
+    theta, description = jax.tree.unflatten(tree, leaves), estimator.description
     windows = 1 if description is None else description.truncation.num_windows
     particles = 1 if description is None else description.num_particles
     room = 1 if description is None else cache_chunk(description.problem, theta, 64 * particles) // particles
     together = min(max(room, 1), num_episodes)
     batch = together * max(1, num_episodes // (BATCHES * together))  # whole groups: a remainder is a second program
 
-    def episode(key):
+    def episode(theta, key):
         key_init, key_run = jax.random.split(key)
 
         def window(state, index):
@@ -84,15 +94,17 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
 
         return jax.lax.scan(window, estimator.init(theta, key_init), jnp.arange(windows))[1]
 
+    def episodes(theta, keys):
+        return jax.lax.map(lambda key: episode(theta, key), keys, batch_size=together)
+
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
-    run = jax.jit(lambda keys: jax.lax.map(episode, keys, batch_size=together)).lower(keys).compile()
-    return Program(run, batch)
+    return Program(jax.jit(episodes).lower(theta, keys).compile(), batch)
 
 
 def run_episodes(
-    program: Program, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
+    program: Program, theta: Theta, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
 ) -> Episodes:
-    """Run a program until it has seen `num_episodes`; the time per episode is that of the second and later batches
+    """Run a program at θ until it has seen `num_episodes`; the time per episode is that of the second and later batches
     where there are any.
     """
     batch = program.batch
@@ -101,15 +113,13 @@ def run_episodes(
     for index in range(len(keys)):
         begin = time.perf_counter()
         parts.append(
-            jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), jax.block_until_ready(program.run(keys[index])))
+            jax.tree.map(
+                lambda leaf: np.asarray(leaf, np.float64), jax.block_until_ready(program.run(theta, keys[index]))
+            )
         )
         timed.append(time.perf_counter() - begin)
         if progress is not None:
             progress(name, min((index + 1) * batch, num_episodes), num_episodes)
-    if len(keys) == 1:
-        begin = time.perf_counter()
-        jax.block_until_ready(program.run(keys[0]))
-        timed.append(time.perf_counter() - begin)
     gradients, metrics = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
     return Episodes(
         means=gradients.mean(axis=1),

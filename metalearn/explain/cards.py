@@ -1,0 +1,53 @@
+"""The card at three places."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn.explain.study import Part, Study
+from metalearn.inner import Truncation
+from metalearn.outer import diagnose
+from metalearn.recording import Section
+
+
+def cards(study: Study, progress) -> Part:
+    """What to use at the best place after smoothing, and where the exponent is small and large."""
+    chosen = list(places_of(study).items())[: study.config.cards]
+    if not chosen:
+        return Part(None)
+    truncation = Truncation(study.horizon, study.config.problem.length, key=study.episode)
+    texts, rows = [], []
+    for index, (name, place) in enumerate(chosen):
+        key = jax.random.fold_in(study.key, 300 + index)
+        card = diagnose(study.problem, jnp.array(place), study.sigma, truncation, key)
+        texts.append(f"{name}: ({place[0]:.3g}, {place[1]:.3g})\n\n{card}")
+        row = {"place": name, "x": place[0], "y": place[1], "exponent": card.exponent.value, "kappa": card.kappa}
+        rows.append(row | card.recommendation._asdict())
+        progress("cards", index + 1, len(chosen))
+    number = lambda value: f"{value:.3g}" if np.isfinite(value) else "unknown"
+    advice = [
+        f"at {row['place']} use {row['method']} (λ = {number(row['exponent'])}, κ = {number(row['kappa'])})"
+        for row in rows
+    ]
+    sentence = "; ".join(advice) + "."
+    return Part(Section("What to use", sentence[0].upper() + sentence[1:], text="\n\n\n".join(texts)), rows=rows)
+
+
+def places_of(study: Study) -> dict[str, tuple[float, float]]:
+    """The smallest smoothed value, and places with the exponent of a quarter and of three quarters of what trains."""
+    found = study.anatomy
+    best = next(iter(study.smooth.values())).value if study.smooth else study.landscape
+    name = "the best place after smoothing" if study.smooth else "a corner"
+    places = {name: _place(study.plane, best, np.argmin(best))}
+    exponent = np.where(found.converged & np.isfinite(found.exponent), found.exponent, np.nan)
+    for name, share in {"a place with a small exponent": 0.25, "a place with a large exponent": 0.75}.items():
+        if not np.all(np.isnan(exponent)):
+            away = np.abs(exponent - np.nanquantile(exponent, share))
+            places[name] = _place(study.plane, exponent, np.nanargmin(away))
+    return places
+
+
+def _place(plane, layer, flat) -> tuple[float, float]:
+    index = np.unravel_index(flat, layer.shape)
+    x, y = plane.x.points(layer.shape[1]), plane.y.points(layer.shape[0])
+    return float(x[index[1]]), float(y[index[0]])

@@ -1,0 +1,84 @@
+"""One cut through the plane: what training does, and what its gradient does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn.explain.study import Part, Study
+from metalearn.inner import Truncation, meta_loss
+from metalearn.inner.checks import refusal
+from metalearn.landscape import Axis, Plane, gradient_map, render
+from metalearn.outer import anatomy, on_plane
+from metalearn.outer.cloud import measure_cloud
+from metalearn.recording import Section, draw_cut
+
+
+def cut(study: Study, progress) -> Part:
+    """The loss, the exponent, the raw and the smoothed gradient along a line."""
+    if study.undifferentiable:
+        return Part(None)
+    settings, x = study.config.cut, study.plane.x
+    places = np.linspace(x.low, x.high, settings.points // 2 * 2)
+    line = measure_line(study, places, lambda done, total: progress("cut", done, total))
+    smoothed = smoothed_along(study, np.linspace(x.low, x.high, settings.smoothed + 2)[1:-1], progress)
+    figure = draw_cut(places, line, name=x.name, smoothed=smoothed, title=f"{study.plane.y.name} = {study.height:g}")
+    arrays = line | {"places": places} | {f"smoothed_{name}": values for name, values in smoothed.items()}
+    rows = [{"place": a, "length": b, "error": c} for a, b, c in zip(*smoothed.values())]
+    return Part(
+        Section("One cut", _sentence(study, line, smoothed), {"cut": figure}, arrays="arrays/cut.npz"), arrays, rows
+    )
+
+
+def measure_line(study: Study, places, progress=None) -> dict[str, np.ndarray]:
+    """`anatomy` along a line of evenly spaced places, an even number of them; gradients by x alone.
+
+    "disagreement" is that of forward and reverse mode, as in `ml.landscape.gradient_map`; NaN without a reverse mode.
+    """
+    pitch = places[1] - places[0]
+    folded = Plane(  # the odd places lie above the even ones
+        Axis(study.plane.x.name, places[0], places[-2]),
+        Axis("shift", 0, pitch),
+        lambda a, b: jnp.stack([a + b, study.height + 0 * b]),
+    )
+    size = (len(places) // 2, 2)
+    found = anatomy(study.problem, folded, size, study.episode, num_steps=study.horizon, progress=progress)
+    unfold = lambda layer: layer.T.ravel()
+    line = {name: unfold(getattr(found, name)) for name in ("loss", "exponent", "exponent_error", "converged")}
+    line["log_gradient"] = unfold(found.log_gradient) - np.log(2) / 2  # both coordinates of the folded plane are x
+    problem, coordinates = on_plane(study.problem, folded)
+    slope = jax.grad(lambda point: meta_loss(problem, point, study.episode, study.horizon))
+    reverse = None if refusal(slope, study.at(places[0])) else render(slope, coordinates, size, chunk_size=16)
+    compared = gradient_map(found.log_gradient, found.direction, np.zeros_like(found.direction), reverse=reverse)
+    return line | {"disagreement": unfold(compared.disagreement)}
+
+
+def smoothed_along(study: Study, places, progress=None) -> dict[str, np.ndarray]:
+    """|∂L_σ/∂x| by full-horizon ES at places of the cut, with standard errors."""
+    whole = Truncation(study.horizon, study.horizon, key=study.episode)
+    lengths, errors = [], []
+    for index, place in enumerate(places):
+        key = jax.random.fold_in(study.key, 100 + index)
+        cloud = measure_cloud(study.problem, study.at(place), whole, study.sigma, key, study.config.cut.pairs)
+        lengths.append(abs(cloud.mean[0]))
+        errors.append(cloud.error[0])
+        if progress is not None:
+            progress("smoothed gradients", index + 1, len(places))
+    return {"places": np.asarray(places), "length": np.array(lengths), "error": np.array(errors)}
+
+
+def _sentence(study, line, smoothed):
+    inside, length = line["converged"], smoothed["length"]
+    seen = line["log_gradient"][np.isfinite(line["log_gradient"]) & inside]
+    reached = f"reaches 10^{seen.max() / np.log(10):.0f}" if seen.size else "is nowhere a number"
+    apart = line["disagreement"][inside & np.isfinite(line["disagreement"])]
+    trust = (
+        f" At {np.mean(apart > 0.01):.0%} of the places where both are finite, forward and reverse mode differ by more than "
+        "1 %: rounding decides the gradient there."
+        if np.any(apart > 0.01)
+        else ""
+    )
+    return (
+        f"Along {study.plane.y.name} = {study.height:g} training converges at {inside.mean():.0%} of the places, while the raw "
+        f"gradient there {reached}. The smoothed gradient (σ = {study.sigma:g}, full ES) stays between {length.min():.2g} and "
+        f"{length.max():.2g}.{trust}"
+    )

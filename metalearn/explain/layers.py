@@ -1,0 +1,115 @@
+"""Trainable, but not differentiable; and the law between the exponent and the gradient."""
+
+import numpy as np
+
+from metalearn.explain.study import Part, Study, axes_of
+from metalearn.outer import anatomy, lyapunov_law
+from metalearn.recording import Section, draw_law, draw_layer
+
+HEADING = "Trainable, but not differentiable"
+LARGE = 10.0  # a gradient longer than this, per unit of the axes, is called long
+
+
+def layers(study: Study, progress) -> Part:
+    """The meta-loss, the growth of its tangents and the exponent, over the plane."""
+    report = lambda done, total: progress("layers", done, total)
+    differentiable = not study.undifferentiable
+    found = anatomy(
+        study.problem, study.plane, tuple(study.config.layers), study.episode, num_steps=study.horizon,
+        derivatives=differentiable, progress=report,
+    )  # fmt: skip
+    study.anatomy = found
+    numbers = shares(found)
+    figures = {
+        "meta-loss": draw_layer(found.loss, study.plane, label="meta-loss", title="Trainable …", logarithmic=True)
+    }
+    if differentiable:
+        figures |= _derivatives(found, study.plane)
+    arrays = {name: leaf for name, leaf in found._asdict().items() if isinstance(leaf, np.ndarray)}
+    return Part(
+        Section(HEADING, _sentence(study, numbers), figures, arrays="arrays/layers.npz"),
+        arrays | axes_of(study.plane, found.loss.shape),
+        [numbers],
+    )
+
+
+def shares(found) -> dict[str, float]:
+    """What the first figure shows, in numbers."""
+    inside, large = found.converged, found.log_gradient > np.log(LARGE)
+    finite = found.loss[np.isfinite(found.loss)]
+    best = found.loss <= (np.quantile(finite, 0.02) if finite.size else -np.inf)
+    of = lambda mask, where: float(np.mean(mask[where])) if where.any() else float("nan")
+    return {
+        "converged": float(inside.mean()),
+        "length above 10": of(large, inside),
+        "growth beyond float32": of(found.log_growth > 38.5 * np.log(10), inside),
+        "growth beyond float64": of(found.log_growth > 308 * np.log(10), inside),
+        "best 2 %: length above 10": of(large, best),
+        "exponent above 0.02": of(found.exponent > 0.02, inside),
+    }
+
+
+def law(study: Study, progress) -> Part:
+    """How well λT says how large the gradient is."""
+    heading, found = "The Lyapunov law", study.anatomy
+    laws = lyapunov_law(found)
+    rows = [{"size of": name, **one._asdict()} for name, one in laws.items()]
+    one = laws["gradient"]
+    if study.undifferentiable:
+        return Part(Section(heading, "There are no derivatives to see it in."))
+    if one.count < 3:
+        sentence = (
+            "Fewer than three points of the plane train with an exponent above 0.02: there is no chaos to see here."
+        )
+        return Part(Section(heading, sentence), rows=rows)
+    holds = one.correlation > 0.95 and 0.8 < one.slope < 1.2
+    verdict = (
+        "The gradient is about e^(λT) long: its size is set by the chaos of training and not by the meta-loss."
+        if holds
+        else "Its size does not follow e^(λT) here."
+    )
+    sentence = (
+        f"Where training converges with λ > 0.02 ({one.count} points), the logarithm of the gradient's length against λT has the slope "
+        f"{one.slope:.3f} and the correlation {one.correlation:.4f}. {verdict}"
+    )
+    figures = {"law": draw_law(found, laws, title="λT against the size of derivatives")}
+    arrays = {"exponent": found.exponent, "log_gradient": found.log_gradient, "log_growth": found.log_growth}
+    return Part(Section(heading, sentence, figures, rows, arrays="arrays/layers.npz"), arrays, rows)
+
+
+def _derivatives(found, plane):
+    growth = np.clip(found.log_growth / np.log(10), 0, None)
+    inside = lambda layer: np.where(found.converged, layer, np.nan)
+    exponents = np.abs(found.exponent[found.converged & np.isfinite(found.exponent)])
+    limit = float(np.quantile(exponents, 0.98)) if exponents.size else 1.0
+    return {
+        "growth": draw_layer(
+            inside(growth), plane, label="log₁₀ ‖ds_T/dθ‖", title="… but not differentiable (grey: diverges)",
+            colours="magma", contours={38.5: "overflow of float32", 308.0: "overflow of float64"},
+        ),
+        "exponent": draw_layer(
+            inside(found.exponent), plane, label="exponent λ per step", title="Lyapunov exponent (grey: diverges)",
+            colours="RdBu_r", limits=(-limit, limit),
+        ),
+    }  # fmt: skip
+
+
+def _sentence(study, numbers):
+    start = f"Training converges at {numbers['converged']:.0%} of the points"
+    if study.undifferentiable:
+        return f"{start}. The problem cannot be differentiated ({study.undifferentiable}): there are no gradients and no exponents to show."
+    if not numbers["converged"]:
+        return "Training converges nowhere on this plane: there is nothing to differentiate. Move problem.plane to smaller steps."
+    best = numbers["best 2 %: length above 10"]
+    ending = (
+        "the good hyperparameters lie where gradients fail."
+        if best > 0.3
+        else "here gradients fail elsewhere than where the good hyperparameters are."
+        if numbers["length above 10"] > 0.02
+        else "nowhere on this plane do gradients fail."
+    )
+    return (
+        f"{start}, and at {numbers['length above 10']:.0%} of these the gradient through it is longer than 10 a unit, at "
+        f"{numbers['growth beyond float32']:.0%} its tangents are beyond float32. Of the best 2 % of all points {best:.0%} have a "
+        f"gradient longer than 10: {ending}"
+    )

@@ -1,0 +1,123 @@
+"""What the parts of the report share: the problem on its plane, and what earlier parts measured."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from hydra.utils import instantiate
+
+from metalearn import dynamics
+from metalearn.estimators import GradientEstimator
+from metalearn.inner import InnerProblem, check_problem, meta_loss
+from metalearn.inner.checks import check_number, refusal
+from metalearn.landscape import Plane, Smoothed, smoothing_pyramid
+from metalearn.outer import Anatomy, on_plane
+from metalearn.recording import Section, key_of, plane_of, theta_of
+
+
+class Part(NamedTuple):
+    """A section of the page, and the numbers behind it.
+
+    Attributes:
+      section: what is shown; None where the configuration leaves the part out.
+      arrays, rows: what is written beside the page, as arrays and as a table.
+    """
+
+    section: Section | None
+    arrays: Mapping[str, np.ndarray] = {}
+    rows: list[dict[str, Any]] = []  # noqa: RUF012
+
+
+@dataclasses.dataclass
+class Study:
+    """A problem as a function of the two coordinates of its plane, and what is known about it so far.
+
+    Attributes:
+      config: of `experiments/explain.py`.
+      problem: its θ is the pair of coordinates, an array `[2]`.
+      plane: the coordinates.
+      sigma: of every smoothing, in the units of the axes.
+      height: the second coordinate of the cut.
+      key: the randomness of everything; `episode` that of the one episode everything is measured on.
+      undifferentiable: why the problem has no derivatives, in a sentence; empty where it has.
+      anatomy, landscape, smooth: set by the parts `layers` and `smoothing`, which come first.
+      compared: estimators of the part `signal`, the same objects at every place: they are compiled once.
+    """
+
+    config: Any
+    problem: InnerProblem
+    plane: Plane
+    sigma: float
+    height: float
+    key: jax.Array
+    episode: jax.Array
+    undifferentiable: str
+    anatomy: Anatomy = dataclasses.field(init=False)
+    landscape: np.ndarray = dataclasses.field(init=False)
+    smooth: dict[float, Smoothed] = dataclasses.field(default_factory=dict)
+    compared: dict[str, GradientEstimator] | None = None
+
+    @property
+    def horizon(self) -> int:
+        return self.config.problem.horizon
+
+    def value(self, point):
+        """The meta-loss of the one episode."""
+        return meta_loss(self.problem, point, self.episode, self.horizon)
+
+    @functools.cached_property
+    def measured(self):
+        """`value`, compiled."""
+        return jax.jit(self.value)
+
+    def at(self, x: float) -> jax.Array:
+        """A point of the cut."""
+        return jax.numpy.array([x, self.height])
+
+
+def study_of(config) -> Study:
+    """Build the problem of a configuration and look at it before anything is computed.
+
+    Raises:
+      TypeError, ValueError: a sentence on what does not fit.
+    """
+    theta, settings = theta_of(config.problem.theta), config.problem
+    problem, key = instantiate(settings.build, _convert_="all"), key_of(config.seed)
+    plane = plane_of(settings, theta)
+    if plane is None:
+        raise ValueError(f"problem {settings.name} has no plane to draw; give problem.plane.x and problem.plane.y.")
+    if not config.sigmas or config.cut.points < 4:
+        raise ValueError(
+            f"sigmas needs at least one entry and cut.points at least 4; {config.sigmas} and {config.cut.points} were given."
+        )
+    check_problem(problem, theta)
+    entries = plane.x.scale == plane.y.scale == "linear" and not settings.plane.get("directions")
+    sigma = settings.plane.get("sigma", settings.sigma if entries else None)
+    if sigma is None:
+        raise ValueError(
+            "The axes of problem.plane are not the entries of theta: give problem.plane.sigma in their units."
+        )
+    check_number("problem.plane.sigma", sigma, 0, open_low=True)
+    height = float(settings.theta[1]) if entries else (plane.y.low + plane.y.high) / 2
+    restricted, coordinates = on_plane(problem, plane)
+    smoothing_pyramid(np.zeros(config.smoothing[::-1]), coordinates, config.sigmas)  # refuses what the grid cannot hold
+    episode = jax.random.fold_in(key, 2)
+    derivative = lambda point: dynamics.meta_gradient(restricted, point, episode, num_steps=settings.horizon)
+    middle = jax.numpy.array([(axis.low + axis.high) / 2 for axis in coordinates[:2]])
+    return Study(config, restricted, coordinates, float(sigma), height, key, episode, refusal(derivative, middle))
+
+
+def lead(study: Study) -> str:
+    """The paragraph below the title."""
+    return (
+        f"Training is an iterated map of {study.horizon} steps. This page shows where its meta-loss can be descended by gradients "
+        f"through training, where it cannot, and why, on the plane of {study.plane.x.name} and {study.plane.y.name}. "
+        f"Gradients are per unit of these axes; everything was computed in {'float64' if study.config.float64 else 'float32'}."
+    )
+
+
+def axes_of(plane: Plane, shape) -> dict[str, np.ndarray]:
+    return {"x": plane.x.points(shape[1]), "y": plane.y.points(shape[0])}

@@ -1,0 +1,65 @@
+"""Where every estimator goes from the same starts."""
+
+import numpy as np
+
+from metalearn.explain.study import Part, Study
+from metalearn.recording import Section, descents, draw_trajectories, theta_of
+
+LAST = 0.1  # of a trajectory, whose mean is where it ends
+STUCK = 0.05  # a start that moved less than this, in the units of the axes, did not move
+
+
+def trajectories(study: Study, progress) -> Part:
+    """Outer trajectories of the configured estimators over the landscape."""
+    config = study.config
+    if not config.trajectories.length_factor or not config.problem.plane.get("starts"):
+        return Part(None)
+    starts = theta_of(config.problem.plane.starts, "problem.plane.starts").astype(float)
+    paths, rows, figures, refused = {}, [], {}, []
+    travelled = descents(config, study.problem, study.plane, starts, study.key, study.episode, progress)
+    for name, entry, found in travelled:
+        if isinstance(found, str):
+            refused.append(f" {entry.label} cannot be followed: {found}.")
+            continue
+        thetas, metrics = found
+        paths[name] = np.asarray(thetas)
+        paths[f"{name}_loss"] = losses = end_losses(study, thetas)
+        rows.append(_row(entry.label, thetas, losses, metrics, starts))
+        figures[entry.label] = draw_trajectories(
+            study.landscape, study.plane, {entry.label: thetas}, value_name="meta-loss", title="squares start, dots end"
+        )
+    sentence = (_sentence(rows) if rows else "No estimator can be followed here.") + "".join(refused)
+    return Part(Section("Outer trajectories", sentence, figures, rows, arrays="arrays/trajectories.npz"), paths, rows)
+
+
+def ends_of(thetas) -> np.ndarray:
+    """Where trajectories `[num_starts, num_steps + 1, 2]` end: the mean of their last tenth."""
+    thetas = np.asarray(thetas)
+    return thetas[:, -max(1, round(LAST * thetas.shape[1])) :].mean(axis=1)
+
+
+def end_losses(study: Study, thetas) -> np.ndarray:
+    """The meta-loss where they end; infinite where it is no number."""
+    losses = np.array([float(study.measured(end)) for end in ends_of(thetas)])
+    return np.where(np.isnan(losses), np.inf, losses)
+
+
+def _row(label, thetas, losses, metrics, starts):
+    moved = np.linalg.norm(ends_of(thetas) - np.asarray(starts), axis=1)
+    return {
+        "estimator": label,
+        "best end": losses.min(),
+        "worst end": losses.max(),
+        "starts that did not move": int(np.sum(moved < STUCK)),
+        **{f"start {i + 1}": float(loss) for i, loss in enumerate(losses)},
+        "inner steps a start": float(np.mean(np.sum(np.asarray(metrics["inner_steps"]), axis=1))),
+    }
+
+
+def _sentence(rows):
+    good, bad = (choose(rows, key=lambda row: row["worst end"]) for choose in (min, max))
+    ends = lambda row: f"{row['estimator']} ends between {row['best end']:.3g} and {row['worst end']:.3g}"
+    starts = sum(name.startswith("start ") for name in good)
+    stuck = f"{bad['starts that did not move']} of its starts did not move"
+    others = "" if good is bad else f"; {ends(bad)}, and {stuck}"
+    return f"From {starts} starts {ends(good)}{others}. Gradients that are not finite count as zero."
