@@ -141,7 +141,7 @@ def diagnose(
     (converged, distance), smoothed, raw = border, cloud.mean, derivatives.direction
     cosine = math.nan if raw is None else _cosine(raw, smoothed)
     ratio = derivatives.log_gradient - math.log(max(np.linalg.norm(smoothed), 1e-300))
-    candidates = _candidates(problem, truncation, sigma, raw is not None)
+    candidates = candidates_of(problem, truncation, sigma, raw is not None)
     comparison = compare(
         candidates,
         theta,
@@ -269,7 +269,8 @@ def _cosine(a, b):
 
 
 @kept
-def _candidates(problem, truncation, sigma, differentiable) -> dict[str, Any]:
+def candidates_of(problem, truncation, sigma, differentiable) -> dict[str, Any]:
+    """The estimators that are run, by name."""
     whole = dataclasses.replace(truncation, length=truncation.horizon)
     smooth = {"sigma": sigma, "num_pairs": PILOT_PAIRS}
     found = {

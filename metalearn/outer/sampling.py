@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from metalearn.estimators import GradientEstimator
-from metalearn.estimators.memory import cache_chunk
+from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.problem import Key, Theta
 from metalearn.outer.kept import kept
 
@@ -82,7 +82,7 @@ def _compile(estimator, tree, leaves, num_episodes, wide, device) -> Program:
     windows = 1 if description is None else description.truncation.num_windows
     particles = 1 if description is None else description.num_particles
     room = 1 if description is None else cache_chunk(description.problem, theta, 64 * particles) // particles
-    together = min(max(room, 1), num_episodes)
+    together = even_chunk(num_episodes, max(room, 1))
     batch = together * max(1, num_episodes // (BATCHES * together))  # whole groups: a remainder is a second program
 
     def episode(theta, key):
@@ -121,9 +121,11 @@ def run_episodes(
         if progress is not None:
             progress(name, min((index + 1) * batch, num_episodes), num_episodes)
     gradients, metrics = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
+    with np.errstate(over="ignore", invalid="ignore"):  # the square of an exploding gradient is infinite
+        means, squares = gradients.mean(axis=1), np.square(gradients).sum(axis=2).mean(axis=1)
     return Episodes(
-        means=gradients.mean(axis=1),
-        squares=np.square(gradients).sum(axis=2).mean(axis=1),
+        means=means,
+        squares=squares,
         inner_steps=float(metrics["inner_steps"].sum(axis=1).mean()),
         seconds=float(np.mean(timed[1:] or timed)) / batch,
         fraction_diverged=float(metrics["fraction_diverged"].mean()),

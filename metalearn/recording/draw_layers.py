@@ -62,14 +62,14 @@ def draw_layer(
         )
         x, y = plane.x.points(values.shape[1]), plane.y.points(values.shape[0])
         for (level, name), colour in zip((contours or {}).items(), ("cyan", "white")):
-            if np.nanmin(values) < level < np.nanmax(values):
+            if finite.size and finite.min() < level < finite.max():
                 axes.contour(x, y, np.nan_to_num(values), [level], colors=colour, linewidths=1.2)
                 axes.plot([], [], color=colour, label=name)
         for (name, places), marker, colour in zip((points or {}).items(), "*o", ("white", OKABE_ITO[3])):
             size = 15 if marker == "*" else max(1.5, 5 - len(places) / 60)
             style = {"markersize": size, "markeredgecolor": "black", "markeredgewidth": 0.5}
             axes.plot(*np.asarray(places).reshape(-1, 2).T, marker, color=colour, label=name, **style)
-        if contours or points:
+        if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower left", fontsize=9, frameon=True, facecolor="0.5", framealpha=0.8, labelcolor="white")
         axes.grid(False)
         axes.set(xlabel=axis_label(plane.x), ylabel=axis_label(plane.y), title=title)
@@ -134,7 +134,10 @@ def draw_cut(
         for kind, level in LARGEST.items():
             if np.nanmax(size[np.isfinite(size)], initial=0) > 0.8 * level:
                 gradient.axhline(level, color="grey", linestyle=":", linewidth=1)
-                gradient.text(places[0], level, f" overflow of {kind}", va="bottom", fontsize=8, color="grey")
+                gradient.text(
+                    places[-1], level, f"overflow of {kind} ", va="bottom", ha="right", fontsize=8, color="grey"
+                )
+                gradient.set_ylim(top=1.15 * max(level, np.nanmax(size[np.isfinite(size)])))
         if smoothed is not None:
             length, wide = np.asarray(smoothed["length"]), np.asarray(smoothed["error"])
             span = [np.log10(length / np.maximum(length - wide, length / 100)), np.log10((length + wide) / length)]
