@@ -57,9 +57,11 @@ def _row(label, thetas, losses, metrics, starts):
 
 
 def _sentence(rows):
-    good, bad = (choose(rows, key=lambda row: row["worst end"]) for choose in (min, max))
-    ends = lambda row: f"{row['estimator']} ends between {row['best end']:.3g} and {row['worst end']:.3g}"
-    starts = sum(name.startswith("start ") for name in good)
-    stuck = f"{bad['starts that did not move']} of its starts did not move"
-    others = "" if good is bad else f"; {ends(bad)}, and {stuck}"
-    return f"From {starts} starts {ends(good)}{others}. Gradients that are not finite count as zero."
+    rows = sorted(rows, key=lambda row: row["worst end"])
+    starts = sum(name.startswith("start ") for name in rows[0])
+    ends = ", ".join(f"{row['best end']:.3g} and {row['worst end']:.3g} ({row['estimator']})" for row in rows)
+    still = " and ".join(
+        f"{row['starts that did not move']} of {row['estimator']}" for row in rows if row["starts that did not move"]
+    )
+    stuck = f" Of the starts {still} did not move." if still else ""
+    return f"From {starts} starts the meta-loss ends between {ends}.{stuck} Gradients that are not finite count as zero."
