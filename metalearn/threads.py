@@ -4,16 +4,23 @@ import multiprocessing
 import queue
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 
 
+def precision() -> tuple[bool, str | None]:
+    """What this thread computes in: whether it has 64 bits, and the precision of its matrix products."""
+    config: Any = jax.config
+    return bool(config.jax_enable_x64), config.jax_default_matmul_precision
+
+
 def in_this_precision(function: Callable) -> Callable:
-    """The function, run with 64 bits where this thread has them: `jax.enable_x64` holds for one thread only."""
-    wide = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
+    """The function, run with the 64 bits and the precision of products of this thread: both hold for one thread only."""
+    wide, products = precision()
 
     def run(*arguments):
-        with jax.enable_x64(wide):
+        with jax.enable_x64(wide), jax.default_matmul_precision(products):
             return function(*arguments)
 
     return run

@@ -38,8 +38,10 @@ def border(study: Study, progress) -> Part:
 
 def _sentence(rows, x, y):
     known = [
-        f"{row['dimension']:.2f} ± {row['error']:.2f}" if np.isfinite(row["dimension"]) else "refused" for row in rows
+        f"{row['dimension']:.2f} ± {row['error']:.2f}" if np.isfinite(row["dimension"]) else "none" for row in rows
     ]
+    if not np.isfinite([row["dimension"] for row in rows]).any():
+        return f"The border about ({x:.6g}, {y:.6g}) has no dimension that could be measured: {rows[0]['said']}."
     widths = ", ".join(f"{row['width']:.1e}" for row in rows)
     control = f"; a circle in the same pixels has {rows[0]['control']:.2f}" if np.isfinite(rows[0]["control"]) else ""
     return (

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn.explain.smoothing import nearest
 from metalearn.explain.study import Part, Study
 from metalearn.inner import Truncation
 from metalearn.outer import diagnose
@@ -24,7 +25,7 @@ def cards(study: Study, progress) -> Part:
         row = {"place": name, "x": place[0], "y": place[1], "exponent": card.exponent.value, "kappa": card.kappa}
         rows.append(row | card.recommendation._asdict())
         progress("cards", index + 1, len(chosen))
-    number = lambda value: f"{value:.3g}" if np.isfinite(value) else "unknown"
+    number = lambda value: f"{value:.3g}" if not np.isnan(value) else "unknown"
     advice = [
         f"at {row['place']} use {row['method']} (λ = {number(row['exponent'])}, κ = {number(row['kappa'])})"
         for row in rows
@@ -36,7 +37,7 @@ def cards(study: Study, progress) -> Part:
 def places_of(study: Study) -> dict[str, tuple[float, float]]:
     """The smallest smoothed value, and places with the exponent of a quarter and of three quarters of what trains."""
     found = study.anatomy
-    best = next(iter(study.smooth.values())).value if study.smooth else study.landscape
+    best = study.smooth[nearest(study.smooth, study.sigma)].value if study.smooth else study.landscape
     name = "the best place after smoothing" if study.smooth else "a corner"
     places = {name: _place(study.plane, best, np.argmin(best))}
     exponent = np.where(found.converged & np.isfinite(found.exponent), found.exponent, np.nan)

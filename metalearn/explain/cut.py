@@ -67,9 +67,12 @@ def smoothed_along(study: Study, places, progress=None) -> dict[str, np.ndarray]
 
 
 def _sentence(study, line, smoothed):
-    inside, length = line["converged"], smoothed["length"]
-    seen = line["log_gradient"][np.isfinite(line["log_gradient"]) & inside]
-    reached = f"reaches 10^{seen.max() / np.log(10):.0f}" if seen.size else "is nowhere a number"
+    inside, length = line["converged"], smoothed["length"][np.isfinite(smoothed["length"])]
+    seen = line["log_gradient"][np.isfinite(line["log_gradient"]) & inside] / np.log(10)
+    largest = seen.max(initial=-np.inf)
+    reached = f"10^{largest:.0f}" if largest > 4 else f"{10**largest:.2g}"
+    raw = f"the raw gradient there reaches {reached}" if seen.size else "the raw gradient there is nowhere a number"
+    blurred = f"stays between {length.min():.2g} and {length.max():.2g}" if length.size else "could not be measured"
     apart = line["disagreement"][inside & np.isfinite(line["disagreement"])]
     trust = (
         f" At {np.mean(apart > 0.01):.0%} of the places where both are finite, forward and reverse mode differ by more than "
@@ -78,7 +81,6 @@ def _sentence(study, line, smoothed):
         else ""
     )
     return (
-        f"Along {study.plane.y.name} = {study.height:g} training converges at {inside.mean():.0%} of the places, while the raw "
-        f"gradient there {reached}. The smoothed gradient (σ = {study.sigma:g}, full ES) stays between {length.min():.2g} and "
-        f"{length.max():.2g}.{trust}"
+        f"Along {study.plane.y.name} = {study.height:g} training converges at {inside.mean():.0%} of the places, and {raw}. "
+        f"The smoothed gradient (σ = {study.sigma:g}, full ES) {blurred}.{trust}"
     )

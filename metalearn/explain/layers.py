@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from metalearn.explain.study import Part, Study, axes_of
+from metalearn.explain.study import Part, Study, axes_of, bounded
 from metalearn.outer import anatomy, lyapunov_law
 from metalearn.recording import Section, draw_law, draw_layer
 
+FEW = 10  # points through which no line is drawn
 HEADING = "Trainable, but not differentiable"
-LARGE = 10.0  # a gradient longer than this, per unit of the axes, is called long
+LONG = 50.0  # a gradient is long that would change the loss by its range where training converges in 1/50 of the plane
 
 
 def layers(study: Study, progress) -> Part:
@@ -20,9 +21,8 @@ def layers(study: Study, progress) -> Part:
     )  # fmt: skip
     study.anatomy = found
     numbers = shares(found)
-    figures = {
-        "meta-loss": draw_layer(found.loss, study.plane, label="meta-loss", title="Trainable …", logarithmic=True)
-    }
+    shown = bounded(found.loss, study.start)[0] if np.isfinite(found.loss).any() else found.loss
+    figures = {"meta-loss": draw_layer(shown, study.plane, label="meta-loss", title="Trainable …", logarithmic=True)}
     if differentiable:
         figures |= _derivatives(found, study.plane)
     arrays = {name: leaf for name, leaf in found._asdict().items() if isinstance(leaf, np.ndarray)}
@@ -35,16 +35,21 @@ def layers(study: Study, progress) -> Part:
 
 def shares(found) -> dict[str, float]:
     """What the first figure shows, in numbers."""
-    inside, large = found.converged, found.log_gradient > np.log(LARGE)
+    inside = found.converged
+    span = float(np.ptp(found.loss[inside])) if inside.any() else 0.0
+    sides = np.array([axis.high - axis.low for axis in found.plane[:2]])
+    with np.errstate(divide="ignore"):
+        across = found.log_gradient + np.log(np.linalg.norm(found.direction * sides, axis=-1))
+    large = across > np.log(LONG * max(span, 1e-300))
     finite = found.loss[np.isfinite(found.loss)]
     best = found.loss <= (np.quantile(finite, 0.02) if finite.size else -np.inf)
     of = lambda mask, where: float(np.mean(mask[where])) if where.any() else float("nan")
     return {
         "converged": float(inside.mean()),
-        "length above 10": of(large, inside),
+        "long gradient": of(large, inside),
         "growth beyond float32": of(found.log_growth > 38.5 * np.log(10), inside),
         "growth beyond float64": of(found.log_growth > 308 * np.log(10), inside),
-        "best 2 %: length above 10": of(large, best),
+        "best 2 %: long gradient": of(large, best),
         "exponent above 0.02": of(found.exponent > 0.02, inside),
     }
 
@@ -57,14 +62,16 @@ def law(study: Study, progress) -> Part:
     one = laws["gradient"]
     if study.undifferentiable:
         return Part(Section(heading, "There are no derivatives to see it in."))
-    if one.count < 3:
-        sentence = (
-            "Fewer than three points of the plane train with an exponent above 0.02: there is no chaos to see here."
-        )
+    chaotic = int(np.sum(found.converged & (found.exponent > 0.02)))
+    if chaotic < FEW:
+        sentence = f"Only {chaotic} points of the plane train with an exponent above 0.02: there is hardly any chaos to see here."
+        return Part(Section(heading, sentence), rows=rows)
+    if one.count < FEW or not np.isfinite(one.slope):
+        sentence = f"At the {chaotic} points with λ > 0.02 the gradient is zero or the exponent always the same: there is no line."
         return Part(Section(heading, sentence), rows=rows)
     holds = one.correlation > 0.95 and 0.8 < one.slope < 1.2
     verdict = (
-        "The gradient is about e^(λT) long: its size is set by the chaos of training and not by the meta-loss."
+        "The gradient grows like e^(λT): its size is set by the chaos of training and not by the meta-loss."
         if holds
         else "Its size does not follow e^(λT) here."
     )
@@ -100,16 +107,16 @@ def _sentence(study, numbers):
         return f"{start}. The problem cannot be differentiated ({study.undifferentiable}): there are no gradients and no exponents to show."
     if not numbers["converged"]:
         return "Training converges nowhere on this plane: there is nothing to differentiate. Move problem.plane to smaller steps."
-    best = numbers["best 2 %: length above 10"]
+    best, share = numbers["best 2 %: long gradient"], numbers["long gradient"]
     ending = (
-        "the good hyperparameters lie where gradients fail."
+        "nowhere on this plane do gradients fail."
+        if share == 0
+        else "the good hyperparameters lie where gradients fail."
         if best > 0.3
         else "here gradients fail elsewhere than where the good hyperparameters are."
-        if numbers["length above 10"] > 0.02
-        else "nowhere on this plane do gradients fail."
     )
     return (
-        f"{start}, and at {numbers['length above 10']:.0%} of these the gradient through it is longer than 10 a unit, at "
-        f"{numbers['growth beyond float32']:.0%} its tangents are beyond float32. Of the best 2 % of all points {best:.0%} have a "
-        f"gradient longer than 10: {ending}"
+        f"{start}, and at {share:.0%} of these the gradient through it is long: it says that the loss changes by its whole range "
+        f"within 1/{LONG:g} of the plane. At {numbers['growth beyond float32']:.0%} its tangents are beyond float32. Of the best 2 % "
+        f"of all points {best:.0%} have a long gradient: {ending}"
     )

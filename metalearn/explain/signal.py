@@ -65,7 +65,7 @@ def _sentence(rows):
     es, raw = of(FULL), of(RAW)
     if not es:
         return "The signal of full ES could not be measured anywhere on the cut: its losses are not finite there."
-    values = [row["snr"] for row in es]
+    values, places = [row["snr"] for row in es], {row["place"] for row in rows}
     words = f"The signal to noise of full ES per million inner steps stays between {min(values):.3g} and {max(values):.3g} along the cut."
     if not any(row["estimator"] == RAW for row in rows):
         return words
@@ -73,6 +73,4 @@ def _sentence(rows):
     at = {row["place"]: row["snr"] for row in es}
     gains = [row["snr"] / at[row["place"]] for row in seen if at.get(row["place"], 0) > 0]
     gain = f"is up to {max(gains):.3g} times as large, and " if gains else ""
-    return (
-        f"{words} That of backprop at perturbed places {gain}is told from nothing at {len(seen)} of {len(es)} places."
-    )
+    return f"{words} That of backprop at perturbed places {gain}is told from nothing at {len(seen)} of {len(places)} places."

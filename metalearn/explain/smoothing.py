@@ -1,14 +1,10 @@
 """Smoothing: hundreds of local minima become one, and a gradient that can be used everywhere."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from metalearn.explain.study import Part, Study, axes_of
+from metalearn.explain.study import Part, Study, axes_of, bounded
 from metalearn.landscape import local_minima, render, smooth, smoothing_pyramid
 from metalearn.recording import Section, draw_layer
-
-TOO_LARGE = 1e3  # times the loss of a start: what is larger has diverged in all but name
 
 
 def smoothing(study: Study, progress) -> Part:
@@ -18,7 +14,7 @@ def smoothing(study: Study, progress) -> Part:
     if not np.isfinite(values).any():
         study.landscape = np.ones_like(values)
         return Part(Section("Smoothing", "No value of this plane is finite: there is nothing to smooth."))
-    study.landscape, capped = bounded(values, _largest_start(study))
+    study.landscape, capped = bounded(values, study.start)
     study.smooth = smoothing_pyramid(study.landscape, study.plane, study.config.sigmas)
     rows = [_row(0.0, study.landscape, study.plane)]
     rows += [_row(sigma, one.value, study.plane) for sigma, one in study.smooth.items()]
@@ -27,7 +23,7 @@ def smoothing(study: Study, progress) -> Part:
     figures = {
         f"sigma {s:g}": _draw(s, layer, row, study.plane, limits) for (s, layer), row in zip(pictures.items(), rows)
     }
-    sentence = _sentence(rows, values.shape) + capped
+    sentence = _sentence(rows, values.shape, nearest(study.smooth, study.sigma)) + capped
     if not study.undifferentiable:
         usable, words = _usable(study)
         sentence, figures = sentence + words, figures | {"cosine": usable}
@@ -38,29 +34,6 @@ def smoothing(study: Study, progress) -> Part:
         arrays | axes_of(study.plane, values.shape),
         shown,
     )
-
-
-def bounded(values, start: float) -> tuple[np.ndarray, str]:
-    """A finite landscape, and a sentence where that needed a cap.
-
-    What is not finite reads as the largest value; where that is a thousand times the loss of a start, all above the
-    latter read as it.
-    """
-    largest = float(values[np.isfinite(values)].max())
-    cap = start if largest > TOO_LARGE * start > 0 else largest
-    values = np.minimum(np.where(np.isfinite(values), values, cap), cap)
-    return values, "" if cap == largest else f" Values above {cap:.3g}, the loss of a start, read as that."
-
-
-def _largest_start(study):
-    @jax.jit
-    def start(point):
-        first, steps = jax.random.split(study.episode)
-        return study.problem.loss(study.problem.init(point, first), point, steps)
-
-    corners = [(x, y) for x in study.plane.x.points(2) for y in study.plane.y.points(2)]
-    losses = np.array([float(start(jnp.array(corner))) for corner in corners])
-    return float(np.max(losses[np.isfinite(losses)], initial=0.0))
 
 
 def _row(sigma, layer, plane):
@@ -85,20 +58,26 @@ def _draw(sigma, layer, row, plane, limits):
     return draw_layer(layer, plane, label="meta-loss", title=title, logarithmic=True, limits=limits, points=points)
 
 
-def _sentence(rows, shape):
-    last = rows[min(2, len(rows) - 1)]
+def nearest(smooth, sigma: float) -> float:
+    """The sigma of a pyramid that is nearest to the one the problem is descended with."""
+    return min(smooth, key=lambda one: abs(np.log(one / sigma)))
+
+
+def _sentence(rows, shape, sigma):
+    chosen = next(row for row in rows if row["sigma"] == sigma)
     place = lambda row: f"({row['best x']:.2f}, {row['best y']:.2f})"
-    counts = ", ".join(f"with σ = {row['sigma']:g} it has {row['local minima']}" for row in rows[1:])
+    count = lambda row: f"{row['local minima']} local {'minimum' if row['local minima'] == 1 else 'minima'}"
+    counts = ", ".join(f"{row['local minima']} with σ = {row['sigma']:g}" for row in rows[1:])
     return (
-        f"The raw landscape has {rows[0]['local minima']} local minima on a grid of {shape[1]} × {shape[0]}; smoothed {counts}. The "
-        f"smallest value lies at {place(rows[0])}, and after smoothing with σ = {last['sigma']:g} at {place(last)}."
+        f"The raw landscape has {count(rows[0])} on a grid of {shape[1]} × {shape[0]}; smoothed it has {counts}. The smallest value "
+        f"lies at {place(rows[0])}, and after smoothing with σ = {sigma:g} at {place(chosen)}."
     )
 
 
 def _usable(study):
     """The raw gradient beside the smoothed one on the grid of the layers."""
     found = study.anatomy
-    loss, _ = bounded(found.loss, _largest_start(study)) if np.isfinite(found.loss).any() else (found.loss * 0, "")
+    loss, _ = bounded(found.loss, study.start) if np.isfinite(found.loss).any() else (found.loss * 0, "")
     pitch = max((axis.high - axis.low) / (n - 1) for axis, n in zip(study.plane[:2], found.loss.shape[::-1]))
     sigma = max(study.sigma, pitch / 2)
     compared = found.gradient_map(smooth(loss, study.plane, sigma))
@@ -106,7 +85,7 @@ def _usable(study):
     figure = draw_layer(
         np.where(inside, compared.cosine, np.nan),
         study.plane,
-        label="cosine of raw and smoothed gradient",
+        label=f"cosine of raw and smoothed gradient (σ = {sigma:.2g})",
         title="Where the raw gradient points (grey: diverges)",
         colours="RdBu",
         limits=(-1, 1),

@@ -17,6 +17,8 @@ from metalearn.landscape import Plane, Smoothed, smoothing_pyramid
 from metalearn.outer import Anatomy, on_plane
 from metalearn.recording import Section, key_of, plane_of, theta_of
 
+TOO_LARGE = 1e3  # times the loss of a start: what is larger has diverged in all but name
+
 
 class Part(NamedTuple):
     """A section of the page, and the numbers behind it.
@@ -69,6 +71,15 @@ class Study:
         return meta_loss(self.problem, point, self.episode, self.horizon)
 
     @functools.cached_property
+    def start(self) -> float:
+        """The largest finite loss of a start, of those at the corners of the plane."""
+        first, steps = jax.random.split(self.episode)
+        loss = jax.jit(lambda point: self.problem.loss(self.problem.init(point, first), point, steps))
+        corners = [(x, y) for x in self.plane.x.points(2) for y in self.plane.y.points(2)]
+        losses = np.array([float(loss(jax.numpy.array(corner))) for corner in corners])
+        return float(np.max(losses[np.isfinite(losses)], initial=0.0))
+
+    @functools.cached_property
     def measured(self):
         """`value`, compiled."""
         return jax.jit(self.value)
@@ -89,9 +100,11 @@ def study_of(config) -> Study:
     plane = plane_of(settings, theta)
     if plane is None:
         raise ValueError(f"problem {settings.name} has no plane to draw; give problem.plane.x and problem.plane.y.")
-    if not config.sigmas or config.cut.points < 4:
+    cut = config.cut
+    if not config.sigmas or cut.points < 4 or cut.smoothed < 1:
         raise ValueError(
-            f"sigmas needs at least one entry and cut.points at least 4; {config.sigmas} and {config.cut.points} were given."
+            "sigmas needs at least one entry, cut.points at least 4 and cut.smoothed at least 1; "
+            f"{config.sigmas}, {cut.points} and {cut.smoothed} were given."
         )
     check_problem(problem, theta)
     entries = plane.x.scale == plane.y.scale == "linear" and not settings.plane.get("directions")
@@ -117,6 +130,18 @@ def lead(study: Study) -> str:
         f"through training, where it cannot, and why, on the plane of {study.plane.x.name} and {study.plane.y.name}. "
         f"Gradients are per unit of these axes; everything was computed in {'float64' if study.config.float64 else 'float32'}."
     )
+
+
+def bounded(values, start: float) -> tuple[np.ndarray, str]:
+    """A finite landscape, and a sentence where that needed a cap.
+
+    What is not finite reads as the largest value; where that is a thousand times the loss of a start, all above the
+    latter read as it.
+    """
+    largest = float(values[np.isfinite(values)].max())
+    cap = start if largest > TOO_LARGE * start > 0 else largest
+    values = np.minimum(np.where(np.isfinite(values), values, cap), cap)
+    return values, "" if cap == largest else f" Values above {cap:.3g}, the loss of a start, read as that."
 
 
 def axes_of(plane: Plane, shape) -> dict[str, np.ndarray]:

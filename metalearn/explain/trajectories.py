@@ -1,5 +1,6 @@
 """Where every estimator goes from the same starts."""
 
+import jax
 import numpy as np
 
 from metalearn.explain.study import Part, Study
@@ -16,7 +17,8 @@ def trajectories(study: Study, progress) -> Part:
         return Part(None)
     starts = theta_of(config.problem.plane.starts, "problem.plane.starts").astype(float)
     paths, rows, figures, refused = {}, [], {}, []
-    travelled = descents(config, study.problem, study.plane, starts, study.key, study.episode, progress)
+    key = jax.random.fold_in(study.key, 4)
+    travelled = descents(config, study.problem, study.plane, starts, key, study.episode, progress)
     for name, entry, found in travelled:
         if isinstance(found, str):
             refused.append(f" {entry.label} cannot be followed: {found}.")
@@ -64,4 +66,6 @@ def _sentence(rows):
         f"{row['starts that did not move']} of {row['estimator']}" for row in rows if row["starts that did not move"]
     )
     stuck = f" Of the starts {still} did not move." if still else ""
-    return f"From {starts} starts the meta-loss ends between {ends}.{stuck} Gradients that are not finite count as zero."
+    return (
+        f"From {starts} starts the meta-loss ends between {ends}.{stuck} Gradients that are not finite count as zero."
+    )

@@ -55,9 +55,16 @@ class Truncation:
         if self.key is not None:
             check_key(self.key)
 
+    def _parts(self):
+        key = self.key
+        known = None if key is None else (str(key.dtype), np.asarray(jax.random.key_data(key)).tobytes())
+        return self.horizon, self.length, self.stagger, known
+
+    def __eq__(self, other):
+        return isinstance(other, Truncation) and self._parts() == other._parts()
+
     def __hash__(self):
-        key = None if self.key is None else np.asarray(jax.random.key_data(self.key)).tobytes()
-        return hash((self.horizon, self.length, self.stagger, key))
+        return hash(self._parts())
 
     @property
     def num_windows(self) -> int:

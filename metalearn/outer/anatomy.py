@@ -9,9 +9,10 @@ import numpy as np
 
 from metalearn import dynamics
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.problem import InnerProblem, Key, check_problem
 from metalearn.inner.unroll import unroll
 from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
+from metalearn.landscape.plane import check_plane
 
 DERIVED = ("log_gradient", "log_growth", "exponent", "exponent_error", "flip_fraction")
 LAST = 20  # steps whose mean loss decides whether training converged, as for pictures of trainability
@@ -102,7 +103,10 @@ def anatomy(
       TypeError, ValueError: a sentence that names the argument.
     """
     check_count("num_steps", num_steps)
+    check_plane(plane)
     restricted, coordinates = on_plane(problem, plane)
+
+    check_problem(restricted, jnp.array([axis.low for axis in coordinates[:2]]))
 
     def plain(point):
         first, steps = jax.random.split(key)

@@ -3,10 +3,6 @@
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
-from metalearn.outer.compare import Measured
-
 
 def card_of(found) -> Iterator[str]:
     """The lines of the card."""
@@ -15,14 +11,12 @@ def card_of(found) -> Iterator[str]:
     yield line("Lyapunov exponent λ per step", f"{found.exponent}   flips at {found.flip_fraction:.0%} of the steps")
     yield line("ln ‖∇L‖, ln ‖ds_T/dθ‖", f"{found.log_gradient:.1f}, {found.log_growth:.1f}")
     yield line("κ = σ‖ds_T/dθ‖ / spread of s_T", f"{found.kappa:.3g}")
-    yield line(
-        "‖∇L_σ‖ (full ES)", str(Measured(*(float(np.linalg.norm(v)) for v in (found.smoothed, found.smoothed_error))))
-    )
+    yield line("‖∇L_σ‖ (full ES)", str(found.smoothed_length))
     yield line("raw against smoothed", f"{found.length_ratio:.3g} times as long, cosine {found.cosine:.2f}")
     where = (
         "none within 32 σ"
         if math.isinf(found.distance)
-        else f"{found.distance:.3g} ({found.distance / found.sigma:.2g} σ)"
+        else f"{'at most ' if found.distance < 0.26 * found.sigma else ''}{found.distance:.3g} ({found.distance / found.sigma:.2g} σ)"
     )
     yield line("distance to the border", f"{where}; {found.beyond:.0%} of the cloud is beyond it")
     if found.spectrum is not None:
@@ -43,5 +37,10 @@ def card_of(found) -> Iterator[str]:
         yield f"{report.name:30s}{report.bias!s:>18s}{report.cosine!s:>16s}{report.signal_to_noise_per_step!s:>20s}"
     yield ""
     advice = found.recommendation
-    yield f"Use {advice.method}, windows of {advice.length} steps, σ = {advice.sigma:g}, {advice.num_pairs} pairs: {advice.reason}."
+    how = (
+        f", windows of {advice.length} steps, σ = {advice.sigma:g}, {advice.num_pairs} pairs"
+        if advice.num_pairs
+        else ""
+    )
+    yield f"Use {advice.method}{how}: {advice.reason}."
     yield from (f"Left out: {sentence}" for sentence in found.left_out)

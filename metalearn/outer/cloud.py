@@ -25,7 +25,8 @@ class Cloud(NamedTuple):
 
     Attributes:
       mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN where fewer than two pairs had finite losses.
-      signal_to_noise: of one pair, less what noise alone contributes.
+      length, length_error: of ∇L_σ, less what noise alone contributes, √max(‖mean‖² − ‖error‖², 0).
+      signal_to_noise: of one pair, less what noise alone contributes; NaN where all pairs are level.
       spread: half the distance of the two ends s_T of a pair, in the root mean square.
       converged: whether the runs converged, `[num_pairs, 2]`.
       lost: pairs that were left out because a loss was not finite.
@@ -33,10 +34,22 @@ class Cloud(NamedTuple):
 
     mean: np.ndarray
     error: np.ndarray
+    length: float
+    length_error: float
     signal_to_noise: float
     spread: float
     converged: np.ndarray
     lost: int
+
+    @property
+    def uncertainty(self) -> float:
+        """‖error‖ in units of the length."""
+        return float(np.linalg.norm(self.error)) / self.length if self.length > 0 else math.inf
+
+    def cosine(self, vector) -> float:
+        """Between a vector and ∇L_σ, less the shortening by the noise of the mean; NaN where there is no direction."""
+        lengths = float(np.linalg.norm(vector)) * self.length
+        return float(np.clip(vector @ self.mean / lengths, -1, 1)) if lengths > 0 else math.nan
 
 
 def measure_cloud(problem: InnerProblem, theta: Theta, truncation: Truncation, sigma: float, key: Key, num_pairs: int):
@@ -52,10 +65,11 @@ def border_distance(
     problem: InnerProblem, theta: Theta, sigma: float, horizon: int, episode: Key, key: Key
 ) -> tuple[bool, float]:
     """Whether training converges at θ, and the distance to where it does otherwise: the nearest of 15 rings, a factor √2
-    apart from σ/4 to 32 σ, on 16 rays; infinite where there is none.
+    apart from σ/4 (which stands for anything nearer) to 32 σ, on 16 rays; infinite where there is none.
     """
     point = ravel_pytree(theta)[0]
-    axes = jnp.concatenate([jnp.eye(len(point)), -jnp.eye(len(point))])[:DIRECTIONS].astype(point.dtype)
+    some = np.eye(min(len(point), DIRECTIONS // 2), len(point))
+    axes = jnp.asarray(np.concatenate([some, -some]), point.dtype)
     others = jax.random.normal(key, (DIRECTIONS - len(axes), len(point)), point.dtype)
     rays = jnp.concatenate([axes, others / jnp.linalg.norm(others, axis=1, keepdims=True)])
     radii = jnp.asarray([0.0, *(sigma * ring for ring in RINGS)], point.dtype)
@@ -119,10 +133,12 @@ def _cloud_of(sigma, shifts, losses, ends, labels) -> Cloud:
     slopes, lost = slopes[kept], int(np.sum(~kept))
     if len(slopes) < 2:
         nothing = np.full(shifts.shape[1], np.nan)
-        return Cloud(nothing, nothing, math.nan, math.nan, labels, lost)
+        return Cloud(nothing, nothing, math.nan, math.nan, math.nan, math.nan, labels, lost)
     mean, error = slopes.mean(axis=0), slopes.std(axis=0, ddof=1) / math.sqrt(len(slopes))
     inside = ends[np.all(np.abs(ends) < BOUND, axis=(1, 2))]
     spread = math.sqrt(np.mean(np.sum((inside[:, 0] - inside[:, 1]) ** 2, axis=1))) / 2 if len(inside) else math.nan
     variance = float(np.sum(error**2) * len(slopes))
     signal = max(float(np.sum(mean**2)) - float(np.sum(error**2)), 0.0)
-    return Cloud(mean, error, signal / variance if variance else math.inf, spread, labels, lost)
+    snr = signal / variance if variance else math.inf if signal else math.nan
+    length_error = math.sqrt(np.sum((mean * error) ** 2)) / max(float(np.linalg.norm(mean)), 1e-300)
+    return Cloud(mean, error, math.sqrt(signal), length_error, snr, spread, labels, lost)

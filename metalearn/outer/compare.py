@@ -158,7 +158,7 @@ def compare(
     plain = {_tag(e.description, False) for e in estimators.values() if e.description is not None}
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         compiling = {
-            tag: pool.submit(in_this_precision(compile_episodes), run[0], theta, run[1])
+            tag: pool.submit(in_this_precision(compile_episodes), run[0], theta, run[1], key)
             for tag, run in (runs | targets).items()
         }
         measured = {}

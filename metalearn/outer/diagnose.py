@@ -17,13 +17,15 @@ from metalearn.inner.problem import InnerProblem, Key, Theta, check_key, check_p
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.card import card_of
 from metalearn.outer.cloud import border_distance, measure_cloud
-from metalearn.outer.compare import Comparison, Measured, compare
+from metalearn.outer.compare import Comparison, Measured, Report, compare
 from metalearn.outer.kept import kept
 from metalearn.outer.sampling import Progress
 from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
 from metalearn.threads import in_this_precision
 
 SWEEP, SWEEP_PAIRS = (0.25, 0.5, 1.0, 2.0, 4.0), 32
+KNOWN, SEEN = 0.5, 3.0
+UNBIASED = ("NRES", "perturbed backprop")
 BIASED = 0.3  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
 PILOT_PAIRS, PILOT_PARTICLES, PILOT_EPISODES = 8, 4, 16
 UNDIFFERENTIABLE = (TypeError, ValueError, NotImplementedError)
@@ -60,8 +62,8 @@ class Diagnosis:
         the ends of all pairs are the same.
       beyond: the share of the ES cloud that ends with another label than θ.
       distance: to the nearest place with another label, along 16 rays, to a factor √2; infinite where none was seen.
-      smoothed, smoothed_error: ∇L_σ by full-horizon ES, `[d]`.
-      cosine, length_ratio: of the raw gradient to the smoothed one.
+      smoothed, smoothed_error: ∇L_σ by full-horizon ES, `[d]`; smoothed_length: its length.
+      cosine, length_ratio: of the raw gradient to the smoothed one; to its error where noise hides it.
       predicted: method -> signal to noise per 10⁶ inner steps by the linear formula, from one pass of Jacobians.
       spectrum: truncated backprop for every truncation.
       sweep: rows of sigma, length of the smoothed gradient, signal to noise of a pair, cosine with the smoothed gradient.
@@ -83,6 +85,7 @@ class Diagnosis:
     distance: float
     smoothed: np.ndarray
     smoothed_error: np.ndarray
+    smoothed_length: Measured
     cosine: float
     length_ratio: float
     predicted: dict[str, float]
@@ -108,9 +111,8 @@ def diagnose(
 ) -> Diagnosis:
     """Measure everything that decides how to estimate the meta-gradient at θ, and recommend an estimator.
 
-    The candidates are run (a pilot of 128 pairs each), their bias is taken against ∇L_σ of full-horizon ES. Of those
-    whose mean is within 0.3 of the length of ∇L_σ of it (and two standard errors) the one with the largest signal to noise
-    per inner step is recommended.
+    The candidates are run (a pilot of 128 pairs, or 64 perturbed backprops, each), their bias is taken against ∇L_σ of
+    full-horizon ES. Of those that are `trusted` the one with the largest signal to noise per inner step is recommended.
 
     Args:
       problem: the inner problem. Where it is not differentiable, what needs derivatives is left out, and said so.
@@ -131,27 +133,28 @@ def diagnose(
     theta = trees.strong(theta)
     check_problem(problem, theta)
     episode = jax.random.fold_in(key, 0) if truncation.key is None else truncation.key
-    keys = [jax.random.fold_in(key, index) for index in range(5)]
+    keys = jax.random.split(jax.random.fold_in(key, 1), 5)  # apart from the steps of an episode of the same key
     cloud, sweep, border, derivatives = _side_by_side(
         lambda: measure_cloud(problem, theta, truncation, sigma, keys[1], num_pairs),
         lambda: _sweep(problem, theta, truncation, sigma, keys[3]),
         lambda: border_distance(problem, theta, sigma, truncation.horizon, episode, keys[2]),
         lambda: _derivatives(problem, theta, truncation, episode),
     )
-    (converged, distance), smoothed, raw = border, cloud.mean, derivatives.direction
-    cosine = math.nan if raw is None else _cosine(raw, smoothed)
-    ratio = derivatives.log_gradient - math.log(max(np.linalg.norm(smoothed), 1e-300))
+    (converged, distance), raw = border, derivatives.direction
+    least = max(cloud.length, cloud.length_error)
+    ratio = derivatives.log_gradient - math.log(least) if least > 0 else math.nan
     candidates = candidates_of(problem, truncation, sigma, raw is not None)
     comparison = compare(
         candidates,
         theta,
         keys[4],
         num_episodes=PILOT_EPISODES,
-        reference=dict.fromkeys(candidates, ravel_pytree(theta)[1](jnp.asarray(smoothed, _kind(theta)))),
+        reference=dict.fromkeys(candidates, ravel_pytree(theta)[1](jnp.asarray(cloud.mean, _kind(theta)))),
         reference_pairs=2,
         unsmoothed=False,
         progress=progress,
     )
+    comparison = with_target_error(comparison, cloud.uncertainty)
     growth = derivatives.log_growth + math.log(sigma / cloud.spread) if cloud.spread > 0 else math.nan
     return Diagnosis(
         theta=jax.tree.map(np.asarray, theta),
@@ -165,16 +168,17 @@ def diagnose(
         kappa=math.exp(min(growth, 700)) if not math.isnan(growth) else math.nan,
         beyond=float(np.mean(cloud.converged != converged)),
         distance=distance,
-        smoothed=smoothed,
+        smoothed=cloud.mean,
         smoothed_error=cloud.error,
-        cosine=cosine,
+        smoothed_length=Measured(cloud.length, cloud.length_error),
+        cosine=math.nan if raw is None else cloud.cosine(raw),
         length_ratio=math.exp(min(ratio, 700)) if not math.isnan(ratio) else math.nan,
         predicted=derivatives.predicted,
         spectrum=derivatives.spectrum,
-        sweep=[row | {"cosine": _cosine(row.pop("mean"), smoothed)} for row in sweep],
+        sweep=[_row(cloud, factor * sigma, found) for factor, found in zip(SWEEP, sweep)],
         comparison=comparison,
-        recommendation=_recommend(comparison, truncation, sigma, _relative(cloud)),
-        left_out=derivatives.left_out + _lost(cloud, num_pairs),
+        recommendation=_recommend(comparison, truncation, sigma),
+        left_out=derivatives.left_out + _lost(cloud),
     )
 
 
@@ -195,14 +199,30 @@ def _side_by_side(*measurements):
         return [running.result() for running in [pool.submit(in_this_precision(one)) for one in measurements]]
 
 
+def with_target_error(comparison, uncertainty):
+    """The reference is itself measured: its error is part of that of every bias."""
+    both = lambda bias: Measured(bias.value, math.hypot(bias.error, uncertainty))
+    reports = tuple(dataclasses.replace(report, bias=both(report.bias)) for report in comparison.reports)
+    return dataclasses.replace(comparison, reports=reports)
+
+
+def _row(cloud, sigma, found):
+    """A line of the sweep over σ; `cloud` is that of σ itself."""
+    noise = found.length / max(float(np.linalg.norm(found.mean)), 1e-300)
+    cosine = float(np.clip(cloud.cosine(found.mean) / noise, -1, 1)) if noise > 0 else math.nan
+    return {"sigma": sigma, "length": found.length, "snr": found.signal_to_noise, "cosine": cosine}
+
+
 def _kind(theta):
     return ravel_pytree(theta)[0].dtype
 
 
-def _lost(cloud, num_pairs) -> tuple[str, ...]:
+def _lost(cloud) -> tuple[str, ...]:
     if not cloud.lost:
         return ()
-    return (f"{cloud.lost} of {num_pairs} pairs of the cloud, whose loss was not finite: ∇L_σ is of the others.",)
+    return (
+        f"{cloud.lost} of {len(cloud.converged)} pairs of the cloud, whose loss was not finite: ∇L_σ is of those that are left.",
+    )
 
 
 @kept
@@ -255,17 +275,7 @@ def _derivatives(problem, theta, truncation, key) -> _Derivatives:
 
 
 def _sweep(problem, theta, truncation, sigma, key):
-    rows = []
-    for factor in SWEEP:
-        found = measure_cloud(problem, theta, truncation, factor * sigma, key, SWEEP_PAIRS)
-        length, snr = float(np.linalg.norm(found.mean)), found.signal_to_noise
-        rows.append({"sigma": factor * sigma, "length": length, "snr": snr, "mean": found.mean})
-    return rows
-
-
-def _cosine(a, b):
-    lengths = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / lengths) if lengths > 0 else math.nan
+    return [measure_cloud(problem, theta, truncation, factor * sigma, key, SWEEP_PAIRS) for factor in SWEEP]
 
 
 @kept
@@ -287,23 +297,28 @@ def candidates_of(problem, truncation, sigma, differentiable) -> dict[str, Any]:
     return found
 
 
-def _relative(cloud):
-    """The standard error of ‖∇L_σ‖ in units of it."""
-    length = float(np.linalg.norm(cloud.mean))
-    return float(np.linalg.norm(cloud.error)) / length if length > 0 else math.nan
-
-
-def _recommend(comparison, truncation, sigma, unsure):
-    """The largest signal to noise per inner step among those whose mean is right."""
-    snr = lambda report: report.signal_to_noise_per_step.value
-    right = lambda report: (
-        report.bias.value - 2 * math.hypot(report.bias.error, unsure) <= BIASED
+def trusted(report: Report) -> bool:
+    """Whether a candidate's mean is that of ∇L_σ: in its pilot the signal is more than three times what noise alone gives,
+    and the bias, within two errors, at most 0.3 of ‖∇L_σ‖. Of those that are not unbiased for ∇L_σ by construction, the
+    bias must be known to half of it.
+    """
+    return (
+        (report.name in UNBIASED or report.bias.error <= KNOWN)
+        and report.bias.value - 2 * report.bias.error <= BIASED
         and report.fraction_diverged < 0.5
-        and snr(report) > 0
+        and report.signal_to_noise.value > SEEN / report.num_episodes
     )
-    fit = [report for report in comparison.reports if right(report)]
+
+
+def _recommend(comparison, truncation, sigma):
+    """The largest signal to noise per inner step among those whose mean is right."""
+    if not any(np.isfinite(report.bias.value) for report in comparison.reports):
+        reason = "losses about θ are not finite, or all the same; move θ, or let diverged losses read as a cap with ml.saturate"
+        return Recommendation("none of them", truncation.length, sigma, 0, reason)
+    snr = lambda report: report.signal_to_noise_per_step.value
+    fit = [report for report in comparison.reports if trusted(report)]
     if not fit:
-        reason = "no candidate's mean is known to be near ∇L_σ; noise-reuse ES is unbiased for it"
+        reason = "the pilot is too noisy to know any candidate's mean; noise-reuse ES is unbiased for ∇L_σ"
         return Recommendation("NRES", truncation.length, sigma, 4 * PILOT_PAIRS, reason)
     best = max(fit, key=snr)
     biased = [

@@ -14,6 +14,7 @@ from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.problem import Key, Theta
 from metalearn.outer.kept import kept
+from metalearn.threads import precision
 
 Progress = Callable[[str, int, int], None]
 BATCHES = 8
@@ -65,19 +66,19 @@ class Program(NamedTuple):
     batch: int
 
 
-def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int) -> Program:
+def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int, key: Key) -> Program:
     """One program for a batch of independent episodes at a frozen θ; each starts from `estimator.init` and sees every
     window once. It is kept, and serves other θ of the same shapes.
     """
     leaves, tree = jax.tree.flatten(jax.eval_shape(lambda theta: theta, theta))
-    wide = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    return _compile(estimator, tree, tuple(leaves), num_episodes, wide, device)
+    implementation = str(jax.random.key_impl(key))
+    return _compile(estimator, tree, tuple(leaves), num_episodes, implementation, (precision(), device))
 
 
 @kept
-def _compile(estimator, tree, leaves, num_episodes, wide, device) -> Program:
-    """`wide` and `device` are what the program was compiled under."""
+def _compile(estimator, tree, leaves, num_episodes, implementation, under) -> Program:
+    """`under`: what the program is compiled under, and what tells it from others."""
     theta, description = jax.tree.unflatten(tree, leaves), estimator.description
     windows = 1 if description is None else description.truncation.num_windows
     particles = 1 if description is None else description.num_particles
@@ -97,7 +98,7 @@ def _compile(estimator, tree, leaves, num_episodes, wide, device) -> Program:
     def episodes(theta, keys):
         return jax.lax.map(lambda key: episode(theta, key), keys, batch_size=together)
 
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl=implementation), batch))
     return Program(jax.jit(episodes).lower(theta, keys).compile(), batch)
 
 

@@ -109,7 +109,7 @@ def draw_cut(
 
     Args:
       places: coordinates along the line, `[count]`.
-      cut: `loss`, `exponent`, `exponent_error` and `log_gradient` at them.
+      cut: `loss`, `converged`, `exponent`, `exponent_error` and `log_gradient` at them.
       name: of the coordinate.
       smoothed: `places`, `length` and `error` of smoothed gradients, to lay over the raw ones.
       title: the figure's title.
@@ -129,8 +129,8 @@ def draw_cut(
         exponent.fill_between(places, middle - error, middle + error, color=OKABE_ITO[3], alpha=0.3)
         exponent.axhline(0, color="black", linewidth=0.8)
         exponent.set(ylabel="exponent λ per step")
-        size = np.asarray(cut["log_gradient"]) / np.log(10)
-        gradient.plot(places, size, color=OKABE_ITO[1], linewidth=1, label="raw gradient")
+        size = np.where(cut["converged"], cut["log_gradient"], np.nan) / np.log(10)
+        gradient.plot(places, size, color=OKABE_ITO[1], linewidth=1, label="raw gradient, where training converges")
         for kind, level in LARGEST.items():
             if np.nanmax(size[np.isfinite(size)], initial=0) > 0.8 * level:
                 gradient.axhline(level, color="grey", linestyle=":", linewidth=1)
@@ -151,7 +151,7 @@ def draw_cut(
                 label="smoothed gradient",
             )
         gradient.set(xlabel=name, ylabel="log₁₀ length of the gradient")
-        gradient.legend(fontsize=9, loc="upper left")
+        gradient.legend(fontsize=9, loc="best")
         return figure
 
 

@@ -33,7 +33,7 @@ def bowl():
 
 
 def explode():
-    return bowl()._replace(step=lambda s, theta, key: 1e30 * s * (1 + theta[0] ** 2))
+    return bowl()._replace(step=lambda s, theta, key: 1e300 * s * s * (1 + theta[0] ** 2))
 
 
 def outside():
@@ -127,9 +127,8 @@ def test_smoothed_gradients_of_the_cut_are_those_of_the_smoothed_loss():
 def test_a_smooth_problem_is_said_to_be_smooth():
     found = parts(study(bowl))
     assert "nowhere on this plane do gradients fail" in found["layers"].section.sentence
-    assert "no chaos to see" in found["law"].section.sentence
+    assert "hardly any chaos to see" in found["law"].section.sentence
     assert "No zoom" in found["border"].section.sentence
-    assert "usable" not in found["smoothing"].section.sentence
     (usable,) = re.findall(
         r"At (\d+)% of the points that converge the raw gradient can be used", found["smoothing"].section.sentence
     )
@@ -144,10 +143,7 @@ def test_a_plane_on_which_everything_diverges():
     assert "converges nowhere" in found["layers"].section.sentence
     assert "nothing to smooth" in found["smoothing"].section.sentence
     assert "No zoom" in found["border"].section.sentence
-    assert (
-        "could not be measured" in found["signal"].section.sentence
-        or "between 0 and 0" in found["signal"].section.sentence
-    )
+    assert "could not be measured" in found["signal"].section.sentence
 
 
 def test_a_problem_without_derivatives():

@@ -34,7 +34,8 @@ def test_a_calm_place(calm):
     assert calm.exponent.value == pytest.approx(np.log(0.9), abs=1e-6)
     assert abs(calm.smoothed - 115.55531 / 12) < 5 * calm.smoothed_error
     assert calm.cosine == pytest.approx(1)
-    assert calm.length_ratio == pytest.approx(1, abs=0.5)
+    assert abs(calm.smoothed_length.value - 115.55531 / 12) < 5 * calm.smoothed_length.error
+    assert calm.length_ratio == pytest.approx(1, abs=5 * calm.smoothed_length.error / calm.smoothed_length.value)
     assert calm.kappa == pytest.approx(1, abs=0.2)
     assert calm.recommendation.method == "perturbed backprop"
     nres, pes = (1e6 / 24 * square / variance for square, variance in (
@@ -58,6 +59,34 @@ def test_a_chaotic_place(chaotic):
     assert chaotic.length_ratio > 100
     assert "backprop" not in chaotic.recommendation.method
     assert chaotic.spectrum is not None
+
+
+def test_noise_is_never_recommended():
+    """Where gradients explode their pilot has now and then a signal, and an error that allows any bias."""
+    problem = ml.cubic_loss(0.3)
+    methods = {
+        ml.diagnose(
+            problem, jnp.asarray(2.9), 0.02, ml.Truncation(60, 10), jax.random.key(100 + seed)
+        ).recommendation.method
+        for seed in range(12)
+    }
+    assert not any("backprop" in method for method in methods)
+
+
+def test_in_many_dimensions_the_length_is_not_that_of_the_noise():
+    """s ← .9 s + Σθ/√d, ℓ = s: the gradient is the same everywhere, and a cloud of 256 pairs does not see its direction."""
+    size, steps = 200, 20
+    many = ml.InnerProblem(
+        lambda theta, key: jnp.ones(()),
+        lambda s, theta, key: 0.9 * s + jnp.sum(theta) / jnp.sqrt(size),
+        lambda s, theta, key: s,
+    )
+    exact = np.mean([(1 - 0.9**t) / 0.1 for t in range(1, steps + 1)])
+    found = ml.diagnose(many, jnp.zeros(size), 0.1, ml.Truncation(steps, 5), KEY)
+    assert abs(found.smoothed_length.value - exact) < 5 * found.smoothed_length.error
+    assert np.linalg.norm(found.smoothed) > 1.2 * exact
+    assert found.cosine > 0.8
+    assert found.recommendation.method == "perturbed backprop"
 
 
 def test_a_card_has_every_line(calm, chaotic):
@@ -104,6 +133,9 @@ def test_a_problem_that_diverges_everywhere_still_has_a_card():
     assert not found.converged
     assert "does not converge" in str(found)
     assert np.isinf(found.distance)
+    assert found.recommendation.method == "none of them"
+    assert "move θ" in str(found)
+    assert "256 of 256 pairs" in str(found)
 
 
 @pytest.mark.parametrize(

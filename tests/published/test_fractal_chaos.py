@@ -32,9 +32,9 @@ def test_training_is_not_differentiable_where_it_is_best(seed):
     found = ml.anatomy(problem, PLANE, (36, 24), KEY, num_steps=STEPS)
     share = shares(found)
     assert 0.75 < share["converged"] < 0.83
-    assert 0.40 < share["length above 10"] < 0.53
+    assert 0.40 < share["long gradient"] < 0.53
     assert 0.27 < share["growth beyond float32"] < 0.38
-    assert share["best 2 %: length above 10"] >= 0.5
+    assert share["best 2 %: long gradient"] >= 0.5
     usable = found.gradient_map(ml.landscape.smooth(found.loss, PLANE, SIGMA)).usable
     x = np.broadcast_to(PLANE.x.points(36), usable.shape)
     assert usable[found.converged & (x > 2.5)].mean() < 0.08
