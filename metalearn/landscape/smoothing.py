@@ -60,6 +60,8 @@ def smoothing_pyramid(values, plane: Plane, sigmas: Sequence[float]) -> dict[flo
     Raises:
       TypeError, ValueError: as `smooth`.
     """
+    if isinstance(sigmas, (int, float)):
+        raise TypeError(f"sigmas must be a sequence of standard deviations, such as (0.1, 0.3); {sigmas} was given.")
     return {float(sigma): smooth(values, plane, sigma) for sigma in sigmas}
 
 

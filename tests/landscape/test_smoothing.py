@@ -144,3 +144,8 @@ def test_forward_and_reverse_are_compared_at_any_size():
 def test_mistakes_are_sentences(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_one_sigma_is_no_pyramid():
+    with pytest.raises(TypeError, match="a sequence of standard deviations"):
+        smoothing_pyramid(np.ones((9, 9)), PLANE, 1.0)
