@@ -22,7 +22,8 @@ def card_of(found) -> Iterator[str]:
     if found.spectrum is not None:
         plateau = found.spectrum.plateau
         yield line(
-            "safe truncation", "none: no plateau before the gradient changes" if plateau is None else f"{plateau} steps"
+            "safe truncation",
+            "none: the gradient changes with every longer truncation" if plateau is None else f"{plateau} steps",
         )
     for name, value in found.predicted.items():
         words = f"{value:.3g} per 10⁶ inner steps" if math.isfinite(value) else "its variance overflows"

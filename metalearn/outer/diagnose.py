@@ -326,7 +326,7 @@ def _recommend(comparison, truncation, sigma):
         for report in comparison.reports
         if report not in fit and report.fraction_diverged < 0.5 and snr(report) > snr(best)
     ]
-    reason = f"{snr(best):.3g} of signal to noise per 10⁶ inner steps, its cosine with ∇L_σ is {best.cosine.value:.2f}"
+    reason = f"{best.signal_to_noise_per_step} of signal to noise per 10⁶ inner steps, its cosine with ∇L_σ is {best.cosine.value:.2f}"
     if biased:
         reason += f"; {' and '.join(biased)} would be quieter, but biased"
     whole = best.name == "perturbed backprop"

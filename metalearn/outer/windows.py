@@ -107,8 +107,9 @@ def _plateau(gradients, length):
         reach = max(first + 3, 2 * (first + 1))
         if reach > count or not np.all(np.isfinite(gradients[first:reach])):
             continue
-        size = np.linalg.norm(gradients[first])
-        away = np.linalg.norm(gradients[first:reach] - gradients[first], axis=1)
+        part = gradients[first:reach] / max(np.abs(gradients[first:reach]).max(), 1e-300)  # squares do not overflow
+        size = np.linalg.norm(part[0])
+        away = np.linalg.norm(part - part[0], axis=1)
         if size > 0 and np.all(away <= 0.1 * size):
             return (first + 1) * length
     return None
