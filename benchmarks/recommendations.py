@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 
 import metalearn as ml
 from metalearn.outer.cloud import measure_cloud
-from metalearn.outer.diagnose import candidates_of, trusted, with_target_error
+from metalearn.outer.recommend import candidates_of, trusted, with_target_error
 
 EPISODES, PAIRS = 32, 512
 PLANES = {

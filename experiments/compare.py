@@ -13,6 +13,7 @@ from metalearn.recording import (
     descents,
     draw_comparison,
     draw_trajectories,
+    ends_of,
     estimator_of,
     key_of,
     open_run,
@@ -84,8 +85,7 @@ def follow(config, problem, plane, key, run, progress):
             print(f"{entry.label} cannot be followed: {found}\n")
             continue
         thetas, metrics = found
-        ends = thetas[:, -max(1, thetas.shape[1] // 10) :].mean(axis=1)
-        losses = np.asarray(values(ends))
+        losses = np.asarray(values(jnp.asarray(ends_of(thetas))))
         paths[entry.label] = np.asarray(thetas)
         steps = float(metrics["inner_steps"].sum(axis=1).mean())
         rows.append(

@@ -126,17 +126,8 @@ def lyapunov(
         broken = orbit.broken | alive & lost & ~tangent.is_finite(state)
         return kept._replace(escape=jnp.where(alive & lost, index + 1, orbit.escape), broken=broken), None
 
-    vector = tangent.vector_of(first)
-    basis = jnp.linalg.qr(jax.random.normal(jax.random.fold_in(steps, 2**32 - 1), (size, num_exponents), vector.dtype))[
-        0
-    ]
-    zero = jnp.zeros((), vector.dtype)
-    begun = _Orbit(
-        first, basis, jnp.zeros((batches, num_exponents), vector.dtype), jnp.zeros(batches, vector.dtype), zero, zero, zero,
-        jnp.where(tangent.outside(first, bound), 0, -1), ~tangent.is_finite(first),
-    )  # fmt: skip
-    orbit = jax.lax.scan(body, begun, jnp.arange(num_steps))[0]
-    return _report(orbit)
+    begun = _begin(first, jax.random.fold_in(steps, 2**32 - 1), num_exponents, batches, bound)
+    return _report(jax.lax.scan(body, begun, jnp.arange(num_steps))[0])
 
 
 def lyapunov_exponents(
@@ -149,6 +140,16 @@ def lyapunov_exponents(
     """
     settings = {"num_steps": num_steps, "num_exponents": num_exponents, "transient": transient}
     return lyapunov(problem, theta, key, **settings).exponents
+
+
+def _begin(state, key, num_exponents, batches, bound):
+    """The orbit before its first step, its tangents drawn at random."""
+    vector = tangent.vector_of(state)
+    basis = jnp.linalg.qr(jax.random.normal(key, (len(vector), num_exponents), vector.dtype))[0]
+    zero = jnp.zeros((), vector.dtype)
+    logs, counts = jnp.zeros((batches, num_exponents), vector.dtype), jnp.zeros(batches, vector.dtype)
+    escape = jnp.where(tangent.outside(state, bound), 0, -1)
+    return _Orbit(state, basis, logs, counts, zero, zero, zero, escape, ~tangent.is_finite(state))
 
 
 def _orthonormal(pushed, before):

@@ -4,6 +4,7 @@ import numpy as np
 
 from metalearn.explain.study import Part, Study, axes_of, bounded
 from metalearn.outer import anatomy, lyapunov_law
+from metalearn.outer.anatomy import CHAOTIC
 from metalearn.recording import Section, draw_law, draw_layer
 
 FEW = 10  # points through which no line is drawn
@@ -50,7 +51,7 @@ def shares(found) -> dict[str, float]:
         "growth beyond float32": of(found.log_growth > 38.5 * np.log(10), inside),
         "growth beyond float64": of(found.log_growth > 308 * np.log(10), inside),
         "best 2 %: long gradient": of(large, best),
-        "exponent above 0.02": of(found.exponent > 0.02, inside),
+        f"exponent above {CHAOTIC}": of(found.exponent > CHAOTIC, inside),
     }
 
 
@@ -62,12 +63,12 @@ def law(study: Study, progress) -> Part:
     one = laws["gradient"]
     if study.undifferentiable:
         return Part(Section(heading, "There are no derivatives to see it in."))
-    chaotic = int(np.sum(found.converged & (found.exponent > 0.02)))
+    chaotic = int(np.sum(found.converged & (found.exponent > CHAOTIC)))
     if chaotic < FEW:
-        sentence = f"Only {chaotic} points of the plane train with an exponent above 0.02: there is hardly any chaos to see here."
+        sentence = f"Only {chaotic} points of the plane train with an exponent above {CHAOTIC}: there is hardly any chaos to see here."
         return Part(Section(heading, sentence), rows=rows)
     if one.count < FEW or not np.isfinite(one.slope):
-        sentence = f"At the {chaotic} points with λ > 0.02 the gradient is zero or the exponent always the same: there is no line."
+        sentence = f"At the {chaotic} points with λ > {CHAOTIC} the gradient is zero or the exponent always the same: there is no line."
         return Part(Section(heading, sentence), rows=rows)
     holds = one.correlation > 0.95 and 0.8 < one.slope < 1.2
     verdict = (
@@ -76,7 +77,8 @@ def law(study: Study, progress) -> Part:
         else "Its size does not follow e^(λT) here."
     )
     sentence = (
-        f"Where training converges with λ > 0.02 ({one.count} points), the logarithm of the gradient's length against λT has the slope "
+        f"Where training converges with λ > {CHAOTIC} ({one.count} points), "
+        f"the logarithm of the gradient's length against λT has the slope "
         f"{one.slope:.3f} and the correlation {one.correlation:.4f}. {verdict}"
     )
     figures = {"law": draw_law(found, laws, title="λT against the size of derivatives")}

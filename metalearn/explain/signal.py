@@ -25,7 +25,7 @@ def signal(study: Study, progress) -> Part:
         progress("signal to noise", index + 1, settings.points)
     figure = draw_signal(rows, name=x.name, title=f"{study.plane.y.name} = {study.height:g}")
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    section = Section("Signal to noise", _sentence(rows), {"signal": figure}, arrays="arrays/signal.npz")
+    section = Section("Signal to noise", sentence_of(rows), {"signal": figure}, arrays="arrays/signal.npz")
     return Part(section, columns, rows)
 
 
@@ -60,7 +60,8 @@ def _estimators(study):
     return study.compared
 
 
-def _sentence(rows):
+def sentence_of(rows) -> str:
+    """What to see in the rows of all places."""
     of = lambda name: [row for row in rows if row["estimator"] == name and np.isfinite(row["snr"])]
     es, raw = of(FULL), of(RAW)
     if not es:

@@ -4,9 +4,8 @@ import jax
 import numpy as np
 
 from metalearn.explain.study import Part, Study
-from metalearn.recording import Section, descents, draw_trajectories, theta_of
+from metalearn.recording import Section, descents, draw_trajectories, ends_of, theta_of
 
-LAST = 0.1  # of a trajectory, whose mean is where it ends
 STUCK = 0.05  # a start that moved less than this, in the units of the axes, did not move
 
 
@@ -32,12 +31,6 @@ def trajectories(study: Study, progress) -> Part:
         )
     sentence = (_sentence(rows) if rows else "No estimator can be followed here.") + "".join(refused)
     return Part(Section("Outer trajectories", sentence, figures, rows, arrays="arrays/trajectories.npz"), paths, rows)
-
-
-def ends_of(thetas) -> np.ndarray:
-    """Where trajectories `[num_starts, num_steps + 1, 2]` end: the mean of their last tenth."""
-    thetas = np.asarray(thetas)
-    return thetas[:, -max(1, round(LAST * thetas.shape[1])) :].mean(axis=1)
 
 
 def end_losses(study: Study, thetas) -> np.ndarray:

@@ -20,22 +20,16 @@ from metalearn.inner.hyperparameters import (
     piecewise,
     value,
 )
-from metalearn.inner.networks import Network, convolutional, from_linen, from_nnx, mlp
+from metalearn.inner.metrics import cross_entropy, error_rate, mean_squared_error
+from metalearn.inner.networks import Network, convolutional, mlp
 from metalearn.inner.optimizers import adam, adamw, clipped, per_layer, sgd
 from metalearn.inner.problem import InnerProblem, check_problem, final_loss, saturate
 from metalearn.inner.ready import digits_training, fractal_training
-from metalearn.inner.task import (
-    Task,
-    classification,
-    cross_entropy,
-    error_rate,
-    evaluation,
-    mean_squared_error,
-    regression,
-)
+from metalearn.inner.task import Task, classification, evaluation, regression
 from metalearn.inner.trainability import trainability_data, two_layer_training
 from metalearn.inner.training import TrainingState, training
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
+from metalearn.inner.wrapped import from_linen, from_nnx
 
 __all__ = [
     "Data",

@@ -5,19 +5,14 @@ W. The networks here are Flax Linen modules written that way, wrapped into a pai
 serves as well.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from metalearn.inner.checks import check_choice, check_count, check_number
-
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from flax import nnx
 
 Params = Any
 Key = jax.Array
@@ -234,91 +229,5 @@ def _network(module, num_features):
                 f"shape {jnp.shape(inputs)} was given."
             )
         return module.apply({"params": params}, inputs, rngs=None if key is None else {"dropout": key})
-
-    return Network(init, apply)
-
-
-def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_first: bool = False) -> Network:
-    """Wrap a Flax Linen module.
-
-    Where the module's call has an argument `deterministic`, `train` or `training`, it is set by whether a key is given;
-    the key itself is the stream "dropout".
-
-    Args:
-      module: the module; its parameters are the only variables it may have.
-      inputs_shape: the shape of an array to initialise it with, as the module itself takes it, such as (64, 1).
-      examples_first: True for the usual layout `[examples, features]`, which Linen's own Dense takes: inputs and
-        outputs are transposed.
-
-    Raises:
-      ValueError: the module keeps other variables (running averages), which a training state of parameters cannot
-        carry.
-    """
-    arguments = inspect.signature(type(module).__call__).parameters
-
-    def mode(key) -> dict[str, Any]:
-        settings = {"deterministic": key is None, "train": key is not None, "training": key is not None}
-        return {name: value for name, value in settings.items() if name in arguments}
-
-    def variables(key) -> Any:
-        return module.init(key, jnp.zeros(tuple(inputs_shape)), **mode(None))
-
-    others = set(jax.eval_shape(variables, jax.eval_shape(lambda: jax.random.key(0)))) - {"params"}
-    if others:
-        raise ValueError(
-            f"The module keeps the collections {', '.join(sorted(others))} besides its parameters; "
-            "training carries parameters only. "
-            "Use layers without running averages (LayerNorm or GroupNorm instead of BatchNorm)."
-        )
-
-    def apply(params, inputs, key=None):
-        rngs = None if key is None else {"dropout": key}
-        outputs: Any = module.apply({"params": params}, inputs.T if examples_first else inputs, rngs=rngs, **mode(key))
-        return outputs.T if examples_first else outputs
-
-    return Network(lambda key: variables(key)["params"], apply)
-
-
-def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_first: bool = False) -> Network:
-    """Wrap a Flax NNX module.
-
-    The parameters are the pure dictionary of the module's `nnx.Param` variables. A forward pass builds the module anew
-    around them, from streams of the given key in training mode, or in evaluation mode without one; the initial values
-    it draws are unused, and compiled away.
-
-    Args:
-      module_factory: `rngs -> module`, such as `lambda rngs: MyModule(64, 10, rngs=rngs)`.
-      examples_first: True for the usual layout `[examples, features]`, which nnx.Linear takes: inputs and outputs are
-        transposed.
-
-    Raises:
-      ValueError: the module keeps other variables (running averages), which a training state of parameters cannot
-        carry.
-    """
-
-    from flax import nnx
-
-    def split(module):
-        return nnx.split(module, nnx.Param, nnx.RngState, ...)[1:]
-
-    others = jax.tree.leaves(split(nnx.eval_shape(lambda: module_factory(nnx.Rngs(0))))[2])
-    if others:
-        raise ValueError(
-            f"The module keeps {len(others)} arrays besides its parameters; "
-            "training carries parameters only. "
-            "Use layers without running averages (LayerNorm or GroupNorm instead of BatchNorm)."
-        )
-
-    def init(key):
-        return nnx.to_pure_dict(split(module_factory(nnx.Rngs(key)))[0])
-
-    def apply(params, inputs, key=None):
-        module = module_factory(nnx.Rngs(jax.random.key(0) if key is None else key))
-        module.eval() if key is None else module.train()
-        state = nnx.state(module, nnx.Param)
-        nnx.replace_by_pure_dict(state, params)
-        nnx.update(module, state)
-        outputs = module(inputs.T if examples_first else inputs)
-        return outputs.T if examples_first else outputs
 
     return Network(init, apply)

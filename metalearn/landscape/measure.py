@@ -79,6 +79,11 @@ def verdict(record: Record, num_steps: int):
     return jnp.where(converged, -falling, record.rising), converged, before
 
 
+def trains(losses, start):
+    """Whether training converges: the mean of the last 20 losses `[num_steps]` is below the loss of the start, and finite."""
+    return jnp.mean(losses[-LAST:]) < start
+
+
 def convergence_measure(losses) -> np.ndarray:
     """How a training run converged or diverged: negative where it converged, and smaller the slower.
 

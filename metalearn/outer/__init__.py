@@ -4,9 +4,11 @@ Pure like the floors below: no files, no figures, no tracking; progress and logg
 """
 
 from metalearn.outer.anatomy import Anatomy, Law, anatomy, lyapunov_law, on_plane
-from metalearn.outer.compare import Comparison, Measured, Report, compare
-from metalearn.outer.diagnose import Diagnosis, Recommendation, diagnose
+from metalearn.outer.compare import compare
+from metalearn.outer.diagnose import Diagnosis, diagnose
 from metalearn.outer.meta_train import History, meta_train
+from metalearn.outer.recommend import Recommendation
+from metalearn.outer.report import Comparison, Measured, Report
 from metalearn.outer.trajectories import outer_trajectories
 from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
 

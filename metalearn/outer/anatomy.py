@@ -12,10 +12,11 @@ from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key, check_problem
 from metalearn.inner.unroll import unroll
 from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
+from metalearn.landscape.measure import trains
 from metalearn.landscape.plane import check_plane
 
 DERIVED = ("log_gradient", "log_growth", "exponent", "exponent_error", "flip_fraction")
-LAST = 20  # steps whose mean loss decides whether training converged, as for pictures of trainability
+CHAOTIC = 0.02  # nats a step: λ above which a run of training is looked at as chaotic
 
 
 class Anatomy(NamedTuple):
@@ -132,13 +133,13 @@ def anatomy(
         start = restricted.loss(restricted.init(point, first), point, steps)
         found = (derived if derivatives else plain)(point)
         losses = found.pop("losses")
-        return found | {"loss": jnp.mean(losses), "converged": jnp.mean(losses[-LAST:]) < start}
+        return found | {"loss": jnp.mean(losses), "converged": trains(losses, start)}
 
     layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress)
     return Anatomy(plane=plane, num_steps=num_steps, **layers)
 
 
-def lyapunov_law(found: Anatomy, least: float = 0.02) -> dict[str, Law]:
+def lyapunov_law(found: Anatomy, least: float = CHAOTIC) -> dict[str, Law]:
     """How well λT says how large the meta-gradient ("gradient") and its tangents ("growth") are.
 
     Args:

@@ -11,10 +11,10 @@ from jax.flatten_util import ravel_pytree
 from metalearn.dynamics import tangent
 from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation, unroll
+from metalearn.landscape.measure import trains
 from metalearn.outer.kept import kept
 from metalearn.threads import in_this_precision, on_every_device
 
-LAST = 20  # steps whose mean loss decides whether training converged
 CHUNK = 16  # pairs run together
 BOUND = 1e8  # of the state's entries: what left it has no place in the spread of the cloud
 DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
@@ -89,7 +89,7 @@ def _run(problem, horizon):
         first, steps = jax.random.split(key)
         start = problem.init(theta, first)
         state, losses = unroll(problem, start, theta, steps, horizon)
-        label = jnp.mean(losses[-LAST:]) < problem.loss(start, theta, steps)
+        label = trains(losses, problem.loss(start, theta, steps))
         return jnp.mean(losses), tangent.vector_of(state), label
 
     return run

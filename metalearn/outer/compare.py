@@ -1,7 +1,6 @@
 """The comparison of gradient estimators at a fixed θ, with standard errors."""
 
 import concurrent.futures
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -14,105 +13,13 @@ from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
+from metalearn.outer.report import Comparison, Measured, Report
 from metalearn.outer.sampling import Episodes, Progress, compile_episodes, run_episodes
+from metalearn.outer.statistics import distance, jackknife, statistics, with_target_noise
 from metalearn.outer.targets import smoothed_target, unsmoothed_target
 from metalearn.threads import in_this_precision
 
-GROUPS = 32
 REFERENCE_PAIRS = 64  # pairs in one episode of a reference run
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """A number and its standard error."""
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        if not math.isfinite(self.value):
-            return "∞" if self.value == math.inf else "–"
-        return _short(self.value) + (f" ± {_short(self.error)}" if math.isfinite(self.error) and self.error > 0 else "")
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What one estimator does at θ. Norms and traces are over all d parameters; an *episode* is one estimate per
-    window, averaged.
-
-    Attributes:
-      name: its name in the comparison.
-      mean: the mean estimate, `[d]`, and `mean_error` its standard errors.
-      target: the gradient of its own smoothed meta-loss, `[d]`, NaN where unknown; `gradient` the unsmoothed one.
-      bias: ‖mean − target‖ / ‖target‖; its error is the length that noise alone gives, so a bias within about twice its
-        error is none.
-      bias_to_gradient: the same against the unsmoothed gradient.
-      variance: tr Cov of one episode's estimate; variance_per_window: of the estimate at a random window.
-      cosine: between the mean and the target.
-      signal_to_noise: ‖mean‖² / variance of one episode, less what noise alone contributes.
-      signal_to_noise_per_step: the same bought with 10⁶ inner steps; signal_to_noise_per_second: with a second on this
-        machine.
-      fraction_diverged: particles left out because their loss or gradient was not finite.
-      inner_steps, seconds: per episode, burn-in included, compilation not.
-      memory: peak bytes of states, accumulators and tapes by formula; None where the estimator has no description.
-      num_episodes: how many episodes were measured.
-    """
-
-    name: str
-    mean: np.ndarray
-    mean_error: np.ndarray
-    target: np.ndarray
-    gradient: np.ndarray
-    bias: Measured
-    bias_to_gradient: Measured
-    variance: Measured
-    variance_per_window: Measured
-    cosine: Measured
-    signal_to_noise: Measured
-    signal_to_noise_per_step: Measured
-    signal_to_noise_per_second: Measured
-    fraction_diverged: float
-    inner_steps: float
-    seconds: float
-    memory: int | None
-    num_episodes: int
-
-
-COLUMNS = {
-    "bias": "bias / |target|",
-    "bias_to_gradient": "bias to ∇L / |∇L|",
-    "cosine": "cosine",
-    "variance": "variance, episode",
-    "variance_per_window": "variance, window",
-    "signal_to_noise": "SNR, episode",
-    "signal_to_noise_per_step": "SNR / 10⁶ steps",
-    "signal_to_noise_per_second": "SNR / s",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """The reports of several estimators at one θ. `print` shows a table; `rows()` is for logging."""
-
-    theta: Theta
-    reports: tuple[Report, ...]
-
-    def __getitem__(self, name: str) -> Report:
-        return {report.name: report for report in self.reports}[name]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One flat dictionary of numbers per estimator; `x_error` is the standard error of `x`."""
-        return [_row(report) for report in self.reports]
-
-    def __str__(self) -> str:
-        header = ["estimator", "|mean|", *COLUMNS.values(), "diverged", "steps", "ms", "memory"]
-        body = [
-            [report.name, _length(report), *(str(getattr(report, field)) for field in COLUMNS), *_costs(report)]
-            for report in self.reports
-        ]
-        widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *body]]
-        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
 
 
 def compare(
@@ -210,8 +117,8 @@ def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
     count = len(runs.means)
     error = np.sqrt(runs.means.var(axis=0, ddof=1) / count)
     noise = float((error**2).sum())
-    values, errors = _jackknife(lambda means, squares: _statistics(means, squares, target), runs.means, runs.squares)
-    errors["cosine"] = _with_target_noise(errors["cosine"], values["cosine"], target, target_variance)
+    values, errors = jackknife(lambda means, squares: statistics(means, squares, target), runs.means, runs.squares)
+    errors["cosine"] = with_target_noise(errors["cosine"], values["cosine"], target, target_variance)
     measured = {field: Measured(values[field], errors[field]) for field in values}
     snr = measured["signal_to_noise"]
     per_step, per_second = 1e6 / runs.inner_steps, 1 / runs.seconds
@@ -221,8 +128,8 @@ def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
         mean_error=error,
         target=target,
         gradient=gradient,
-        bias=_distance(runs.mean, noise, target, target_variance),
-        bias_to_gradient=_distance(runs.mean, noise, gradient, gradient_variance),
+        bias=distance(runs.mean, noise, target, target_variance),
+        bias_to_gradient=distance(runs.mean, noise, gradient, gradient_variance),
         signal_to_noise_per_step=Measured(snr.value * per_step, snr.error * per_step),
         signal_to_noise_per_second=Measured(snr.value * per_second, snr.error * per_second),
         fraction_diverged=runs.fraction_diverged,
@@ -232,49 +139,6 @@ def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
         num_episodes=count,
         **measured,
     )
-
-
-def _statistics(means: np.ndarray, squares: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    mean, count = means.mean(axis=0), len(means)
-    variance = means.var(axis=0, ddof=1).sum()
-    signal = (mean**2).sum() - variance / count
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        cosine = mean @ target / (np.linalg.norm(mean) * np.linalg.norm(target))
-        exact = variance <= 1e-24 * (mean**2).sum()
-        snr = np.divide(max(signal, 0.0), variance) if not exact else math.inf if mean.any() else math.nan
-    return {
-        "variance": float(variance),
-        "variance_per_window": float(squares.mean() - signal),
-        "cosine": float(cosine),
-        "signal_to_noise": float(snr),
-    }
-
-
-def _jackknife(statistic, *arrays) -> tuple[dict[str, float], dict[str, float]]:
-    """The statistic of all episodes, and its standard error from leaving out one group at a time."""
-    values = statistic(*arrays)
-    groups = np.array_split(np.arange(len(arrays[0])), min(GROUPS, len(arrays[0])))
-    if len(arrays[0]) < 4:
-        return values, dict.fromkeys(values, math.nan)
-    left_out = [statistic(*(np.delete(array, group, axis=0) for array in arrays)) for group in groups]
-    count = len(groups)
-    with np.errstate(invalid="ignore"):
-        spread = {f: math.sqrt((count - 1) * np.var([part[f] for part in left_out])) for f in values}
-    return values, spread
-
-
-def _with_target_noise(error, cosine, target, target_variance) -> float:
-    """The error of a cosine with a target that is itself measured: noise across the target turns and shortens it."""
-    length = float((target**2).sum())
-    share = target_variance / length if length > 0 else math.nan
-    return math.sqrt(error**2 + share * max(1 - cosine**2, 0.0) + (share / 2) ** 2)
-
-
-def _distance(mean, noise, target, target_variance) -> Measured:
-    length = float(np.linalg.norm(target))
-    if not (math.isfinite(length) and length > 0):
-        return Measured(math.nan, math.nan)
-    return Measured(float(np.linalg.norm(mean - target)) / length, math.sqrt(noise + target_variance) / length)
 
 
 def _center(source, runs: Episodes) -> tuple[np.ndarray, float]:
@@ -327,40 +191,3 @@ def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
     for estimator in estimators.values():
         if estimator.description is not None:
             check_problem(estimator.description.problem, theta)
-
-
-def _row(report: Report) -> dict[str, Any]:
-    row: dict[str, Any] = {"estimator": report.name}
-    for field in dataclasses.fields(report):
-        value = getattr(report, field.name)
-        if isinstance(value, Measured):
-            row |= {field.name: value.value, f"{field.name}_error": value.error}
-        elif isinstance(value, np.ndarray):
-            row[f"{field.name}_norm"] = float(np.linalg.norm(value))
-        elif field.name != "name":
-            row[field.name] = value
-    return row
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _length(report: Report) -> str:
-    return str(Measured(float(np.linalg.norm(report.mean)), float(np.linalg.norm(report.mean_error))))
-
-
-def _costs(report: Report) -> tuple[str, ...]:
-    return (
-        f"{report.fraction_diverged:.1%}",
-        f"{report.inner_steps:.0f}",
-        f"{1e3 * report.seconds:.3g}",
-        _bytes(report.memory),
-    )
-
-
-def _bytes(count: int | None) -> str:
-    if count is None:
-        return "–"
-    power = max(0, min(3, int(math.log(max(count, 1), 1024))))
-    return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"

@@ -3,50 +3,27 @@
 import dataclasses
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn import dynamics, trees
-from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
+from metalearn import trees
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key, Theta, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.card import card_of
 from metalearn.outer.cloud import border_distance, measure_cloud
-from metalearn.outer.compare import Comparison, Measured, Report, compare
-from metalearn.outer.kept import kept
+from metalearn.outer.compare import compare
+from metalearn.outer.derivatives import measure_derivatives
+from metalearn.outer.recommend import PILOT_EPISODES, Recommendation, candidates_of, recommend, with_target_error
+from metalearn.outer.report import Comparison, Measured
 from metalearn.outer.sampling import Progress
-from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
+from metalearn.outer.windows import Spectrum
 from metalearn.threads import in_this_precision
 
 SWEEP, SWEEP_PAIRS = (0.25, 0.5, 1.0, 2.0, 4.0), 32
-KNOWN, SEEN = 0.5, 3.0
-UNBIASED = ("NRES", "perturbed backprop")
-BIASED = 0.3  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
-PILOT_PAIRS, PILOT_PARTICLES, PILOT_EPISODES = 8, 4, 16
-UNDIFFERENTIABLE = (TypeError, ValueError, NotImplementedError)
-
-
-class Recommendation(NamedTuple):
-    """What to descend with.
-
-    Attributes:
-      method: the name of a candidate.
-      length: inner steps of a window.
-      sigma: the standard deviation of the smoothing.
-      num_pairs: pairs (or perturbed particles) of an estimate of an episode whose signal is as large as its noise.
-      reason: why, in a sentence with the numbers.
-    """
-
-    method: str
-    length: int
-    sigma: float
-    num_pairs: int
-    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +115,7 @@ def diagnose(
         lambda: measure_cloud(problem, theta, truncation, sigma, keys[1], num_pairs),
         lambda: _sweep(problem, theta, truncation, sigma, keys[3]),
         lambda: border_distance(problem, theta, sigma, truncation.horizon, episode, keys[2]),
-        lambda: _derivatives(problem, theta, truncation, episode),
+        lambda: measure_derivatives(problem, theta, truncation, episode),
     )
     (converged, distance), raw = border, derivatives.direction
     least = max(cloud.length, cloud.length_error)
@@ -177,33 +154,15 @@ def diagnose(
         spectrum=derivatives.spectrum,
         sweep=[_row(cloud, factor * sigma, found) for factor, found in zip(SWEEP, sweep)],
         comparison=comparison,
-        recommendation=_recommend(comparison, truncation, sigma),
+        recommendation=recommend(comparison, truncation, sigma),
         left_out=derivatives.left_out + _lost(cloud),
     )
-
-
-class _Derivatives(NamedTuple):
-    exponent: Measured = Measured(math.nan, math.nan)
-    flip_fraction: float = math.nan
-    log_gradient: float = math.nan
-    log_growth: float = math.nan
-    direction: np.ndarray | None = None
-    predicted: dict[str, float] = {}  # noqa: RUF012
-    spectrum: Spectrum | None = None
-    left_out: tuple[str, ...] = ()
 
 
 def _side_by_side(*measurements):
     """Compile and run independent measurements on two threads."""
     with ThreadPoolExecutor(2) as pool:
         return [running.result() for running in [pool.submit(in_this_precision(one)) for one in measurements]]
-
-
-def with_target_error(comparison, uncertainty):
-    """The reference is itself measured: its error is part of that of every bias."""
-    both = lambda bias: Measured(bias.value, math.hypot(bias.error, uncertainty))
-    reports = tuple(dataclasses.replace(report, bias=both(report.bias)) for report in comparison.reports)
-    return dataclasses.replace(comparison, reports=reports)
 
 
 def _row(cloud, sigma, found):
@@ -225,113 +184,5 @@ def _lost(cloud) -> tuple[str, ...]:
     )
 
 
-@kept
-def _orbit(problem, horizon):
-    """What forward and reverse mode say of one orbit."""
-    exponents = lambda theta, key: dynamics.lyapunov(problem, theta, key, num_steps=horizon)
-    gradient = lambda theta, key: dynamics.meta_gradient(problem, theta, key, num_steps=horizon)
-    return jax.jit(lambda theta, key: (exponents(theta, key), gradient(theta, key)))
-
-
-@kept
-def _jacobians(problem, truncation):
-    return jax.jit(lambda theta, key: window_jacobians(problem, theta, truncation, key))
-
-
-def _derivatives(problem, theta, truncation, key) -> _Derivatives:
-    """What one orbit's Jacobians say; NaN and a sentence where there are none."""
-    horizon, left_out = truncation.horizon, ()
-    try:
-        found, gradient = _orbit(problem, horizon)(theta, key)
-    except UNDIFFERENTIABLE as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return _Derivatives(
-            left_out=(f"exponents, raw gradients and predictions: the problem cannot be differentiated ({reason}).",)
-        )
-    if gradient.escape >= 0:
-        left_out += (
-            f"derivatives after step {int(gradient.escape)}, at which the orbit escaped; those above stop there.",
-        )
-    part = _Derivatives(
-        Measured(float(found.exponents[0]), float(found.standard_errors[0])),
-        float(found.flip_fraction),
-        float(gradient.log_length),
-        float(gradient.log_growth),
-    )
-    direction = np.asarray(ravel_pytree(gradient.direction)[0], np.float64)
-    if not np.any(direction):
-        flat = "raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant."
-        return part._replace(left_out=left_out if gradient.escape >= 0 else (*left_out, flat))
-    try:
-        jacobians = _jacobians(problem, truncation)(theta, key)
-    except UNDIFFERENTIABLE:
-        return part._replace(left_out=(*left_out, "predictions and backprop: the problem has no reverse mode."))
-    predicted = {}
-    for name, period in {"PES": 1, "NRES": truncation.num_windows}.items():
-        square, variance = predicted_variance(jacobians, period)
-        predicted[name] = square / variance * 1e6 / (2 * horizon) if variance > 0 else math.nan
-    spectrum = truncation_spectrum(jacobians, truncation)
-    return part._replace(direction=direction, predicted=predicted, spectrum=spectrum, left_out=left_out)
-
-
 def _sweep(problem, theta, truncation, sigma, key):
     return [measure_cloud(problem, theta, truncation, factor * sigma, key, SWEEP_PAIRS) for factor in SWEEP]
-
-
-@kept
-def candidates_of(problem, truncation, sigma, differentiable) -> dict[str, Any]:
-    """The estimators that are run, by name."""
-    whole = dataclasses.replace(truncation, length=truncation.horizon)
-    smooth = {"sigma": sigma, "num_pairs": PILOT_PAIRS}
-    found = {
-        "NRES": noise_reuse_es(problem, truncation, **smooth),
-        "PES": persistent_es(problem, truncation, **smooth),
-        "truncated ES": evolution_strategies(problem, truncation, **smooth),
-    }
-    if differentiable:
-        particles = {"sigma": sigma, "num_particles": PILOT_PARTICLES, "rematerialise": True}
-        found |= {
-            "perturbed backprop": backprop(problem, whole, **particles),
-            "perturbed truncated backprop": backprop(problem, truncation, **particles),
-        }
-    return found
-
-
-def trusted(report: Report) -> bool:
-    """Whether a candidate's mean is that of ∇L_σ: in its pilot the signal is more than three times what noise alone gives,
-    and the bias, within two errors, at most 0.3 of ‖∇L_σ‖. Of those that are not unbiased for ∇L_σ by construction, the
-    bias must be known to half of it.
-    """
-    return (
-        (report.name in UNBIASED or report.bias.error <= KNOWN)
-        and report.bias.value - 2 * report.bias.error <= BIASED
-        and report.fraction_diverged < 0.5
-        and report.signal_to_noise.value > SEEN / report.num_episodes
-    )
-
-
-def _recommend(comparison, truncation, sigma):
-    """The largest signal to noise per inner step among those whose mean is right."""
-    if not any(np.isfinite(report.bias.value) for report in comparison.reports):
-        reason = "losses about θ are not finite, or all the same; move θ, or let diverged losses read as a cap with ml.saturate"
-        return Recommendation("none of them", truncation.length, sigma, 0, reason)
-    snr = lambda report: report.signal_to_noise_per_step.value
-    fit = [report for report in comparison.reports if trusted(report)]
-    if not fit:
-        reason = "the pilot is too noisy to know any candidate's mean; noise-reuse ES is unbiased for ∇L_σ"
-        return Recommendation("NRES", truncation.length, sigma, 4 * PILOT_PAIRS, reason)
-    best = max(fit, key=snr)
-    biased = [
-        report.name
-        for report in comparison.reports
-        if report not in fit and report.fraction_diverged < 0.5 and snr(report) > snr(best)
-    ]
-    reason = f"{best.signal_to_noise_per_step} of signal to noise per 10⁶ inner steps, its cosine with ∇L_σ is {best.cosine.value:.2f}"
-    if biased:
-        reason += f"; {' and '.join(biased)} would be quieter, but biased"
-    whole = best.name == "perturbed backprop"
-    used, snr_of_one = (PILOT_PARTICLES if "backprop" in best.name else PILOT_PAIRS), best.signal_to_noise.value
-    pairs = 1 if snr_of_one > 1e300 else math.ceil(used / max(snr_of_one, 1e-6))
-    return Recommendation(
-        best.name, truncation.horizon if whole else truncation.length, sigma, min(pairs, 4096), reason
-    )

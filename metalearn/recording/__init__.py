@@ -13,6 +13,7 @@ from metalearn.recording.configured import outer_of as outer_of
 from metalearn.recording.configured import plane_of as plane_of
 from metalearn.recording.configured import theta_of as theta_of
 from metalearn.recording.descents import descents as descents
+from metalearn.recording.descents import ends_of as ends_of
 from metalearn.recording.draw import draw_comparison as draw_comparison
 from metalearn.recording.draw import draw_trajectories as draw_trajectories
 from metalearn.recording.draw_landscape import check_norm as check_norm

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from omegaconf import OmegaConf
 
@@ -15,6 +16,14 @@ from metalearn.landscape import Plane
 from metalearn.outer import outer_trajectories
 from metalearn.recording.configured import estimator_of, outer_of
 from metalearn.threads import in_this_precision
+
+LAST = 0.1  # of a trajectory, whose mean is where it ends
+
+
+def ends_of(thetas) -> np.ndarray:
+    """Where trajectories `[num_starts, num_steps + 1, 2]` end: the mean of their last tenth."""
+    thetas = np.asarray(thetas)
+    return thetas[:, -max(1, round(LAST * thetas.shape[1])) :].mean(axis=1)
 
 
 def descents(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from metalearn.landscape import Plane
-from metalearn.outer.anatomy import Anatomy, Law
+from metalearn.outer.anatomy import CHAOTIC, Anatomy, Law
 from metalearn.recording.draw_landscape import axis_label, extent_of
 from metalearn.recording.figures import OKABE_ITO, save_style
 
@@ -77,7 +77,7 @@ def draw_layer(
         return figure
 
 
-def draw_law(found: Anatomy, laws: Mapping[str, Law], *, title: str = "", least: float = 0.02) -> Any:
+def draw_law(found: Anatomy, laws: Mapping[str, Law], *, title: str = "", least: float = CHAOTIC) -> Any:
     """ln ‖∇L‖ and ln ‖ds_T/dθ‖ against λT, with the line that the Lyapunov law says.
 
     Returns:

@@ -247,6 +247,15 @@ def test_one_diverged_pair_in_128_changes_the_estimate_by_about_its_share():
     assert 0 < change < 10 / 128
 
 
+def test_truncations_are_equal_when_their_parts_are():
+    keys = [jax.random.key(7), jax.random.key(8), jax.random.key(7, impl="rbg"), None]
+    made = [Truncation(6, 2, key=key) for key in keys] + [Truncation(6, 3), Truncation(6, 2, stagger=True)]
+    again = [Truncation(6, 2, key=key) for key in keys] + [Truncation(6, 3), Truncation(6, 2, stagger=True)]
+    assert made == again
+    assert len(set(made + again)) == len(made)
+    assert made[0] != 6
+
+
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [

@@ -11,8 +11,10 @@ from omegaconf import OmegaConf
 import metalearn as ml
 from metalearn import explain
 from metalearn.explain.cut import measure_line, smoothed_along
+from metalearn.explain.layers import shares
+from metalearn.explain.signal import FULL, RAW, sentence_of
 from metalearn.explain.smoothing import bounded
-from metalearn.explain.trajectories import ends_of
+from metalearn.recording import ends_of
 
 SILENT = lambda name, done, total: None
 
@@ -195,3 +197,39 @@ def test_a_trajectory_ends_where_its_last_tenth_is():
     thetas = np.zeros((1, 101, 2))
     thetas[:, -10:] = 1.0
     np.testing.assert_array_equal(ends_of(thetas), np.ones((1, 2)))
+
+
+def test_what_is_a_long_gradient_depends_on_no_unit():
+    """Of the loss, or of an axis: a hundred times the span of the loss across the plane is long."""
+    size = (2, 3)
+    plane = ml.landscape.Plane(ml.landscape.Axis("x", 0.0, 1.0), ml.landscape.Axis("y", 0.0, 1.0), lambda x, y: x)
+    direction = np.broadcast_to(np.array([1.0, 0.0]), (*size, 2))
+    found = ml.Anatomy(
+        plane=plane, num_steps=10, loss=np.linspace(0, 1, 6).reshape(size), converged=np.ones(size, bool),
+        log_gradient=np.linspace(-4, 14, 6).reshape(size), direction=direction, log_growth=np.zeros(size),
+        exponent=np.zeros(size), exponent_error=np.zeros(size), flip_fraction=np.zeros(size),
+    )  # fmt: skip
+    once = shares(found)
+    assert 0 < once["long gradient"] < 1
+    louder = found._replace(loss=1e6 * found.loss, log_gradient=found.log_gradient + np.log(1e6))
+    assert shares(louder) == once
+    wider = found._replace(
+        plane=plane._replace(x=ml.landscape.Axis("x", 0.0, 1e3)), log_gradient=found.log_gradient - np.log(1e3)
+    )
+    assert shares(wider) == once
+    assert shares(found._replace(log_gradient=found.log_gradient + np.log(1e6))) != once
+
+
+def test_the_sentence_on_signal_takes_ratios_at_the_same_place():
+    row = lambda place, name, snr: {"place": place, "estimator": name, "snr": snr, "error": 0.0, "floor": 1.0}
+    rows = [
+        row(0.0, FULL, 10.0),
+        row(1.0, FULL, 1000.0),
+        row(0.0, RAW, 50.0),
+        row(1.0, RAW, 2000.0),
+        row(2.0, RAW, 2.0),
+    ]
+    said = sentence_of(rows)
+    assert "between 10 and 1e+03" in said
+    assert "up to 5 times as large" in said
+    assert "at 2 of 3 places" in said

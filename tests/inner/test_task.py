@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from metalearn.inner.data import Data
+from metalearn.inner.metrics import cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.networks import Network, mlp
-from metalearn.inner.task import classification, cross_entropy, error_rate, evaluation, mean_squared_error, regression
+from metalearn.inner.task import classification, evaluation, regression
 
 KEY = jax.random.key(1)
 EXAMPLES, CLASSES = 12, 3

@@ -8,7 +8,7 @@ import pytest
 
 import metalearn as ml
 from metalearn.explain.layers import shares
-from metalearn.explain.trajectories import ends_of
+from metalearn.recording import ends_of
 
 pytestmark = pytest.mark.slow
 

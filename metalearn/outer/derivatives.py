@@ -1,0 +1,86 @@
+"""What the derivatives of one training run say about its meta-gradient, before any estimator is run."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from metalearn import dynamics
+from metalearn.inner.checks import refusal
+from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.unroll import Truncation
+from metalearn.outer.kept import kept
+from metalearn.outer.report import Measured
+from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
+
+
+class Derivatives(NamedTuple):
+    """What forward and reverse mode say of one orbit; NaN and a sentence in `left_out` for what there is not.
+
+    Attributes:
+      exponent, flip_fraction: as in `ml.dynamics.lyapunov`.
+      log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖.
+      direction: ∇L / ‖∇L‖, `[d]`; None where there is no gradient to follow.
+      predicted: method -> signal to noise per 10⁶ inner steps by `predicted_variance`.
+      spectrum: of truncated backprop.
+      left_out: sentences.
+    """
+
+    exponent: Measured = Measured(math.nan, math.nan)
+    flip_fraction: float = math.nan
+    log_gradient: float = math.nan
+    log_growth: float = math.nan
+    direction: np.ndarray | None = None
+    predicted: dict[str, float] = {}  # noqa: RUF012
+    spectrum: Spectrum | None = None
+    left_out: tuple[str, ...] = ()
+
+
+@kept
+def _orbit(problem, horizon):
+    """What forward and reverse mode say of one orbit."""
+    exponents = lambda theta, key: dynamics.lyapunov(problem, theta, key, num_steps=horizon)
+    gradient = lambda theta, key: dynamics.meta_gradient(problem, theta, key, num_steps=horizon)
+    return jax.jit(lambda theta, key: (exponents(theta, key), gradient(theta, key)))
+
+
+@kept
+def _jacobians(problem, truncation):
+    return jax.jit(lambda theta, key: window_jacobians(problem, theta, truncation, key))
+
+
+def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncation, key: Key) -> Derivatives:
+    """One episode at θ: its exponent, its raw gradient, and the Jacobians of its windows."""
+    horizon, left_out = truncation.horizon, ()
+    orbit = _orbit(problem, horizon)
+    reason = refusal(orbit, theta, key)
+    if reason:
+        said = f"exponents, raw gradients and predictions: the problem cannot be differentiated ({reason})."
+        return Derivatives(left_out=(said,))
+    found, gradient = orbit(theta, key)
+    if gradient.escape >= 0:
+        left_out += (
+            f"derivatives after step {int(gradient.escape)}, at which the orbit escaped; those above stop there.",
+        )
+    part = Derivatives(
+        Measured(float(found.exponents[0]), float(found.standard_errors[0])),
+        float(found.flip_fraction),
+        float(gradient.log_length),
+        float(gradient.log_growth),
+    )
+    direction = np.asarray(ravel_pytree(gradient.direction)[0], np.float64)
+    if not np.any(direction):
+        flat = "raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant."
+        return part._replace(left_out=left_out if gradient.escape >= 0 else (*left_out, flat))
+    windows = _jacobians(problem, truncation)
+    if refusal(windows, theta, key):
+        return part._replace(left_out=(*left_out, "predictions and backprop: the problem has no reverse mode."))
+    jacobians = windows(theta, key)
+    predicted = {}
+    for name, period in {"PES": 1, "NRES": truncation.num_windows}.items():
+        square, variance = predicted_variance(jacobians, period)
+        predicted[name] = square / variance * 1e6 / (2 * horizon) if variance > 0 else math.nan
+    spectrum = truncation_spectrum(jacobians, truncation)
+    return part._replace(direction=direction, predicted=predicted, spectrum=spectrum, left_out=left_out)

@@ -1,0 +1,101 @@
+"""The candidates, which of them can be trusted, and which one to use."""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
+from metalearn.inner.unroll import Truncation
+from metalearn.outer.kept import kept
+from metalearn.outer.report import Comparison, Measured, Report
+
+KNOWN, SEEN = 0.5, 3.0
+UNBIASED = ("NRES", "perturbed backprop")
+BIASED = 0.3  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
+PILOT_PAIRS, PILOT_PARTICLES, PILOT_EPISODES = 8, 4, 16
+
+
+class Recommendation(NamedTuple):
+    """What to descend with.
+
+    Attributes:
+      method: the name of a candidate.
+      length: inner steps of a window.
+      sigma: the standard deviation of the smoothing.
+      num_pairs: pairs (or perturbed particles) of an estimate of an episode whose signal is as large as its noise.
+      reason: why, in a sentence with the numbers.
+    """
+
+    method: str
+    length: int
+    sigma: float
+    num_pairs: int
+    reason: str
+
+
+@kept
+def candidates_of(problem, truncation, sigma, differentiable) -> dict[str, Any]:
+    """The estimators that are run, by name."""
+    whole = dataclasses.replace(truncation, length=truncation.horizon)
+    smooth = {"sigma": sigma, "num_pairs": PILOT_PAIRS}
+    found = {
+        "NRES": noise_reuse_es(problem, truncation, **smooth),
+        "PES": persistent_es(problem, truncation, **smooth),
+        "truncated ES": evolution_strategies(problem, truncation, **smooth),
+    }
+    if differentiable:
+        particles = {"sigma": sigma, "num_particles": PILOT_PARTICLES, "rematerialise": True}
+        found |= {
+            "perturbed backprop": backprop(problem, whole, **particles),
+            "perturbed truncated backprop": backprop(problem, truncation, **particles),
+        }
+    return found
+
+
+def with_target_error(comparison: Comparison, uncertainty: float) -> Comparison:
+    """The reference is itself measured: its error is part of that of every bias."""
+    both = lambda bias: Measured(bias.value, math.hypot(bias.error, uncertainty))
+    reports = tuple(dataclasses.replace(report, bias=both(report.bias)) for report in comparison.reports)
+    return dataclasses.replace(comparison, reports=reports)
+
+
+def trusted(report: Report) -> bool:
+    """Whether a candidate's mean is that of ∇L_σ: in its pilot the signal is more than three times what noise alone gives,
+    and the bias, within two errors, at most 0.3 of ‖∇L_σ‖. Of those that are not unbiased for ∇L_σ by construction, the
+    bias must be known to half of it.
+    """
+    return (
+        (report.name in UNBIASED or report.bias.error <= KNOWN)
+        and report.bias.value - 2 * report.bias.error <= BIASED
+        and report.fraction_diverged < 0.5
+        and report.signal_to_noise.value > SEEN / report.num_episodes
+    )
+
+
+def recommend(comparison: Comparison, truncation: Truncation, sigma: float) -> Recommendation:
+    """The largest signal to noise per inner step among those whose mean is right."""
+    if not any(np.isfinite(report.bias.value) for report in comparison.reports):
+        reason = "losses about θ are not finite, or all the same; move θ, or let diverged losses read as a cap with ml.saturate"
+        return Recommendation("none of them", truncation.length, sigma, 0, reason)
+    snr = lambda report: report.signal_to_noise_per_step.value
+    fit = [report for report in comparison.reports if trusted(report)]
+    if not fit:
+        reason = "the pilot is too noisy to know any candidate's mean; noise-reuse ES is unbiased for ∇L_σ"
+        return Recommendation("NRES", truncation.length, sigma, 4 * PILOT_PAIRS, reason)
+    best = max(fit, key=snr)
+    biased = [
+        report.name
+        for report in comparison.reports
+        if report not in fit and report.fraction_diverged < 0.5 and snr(report) > snr(best)
+    ]
+    reason = f"{best.signal_to_noise_per_step} of signal to noise per 10⁶ inner steps, its cosine with ∇L_σ is {best.cosine.value:.2f}"
+    if biased:
+        reason += f"; {' and '.join(biased)} would be quieter, but biased"
+    whole = best.name == "perturbed backprop"
+    used, snr_of_one = (PILOT_PARTICLES if "backprop" in best.name else PILOT_PAIRS), best.signal_to_noise.value
+    pairs = 1 if snr_of_one > 1e300 else math.ceil(used / max(snr_of_one, 1e-6))
+    return Recommendation(
+        best.name, truncation.horizon if whole else truncation.length, sigma, min(pairs, 4096), reason
+    )

@@ -1,0 +1,91 @@
+"""Whose mean is trusted, how many pairs are asked for, and programs that are not confused when they are kept."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+from metalearn.outer.cloud import measure_cloud
+from metalearn.outer.recommend import PILOT_PAIRS, recommend, trusted, with_target_error
+
+NOTHING = ml.Measured(math.nan, math.nan)
+
+
+def report(name, bias, bias_error, snr, diverged=0.0):
+    """One that took 1000 inner steps in each of 16 episodes."""
+    unknown = {field.name: NOTHING for field in dataclasses.fields(ml.Report)}
+    known = {
+        "name": name,
+        "bias": ml.Measured(bias, bias_error),
+        "signal_to_noise": ml.Measured(snr, 0.1 * snr),
+        "signal_to_noise_per_step": ml.Measured(1e3 * snr, 1e2 * snr),
+        "fraction_diverged": diverged,
+        "num_episodes": 16,
+    }
+    return ml.Report(**(unknown | known))
+
+
+def choose(*reports):
+    return recommend(ml.Comparison(jnp.zeros(2), reports), ml.Truncation(100, 10), 0.1)
+
+
+def test_the_error_of_the_target_is_part_of_that_of_every_bias():
+    comparison = ml.Comparison(jnp.zeros(2), (report("PES", 0.1, 0.3, 1.0), report("NRES", 0.0, 0.0, 1.0)))
+    assert [one.bias for one in with_target_error(comparison, 0.4).reports] == [
+        ml.Measured(0.1, pytest.approx(0.5)),
+        ml.Measured(0.0, pytest.approx(0.4)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "right"),
+    [
+        (report("truncated ES", 0.2, 0.1, 1.0), True),
+        (report("truncated ES", 0.6, 0.1, 1.0), False),  # farther than two errors
+        (report("truncated ES", 0.6, 0.6, 1.0), False),  # its bias is not known
+        (report("NRES", 0.6, 0.6, 1.0), True),  # none by construction
+        (report("NRES", 0.1, 0.1, 0.1), False),  # 3/16 is what noise alone may give
+        (report("NRES", 0.1, 0.1, 1.0, diverged=0.6), False),
+    ],
+)
+def test_whose_mean_is_trusted(one, right):
+    assert trusted(one) == right
+
+
+def test_the_largest_signal_to_noise_of_those_that_are_right():
+    found = choose(report("NRES", 0.1, 0.1, 0.5), report("PES", 0.1, 0.1, 2.0), report("truncated ES", 0.9, 0.1, 8.0))
+    assert (found.method, found.length, found.sigma) == ("PES", 10, 0.1)
+    assert "truncated ES would be quieter, but biased" in found.reason
+
+
+def test_as_many_pairs_as_make_the_signal_as_large_as_the_noise():
+    assert choose(report("NRES", 0.1, 0.1, 0.5)).num_pairs == 2 * PILOT_PAIRS
+    assert choose(report("NRES", 0.1, 0.1, 2.0)).num_pairs == PILOT_PAIRS // 2
+    assert choose(report("NRES", 0.1, 0.1, math.inf)).num_pairs == 1
+    whole = choose(report("perturbed backprop", 0.1, 0.1, 2.0))
+    assert (whole.num_pairs, whole.length) == (2, 100)
+
+
+def test_no_recommendation_from_noise():
+    assert "too noisy" in choose(report("PES", 0.1, 0.9, 0.1)).reason
+    assert choose(report("PES", math.nan, math.nan, math.nan)).method == "none of them"
+
+
+def test_a_program_that_is_kept_serves_its_own_precision_and_kind_of_key():
+    """θ = 0.3 in float64, in float32, and with another kind of key: the same bits as a problem that is new each time."""
+    truncation, kept = ml.Truncation(6, 3), ml.linear_quadratic()
+
+    def measured(problem, wide, impl):
+        with jax.enable_x64(wide):
+            theta = jnp.asarray(0.3, jnp.float64 if wide else jnp.float32)
+            return measure_cloud(problem, theta, truncation, 0.1, jax.random.key(1, impl=impl), 16).mean
+
+    order = [(True, "threefry2x32"), (False, "threefry2x32"), (True, "rbg"), (True, "threefry2x32")]
+    means = [measured(kept, *one) for one in order]
+    for one, mean in zip(order, means):
+        np.testing.assert_array_equal(mean, measured(ml.linear_quadratic(), *one))
+    assert len({float(mean[0]) for mean in means}) == 3
