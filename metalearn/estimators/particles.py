@@ -9,6 +9,8 @@ everything else lies here, once:
   thing a method resets itself.
 * An episode has one key. Its start and step t draw from it whatever the window length is, so that windows of one
   episode and the whole episode in one piece see the same random numbers. The members of a pair share it.
+* Minibatches that particles share are drawn from the key of the estimate instead: a fresh one for every inner step
+  either way.
 * A particle whose loss or gradient is not finite is left out of the average and counted; when none is left the
   estimate is zero.
 * Particles are mapped in chunks that fit the cache.
@@ -28,6 +30,8 @@ from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation, unroll
+
+SHARED = 2**32 - 1  # folded into the key of an estimate: the key of the minibatches that its particles share
 
 Memory = Any
 Run = Callable[[Theta, State], tuple[Scalar, State]]
@@ -85,13 +89,14 @@ def estimator_of(
         room = cache_chunk(problem, theta, 2 * num_particles) // min(method.num_unrolls, 2)
         chunk = even_chunk(num_particles, max(room, 1)) if chunk_size is None else chunk_size
         clocks = clock if clock.ndim else None
+        shared = jax.random.fold_in(key, SHARED) if truncation.shared_minibatches else None
 
         def one(particle):
             memory, episode, (key_episode, key_noise), own_clock = particle
             own_clock = clock if own_clock is None else own_clock
             episode = jnp.where(own_clock == 0, key_episode, episode)
             source = episode if truncation.key is None else truncation.key
-            run = functools.partial(_run_window, problem, truncation, source, own_clock, rematerialise)
+            run = functools.partial(_run_window, problem, truncation, source, own_clock, shared, rematerialise)
             gradient, memory, loss = method.window(run, theta, memory, own_clock, key_noise)
             return gradient, loss, memory, episode
 
@@ -171,7 +176,7 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
     return gradient, variance, metrics
 
 
-def _run_window(problem, truncation, episode, clock, rematerialise, theta, state):
+def _run_window(problem, truncation, episode, clock, shared, rematerialise, theta, state):
     key_start, key_steps = jax.random.split(episode)
 
     def begin():
@@ -179,6 +184,8 @@ def _run_window(problem, truncation, episode, clock, rematerialise, theta, state
 
     state = begin() if truncation.num_windows == 1 else jax.lax.cond(clock == 0, begin, lambda: state)
     start = clock * truncation.length
+    if shared is not None:
+        key_steps, start = shared, 0
     state, losses = unroll(
         problem, state, theta, key_steps, truncation.length, start=start, rematerialise=rematerialise
     )

@@ -4,6 +4,7 @@ import numpy as np
 
 from metalearn.explain.study import Part, Study, axes_of, bounded
 from metalearn.landscape import local_minima, render, smooth, smoothing_pyramid
+from metalearn.landscape.smoothing import narrowest
 from metalearn.recording import Section, draw_layer
 
 
@@ -15,7 +16,7 @@ def smoothing(study: Study, progress) -> Part:
         study.landscape = np.ones_like(values)
         return Part(Section("Smoothing", "No value of this plane is finite: there is nothing to smooth."))
     study.landscape, capped = bounded(values, study.start)
-    study.smooth = smoothing_pyramid(study.landscape, study.plane, study.config.sigmas)
+    study.smooth = smoothing_pyramid(study.landscape, study.plane, study.sigmas)
     rows = [_row(0.0, study.landscape, study.plane)]
     rows += [_row(sigma, one.value, study.plane) for sigma, one in study.smooth.items()]
     limits = (float(study.landscape.min()), float(study.landscape.max()))
@@ -23,7 +24,7 @@ def smoothing(study: Study, progress) -> Part:
     figures = {
         f"sigma {s:g}": _draw(s, layer, row, study.plane, limits) for (s, layer), row in zip(pictures.items(), rows)
     }
-    sentence = _sentence(rows, values.shape, nearest(study.smooth, study.sigma)) + capped
+    sentence = _sentence(rows, values.shape, nearest(study.smooth, study.sigma)) + capped + _narrow(study)
     if not study.undifferentiable:
         usable, words = _usable(study)
         sentence, figures = sentence + words, figures | {"cosine": usable}
@@ -53,7 +54,7 @@ def _row(sigma, layer, plane):
 def _draw(sigma, layer, row, plane, limits):
     points = {"smallest": [(row["best x"], row["best y"])]}
     if row["local minima"]:
-        points[f"{row['local minima']} local minima"] = row["minima"]
+        points[_count(row)] = row["minima"]
     title = f"σ = {sigma:g}" if sigma else "raw"
     return draw_layer(layer, plane, label="meta-loss", title=title, logarithmic=True, limits=limits, points=points)
 
@@ -63,23 +64,32 @@ def nearest(smooth, sigma: float) -> float:
     return min(smooth, key=lambda one: abs(np.log(one / sigma)))
 
 
+def _count(row):
+    return f"{row['local minima']} local {'minimum' if row['local minima'] == 1 else 'minima'}"
+
+
 def _sentence(rows, shape, sigma):
     chosen = next(row for row in rows if row["sigma"] == sigma)
     place = lambda row: f"({row['best x']:.2f}, {row['best y']:.2f})"
-    count = lambda row: f"{row['local minima']} local {'minimum' if row['local minima'] == 1 else 'minima'}"
     counts = ", ".join(f"{row['local minima']} with σ = {row['sigma']:g}" for row in rows[1:])
     return (
-        f"The raw landscape has {count(rows[0])} on a grid of {shape[1]} × {shape[0]}; smoothed it has {counts}. The smallest value "
+        f"The raw landscape has {_count(rows[0])} on a grid of {shape[1]} × {shape[0]}; smoothed it has {counts}. The smallest value "
         f"lies at {place(rows[0])}, and after smoothing with σ = {sigma:g} at {place(chosen)}."
     )
+
+
+def _narrow(study):
+    left = [f"{one:g}" for one in study.config.sigmas if one not in study.sigmas]
+    if not left:
+        return ""
+    return f" σ = {', '.join(left)} is left out: this grid is too coarse for it."
 
 
 def _usable(study):
     """The raw gradient beside the smoothed one on the grid of the layers."""
     found = study.anatomy
     loss, _ = bounded(found.loss, study.start) if np.isfinite(found.loss).any() else (found.loss * 0, "")
-    pitch = max((axis.high - axis.low) / (n - 1) for axis, n in zip(study.plane[:2], found.loss.shape[::-1]))
-    sigma = max(study.sigma, pitch / 2)
+    sigma = max(study.sigma, *map(narrowest, study.plane[:2], found.loss.shape[::-1]))
     compared = found.gradient_map(smooth(loss, study.plane, sigma))
     inside = found.converged
     figure = draw_layer(

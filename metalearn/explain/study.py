@@ -14,6 +14,7 @@ from metalearn.estimators import GradientEstimator
 from metalearn.inner import InnerProblem, check_problem, meta_loss
 from metalearn.inner.checks import check_number, refusal
 from metalearn.landscape import Plane, Smoothed, smoothing_pyramid
+from metalearn.landscape.smoothing import narrowest
 from metalearn.outer import Anatomy, on_plane
 from metalearn.recording import Section, key_of, plane_of, theta_of
 
@@ -42,6 +43,7 @@ class Study:
       problem: its θ is the pair of coordinates, an array `[2]`.
       plane: the coordinates.
       sigma: of every smoothing, in the units of the axes.
+      sigmas: of the smoothed landscapes, those of the configuration that the grid holds.
       height: the second coordinate of the cut.
       key: the randomness of everything; `episode` that of the one episode everything is measured on.
       undifferentiable: why the problem has no derivatives, in a sentence; empty where it has.
@@ -53,6 +55,7 @@ class Study:
     problem: InnerProblem
     plane: Plane
     sigma: float
+    sigmas: tuple[float, ...]
     height: float
     key: jax.Array
     episode: jax.Array
@@ -116,11 +119,14 @@ def study_of(config) -> Study:
     check_number("problem.plane.sigma", sigma, 0, open_low=True)
     height = float(settings.theta[1]) if entries else (plane.y.low + plane.y.high) / 2
     restricted, coordinates = on_plane(problem, plane)
-    smoothing_pyramid(np.zeros(config.smoothing[::-1]), coordinates, config.sigmas)  # refuses what the grid cannot hold
+    least = max(map(narrowest, coordinates[:2], config.smoothing))
+    sigmas = tuple(float(one) for one in config.sigmas if one >= least)
+    smoothing_pyramid(np.zeros(config.smoothing[::-1]), coordinates, sigmas or config.sigmas)  # refuses what is none
     episode = jax.random.fold_in(key, 2)
     derivative = lambda point: dynamics.meta_gradient(restricted, point, episode, num_steps=settings.horizon)
     middle = jax.numpy.array([(axis.low + axis.high) / 2 for axis in coordinates[:2]])
-    return Study(config, restricted, coordinates, float(sigma), height, key, episode, refusal(derivative, middle))
+    refused = refusal(derivative, middle)
+    return Study(config, restricted, coordinates, float(sigma), sigmas, height, key, episode, refused)
 
 
 def lead(study: Study) -> str:

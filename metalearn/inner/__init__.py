@@ -5,6 +5,14 @@ run is a task, an optimiser and the three functions that tie them together; the 
 three functions written by hand.
 """
 
+from metalearn.inner import learned as learned
+from metalearn.inner.benchmark import (
+    Benchmark,
+    breast_cancer_benchmark,
+    digits_benchmark,
+    teacher_benchmark,
+    wine_benchmark,
+)
 from metalearn.inner.chaotic import cubic_loss, double_well, henon, logistic_map, lorenz, toy_regression
 from metalearn.inner.classic import influence_balancing, l2_tuning, linear_quadratic, noisy_linear_quadratic, phase_walk
 from metalearn.inner.data import Data, breast_cancer, digits, gaussian_regression, split, teacher, wine
@@ -28,19 +36,23 @@ from metalearn.inner.ready import digits_training, fractal_training
 from metalearn.inner.task import Task, classification, evaluation, regression
 from metalearn.inner.trainability import trainability_data, two_layer_training
 from metalearn.inner.training import TrainingState, training
+from metalearn.inner.tuning import Tuning, everything, learned_tuning, per_tensor_adam
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
 from metalearn.inner.wrapped import from_linen, from_nnx
 
 __all__ = [
+    "Benchmark",
     "Data",
     "InnerProblem",
     "Network",
     "Task",
     "TrainingState",
     "Truncation",
+    "Tuning",
     "adam",
     "adamw",
     "breast_cancer",
+    "breast_cancer_benchmark",
     "burning_ship",
     "check_problem",
     "classification",
@@ -50,10 +62,12 @@ __all__ = [
     "cross_entropy",
     "cubic_loss",
     "digits",
+    "digits_benchmark",
     "digits_training",
     "double_well",
     "error_rate",
     "evaluation",
+    "everything",
     "final_loss",
     "fractal_training",
     "from_linen",
@@ -64,6 +78,8 @@ __all__ = [
     "inverse_time",
     "julia",
     "l2_tuning",
+    "learned",
+    "learned_tuning",
     "linear",
     "linear_quadratic",
     "log",
@@ -81,6 +97,7 @@ __all__ = [
     "newton",
     "noisy_linear_quadratic",
     "per_layer",
+    "per_tensor_adam",
     "phase_walk",
     "piecewise",
     "regression",
@@ -88,6 +105,7 @@ __all__ = [
     "sgd",
     "split",
     "teacher",
+    "teacher_benchmark",
     "toy_regression",
     "trainability_data",
     "training",
@@ -95,4 +113,5 @@ __all__ = [
     "unroll",
     "value",
     "wine",
+    "wine_benchmark",
 ]

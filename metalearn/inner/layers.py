@@ -37,9 +37,11 @@ class MultilayerPerceptron(nn.Module):
     layers: tuple[Layer, ...]
     activation: Callable
     rates: tuple[Number, ...]
+    input_rate: Number = 0.0
 
     @nn.compact
     def __call__(self, inputs):
+        inputs = _dropout(self, self.input_rate, inputs)
         for index, (layer, rate) in enumerate(zip(self.layers[:-1], self.rates)):
             inputs = _dropout(self, rate, self.activation(Dense(layer, name=f"layer_{index}")(inputs)))
         return Dense(self.layers[-1], name=f"layer_{len(self.layers) - 1}")(inputs)

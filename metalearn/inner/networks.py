@@ -67,6 +67,7 @@ def mlp(
     dropout: Number | Sequence[Number] = 0.0,
     initial_scale: Number | Sequence[Number] = 1.0,
     dtype: Any = None,
+    input_dropout: Number = 0.0,
 ) -> Network:
     """A multilayer perceptron: x ← act(α W x + b) for every layer but the last, which is affine.
 
@@ -91,6 +92,7 @@ def mlp(
         evolution strategies do.
       initial_scale: c, one number or one per layer; may be traced.
       dtype: the dtype of the parameters, JAX's default float by default; inputs are converted to it.
+      input_dropout: the probability to drop an input; may be traced.
 
     Returns:
       A `Network`; its parameters are `{"layer_0": {"weight": (out, in), "bias": (out,)}, …}`.
@@ -113,7 +115,8 @@ def mlp(
         check_count("Every one of widths", width)
     layers = _layers(widths[1:], widths[:-1], activation, scaling, bias, gain, initial_scale, dtype)
     rates = _per_layer("dropout", dropout, len(layers) - 1, 0, 1, open_high=True)
-    return _network(MultilayerPerceptron(layers, _activation(activation), rates), widths[0])
+    check_number("input_dropout", input_dropout, 0, 1, open_high=True)
+    return _network(MultilayerPerceptron(layers, _activation(activation), rates, input_dropout), widths[0])
 
 
 def convolutional(

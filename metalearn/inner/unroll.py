@@ -23,16 +23,21 @@ class Truncation:
       key: None: every episode draws its own random numbers. A typed key: every episode of every particle repeats the
         random numbers of this key, start and data included; the meta-loss is then one deterministic function of θ, the
         one a landscape shows. In lockstep the particles share each minibatch as one array, which is also faster.
+      shared_minibatches: True: the random numbers of each inner step (minibatch, dropout) are drawn once an estimate and
+        shared by all particles, whose starts stay their own. The mean of the estimate stays what it is; its particles
+        are no longer independent, so that their spread understates its variance. On small networks it is faster.
 
     Raises:
       TypeError: horizon or length are not whole numbers.
-      ValueError: one of them is not positive, or the length does not divide the horizon.
+      ValueError: one of them is not positive, the length does not divide the horizon, or minibatches are to be shared
+        where all episodes are one.
     """
 
     horizon: int
     length: int
     stagger: bool = False
     key: Key | None = None
+    shared_minibatches: bool = False
 
     def __post_init__(self):
         for name in ("horizon", "length"):
@@ -50,15 +55,18 @@ class Truncation:
                 f"horizon {self.horizon} is not a multiple of length {self.length}; choose a length that divides it, "
                 f"such as {_nearest_divisor(self.horizon, self.length)}."
             )
-        if not isinstance(self.stagger, bool):
-            raise TypeError(f"stagger must be True or False; {self.stagger!r} was given.")
+        for name in ("stagger", "shared_minibatches"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False; {getattr(self, name)!r} was given.")
         if self.key is not None:
             check_key(self.key)
+            if self.shared_minibatches:
+                raise ValueError("With a key all episodes are the same one already; leave shared_minibatches False.")
 
     def _parts(self):
         key = self.key
         known = None if key is None else (str(key.dtype), np.asarray(jax.random.key_data(key)).tobytes())
-        return self.horizon, self.length, self.stagger, known
+        return self.horizon, self.length, self.stagger, self.shared_minibatches, known
 
     def __eq__(self, other):
         return isinstance(other, Truncation) and self._parts() == other._parts()

@@ -104,12 +104,17 @@ class _Kernel(NamedTuple):
     inside: np.ndarray
 
 
+def narrowest(axis: Axis, count: int) -> float:
+    """The smallest sigma that `count` points along an axis hold: half the distance of neighbours."""
+    return 0.5 * (axis.high - axis.low) / (count - 1)
+
+
 def _kernel(axis: Axis, count: int, sigma) -> _Kernel:
     """Row p: the weights of all points in the average at p, and their derivatives with respect to p."""
     check_number("sigma", sigma, 0, open_low=True)
     points = axis.points(count)
-    pitch = (axis.high - axis.low) / (count - 1)
-    if sigma < 0.5 * pitch:
+    pitch = 2 * narrowest(axis, count)
+    if sigma < narrowest(axis, count):
         raise ValueError(
             f"sigma must be at least half the distance of neighbouring points, {pitch:.3g} along {axis.name!r}; {sigma} was "
             "given. Render the landscape with more points."

@@ -6,7 +6,9 @@ Pure like the floors below: no files, no figures, no tracking; progress and logg
 from metalearn.outer.anatomy import Anatomy, Law, anatomy, lyapunov_law, on_plane
 from metalearn.outer.compare import compare
 from metalearn.outer.diagnose import Diagnosis, diagnose
-from metalearn.outer.meta_train import History, meta_train
+from metalearn.outer.evaluate import Curves, Evaluation, evaluate, learning_curves, swept_rate
+from metalearn.outer.held_out import held_out_loss
+from metalearn.outer.meta_train import Best, History, Snapshot, first_snapshot, meta_train
 from metalearn.outer.recommend import Recommendation
 from metalearn.outer.report import Comparison, Measured, Report
 from metalearn.outer.trajectories import outer_trajectories
@@ -14,22 +16,31 @@ from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spe
 
 __all__ = [
     "Anatomy",
+    "Best",
     "Comparison",
+    "Curves",
     "Diagnosis",
+    "Evaluation",
     "History",
     "Law",
     "Measured",
     "Recommendation",
     "Report",
+    "Snapshot",
     "Spectrum",
     "anatomy",
     "compare",
     "diagnose",
+    "evaluate",
+    "first_snapshot",
+    "held_out_loss",
+    "learning_curves",
     "lyapunov_law",
     "meta_train",
     "on_plane",
     "outer_trajectories",
     "predicted_variance",
+    "swept_rate",
     "truncation_spectrum",
     "window_jacobians",
 ]

@@ -1,89 +1,273 @@
 """The outer loop: descend the meta-loss with any estimator and any optax optimiser."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import itertools
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import Key, Theta, check_key, check_theta
+from metalearn.inner.problem import Key, Scalar, Theta, check_key, check_theta
+from metalearn.outer.sampling import Progress
+
+NEVER = -1
+
+Evaluate = Callable[[Theta, Key], Scalar]
+Stages = GradientEstimator | Mapping[int, GradientEstimator]
+
+
+class Best(NamedTuple):
+    """The θ with the smallest evaluation so far.
+
+    Attributes:
+      theta, loss: it and its evaluation; NaN before the first finite one.
+      step: outer steps taken before it, −1 before the first.
+    """
+
+    theta: Theta
+    loss: jax.Array
+    step: jax.Array
+
+
+class Snapshot(NamedTuple):
+    """Everything the outer loop needs to go on, a pytree of arrays: save it, and hand it to `meta_train(resume=...)`.
+
+    Attributes:
+      step: outer steps taken.
+      theta: the present θ.
+      optimizer_state, estimator_state: of the outer optimiser and of the estimator.
+      best: the best θ evaluated.
+      stopped: the outer step whose update was not finite, −1 for none; θ is the one before it.
+    """
+
+    step: jax.Array
+    theta: Theta
+    optimizer_state: Any
+    estimator_state: Any
+    best: Best
+    stopped: jax.Array
 
 
 class History(NamedTuple):
-    """What the outer loop saw: `theta` BEFORE each step, `[num_steps, ...]`, and the estimator's metrics, `[num_steps]`
-    each.
+    """What the outer loop saw.
+
+    Attributes:
+      theta: BEFORE each step, `[num_steps, ...]`.
+      metrics: of the estimator, `[num_steps]` each.
+      evaluations: "step" and "loss" of every evaluation, `[num_evaluations]` each.
+      snapshot: the end, to go on from; it holds the best θ.
     """
 
     theta: Theta
     metrics: dict[str, jax.Array]
+    evaluations: dict[str, jax.Array]
+    snapshot: Snapshot
 
 
 def meta_train(
-    estimator: GradientEstimator,
+    estimator: Stages,
     optimizer: optax.GradientTransformation,
     theta: Theta,
     key: Key,
     num_steps: int,
     *,
     project: Callable[[Theta], Theta] | None = None,
+    evaluate: Evaluate | None = None,
     chunk_length: int | None = None,
     callback: Callable[[int, Theta, History], None] | None = None,
+    progress: Progress | None = None,
+    resume: Snapshot | None = None,
 ) -> tuple[Theta, History]:
     """θ ← θ + update(g), g from the estimator, for `num_steps` outer steps in `lax.scan` chunks.
 
-    The randomness of outer step i is fold_in(key, i): chunk length has no influence on any number.
+    The randomness of outer step i is fold_in(key, i): neither the chunk length nor an interruption changes a number.
+    Where an update would make θ non-finite, training stops at the θ before it and says so in a warning. Works under
+    `jit` and `vmap`, over starts, keys or sigmas, without callback and progress; a copy that stops stays where it is.
 
     Args:
-      estimator: a gradient estimator.
-      optimizer: the outer optimiser.
+      estimator: a gradient estimator; or a schedule of them, such as `{0: short, 200: long}`: from outer step 200 on
+        `long`, whose episodes begin anew. Horizons, windows and sigmas are scheduled so.
+      optimizer: the outer optimiser. Clip there: `optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.003))`.
       theta: the starting point, any pytree of floating-point arrays.
       key: a typed key.
-      num_steps: outer steps, at least 1.
+      num_steps: outer steps, at least 1, those before `resume` included.
       project: applied to θ after each update, for instance to keep it in a box.
-      chunk_length: outer steps in one program; all by default.
-      callback: called as `callback(step, theta, history)` after each chunk, with the history of that chunk, to log or
-        to show progress.
+      evaluate: `(theta, key) -> scalar`, such as `ml.held_out_loss(problem, horizon, 16)`; read at the start and after
+        every chunk, with one key, so that two readings differ by θ alone. The θ of the smallest is kept in
+        `history.snapshot.best`; its loss is too small on average, because it was chosen for that.
+      chunk_length: outer steps in one program, between two looks; all by default.
+      callback: called as `callback(step, theta, history)` after each chunk, with the history of that chunk, to log, to
+        save `history.snapshot`, or to stop by raising.
+      progress: called as `progress("meta-training", done, num_steps)` after each chunk.
+      resume: the snapshot of a run with the same arguments, from which this one goes on.
 
     Returns:
-      `(theta, history)`.
+      `(theta, history)`; the history begins where this call began.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
     """
+    stages = _check(estimator, optimizer, theta, key, num_steps, chunk_length)
+    _check_evaluate(evaluate, theta, key)
+    key_init, key_steps = jax.random.split(key)
+    measure = None if evaluate is None else jax.jit(lambda theta: evaluate(theta, jax.random.fold_in(key_init, 2**31)))
+    if resume is None:
+        first, snapshot = 0, _begin(stages[0], optimizer, trees.strong(theta), key_init, measure)
+    else:
+        first, snapshot = _first_step(resume, num_steps), resume._replace(stopped=NEVER)
+    runs = {start: _chunk(stage, optimizer, project, key_steps) for start, stage in stages.items()}
+    thetas, metrics, seen = [], [], []
+    if measure is not None and resume is None:
+        seen.append((0, snapshot.best.loss))
+    for begin, end in _chunks(first, num_steps, chunk_length, stages):
+        start = max(one for one in stages if one <= begin)
+        if begin == start > 0:
+            state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
+            snapshot = snapshot._replace(estimator_state=state)
+        snapshot, (past, reports) = runs[start](snapshot, jnp.arange(begin, end, dtype=jnp.int32))
+        reason = _reason(snapshot, reports, begin)
+        if reason:
+            past, reports = _first_of((past, reports), int(snapshot.stopped) - begin + 1)
+        if measure is not None:
+            snapshot, loss = _look(measure, snapshot)
+            seen.append((end, loss))
+        thetas.append(past)
+        metrics.append(reports)
+        if callback is not None:
+            part = History(past, reports, _evaluations(seen[-1:] if measure else []), snapshot)
+            callback(end, snapshot.theta, jax.tree.map(_host, part))
+        if progress is not None:
+            progress("meta-training", end, num_steps)
+        if reason:
+            warnings.warn(reason, stacklevel=2)
+            break
+    join = lambda parts: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    return snapshot.theta, History(join(thetas), join(metrics), _evaluations(seen), snapshot)
+
+
+def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, theta: Theta, key: Key) -> Snapshot:
+    """The snapshot before the first outer step, without an evaluation: the form of those that come after it, for
+    `recording.load_snapshot`. In a schedule of estimators that is the form of the first stage's.
+
+    Raises:
+      TypeError, ValueError: as `meta_train`.
+    """
+    stages = _check(estimator, optimizer, theta, key, 1, None)
+    return _begin(stages[0], optimizer, trees.strong(theta), jax.random.split(key)[0], None)
+
+
+def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
+    loss = jnp.full((), jnp.nan) if measure is None else measure(theta)
+    best = Best(theta, loss, jnp.where(jnp.isfinite(loss), 0, -1).astype(jnp.int32))
+    none = jnp.zeros((), jnp.int32)
+    return Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER)
+
+
+def _chunk(estimator, optimizer, project, key):
+    """`(snapshot, indices) -> (snapshot, (θ before each step, metrics))`, compiled."""
+
+    def outer_step(snapshot, index):
+        theta = snapshot.theta
+        gradient, state, metrics = estimator.estimate(theta, snapshot.estimator_state, jax.random.fold_in(key, index))
+        updates, optimizer_state = optimizer.update(gradient, snapshot.optimizer_state, theta)
+        moved = optax.apply_updates(theta, updates)
+        moved = moved if project is None else project(moved)
+        good = (snapshot.stopped < 0) & trees.all_finite(moved)
+        after = Snapshot(index + 1, moved, optimizer_state, state, snapshot.best, snapshot.stopped)
+        after = trees.where(good, after, snapshot)
+        stopped = jnp.where(good | (snapshot.stopped >= 0), snapshot.stopped, index)
+        return after._replace(stopped=stopped), (theta, metrics)
+
+    return jax.jit(lambda snapshot, indices: jax.lax.scan(outer_step, snapshot, indices))
+
+
+def _chunks(first, num_steps, length, stages):
+    """Pairs (begin, end): cut at multiples of the chunk length and where a stage begins."""
+    cuts = {first, num_steps} | {start for start in stages if first < start < num_steps}
+    cuts |= set(range(0, num_steps, length or num_steps)) - set(range(first))
+    ordered = sorted(cuts)
+    return list(itertools.pairwise(ordered))
+
+
+def _look(measure, snapshot):
+    """Evaluate θ, and keep it where it is the best so far."""
+    loss, best = measure(snapshot.theta), snapshot.best
+    better = jnp.isfinite(loss) & ~(loss >= best.loss)
+    found = trees.where(better, Best(snapshot.theta, loss, snapshot.step), best)
+    return snapshot._replace(best=found), loss
+
+
+def _evaluations(seen):
+    return {
+        "step": jnp.array([step for step, _ in seen], jnp.int32),
+        "loss": jnp.stack([loss for _, loss in seen]) if seen else jnp.zeros(0),
+    }
+
+
+def _reason(snapshot, reports, begin) -> str:
+    """Why training stopped in this chunk, in a sentence; empty where it did not, or nobody can know."""
+    if isinstance(snapshot.stopped, Tracer) or snapshot.stopped < 0:
+        return ""
+    index = int(snapshot.stopped)
+    loss, diverged = (float(reports[name][index - begin]) for name in ("loss", "fraction_diverged"))
+    return (
+        f"Outer step {index} would have made theta non-finite (the estimator saw the loss {loss:.4g}, {diverged:.0%} of its "
+        "particles diverged): training stopped at the theta before it. Clip the gradient, take smaller outer steps, or bound "
+        "what theta sets."
+    )
+
+
+def _first_step(snapshot, num_steps) -> int:
+    if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer):
+        raise TypeError("resume must be the snapshot of a history, with numbers in it; it cannot be mapped or traced.")
+    first = int(snapshot.step)
+    if first >= num_steps:
+        raise ValueError(
+            f"resume has taken {first} outer steps and num_steps is {num_steps}, which counts them; give a larger num_steps."
+        )
+    return first
+
+
+def _first_of(tree, count):
+    return jax.tree.map(lambda leaf: leaf[:count], tree)
+
+
+def _host(leaf):
+    return leaf if trees.is_key(leaf) else np.asarray(leaf)
+
+
+def _check_evaluate(evaluate, theta, key):
+    if evaluate is None:
+        return
+    if not callable(evaluate):
+        raise TypeError(f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} was given.")
+    found = jax.eval_shape(evaluate, theta, key)
+    if jnp.shape(found) != () or not jnp.issubdtype(jnp.result_type(found), jnp.floating):
+        raise TypeError(f"evaluate must return one floating-point number; it returned {found}.")
+
+
+def _check(estimator, optimizer, theta, key, num_steps, chunk_length) -> dict[int, GradientEstimator]:
     check_theta(theta)
     check_key(key)
     check_count("num_steps", num_steps)
     if chunk_length is not None:
         check_count("chunk_length", chunk_length)
-    if not isinstance(estimator, GradientEstimator):
-        raise TypeError(
-            f"estimator must be a GradientEstimator such as ml.persistent_es(...); {estimator!r} was given."
-        )
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise TypeError(f"optimizer must be an optax transformation such as optax.adam(0.01); {optimizer!r} was given.")
-    key_init, key_steps = jax.random.split(key)
-    length = num_steps if chunk_length is None else min(chunk_length, num_steps)
-
-    def outer_step(carry, index):
-        theta, state, optimizer_state = carry
-        gradient, state, metrics = estimator.estimate(theta, state, jax.random.fold_in(key_steps, index))
-        updates, optimizer_state = optimizer.update(gradient, optimizer_state, theta)
-        moved = optax.apply_updates(theta, updates)
-        moved = moved if project is None else project(moved)
-        return (moved, state, optimizer_state), History(theta, metrics)
-
-    run = jax.jit(lambda carry, indices: jax.lax.scan(outer_step, carry, indices))
-    theta = trees.strong(theta)
-    carry = (theta, estimator.init(theta, key_init), optimizer.init(theta))
-    parts = []
-    for first in range(0, num_steps, length):
-        carry, part = run(carry, jnp.arange(first, min(first + length, num_steps)))
-        parts.append(part)
-        if callback is not None:
-            callback(first + len(jax.tree.leaves(part)[0]), carry[0], jax.tree.map(np.asarray, part))
-    return carry[0], jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    stages = dict(estimator) if isinstance(estimator, Mapping) else {0: estimator}
+    for start, stage in stages.items():
+        check_count("Every first step of a stage", start, 0)
+        if not isinstance(stage, GradientEstimator):
+            raise TypeError(
+                f"estimator must be a GradientEstimator such as ml.persistent_es(...); {stage!r} was given."
+            )
+    if 0 not in stages:
+        raise ValueError(f"A schedule of estimators must begin at outer step 0; its stages begin at {sorted(stages)}.")
+    return stages

@@ -23,6 +23,8 @@ from metalearn.recording.draw_layers import draw_cut as draw_cut
 from metalearn.recording.draw_layers import draw_law as draw_law
 from metalearn.recording.draw_layers import draw_layer as draw_layer
 from metalearn.recording.draw_layers import draw_signal as draw_signal
+from metalearn.recording.draw_training import draw_descents as draw_descents
+from metalearn.recording.draw_training import draw_learning_curves as draw_learning_curves
 from metalearn.recording.draw_zoom import draw_zoom as draw_zoom
 from metalearn.recording.figures import save_style as save_style
 from metalearn.recording.film import check_film as check_film
@@ -34,6 +36,10 @@ from metalearn.recording.local import read_metrics as read_metrics
 from metalearn.recording.progress import show_progress as show_progress
 from metalearn.recording.report import Section as Section
 from metalearn.recording.report import write_report as write_report
+from metalearn.recording.saved import load_optimizer as load_optimizer
+from metalearn.recording.saved import load_snapshot as load_snapshot
+from metalearn.recording.saved import save_optimizer as save_optimizer
+from metalearn.recording.saved import save_snapshot as save_snapshot
 from metalearn.recording.tiles import LandscapeFolder as LandscapeFolder
 from metalearn.recording.tiles import Tiles as Tiles
 from metalearn.recording.tracking import Run as Run

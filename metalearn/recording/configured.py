@@ -36,14 +36,16 @@ def estimator_of(settings: Mapping, problem: InnerProblem, entry: Mapping, key: 
     """One estimator of the configuration group, on the episodes that `problem` describes.
 
     Args:
-      settings: the problem's part of the configuration: horizon, length, repeat_randomness.
+      settings: the problem's part of the configuration: horizon, length, repeat_randomness, and, where given,
+        stagger and shared_minibatches.
       problem: what was built from it.
       entry: label, whole and build of an estimator.
       key: the randomness of every episode, where it is repeated.
     """
     horizon = settings["horizon"]
     repeated = key if settings["repeat_randomness"] else None
-    truncation = Truncation(horizon, horizon if entry["whole"] else settings["length"], key=repeated)
+    how = {name: settings.get(name, False) for name in ("stagger", "shared_minibatches")}
+    truncation = Truncation(horizon, horizon if entry["whole"] else settings["length"], key=repeated, **how)
     return instantiate(entry["build"], _convert_="all")(problem, truncation)
 
 

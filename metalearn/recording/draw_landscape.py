@@ -202,6 +202,13 @@ def axis_label(axis: Axis) -> str:
     power = f"$10^{{{_exponent(axis)}}}$ · " if _exponent(axis) else ""
     if axis.centre is None:
         return f"{power}log₁₀ {axis.name}" if axis.scale == "log10" else f"{power}{axis.name}"
+    size = _digits(abs(axis.centre), axis)
     if axis.scale == "log10":
-        return f"{axis.name}\n{power}log₁₀ (value / {axis.centre!r})"
-    return f"{power}({axis.name} − {axis.centre!r})"
+        return f"{axis.name}\n{power}log₁₀ (value / {size})"
+    return f"{power}({axis.name} {'+' if axis.centre < 0 else '−'} {size})"
+
+
+def _digits(centre: float, axis: Axis) -> str:
+    """As many digits of a centre as the window can tell apart."""
+    width = (axis.high - axis.low) * (centre if axis.scale == "log10" else 1)
+    return min(repr(centre), f"{centre:.{max(0, 4 - math.floor(math.log10(width)))}f}", key=len)

@@ -250,7 +250,9 @@ def test_one_diverged_pair_in_128_changes_the_estimate_by_about_its_share():
 def test_truncations_are_equal_when_their_parts_are():
     keys = [jax.random.key(7), jax.random.key(8), jax.random.key(7, impl="rbg"), None]
     made = [Truncation(6, 2, key=key) for key in keys] + [Truncation(6, 3), Truncation(6, 2, stagger=True)]
+    made.append(Truncation(6, 2, shared_minibatches=True))
     again = [Truncation(6, 2, key=key) for key in keys] + [Truncation(6, 3), Truncation(6, 2, stagger=True)]
+    again.append(Truncation(6, 2, shared_minibatches=True))
     assert made == again
     assert len(set(made + again)) == len(made)
     assert made[0] != 6
@@ -271,6 +273,8 @@ def test_truncations_are_equal_when_their_parts_are():
         (lambda: backprop(print, TRUNCATION), "problem must be an InnerProblem"),
         (lambda: backprop(PROBLEM, TRUNCATION, chunk_size=0), "chunk_size must be at least 1"),
         (lambda: Truncation(6, 12), "longer than horizon"),
+        (lambda: Truncation(6, 2, shared_minibatches=1), "shared_minibatches must be True or False"),
+        (lambda: Truncation(6, 2, key=jax.random.key(0), shared_minibatches=True), "the same one already"),
         (lambda: Truncation(10, 4), "not a multiple"),
         (lambda: Truncation(0, 1), "at least 1"),
         (lambda: Truncation(6.0, 2), "whole number"),

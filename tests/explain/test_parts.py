@@ -171,6 +171,13 @@ def in_float32():
     assert "Left out" in found["cards"].section.text
 
 
+def test_a_sigma_too_narrow_for_the_grid_is_left_out_and_said_to_be():
+    seen = study(bowl, sigmas=[0.01, 0.15])
+    assert seen.sigmas == (0.15,)
+    found = parts(seen, explain.layers, explain.smoothing)
+    assert "σ = 0.01 is left out" in found["smoothing"].section.sentence
+
+
 def test_mistakes_are_sentences():
     with pytest.raises(TypeError, match="float"):
         study(counted)

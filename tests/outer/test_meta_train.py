@@ -53,15 +53,159 @@ def test_it_maps_over_starts_and_respects_the_projection():
     np.testing.assert_allclose(ends, 0.1, atol=1e-6)
 
 
+def held_out(theta, key):
+    """The meta-loss itself, of an episode without randomness."""
+    return ml.meta_loss(PROBLEM, theta, key, 12)
+
+
+def run(num_steps=20, **settings):
+    return ml.meta_train(ESTIMATOR, optax.adam(0.02), START, jax.random.key(0), num_steps, **settings)
+
+
+def same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, raw(one), raw(other))
+
+
+def raw(tree):
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else np.asarray(leaf), tree)
+
+
+def test_evaluations_are_those_of_theta_and_the_best_is_kept():
+    theta, history = run(evaluate=held_out, chunk_length=6)
+    assert history.evaluations["step"].tolist() == [0, 6, 12, 18, 20]
+    points = [START, *history.theta[jnp.array([6, 12, 18])], theta]
+    losses = [float(held_out(point, jax.random.key(1))) for point in points]
+    np.testing.assert_allclose(history.evaluations["loss"], losses, rtol=1e-6)
+    best = history.snapshot.best
+    assert best.step == [0, 6, 12, 18, 20][int(np.argmin(losses))]
+    assert best.theta == points[int(np.argmin(losses))]
+    assert best.loss == pytest.approx(min(losses))
+
+
+def test_the_best_is_not_the_last_where_the_last_is_worse():
+    """One large step beyond the optimum of a descent that began near it."""
+    near = jnp.float32(optimum() + 0.01)
+    _, history = ml.meta_train(
+        ESTIMATOR, optax.sgd(10.0), near, jax.random.key(0), 2, evaluate=held_out, chunk_length=1
+    )
+    assert history.snapshot.best.step == 0
+    assert history.snapshot.best.theta == near
+
+
+def test_held_out_loss_is_the_mean_over_its_episodes():
+    noisy = ml.noisy_linear_quadratic()
+    key, theta = jax.random.key(3), jnp.float32(0.3)
+    losses = [ml.meta_loss(noisy, theta, one, 12) for one in jax.random.split(key, 5)]
+    assert len(set(map(float, losses))) == 5
+    assert ml.held_out_loss(noisy, 12, 5)(theta, key) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "estimator", [ESTIMATOR, {0: ESTIMATOR, 7: ml.persistent_es(PROBLEM, TRUNCATION, sigma=0.2, num_pairs=2)}]
+)
+def test_a_run_that_was_interrupted_goes_on_with_the_same_bits(estimator):
+    arguments = (estimator, optax.adam(0.02), START, jax.random.key(0))
+    whole = ml.meta_train(*arguments, 20, evaluate=held_out, chunk_length=4)
+    for cut in (4, 7, 13):
+        _, begun = ml.meta_train(*arguments, cut, evaluate=held_out, chunk_length=4)
+        theta, rest = ml.meta_train(*arguments, 20, evaluate=held_out, chunk_length=4, resume=begun.snapshot)
+        same(whole[0], theta)
+        np.testing.assert_array_equal(whole[1].theta, np.concatenate([begun.theta, rest.theta]))
+        same(whole[1].snapshot._replace(best=None), rest.snapshot._replace(best=None))
+
+
+def test_a_schedule_of_estimators_changes_the_estimator():
+    """Before the change the bits are those of the first alone; the steps cost what each of them costs."""
+    longer = ml.noise_reuse_es(PROBLEM, ml.Truncation(12, 6), sigma=0.1, num_pairs=4)
+    arguments = (optax.adam(0.02), START, jax.random.key(0), 9)
+    _, alone = ml.meta_train(ESTIMATOR, *arguments)
+    _, staged = ml.meta_train({0: ESTIMATOR, 5: longer}, *arguments)
+    np.testing.assert_array_equal(staged.theta[:6], alone.theta[:6])
+    assert not np.any(staged.theta[6:] == alone.theta[6:])
+    assert staged.metrics["inner_steps"].tolist() == [4 * 2 * 3] * 5 + [4 * 2 * 6] * 4
+
+
+def explosive(at):
+    """An estimator whose gradient is infinite at one step of its life, counted in its state."""
+
+    def init(theta, key):
+        return jnp.zeros((), jnp.int32)
+
+    def estimate(theta, state, key):
+        metrics = {"loss": jnp.float32(2.5), "fraction_diverged": jnp.float32(0.25), "inner_steps": 1}
+        return jnp.where(state == at, jnp.inf, 1.0) * jnp.ones_like(theta), state + 1, metrics
+
+    return ml.GradientEstimator(init, estimate)
+
+
+@pytest.mark.parametrize("chunk_length", [None, 3])
+def test_training_stops_at_the_last_finite_theta_and_says_so(chunk_length):
+    with pytest.warns(UserWarning, match="Outer step 5 would have made theta non-finite .* 2.5, 25% of its"):
+        theta, history = ml.meta_train(
+            explosive(5), optax.sgd(0.1), START, jax.random.key(0), 30, chunk_length=chunk_length
+        )
+    assert theta == pytest.approx(0.3 - 0.5)
+    assert history.snapshot.stopped == 5
+    assert history.snapshot.step == 5
+    assert history.theta.shape == (6,)
+    assert np.isfinite(history.theta).all()
+    # with the state of the outer optimiser and of the estimator kept, a clipped run goes on from there
+    clipped = optax.chain(optax.clip(1.0), optax.sgd(0.1))
+    fresh = history.snapshot._replace(optimizer_state=clipped.init(theta))
+    later, _ = ml.meta_train(explosive(5), clipped, theta, jax.random.key(0), 8, resume=fresh)
+    assert later == pytest.approx(-0.2 - 0.3)
+
+
+def test_a_copy_that_stops_stays_where_it_is_and_the_others_go_on():
+    def descend(at):
+        return ml.meta_train(explosive(at), optax.sgd(0.1), START, jax.random.key(0), 10)
+
+    theta, history = jax.vmap(descend)(jnp.array([3, 99]))
+    np.testing.assert_allclose(theta, [0.3 - 0.3, 0.3 - 1.0], atol=1e-6)
+    assert history.snapshot.stopped.tolist() == [3, -1]
+
+
+def test_it_maps_over_sigma_and_over_seeds():
+    def descend(sigma, key):
+        estimator = ml.noise_reuse_es(PROBLEM, TRUNCATION, sigma=sigma, num_pairs=4)
+        return ml.meta_train(estimator, optax.adam(0.02), START, key, 5, evaluate=held_out)
+
+    keys = jax.random.split(jax.random.key(1), 2)
+    theta, history = jax.vmap(descend)(jnp.array([0.1, 0.3]), keys)
+    assert history.snapshot.best.loss.shape == (2,)
+    for sigma, key, end in zip((0.1, 0.3), keys, theta):
+        assert end == pytest.approx(float(descend(sigma, key)[0]), rel=1e-4)
+
+
+def test_progress_is_told_of_every_chunk():
+    told = []
+    run(chunk_length=8, progress=lambda *told_of: told.append(told_of))
+    assert told == [("meta-training", 8, 20), ("meta-training", 16, 20), ("meta-training", 20, 20)]
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"num_steps": 0}, "num_steps must be at least 1"),
         ({"chunk_length": 0}, "chunk_length must be at least 1"),
         ({"key": 1}, "typed key"),
+        ({"evaluate": 3.0}, "evaluate must be a function"),
+        ({"evaluate": lambda theta, key: jnp.ones(2)}, "evaluate must return one floating-point number"),
+        ({"estimator": {3: ESTIMATOR}}, "must begin at outer step 0"),
+        ({"estimator": {0: ESTIMATOR, 2: 1.0}}, "estimator must be a GradientEstimator"),
+        ({"estimator": {0: ESTIMATOR, -1: ESTIMATOR}}, "first step of a stage must be at least 0"),
+        ({"resume": 3}, "resume must be the snapshot of a history"),
+        ({"optimizer": 0.1}, "optimizer must be an optax transformation"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(change, sentence):
-    arguments = {"theta": START, "key": jax.random.key(0), "num_steps": 3} | change
+    arguments = {"estimator": ESTIMATOR, "optimizer": optax.sgd(0.1), "theta": START, "key": jax.random.key(0)}
     with pytest.raises((TypeError, ValueError), match=sentence):
-        ml.meta_train(ESTIMATOR, optax.sgd(0.1), **arguments)
+        ml.meta_train(**(arguments | {"num_steps": 3} | change))
+
+
+def test_a_run_that_is_over_cannot_go_on():
+    _, history = run(5)
+    with pytest.raises(ValueError, match="has taken 5 outer steps and num_steps is 5"):
+        run(5, resume=history.snapshot)

@@ -55,6 +55,11 @@ def test_a_deep_zoom_names_its_centre_with_all_digits():
     assert "174.269509700711" in figure.axes[0].get_xlabel()
 
 
+def test_a_wide_window_names_its_centre_with_the_digits_it_can_show():
+    figure = draw_landscape(landscape(x=Axis.around("input rate", -1.4130434782608696, 4.5, "linear")))
+    assert figure.axes[0].get_xlabel() == "(input rate + 1.4130)"
+
+
 def test_an_unknown_norm_is_refused():
     with pytest.raises(ValueError, match="norm must be one of linear, rank"):
         draw_landscape(landscape(), norm="histogram")  # pyright: ignore[reportArgumentType]

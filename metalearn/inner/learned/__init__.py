@@ -1,0 +1,19 @@
+"""Learned optimisers: θ holds the weights of a network, which turns what it sees of a gradient into an update.
+
+Each is a `LearnedOptimizer`: `learned.init(key)` draws θ, `learned(theta)` is an ordinary optax transformation for
+parameters of any shapes, in any training loop, in `optax.chain` and `optax.partition`. `ml.training(task, learned)` is
+the inner problem that trains it.
+"""
+
+from metalearn.inner.learned.base import LearnedOptimizer
+from metalearn.inner.learned.factored import factored_optimizer
+from metalearn.inner.learned.per_parameter import mlp_optimizer, nominal_optimizer
+from metalearn.inner.learned.recurrent import recurrent_optimizer
+
+__all__ = [
+    "LearnedOptimizer",
+    "factored_optimizer",
+    "mlp_optimizer",
+    "nominal_optimizer",
+    "recurrent_optimizer",
+]

@@ -1,0 +1,155 @@
+"""What all learned optimisers share: a network over features of every parameter, or of every tensor, inside optax.
+
+θ holds the weights of the network. The rules see one tensor at a time through its features, flattened, so that any
+shapes work; the parameters of all tensors then pass through the network side by side, as columns of one matrix.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import Key, Theta
+
+TIMES = tuple(3.0 * 1000 ** (k / 6) for k in range(7))  # from 3 to 3000 steps
+TINY = 1e-20  # mean squares below it read as zero: their roots have no derivative that float32 can hold
+
+
+class LearnedOptimizer(NamedTuple):
+    """An optimiser with weights: a function of θ that returns an optax transformation, like every other optimiser here.
+
+    Attributes:
+      init: `key -> theta`, the weights drawn at random; meta-training starts there.
+      optimizer: `theta -> optax.GradientTransformationExtraArgs`.
+      architecture: the name of the factory and its arguments; a saved file carries it.
+    """
+
+    init: Callable[[Key], Theta]
+    optimizer: Callable[[Theta], optax.GradientTransformationExtraArgs]
+    architecture: dict[str, Any]
+
+    def __call__(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
+        return self.optimizer(theta)
+
+
+def dense(key: Key, widths: Sequence[int], *, num_times: int = 0, zero_last: bool = False) -> dict[str, Any]:
+    """Weights `(out, in)` of a perceptron, N(0, 1/in), biases zero; time features enter through the first bias."""
+    layers = {}
+    for index, (before, after) in enumerate(itertools.pairwise(widths)):
+        last = index == len(widths) - 2
+        scale = 0.0 if last and zero_last else 1 / math.sqrt(before)
+        weight = scale * jax.random.normal(jax.random.fold_in(key, index), (after, before))
+        layers[f"layer_{index}"] = {"weight": weight, "bias": jnp.zeros(after)}
+    if num_times:
+        drawn = jax.random.normal(jax.random.fold_in(key, len(widths)), (widths[1], num_times))
+        layers["layer_0"]["time"] = drawn / math.sqrt(num_times)
+    return layers
+
+
+def forward(layers, columns: jax.Array, times: jax.Array | None = None) -> jax.Array:
+    """W_n relu(… relu(W_0 x + b_0 + V τ) …) + b_n for every column x."""
+    for index in range(len(layers)):
+        layer = layers[f"layer_{index}"]
+        bias = layer["bias"] if times is None or index else layer["bias"] + layer["time"] @ times
+        columns = layer["weight"] @ (columns if not index else jax.nn.relu(columns)) + bias[:, None]
+    return columns
+
+
+def time_features(count: jax.Array) -> jax.Array:
+    """tanh(t/τ − 1) for τ from 3 to 3000 steps, `[7]`; t counts from 0."""
+    return jnp.tanh(count / jnp.asarray(TIMES) - 1)
+
+
+def unit(values: jax.Array) -> jax.Array:
+    """Values over their root mean square; zeros where that is below 1e-10."""
+    return values * inverse_root(jnp.mean(jnp.square(values)))
+
+
+def inverse_root(values: jax.Array) -> jax.Array:
+    """1/√v, and zero with the derivative zero for v below 1e-20."""
+    large = values > TINY
+    return jnp.where(large, jax.lax.rsqrt(jnp.where(large, values, 1)), 0)
+
+
+def safe_root(values: jax.Array) -> jax.Array:
+    """√v with the derivative zero at v = 0."""
+    return jnp.where(values > 0, jnp.sqrt(jnp.where(values > 0, values, 1)), 0)
+
+
+def decayed(old: Any, new: Any, decay: float) -> Any:
+    """Running means of a tree: β old + (1 − β) new."""
+    return jax.tree.map(lambda before, after: decay * before + (1 - decay) * after, old, new)
+
+
+def unbiased(mean: jax.Array, decay: float, count: jax.Array) -> jax.Array:
+    """A running mean after `count` steps from zero, divided by the weights it holds, 1 − β^count."""
+    return mean / (1 - decay**count)
+
+
+def wide(tree: Any) -> Any:
+    """Leaves in at least float32."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)
+
+
+def zeros(params: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, wide(params))
+
+
+def transformation(
+    begin: Callable[[Any], Any], advance: Callable[[Any, Any, Any], tuple[Any, Any]]
+) -> optax.GradientTransformationExtraArgs:
+    """An optax transformation of two functions: `begin(params) -> state`, `advance(grads, state, params) -> (updates,
+    state)` in float32 or wider; updates have the dtypes of the parameters.
+    """
+
+    def init(params):
+        return begin(params)
+
+    def update(updates, state, params=None, **extra):
+        if params is None:
+            raise ValueError("A learned optimiser reads the parameters: call update(grads, state, params).")
+        moved, state = advance(wide(updates), state, wide(params))
+        return jax.tree.map(lambda move, param: move.astype(param.dtype), moved, params), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def by_columns(network: Callable[[jax.Array], jax.Array], features: Sequence[jax.Array]) -> list[jax.Array]:
+    """Apply a function of columns to several matrices `[features, size]` at once, and cut the result again."""
+    sizes = [matrix.shape[1] for matrix in features]
+    whole = network(jnp.concatenate(features, axis=1))
+    edges = [sum(sizes[: index + 1]) for index in range(len(sizes) - 1)]
+    return jnp.split(whole, edges, axis=1)
+
+
+def check_widths(hidden: Sequence[int]) -> tuple[int, ...]:
+    """Hidden widths as a tuple of whole numbers.
+
+    Raises:
+      TypeError, ValueError: a width is no whole number of at least 1, or there is none.
+    """
+    widths = tuple(hidden)
+    if not widths:
+        raise ValueError("hidden needs at least one width, such as (32, 32); none was given.")
+    for width in widths:
+        check_count("Every one of hidden", width)
+    return widths
+
+
+def check_decays(decays: Sequence[float]) -> tuple[float, ...]:
+    """Decay rates as a tuple of numbers in [0, 1).
+
+    Raises:
+      TypeError, ValueError: a rate is no number in [0, 1), or there is none.
+    """
+    rates = tuple(decays)
+    if not rates:
+        raise ValueError("decays needs at least one rate, such as (0.9,); none was given.")
+    for rate in rates:
+        check_number("Every one of decays", rate, 0, 1, open_high=True)
+    return tuple(float(rate) for rate in rates)

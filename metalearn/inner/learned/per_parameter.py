@@ -1,0 +1,155 @@
+"""A perceptron for every parameter: alone, or as the correction of Adam."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metalearn.inner.checks import check_number
+from metalearn.inner.learned import base
+
+DECAYS, SQUARE = (0.5, 0.9, 0.99), 0.999
+BOUND = 5.0  # of every feature
+EPS = 1e-8
+
+
+class Moments(NamedTuple):
+    """What a per-parameter rule remembers.
+
+    Attributes:
+      count: steps taken.
+      means: running means of g, one tree for each decay.
+      square: running mean of g², decay 0.999.
+    """
+
+    count: jax.Array
+    means: tuple[Any, ...]
+    square: Any
+
+
+def mlp_optimizer(
+    hidden: Sequence[int] = (32, 32), *, decays: Sequence[float] = DECAYS, step_size: float = 0.01
+) -> base.LearnedOptimizer:
+    """A perceptron that sees the features of one parameter and returns its update.
+
+        u = −c a exp(0.1 b),   (a, b) = MLP(features, time), |b| ≤ 60
+
+    Features, each within ±5: g, its running means m_β and the parameter p, over their root mean square in the tensor; g
+    and m_β over √v, with v the running mean of g² (0.999); all means with Adam's correction. Seven features of time,
+    tanh(t/τ − 1) with τ from 3 to 3000 steps, shift the first bias. With `hidden=(32, 32)` these are 1666 weights.
+
+    Args:
+      hidden: widths of the hidden layers, ReLU.
+      decays: the β of the means.
+      step_size: c.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Metz et al. 2020, Tasks, stability, architecture, and compute (arXiv 2009.11243), the per-parameter rule of its
+      comparison; Metz et al. 2022, Practical tradeoffs between memory, compute, and performance in learned optimizers
+      (arXiv 2203.11860).
+    """
+    widths, rates = base.check_widths(hidden), base.check_decays(decays)
+    check_number("step_size", step_size, 0, open_low=True)
+
+    def optimizer(theta):
+        def rule(outputs, adam):
+            return -step_size * outputs[0] * jnp.exp(jnp.clip(0.1 * outputs[1], -6, 6))
+
+        return _per_parameter(theta, rates, rule)
+
+    named = {"name": "mlp_optimizer", "hidden": list(widths), "decays": list(rates), "step_size": float(step_size)}
+    return base.LearnedOptimizer(lambda key: {"network": _network(key, widths, rates)}, optimizer, named)
+
+
+def nominal_optimizer(
+    hidden: Sequence[int] = (8, 8), *, learning_rate: float = 0.03, decays: Sequence[float] = DECAYS
+) -> base.LearnedOptimizer:
+    """Adam, corrected by a perceptron for every parameter whose last layer starts at zero: meta-training starts at Adam.
+
+        u = −η (m̂_0.9 / (√v̂ + 1e-8) · exp(clip(b, −6, 3)) + a),   (a, b) = MLP(features, time),   η = exp(θ_η)
+
+    Features and time as in `mlp_optimizer`, m and v as in Adam (0.9 and 0.999). With `hidden=(8, 8)` these are 227
+    weights, the logarithm of the learning rate among them.
+
+    Args:
+      hidden: widths of the hidden layers, ReLU.
+      learning_rate: η at the start; it is learned too.
+      decays: the β of the means; 0.9 must be among them.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Kingma & Ba 2015 for Adam; Premont-Schwarz et al. 2022, A simple guard for learned optimizers (arXiv 2201.12426)
+      and Harrison, Metz & Sohl-Dickstein 2022, A closer look at learned optimization: stability, robustness, and
+      inductive biases (arXiv 2209.11208) for corrections of a nominal rule.
+    """
+    widths, rates = base.check_widths(hidden), base.check_decays(decays)
+    check_number("learning_rate", learning_rate, 0, open_low=True)
+    if 0.9 not in rates:
+        raise ValueError(f"decays must hold 0.9, the momentum of Adam; {rates} was given.")
+
+    def init(key):
+        rate = jnp.log(jnp.asarray(learning_rate, jnp.result_type(float)))
+        return {"log_learning_rate": rate, "network": _network(key, widths, rates, zero_last=True)}
+
+    def optimizer(theta):
+        def rule(outputs, adam):
+            rate = jnp.exp(theta["log_learning_rate"])
+            return -rate * (adam * jnp.exp(jnp.clip(outputs[1], -6, 3)) + outputs[0])
+
+        return _per_parameter(theta, rates, rule)
+
+    named = {
+        "name": "nominal_optimizer",
+        "hidden": list(widths),
+        "learning_rate": float(learning_rate),
+        "decays": list(rates),
+    }
+    return base.LearnedOptimizer(init, optimizer, named)
+
+
+def _network(key, widths, decays, *, zero_last=False):
+    inputs = 3 + 2 * len(decays)
+    return base.dense(key, (inputs, *widths, 2), num_times=len(base.TIMES), zero_last=zero_last)
+
+
+def _per_parameter(theta, decays, rule):
+    """`rule(outputs [2, size], adam [size]) -> update [size]` for the parameters of every tensor."""
+
+    def begin(params):
+        return Moments(jnp.zeros((), jnp.int32), tuple(base.zeros(params) for _ in decays), base.zeros(params))
+
+    def advance(grads, state, params):
+        count = state.count + 1
+        means = tuple(base.decayed(mean, grads, decay) for mean, decay in zip(state.means, decays))
+        square = base.decayed(state.square, jax.tree.map(jnp.square, grads), SQUARE)
+        leaves, structure = jax.tree.flatten(grads)
+        seen = [
+            _features(g, ms, v, p, decays, count)
+            for g, *ms, v, p in zip(leaves, *map(jax.tree.leaves, (*means, square, params)))
+        ]
+        if not seen:
+            return grads, Moments(count, means, square)
+        times = base.time_features(state.count)
+        outputs = base.by_columns(
+            lambda columns: base.forward(theta["network"], columns, times), [features for features, _ in seen]
+        )
+        moves = [rule(out, adam).reshape(leaf.shape) for out, (_, adam), leaf in zip(outputs, seen, leaves)]
+        return jax.tree.unflatten(structure, moves), Moments(count, means, square)
+
+    return base.transformation(begin, advance)
+
+
+def _features(gradient, means, square, param, decays, count):
+    """Features `[3 + 2 · decays, size]` of one tensor, and the direction of Adam where 0.9 is among the decays."""
+    flat = [jnp.ravel(one) for one in (gradient, *means, param)]
+    means = [base.unbiased(mean, decay, count) for mean, decay in zip(flat[1:-1], decays)]
+    scale = 1 / (base.safe_root(base.unbiased(jnp.ravel(square), SQUARE, count)) + EPS)
+    rows = [base.unit(row) for row in (flat[0], *means, flat[-1])] + [row * scale for row in (flat[0], *means)]
+    adam = means[decays.index(0.9)] * scale if 0.9 in decays else None
+    return jnp.clip(jnp.stack(rows), -BOUND, BOUND), adam

@@ -1,0 +1,280 @@
+"""How good an optimiser is: learning curves on benchmarks, beside baselines whose learning rates are swept for each."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metalearn.inner.benchmark import Benchmark
+from metalearn.inner.checks import check_count
+from metalearn.inner.problem import Key, check_key
+from metalearn.inner.task import Task
+from metalearn.inner.unroll import unroll
+from metalearn.outer.report import Measured
+from metalearn.outer.sampling import Progress
+
+CAP = 20.0  # losses beyond it, and those that are not finite, read as it
+RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # from 1e-4 to 1
+SWEEP_SEEDS = 4
+
+BASELINES = {
+    "SGD": lambda rate: optax.sgd(rate),
+    "momentum": lambda rate: optax.sgd(rate, 0.9),
+    "Adam": lambda rate: optax.adam(rate),
+    "AdamW": lambda rate: optax.adamw(rate, weight_decay=1e-2),
+}
+
+
+class Curves(NamedTuple):
+    """Trainings of one optimiser on one benchmark, over seeds.
+
+    Attributes:
+      validation: the cross-entropy of all validation data after every step, `[num_seeds, T]`, capped at 20.
+      test_loss, test_error: at the end, `[num_seeds]`.
+      fraction_diverged: of the seeds, those whose last validation loss reads as the cap.
+    """
+
+    validation: np.ndarray
+    test_loss: np.ndarray
+    test_error: np.ndarray
+    fraction_diverged: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One optimiser on one benchmark.
+
+    Attributes:
+      benchmark, optimizer: names.
+      learning_rate: the one a sweep chose; NaN where there was none.
+      mean_loss: the validation loss, averaged over the training: what meta-training descends.
+      final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end.
+      speed_up: steps that swept Adam needs to its final mean loss, over those this one needs to reach it; NaN where it
+        never does, or there is no Adam beside it.
+      curves: of all seeds.
+    """
+
+    benchmark: str
+    optimizer: str
+    learning_rate: float
+    mean_loss: Measured
+    final_loss: Measured
+    test_loss: Measured
+    test_error: Measured
+    speed_up: float
+    curves: Curves
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All optimisers on all benchmarks. `print` shows a table; `rows()` is for logging."""
+
+    results: tuple[Row, ...]
+
+    def __getitem__(self, place: tuple[str, str]) -> Row:
+        """The row of (benchmark, optimiser)."""
+        return {(row.benchmark, row.optimizer): row for row in self.results}[place]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat dictionary a row; `x_error` is the standard error of `x` over seeds."""
+        return [_flat(row) for row in self.results]
+
+    def __str__(self) -> str:
+        header = ["benchmark", "optimiser", "rate", "mean loss", "final loss", "test loss", "test error", "speed-up"]
+        number = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
+        body = [
+            [row.benchmark, row.optimizer, number(row.learning_rate)]
+            + [str(one) for one in (row.mean_loss, row.final_loss, row.test_loss, row.test_error)]
+            + [number(row.speed_up)]
+            for row in self.results
+        ]
+        widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *body]]
+        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+
+
+def learning_curves(
+    benchmark: Benchmark,
+    optimizer: optax.GradientTransformation,
+    key: Key,
+    *,
+    num_seeds: int = 8,
+    task: Task | None = None,
+) -> Curves:
+    """Train the benchmark's network from several seeds and read all validation data after every step.
+
+    Args:
+      benchmark: what is trained.
+      optimizer: an optax transformation, such as a learned optimiser at its θ.
+      key: of all seeds: start and minibatches.
+      num_seeds: trainings.
+      task: what is descended where it is not the benchmark's own cross-entropy.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_key(key)
+    check_count("num_seeds", num_seeds)
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(
+            f"optimizer must be an optax transformation, such as optax.adam(1e-3) or learned(theta); {optimizer!r} was given."
+        )
+    found = jax.jit(lambda keys: _curves(benchmark, optimizer, keys, task))(jax.random.split(key, num_seeds))
+    return _host(*found)
+
+
+def evaluate(
+    optimizers: Mapping[str, Any],
+    benchmarks: Mapping[str, Benchmark],
+    key: Key,
+    *,
+    num_seeds: int = 8,
+    baselines: bool = True,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge optimisers on benchmarks, those they were tuned on and others, beside baselines tuned for each.
+
+    A baseline's learning rate is swept on every benchmark over 13 values from 1e-4 to 1, constant and with linear decay
+    to zero, with four seeds of its own, and chosen by the mean validation loss along the run. Those to be judged are
+    not tuned again. All see the same fresh seeds.
+
+    Args:
+      optimizers: name -> optax transformation, or (transformation, Task) where more than the optimiser was tuned; for
+        one that depends on the benchmark (its number of steps, its network) a function of the benchmark that returns
+        either.
+      benchmarks: name -> benchmark.
+      key: of all seeds.
+      num_seeds: trainings of each.
+      baselines: False to leave them out.
+      progress: called as `progress("evaluation", done, total)`.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    _check(optimizers, benchmarks, key, num_seeds)
+    rows, total = [], len(benchmarks) * (len(optimizers) + 2 * len(BASELINES) * baselines)
+    key_sweep, key_seeds = jax.random.split(key)
+    done = 0
+    for name, benchmark in benchmarks.items():
+        entries = {}
+        for baseline in BASELINES if baselines else ():
+            for schedule in ("constant", "linear"):
+                rate = swept_rate(benchmark, baseline, schedule, key_sweep)
+                entries[f"{baseline}, {schedule}"] = (baseline_optimizer(benchmark, baseline, schedule, rate), rate)
+        entries |= {label: (optimizer, float("nan")) for label, optimizer in optimizers.items()}
+        found = {}
+        for label, (optimizer, rate) in entries.items():
+            transformation, task = _at(optimizer, benchmark)
+            curves = learning_curves(benchmark, transformation, key_seeds, num_seeds=num_seeds, task=task)
+            found[label] = _row(name, label, rate, curves)
+            done += 1
+            if progress is not None:
+                progress("evaluation", done, total)
+        rows += [dataclasses.replace(row, speed_up=_speed_up(row, found)) for row in found.values()]
+    return Evaluation(tuple(rows))
+
+
+def baseline_optimizer(benchmark: Benchmark, name: str, schedule: str, rate: Any) -> optax.GradientTransformation:
+    """SGD, momentum (0.9), Adam or AdamW (decay 0.01), its learning rate constant or going to zero linearly."""
+    falling = lambda count: rate * jnp.maximum(1 - count / benchmark.num_steps, 0)
+    return BASELINES[name](falling if schedule == "linear" else lambda count: rate)
+
+
+def swept_rate(benchmark: Benchmark, name: str, schedule: str, key: Key) -> float:
+    """The learning rate with the smallest mean validation loss, of 13, over four seeds."""
+
+    def score(rate):
+        curves = _curves(benchmark, baseline_optimizer(benchmark, name, schedule, rate), keys, None)
+        return jnp.mean(curves[0])
+
+    keys = jax.random.split(key, SWEEP_SEEDS)
+    scores = jax.jit(lambda rates: jax.lax.map(score, rates))(jnp.asarray(RATES, jnp.result_type(float)))
+    return RATES[int(np.argmin(scores))]
+
+
+def _at(optimizer: Any, benchmark: Benchmark) -> tuple[Any, Any]:
+    """The transformation and the task that an entry means on a benchmark."""
+    given = optimizer if hasattr(optimizer, "init") or isinstance(optimizer, tuple) else optimizer(benchmark)
+    return (given, None) if hasattr(given, "init") else given
+
+
+def _curves(benchmark, optimizer, keys, task):
+    """Capped validation losses `[num_seeds, T]`, test losses and test errors `[num_seeds]`."""
+    at = lambda theta: optimizer
+    problem = benchmark.problem(at, "validation", task=task, cap=CAP)
+    tests = [benchmark.problem(at, "test", metric=metric, cap=CAP) for metric in ("cross_entropy", "error_rate")]
+    nothing = jnp.zeros(())
+
+    def one(key):
+        start, steps = jax.random.split(key)
+        state, losses = unroll(problem, problem.init(nothing, start), nothing, steps, benchmark.num_steps)
+        return losses, *(test.loss(state, nothing, steps) for test in tests)
+
+    return jax.vmap(one)(keys)
+
+
+def _host(validation, test_loss, test_error) -> Curves:
+    validation, test_loss, test_error = (np.asarray(one, np.float64) for one in (validation, test_loss, test_error))
+    return Curves(validation, test_loss, test_error, float(np.mean(validation[:, -1] >= CAP)))
+
+
+def _row(benchmark, name, rate, curves) -> Row:
+    measured = lambda values: Measured(float(np.mean(values)), _error(values))
+    return Row(
+        benchmark, name, rate, measured(curves.validation.mean(axis=1)), measured(curves.validation[:, -1]),
+        measured(curves.test_loss), measured(curves.test_error), float("nan"), curves,
+    )  # fmt: skip
+
+
+def _error(values) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+def _speed_up(row, found) -> float:
+    """Adam's steps to its final loss, smoothed over a twentieth of the run, over those of this row to the same loss."""
+    adams = [found[name] for name in ("Adam, constant", "Adam, linear") if name in found]
+    if not adams:
+        return float("nan")
+    adam = min(adams, key=lambda one: one.mean_loss.value)
+    curve, own = _smooth(adam.curves), _smooth(row.curves)
+    reached = lambda values: int(np.argmax(values <= curve[-1])) + 1
+    return reached(curve) / reached(own) if np.any(own <= curve[-1]) else float("nan")
+
+
+def _smooth(curves):
+    """The mean curve, averaged over the last twentieth of the run before each step."""
+    mean = curves.validation.mean(axis=0)
+    width = max(1, len(mean) // 20)
+    sums = np.cumsum(np.concatenate([[0.0], mean]))
+    first = np.maximum(np.arange(1, len(mean) + 1) - width, 0)
+    return (sums[1:] - sums[first]) / (np.arange(1, len(mean) + 1) - first)
+
+
+def _flat(row) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(row):
+        value = getattr(row, field.name)
+        if isinstance(value, Measured):
+            flat |= {field.name: value.value, f"{field.name}_error": value.error}
+        elif field.name != "curves":
+            flat[field.name] = value
+    return flat | {"fraction_diverged": row.curves.fraction_diverged}
+
+
+def _check(optimizers, benchmarks, key, num_seeds) -> None:
+    check_key(key)
+    check_count("num_seeds", num_seeds)
+    if not benchmarks or not all(isinstance(one, Benchmark) for one in benchmarks.values()):
+        raise TypeError(
+            "benchmarks must be a mapping from names to benchmarks, such as {'digits': ml.digits_benchmark()}."
+        )
+    for name, optimizer in optimizers.items():
+        if not (hasattr(optimizer, "init") or callable(optimizer) or isinstance(optimizer, tuple)):
+            raise TypeError(
+                f"{name!r} must be an optax transformation, a pair (transformation, Task), or a function of a benchmark "
+                f"returning either; {optimizer!r} was given."
+            )

@@ -1,0 +1,31 @@
+"""The meta-loss on episodes that the outer loop does not see."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from metalearn.inner.checks import check_count
+from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
+from metalearn.inner.unroll import meta_loss
+
+
+def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Callable[[Theta, Key], Scalar]:
+    """`(theta, key) -> (1/N) Σ_i L(θ; key_i)`: the meta-loss over episodes of their own, for `meta_train(evaluate=...)`.
+
+    Args:
+      problem: the inner problem; on held-out data, `training(task, optimizer, meta_loss=evaluation(network, test))`.
+      horizon: T, inner steps of an episode.
+      num_episodes: N.
+
+    Raises:
+      TypeError, ValueError: a count is no whole number of at least 1.
+    """
+    check_count("horizon", horizon)
+    check_count("num_episodes", num_episodes)
+
+    def evaluate(theta, key):
+        keys = jax.random.split(key, num_episodes)
+        return jnp.mean(jax.vmap(lambda one: meta_loss(problem, theta, one, horizon))(keys))
+
+    return evaluate

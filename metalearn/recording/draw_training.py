@@ -1,0 +1,79 @@
+"""The figures of meta-training: held-out loss along the outer steps, and learning curves of what came of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from metalearn.outer import Evaluation, History
+from metalearn.recording.figures import OKABE_ITO, save_style
+
+STYLES = ("-", "--", ":", "-.")
+
+
+def draw_descents(histories: Mapping[str, History | None], *, title: str = "") -> Any:
+    """The evaluations of meta-trainings against the inner steps they cost; a ring marks the best θ.
+
+    Args:
+      histories: name -> history with evaluations; None is left out.
+      title: the figure's title.
+
+    Returns:
+      A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    with save_style():
+        figure = Figure(figsize=(7, 4.4))
+        axes = figure.subplots()
+        shown = {name: history for name, history in histories.items() if history is not None}
+        for index, (name, history) in enumerate(shown.items()):
+            spent = np.concatenate([[0], np.cumsum(np.asarray(history.metrics["inner_steps"], np.float64))])
+            steps = np.asarray(history.evaluations["step"])
+            first = steps[-1] + 1 - len(spent)  # of a run that was resumed
+            losses = np.asarray(history.evaluations["loss"])
+            places = spent[np.maximum(steps - max(first, 0), 0)] / 1e3
+            style: dict[str, Any] = {"color": OKABE_ITO[index % 8], "linestyle": STYLES[index // 8 % 4]}
+            axes.plot(places, losses, label=name, **style)
+            best = int(np.nanargmin(losses))
+            axes.plot(places[best], losses[best], "o", color=style["color"], markerfacecolor="none", markersize=8)
+        axes.set(
+            xlabel="inner steps (thousands)", ylabel="held-out meta-loss (cross-entropy)", yscale="log", title=title
+        )
+        axes.legend()
+        return figure
+
+
+def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") -> Any:
+    """Validation loss against the inner step on one benchmark: mean over seeds, band of two standard errors.
+
+    Curves are averaged over a fiftieth of the run. Of the baselines the best constant and the best linear schedule are shown.
+
+    Returns:
+      A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [row for row in found.results if row.benchmark == benchmark]
+    swept = sorted((row for row in rows if np.isfinite(row.learning_rate)), key=lambda row: row.mean_loss.value)
+    shown = [row for row in rows if not np.isfinite(row.learning_rate)] + swept[:3]
+    with save_style():
+        figure = Figure(figsize=(7, 4.4))
+        axes = figure.subplots()
+        for index, row in enumerate(shown):
+            curves = _averaged(row.curves.validation)
+            mean = curves.mean(axis=0)
+            error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else 0 * mean
+            steps = np.linspace(0, row.curves.validation.shape[1], len(mean) + 1)[1:]
+            colour = OKABE_ITO[index % 8]
+            style = "--" if np.isfinite(row.learning_rate) else "-"
+            axes.plot(steps, mean, style, color=colour, label=f"{row.optimizer}: {row.mean_loss}")
+            axes.fill_between(steps, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.2, linewidth=0)
+        axes.set(xlabel="inner step", ylabel="validation loss (cross-entropy)", yscale="log", title=title or benchmark)
+        axes.legend(title="mean along the run ± standard error")
+        return figure
+
+
+def _averaged(values):
+    """Means over fiftieths of the run, `[num_seeds, ≤ 50]`."""
+    return np.stack([part.mean(axis=1) for part in np.array_split(values, min(50, values.shape[1]), axis=1)], axis=1)

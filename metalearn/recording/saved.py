@@ -1,0 +1,135 @@
+"""Learned optimisers and interrupted meta-training as files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import flax.serialization
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn import trees
+from metalearn.inner import learned
+from metalearn.inner.problem import Theta
+from metalearn.recording.local import replacing
+
+FORMAT = 1
+
+
+def save_optimizer(path: Path | str, optimizer: learned.LearnedOptimizer, theta: Theta) -> Path:
+    """Write a learned optimiser, its architecture and its weights, into one file.
+
+    Raises:
+      TypeError, ValueError: the optimiser is no `LearnedOptimizer`, or θ is not one of its.
+      OSError: the file cannot be written.
+    """
+    _check_optimizer(optimizer)
+    _check_like(theta, optimizer, "theta")
+    content = {
+        "format": FORMAT,
+        "architecture": json.dumps(optimizer.architecture),
+        "theta": jax.tree.map(np.asarray, theta),
+    }
+    with replacing(Path(path)) as file:
+        file.write_bytes(bytes(flax.serialization.msgpack_serialize(content)))
+    return Path(path)
+
+
+def load_optimizer(
+    path: Path | str, expected: learned.LearnedOptimizer | None = None
+) -> tuple[learned.LearnedOptimizer, Theta]:
+    """Read what `save_optimizer` wrote: `(optimizer, theta)`; `optimizer(theta)` is an optax transformation.
+
+    Args:
+      path: the file.
+      expected: refuse a file of another architecture than this one.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no file of a learned optimiser, or one of another architecture.
+    """
+    try:
+        content: Any = flax.serialization.msgpack_restore(Path(path).read_bytes())
+        architecture = json.loads(content["architecture"])
+        make = getattr(learned, architecture["name"]) if architecture["name"] in learned.__all__ else None
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is no file of a learned optimiser: {type(error).__name__}: {error}") from None
+    if content["format"] != FORMAT or make is None:
+        raise ValueError(
+            f"{path} holds the learned optimiser {architecture['name']!r} of format {content['format']}, which this version of "
+            "metalearn does not know."
+        )
+    found = make(**{name: value for name, value in architecture.items() if name != "name"})
+    if expected is not None and expected.architecture != architecture:
+        raise ValueError(
+            f"{path} holds the architecture {architecture}, and {expected.architecture} was expected. Build the expected "
+            "one with the same arguments, or load the file without naming one."
+        )
+    theta = jax.tree.map(jnp.asarray, content["theta"])
+    _check_like(theta, found, str(path))
+    return found, theta
+
+
+def save_snapshot(path: Path | str, snapshot: Any) -> Path:
+    """Write the snapshot of a meta-training, or any pytree of arrays and keys, into one `.npz` file.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    leaves: dict[str, Any] = {f"leaf_{index}": _raw(leaf) for index, leaf in enumerate(jax.tree.leaves(snapshot))}
+    with replacing(Path(path)) as file, open(file, "wb") as stream:
+        np.savez(stream, **leaves)
+    return Path(path)
+
+
+def load_snapshot(path: Path | str, like: Any) -> Any:
+    """Read what `save_snapshot` wrote.
+
+    Args:
+      path: the file.
+      like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns: the file must have its shapes and types.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is the snapshot of another run.
+    """
+    wanted, structure = jax.tree.flatten(like)
+    with np.load(Path(path)) as file:
+        leaves = [file[f"leaf_{index}"] for index in range(len(file.files))]
+    shapes = [[(leaf.shape, leaf.dtype) for leaf in part] for part in (leaves, map(_raw, wanted))]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{path} is the snapshot of another run: it has {len(leaves)} arrays, and this estimator, optimiser and theta have "
+            f"{len(wanted)}, or their shapes and types differ. Resume with the settings it was written with."
+        )
+    return jax.tree.unflatten(structure, [_restored(leaf, one) for leaf, one in zip(leaves, wanted)])
+
+
+def _raw(leaf) -> np.ndarray:
+    return np.asarray(jax.random.key_data(leaf) if trees.is_key(leaf) else leaf)
+
+
+def _restored(leaf, like):
+    return (
+        jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
+        if trees.is_key(like)
+        else jnp.asarray(leaf)
+    )
+
+
+def _check_optimizer(optimizer) -> None:
+    if not isinstance(optimizer, learned.LearnedOptimizer):
+        raise TypeError(
+            f"optimizer must be a learned optimiser such as ml.learned.nominal_optimizer(); {optimizer!r} was given."
+        )
+
+
+def _check_like(theta, optimizer, where) -> None:
+    """Refuse weights that are not those of the architecture."""
+    wanted = jax.eval_shape(optimizer.init, jax.random.key(0))
+    shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (theta, wanted)]
+    if jax.tree.structure(theta) != jax.tree.structure(wanted) or shapes[0] != shapes[1]:
+        raise ValueError(f"The weights of {where} do not fit the architecture {optimizer.architecture}.")

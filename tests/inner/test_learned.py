@@ -1,0 +1,243 @@
+"""Learned optimisers against NumPy, Adam, finite differences, and everything optax does with an optimiser."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from metalearn.inner import learned
+from metalearn.inner.learned import base, factored, per_parameter
+from metalearn.inner.problem import InnerProblem, check_problem
+from metalearn.inner.task import Task
+from metalearn.inner.training import training
+from metalearn.inner.unroll import meta_loss, unroll
+from tests.estimators.sampling import QUICK
+
+KEY = jax.random.key(0)
+EVERY = {
+    "mlp": lambda: learned.mlp_optimizer((4, 3)),
+    "nominal": lambda: learned.nominal_optimizer((4, 3), learning_rate=0.02),
+    "factored": lambda: learned.factored_optimizer((3, 3)),
+    "recurrent": lambda: learned.recurrent_optimizer(4, learning_rate=0.02),
+}
+SHAPES = {"scalar": (), "vector": (5,), "matrix": (3, 4), "kernel": (2, 2, 3, 2)}
+
+
+def draw(seed, dtype=np.float64, scale=1.0):
+    random = np.random.default_rng(seed)
+    return {name: jnp.asarray(scale * random.standard_normal(shape), dtype) for name, shape in SHAPES.items()}
+
+
+def moved(theta, amount=0.3):
+    """θ away from its start, so that no weight is zero."""
+    flat, unravel = ravel_pytree(theta)
+    return unravel(flat + amount * jax.random.normal(jax.random.key(3), flat.shape, flat.dtype))
+
+
+def follow(transformation, gradients, params):
+    """Updates of every step."""
+    step = jax.jit(transformation.update, compiler_options=QUICK)
+    state, updates = transformation.init(params), []
+    for gradient in gradients:
+        update, state = step(gradient, state, params)
+        params = optax.apply_updates(params, update)
+        updates.append(update)
+    return updates
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def count(theta):
+    return sum(leaf.size for leaf in jax.tree.leaves(theta))
+
+
+def test_the_numbers_of_weights_are_those_of_the_documentation():
+    assert count(learned.nominal_optimizer().init(KEY)) == 227
+    assert count(learned.mlp_optimizer().init(KEY)) == 1666
+    assert count(learned.factored_optimizer().init(KEY)) == 25 * 4 + 7 * 4 + 4 + 20 + 10
+    assert factored.NUM_FEATURES == 25
+
+
+@pytest.mark.parametrize("make", [learned.nominal_optimizer, learned.recurrent_optimizer])
+def test_at_its_start_it_is_adam(make, float64):
+    """Tensors of every rank, one of them with a gradient of exactly zero."""
+    optimizer = make(learning_rate=0.02)
+    gradients = [draw(seed) | {"vector": jnp.zeros(5)} for seed in range(30)]
+    ours = follow(optimizer(optimizer.init(KEY)), gradients, draw(99))
+    adam = follow(optax.adam(0.02), gradients, draw(99))
+    for one, other in zip(ours, adam):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), one, other)
+    away = follow(optimizer(moved(optimizer.init(KEY))), gradients, draw(99))
+    assert not np.allclose(away[-1]["matrix"], adam[-1]["matrix"], rtol=0.01)
+
+
+def numpy_mlp(theta, gradients, params, nominal):
+    """The per-parameter rule in NumPy, one tensor at a time."""
+    network = jax.tree.map(np.asarray, theta["network"])
+    decays, moments, updates = (0.5, 0.9, 0.99), {}, []
+    params = {name: np.array(value) for name, value in params.items()}
+    for t, gradient in enumerate(gradients, 1):
+        update = {}
+        for name, p in params.items():
+            g = np.asarray(gradient[name]).ravel()
+            means, v = moments.get(name, ([0 * g] * 3, 0 * g))
+            means = [b * m + (1 - b) * g for b, m in zip(decays, means)]
+            v = 0.999 * v + 0.001 * g * g
+            moments[name] = means, v
+            hats = [m / (1 - b**t) for b, m in zip(decays, means)]
+            scale = np.sqrt(v / (1 - 0.999**t)) + 1e-8
+            rows = [x / np.sqrt(np.mean(x * x)) for x in (g, *hats, p.ravel())] + [x / scale for x in (g, *hats)]
+            x = np.clip(np.stack(rows), -5, 5)
+            times = np.tanh((t - 1) / (3 * 10 ** np.linspace(0, 3, 7)) - 1)
+            first, second, last = (network[f"layer_{i}"] for i in range(3))
+            x = np.maximum(first["weight"] @ x + (first["bias"] + first["time"] @ times)[:, None], 0)
+            x = np.maximum(second["weight"] @ x + second["bias"][:, None], 0)
+            a, b = last["weight"] @ x + last["bias"][:, None]
+            if nominal:
+                adam = hats[1] / scale
+                u = -np.exp(float(theta["log_learning_rate"])) * (adam * np.exp(np.clip(b, -6, 3)) + a)
+            else:
+                u = -0.01 * a * np.exp(np.clip(0.1 * b, -6, 6))
+            update[name] = u.reshape(p.shape)
+        params = {name: p + update[name] for name, p in params.items()}
+        updates.append(update)
+    return updates
+
+
+@pytest.mark.parametrize("name", ["mlp", "nominal"])
+def test_the_per_parameter_rules_are_their_formula(name, float64):
+    optimizer = EVERY[name]()
+    theta = moved(optimizer.init(KEY))
+    gradients = [draw(seed) for seed in range(4)]
+    ours = follow(optimizer(theta), gradients, draw(99))
+    for one, other in zip(ours, numpy_mlp(theta, gradients, draw(99), name == "nominal")):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
+
+
+def test_adafactors_factor_of_a_square_of_rank_one_is_that_of_adam(float64):
+    """Where g² = a bᵀ the factored second moment is exact; where it is not, it is another number."""
+    rows, columns = jnp.asarray([1.0, 2.0, 0.5]), jnp.asarray([3.0, 1.0, 0.2, 1.5])
+    for square, exact in ((jnp.outer(rows, columns), True), (jnp.square(draw(1)["matrix"]), False)):
+        row, column = (jnp.mean(square, axis=axis, keepdims=True) for axis in (-1, -2))
+        assert np.allclose(factored._factor(row, column), 1 / np.sqrt(square), rtol=1e-6) == exact
+    vector = jnp.asarray([4.0, 0.25])
+    np.testing.assert_allclose(factored._factor(vector, vector), [0.5, 2.0])
+
+
+@pytest.mark.parametrize("name", ["mlp", "factored"])
+def test_the_unit_of_the_loss_does_not_matter(name, float64):
+    optimizer = EVERY[name]()
+    theta = moved(optimizer.init(KEY))
+    small, large = (
+        follow(optimizer(theta), [draw(seed, scale=scale) for seed in range(3)], draw(99)) for scale in (1.0, 1e4)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), small[-1], large[-1])
+
+
+def quadratic(dtype=None, zero=0.0):
+    """A Task on parameters of two ranks whose entry `zero` says how many have no gradient at all."""
+    curvature = jnp.asarray([[1.0, 3.0, zero]], dtype)
+
+    def init(key):
+        return {"w": jnp.asarray([[1.0, -2.0, 0.5]], dtype), "b": jnp.asarray(0.7, dtype)}
+
+    def loss(params, key):
+        return jnp.sum(curvature * params["w"] ** 2) + jnp.square(params["b"] - 1)
+
+    return Task(init, loss)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_meta_gradients_are_those_of_finite_differences(name, float64):
+    optimizer = EVERY[name]()
+    problem = training(quadratic(), optimizer)
+    theta = moved(optimizer.init(KEY), 0.1)
+    flat, unravel = ravel_pytree(theta)
+    value = lambda point: meta_loss(problem, unravel(point), KEY, 6)
+    value = jax.jit(value, compiler_options=QUICK)
+    gradient = jax.jit(jax.grad(value), compiler_options=QUICK)(flat)
+    direction = jax.random.normal(jax.random.key(1), flat.shape)
+    step = 1e-6
+    slope = (value(flat + step * direction) - value(flat - step * direction)) / (2 * step)
+    assert abs(slope) > 1e-6
+    assert float(gradient @ direction) == pytest.approx(float(slope), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_backpropagation_is_finite_at_a_gradient_of_zero(name):
+    """The third weight has none, and the last tensor has none at all, nor has it any size."""
+    optimizer = EVERY[name]()
+    task = quadratic(jnp.float32)
+    blank = Task(lambda key: task.init(key) | {"dead": jnp.zeros((2, 3))}, task.loss)
+    problem = training(blank, optimizer)
+    theta = moved(optimizer.init(KEY), 0.1)
+    gradient = jax.jit(jax.grad(lambda theta: meta_loss(problem, theta, KEY, 5)), compiler_options=QUICK)
+    assert np.isfinite(ravel_pytree(gradient(theta))[0]).all()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_low_precision_parameters_stay_so_and_moments_are_wide(name):
+    optimizer = EVERY[name]()
+    problem: InnerProblem = training(quadratic(jnp.bfloat16), optimizer)
+    theta = optimizer.init(KEY)
+    check_problem(problem, theta)
+    state, _ = unroll(problem, problem.init(theta, KEY), theta, KEY, 3)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
+    kinds = {leaf.dtype for leaf in jax.tree.leaves(state.optimizer_state)}
+    assert kinds == {jnp.dtype(jnp.float32), jnp.dtype(jnp.int32)}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_it_is_an_optax_transformation_like_any_other(name):
+    """In a chain, for a part of the parameters, and under jit, with the updates it has alone."""
+    optimizer = EVERY[name]()
+    theta = moved(optimizer.init(KEY))
+    params, gradient = draw(99, np.float32), draw(1, np.float32)
+    alone = follow(optimizer(theta), [gradient], params)[0]
+    halved = optax.chain(optimizer(theta), optax.scale(0.5))
+    update = jax.jit(halved.update)(gradient, halved.init(params), params)[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(2 * a, b, rtol=1e-5), update, alone)
+    labels = {shape: "learned" if shape == "matrix" else "sgd" for shape in SHAPES}
+    parts = optax.partition({"learned": optimizer(theta), "sgd": optax.sgd(1.0)}, labels)
+    update = parts.update(gradient, parts.init(params), params)[0]
+    np.testing.assert_allclose(update["matrix"], alone["matrix"], rtol=1e-5)
+    np.testing.assert_allclose(update["vector"], -gradient["vector"])
+
+
+def test_parameters_are_needed():
+    optimizer = learned.mlp_optimizer((4,))
+    transformation = optimizer(optimizer.init(KEY))
+    gradient = draw(1, np.float32)
+    with pytest.raises(ValueError, match="reads the parameters"):
+        transformation.update(gradient, transformation.init(gradient))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (lambda: learned.mlp_optimizer(()), ValueError, "hidden needs at least one width"),
+        (lambda: learned.mlp_optimizer((4, 0.5)), TypeError, "hidden must be a whole number"),
+        (lambda: learned.mlp_optimizer(decays=(1.0,)), ValueError, "decays must be a number"),
+        (lambda: learned.mlp_optimizer(step_size=0), ValueError, "step_size must be a number"),
+        (lambda: learned.nominal_optimizer(decays=(0.5,)), ValueError, "decays must hold 0.9"),
+        (lambda: learned.nominal_optimizer(learning_rate=-1.0), ValueError, "learning_rate must be a number"),
+        (lambda: learned.factored_optimizer(step_size="big"), TypeError, "step_size must be"),
+        (lambda: learned.recurrent_optimizer(0), ValueError, "hidden must be at least 1"),
+    ],
+)
+def test_mistakes_are_sentences(make, error, sentence):
+    with pytest.raises(error, match=sentence):
+        make()
+
+
+def test_what_time_features_and_units_are(float64):
+    np.testing.assert_allclose(base.time_features(jnp.asarray(3.0))[0], 0.0, atol=1e-12)
+    np.testing.assert_allclose(base.unit(jnp.asarray([3.0, 4.0])), np.array([3, 4]) / np.sqrt(12.5))
+    assert np.all(base.unit(jnp.zeros(3)) == 0)
+    assert per_parameter.DECAYS == (0.5, 0.9, 0.99)

@@ -1,0 +1,128 @@
+"""Judging an optimiser: curves against a loop by hand, sweeps against brute force, and a table that says what was seen."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metalearn as ml
+
+evaluation = importlib.import_module(
+    "metalearn.outer.evaluate"
+)  # the module; the package has the function of that name
+KEY = jax.random.key(0)
+BENCHMARK = ml.wine_benchmark((4,), num_steps=40, batch_size=16)
+
+
+def by_hand(transformation, key, task=None):
+    """One training, step by step: validation losses, the test loss and the test error at the end."""
+    start, steps = jax.random.split(key)
+    task, network = task or BENCHMARK.task(), BENCHMARK.network
+    params = network.init(start)
+    state, losses = transformation.init(params), []
+    for index in range(BENCHMARK.num_steps):
+        gradient = jax.grad(task.loss)(params, jax.random.fold_in(steps, index))
+        updates, state = transformation.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        outputs = network.apply(params, BENCHMARK.validation.inputs, None)
+        losses.append(float(ml.cross_entropy(outputs, BENCHMARK.validation.targets)))
+    outputs = network.apply(params, BENCHMARK.test.inputs, None)
+    targets = BENCHMARK.test.targets
+    return losses, float(ml.cross_entropy(outputs, targets)), float(ml.error_rate(outputs, targets))
+
+
+@pytest.mark.parametrize("task", [None, BENCHMARK.task(label_smoothing=0.3)])
+def test_curves_are_those_of_a_loop(task):
+    curves = ml.learning_curves(BENCHMARK, optax.adam(0.02), KEY, num_seeds=2, task=task)
+    assert curves.validation.shape == (2, 40)
+    for seed, key in enumerate(jax.random.split(KEY, 2)):
+        losses, test_loss, test_error = by_hand(optax.adam(0.02), key, task)
+        np.testing.assert_allclose(curves.validation[seed], losses, rtol=1e-4)
+        assert curves.test_loss[seed] == pytest.approx(test_loss, rel=1e-4)
+        assert curves.test_error[seed] == pytest.approx(test_error, abs=1e-6)
+
+
+def test_a_training_that_diverges_reads_as_the_cap_and_is_counted():
+    curves = ml.learning_curves(BENCHMARK, optax.sgd(1e12), KEY, num_seeds=3)
+    assert curves.fraction_diverged == 1
+    assert curves.validation[:, -1].max() == 20
+    assert np.isfinite(curves.test_loss).all()
+
+
+def test_the_sweep_finds_the_best_of_its_rates(monkeypatch):
+    monkeypatch.setattr(evaluation, "RATES", (1e-4, 3e-2, 1e4))
+    rate = ml.swept_rate(BENCHMARK, "Adam", "constant", KEY)
+    keys = jax.random.split(KEY, evaluation.SWEEP_SEEDS)
+    means = [np.mean([by_hand(optax.adam(one), key)[0] for key in keys[:2]]) for one in (1e-4, 3e-2)]
+    assert means[1] < means[0]
+    assert rate == 3e-2
+
+
+def test_a_linear_schedule_ends_at_zero():
+    transformation = evaluation.baseline_optimizer(BENCHMARK, "SGD", "linear", 0.4)
+    params = jnp.ones(())
+    state, updates = transformation.init(params), []
+    for _ in range(BENCHMARK.num_steps + 1):
+        update, state = transformation.update(jnp.ones(()), state, params)
+        updates.append(float(update))
+    np.testing.assert_allclose(updates, -0.4 * (1 - np.arange(41) / 40), atol=1e-6)
+
+
+def test_a_table_of_all(monkeypatch):
+    """The nominal optimiser starts as Adam; the task of a pair is what is descended; a function is given the benchmark."""
+    monkeypatch.setattr(evaluation, "RATES", (1e-3, 3e-2))
+    monkeypatch.setattr(evaluation, "BASELINES", {"Adam": optax.adam})
+    learned = ml.learned.nominal_optimizer((4,), learning_rate=0.03)
+    entries = {
+        "learned": lambda benchmark: learned(learned.init(KEY)),
+        "smoothed": (optax.adam(0.03), BENCHMARK.task(label_smoothing=0.9)),
+    }
+    told = []
+    found = ml.evaluate(entries, {"wine": BENCHMARK}, KEY, num_seeds=3, progress=lambda *one: told.append(one))
+    assert [row.optimizer for row in found.results] == ["Adam, constant", "Adam, linear", "learned", "smoothed"]
+    assert told[-1] == ("evaluation", 4, 4)
+    text = str(found)
+    for words in ("benchmark", "mean loss", "learned", "wine"):
+        assert words in text
+    assert all(np.isscalar(value) for row in found.rows() for value in row.values())
+    adam, row = found["wine", "Adam, constant"], found["wine", "learned"]
+    assert adam.learning_rate == 3e-2
+    np.testing.assert_allclose(row.curves.validation, adam.curves.validation, rtol=1e-3)
+    assert found["wine", "smoothed"].final_loss.value > 1.5 * adam.final_loss.value
+    means = row.curves.validation.mean(axis=1)
+    assert row.mean_loss.value == pytest.approx(means.mean())
+    assert row.mean_loss.error == pytest.approx(means.std(ddof=1) / np.sqrt(3))
+
+
+def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
+    """Losses e^(−rate · t): twice the rate is there in half the steps; half the rate never, in this run."""
+
+    def row(name, rate):
+        losses = np.tile(np.exp(-rate * np.arange(1, 1001)), (2, 1))
+        return evaluation._row("made", name, np.nan, ml.Curves(losses, losses[:, -1], losses[:, -1], 0.0))
+
+    found = {one.optimizer: one for one in (row("Adam, linear", 0.002), row("fast", 0.004), row("slow", 0.001))}
+    speeds = {name: evaluation._speed_up(one, found) for name, one in found.items()}
+    assert speeds["Adam, linear"] == 1
+    assert speeds["fast"] == pytest.approx(2, rel=0.06)
+    assert np.isnan(speeds["slow"])
+    assert np.isnan(evaluation._speed_up(found["fast"], {"fast": found["fast"]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        ({"benchmarks": {}}, TypeError, "benchmarks must be a mapping"),
+        ({"benchmarks": {"digits": 3}}, TypeError, "benchmarks must be a mapping"),
+        ({"optimizers": {"mine": 0.1}}, TypeError, "'mine' must be an optax transformation"),
+        ({"num_seeds": 0}, ValueError, "num_seeds must be at least 1"),
+        ({"key": 0}, TypeError, "typed key"),
+    ],
+)
+def test_mistakes_are_sentences(change, error, sentence):
+    given = {"optimizers": {"SGD": optax.sgd(0.1)}, "benchmarks": {"wine": BENCHMARK}, "key": KEY} | change
+    with pytest.raises(error, match=sentence):
+        ml.evaluate(**given)

@@ -1,0 +1,66 @@
+"""Learned optimisers and snapshots come back from their files as they were, and nothing else does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metalearn as ml
+from metalearn.recording import load_optimizer, load_snapshot, save_optimizer, save_snapshot
+
+KEY = jax.random.key(0)
+MADE = [
+    ml.learned.mlp_optimizer((4, 3), decays=(0.5, 0.9), step_size=0.02),
+    ml.learned.nominal_optimizer((4,), learning_rate=0.1),
+    ml.learned.factored_optimizer((3, 2)),
+    ml.learned.recurrent_optimizer(5, learning_rate=0.2),
+]
+PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.zeros(2)}
+
+
+def first_update(transformation):
+    gradient = jax.tree.map(lambda leaf: leaf + 0.3, PARAMS)
+    return transformation.update(gradient, transformation.init(PARAMS), PARAMS)[0]
+
+
+@pytest.mark.parametrize("optimizer", MADE, ids=lambda one: one.architecture["name"])
+def test_a_file_holds_the_optimiser(optimizer, tmp_path):
+    theta = jax.tree.map(lambda leaf: leaf + 0.1, optimizer.init(KEY))
+    path = save_optimizer(tmp_path / "one.msgpack", optimizer, theta)
+    found, weights = load_optimizer(path, optimizer)
+    assert found.architecture == optimizer.architecture
+    jax.tree.map(np.testing.assert_array_equal, weights, theta)
+    jax.tree.map(np.testing.assert_array_equal, first_update(found(weights)), first_update(optimizer(theta)))
+
+
+def test_a_file_of_another_architecture_is_refused(tmp_path):
+    path = save_optimizer(tmp_path / "one.msgpack", MADE[1], MADE[1].init(KEY))
+    with pytest.raises(ValueError, match=r"holds the architecture .*nominal.* and .*recurrent.* was expected"):
+        load_optimizer(path, MADE[3])
+    with pytest.raises(ValueError, match="weights of theta do not fit"):
+        save_optimizer(tmp_path / "two.msgpack", MADE[1], MADE[0].init(KEY))
+    with pytest.raises(TypeError, match="must be a learned optimiser"):
+        save_optimizer(tmp_path / "two.msgpack", optax.adam(0.1), {})  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_no_file_of_an_optimiser_is_refused(tmp_path):
+    other = tmp_path / "other"
+    other.write_bytes(b"\x93\x01\x02\x03")
+    with pytest.raises(ValueError, match="is no file of a learned optimiser"):
+        load_optimizer(other)
+    with pytest.raises(FileNotFoundError):
+        load_optimizer(tmp_path / "none")
+
+
+def test_a_run_goes_on_from_a_file_with_the_same_bits(tmp_path):
+    estimator = ml.persistent_es(ml.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=4)
+    arguments = (estimator, optax.adam(0.02), jnp.float32(0.3), KEY)
+    whole, _ = ml.meta_train(*arguments, 20)
+    _, begun = ml.meta_train(*arguments, 7)
+    path = save_snapshot(tmp_path / "snapshot.npz", begun.snapshot)
+    snapshot = load_snapshot(path, ml.first_snapshot(*arguments))
+    assert ml.meta_train(*arguments, 20, resume=snapshot)[0] == whole
+    other = ml.first_snapshot(estimator, optax.sgd(0.02), *arguments[2:])
+    with pytest.raises(ValueError, match="is the snapshot of another run"):
+        load_snapshot(path, other)
