@@ -1,5 +1,6 @@
 """The outer loop: descend the meta-loss with any estimator and any optax optimiser."""
 
+import functools
 import itertools
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from metalearn import trees
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, Scalar, Theta, check_key, check_theta
+from metalearn.outer.kept import kept
 from metalearn.outer.sampling import Progress
 
 NEVER = -1
@@ -117,12 +119,13 @@ def meta_train(
     stages = _check(estimator, optimizer, theta, key, num_steps, chunk_length)
     _check_evaluate(evaluate, theta, key)
     key_init, key_steps = jax.random.split(key)
-    measure = None if evaluate is None else jax.jit(lambda theta: evaluate(theta, jax.random.fold_in(key_init, 2**31)))
+    measure = (
+        None if evaluate is None else functools.partial(_measure(evaluate), key=jax.random.fold_in(key_init, 2**31))
+    )
     if resume is None:
         first, snapshot = 0, _begin(stages[0], optimizer, trees.strong(theta), key_init, measure)
     else:
         first, snapshot = _first_step(resume, num_steps), resume._replace(stopped=NEVER)
-    runs = {start: _chunk(stage, optimizer, project, key_steps) for start, stage in stages.items()}
     thetas, metrics, seen = [], [], []
     if measure is not None and resume is None:
         seen.append((0, snapshot.best.loss))
@@ -131,7 +134,8 @@ def meta_train(
         if begin == start > 0:
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
             snapshot = snapshot._replace(estimator_state=state)
-        snapshot, (past, reports) = runs[start](snapshot, jnp.arange(begin, end, dtype=jnp.int32))
+        run = _chunk(stages[start], optimizer, project)
+        snapshot, (past, reports) = run(snapshot, jnp.arange(begin, end, dtype=jnp.int32), key_steps)
         reason = _reason(snapshot, reports, begin)
         if reason:
             past, reports = _first_of((past, reports), int(snapshot.stopped) - begin + 1)
@@ -170,10 +174,16 @@ def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
     return Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER)
 
 
-def _chunk(estimator, optimizer, project, key):
-    """`(snapshot, indices) -> (snapshot, (θ before each step, metrics))`, compiled."""
+@kept
+def _measure(evaluate) -> Any:
+    return jax.jit(lambda theta, key: evaluate(theta, key))
 
-    def outer_step(snapshot, index):
+
+@kept
+def _chunk(estimator, optimizer, project) -> Any:
+    """`(snapshot, indices, key) -> (snapshot, (θ before each step, metrics))`, compiled once for all runs."""
+
+    def outer_step(key, snapshot, index):
         theta = snapshot.theta
         gradient, state, metrics = estimator.estimate(theta, snapshot.estimator_state, jax.random.fold_in(key, index))
         updates, optimizer_state = optimizer.update(gradient, snapshot.optimizer_state, theta)
@@ -185,7 +195,7 @@ def _chunk(estimator, optimizer, project, key):
         stopped = jnp.where(good | (snapshot.stopped >= 0), snapshot.stopped, index)
         return after._replace(stopped=stopped), (theta, metrics)
 
-    return jax.jit(lambda snapshot, indices: jax.lax.scan(outer_step, snapshot, indices))
+    return jax.jit(lambda snapshot, indices, key: jax.lax.scan(functools.partial(outer_step, key), snapshot, indices))
 
 
 def _chunks(first, num_steps, length, stages):

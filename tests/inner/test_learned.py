@@ -160,8 +160,8 @@ def test_meta_gradients_are_those_of_finite_differences(name, float64):
     theta = moved(optimizer.init(KEY), 0.1)
     flat, unravel = ravel_pytree(theta)
     value = lambda point: meta_loss(problem, unravel(point), KEY, 6)
-    value = jax.jit(value, compiler_options=QUICK)
     gradient = jax.jit(jax.grad(value), compiler_options=QUICK)(flat)
+    value = jax.jit(value, compiler_options=QUICK)
     direction = jax.random.normal(jax.random.key(1), flat.shape)
     step = 1e-6
     slope = (value(flat + step * direction) - value(flat - step * direction)) / (2 * step)

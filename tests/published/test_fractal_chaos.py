@@ -64,9 +64,10 @@ def test_where_estimators_go():
     ends, full = descend(ml.evolution_strategies(problem, WHOLE, **smooth), 120, 0.06)
     assert full.max() < 0.12
     assert np.ptp(ends, axis=0).max() < 0.8
-    short, truncated = descend(ml.evolution_strategies(problem, WINDOWS, **smooth), 500, 0.03)
+    quiet = smooth | {"num_pairs": 8}  # with 4 the last tenth of a trajectory still spreads by .28 to .36
+    short, truncated = descend(ml.evolution_strategies(problem, WINDOWS, **quiet), 500, 0.03)
     assert truncated.min() > 0.28
-    assert np.ptp(short, axis=0).max() < 0.5  # of starts five decades apart; .11 to .36 was seen with five keys
+    assert np.ptp(short, axis=0).max() < 0.3
     assert short[:, 0].max() < 0.6
     away, raw = descend(ml.backprop(problem, WHOLE, num_particles=1), 150, 0.05)
     assert raw.max() > 0.9
