@@ -8,6 +8,7 @@ import optax
 from hydra.utils import instantiate
 
 import metalearn as ml
+from metalearn.inner.checks import check_count
 from metalearn.recording import (
     application,
     draw_descents,
@@ -25,63 +26,70 @@ from metalearn.recording import (
 
 def main(config):
     began, key = time.perf_counter(), key_of(config.seed)
+    check_count("seeds", config.seeds)
     benchmark = instantiate(config.problem.benchmark)
     tuning = instantiate(config.problem.tuning, _convert_="all")(benchmark)
     problem = benchmark.problem(tuning.optimizer, config.problem.reading, task=tuning.task)
     ml.check_problem(problem, tuning.theta)
+    read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
+    evaluate, optimizer = ml.held_out_loss(read, benchmark.num_steps, config.held_out), outer_optimizer(config.outer)
+    name = f"meta-train-{config.problem.name}"
     with (
-        open_run(
-            output_folder(), config, name=f"meta-train-{config.problem.name}", resume=config.resume, **config.tracker
-        ) as run,
+        open_run(output_folder(), config, name=name, resume=config.resume, **config.tracker) as run,
         show_progress() as progress,
     ):
         histories, tuned = {}, {}
         for entry in config.estimators.values():
+            estimator = estimator_of(config.problem, problem, entry, key)
             for seed in range(config.seeds):
-                name = entry.label if config.seeds == 1 else f"{entry.label} {seed}"
-                estimator = estimator_of(config.problem, problem, entry, key)
-                theta, histories[name] = train(
-                    config, benchmark, tuning, estimator, name, jax.random.fold_in(key, seed), run, progress
+                label, own = (
+                    entry.label if config.seeds == 1 else f"{entry.label} {seed}",
+                    jax.random.fold_in(key, seed),
                 )
-                tuned[name] = tuning.at(theta)
+                start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
+                theta, histories[label] = train(
+                    config, estimator, optimizer, start, own, evaluate, label, run, progress
+                )
+                tuned[label] = tuning.at(theta)
                 if tuning.learned is not None:
-                    path = run.folder / f"{name.replace(' ', '-')}.msgpack"
-                    run.file(f"{name} optimiser", save_optimizer(path, tuning.learned, theta))
+                    path = run.folder / f"{label.replace(' ', '-')}.msgpack"
+                    run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
         judge(config, benchmark, tuned, jax.random.fold_in(key, 2**31), run, progress)
-        run.figure(
-            "descent", draw_descents(histories, title=f"{config.problem.name}: held-out loss along meta-training")
-        )
+        run.figure("descent", draw_descents(histories, title=f"{config.problem.name}: along meta-training"))
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
 
 
-def train(config, benchmark, tuning, estimator, name, key, run, progress):
-    """One meta-training, from its snapshot where there is one."""
-    outer = config.outer
+def outer_optimizer(outer):
+    """Adam, with the decay and the clipping of the configuration."""
     rate = optax.cosine_decay_schedule(outer.learning_rate, outer.num_steps) if outer.decay else outer.learning_rate
     clip = optax.identity() if outer.clip_norm is None else optax.clip_by_global_norm(outer.clip_norm)
-    optimizer = optax.chain(clip, optax.adam(rate))
-    read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
-    path = run.folder / f"{name.replace(' ', '-')}.snapshot.npz"
-    begin = ml.first_snapshot(estimator, optimizer, tuning.theta, key)
-    snapshot = load_snapshot(path, begin) if path.exists() else None
+    return optax.chain(clip, optax.adam(rate))
+
+
+def train(config, estimator, optimizer, theta, key, evaluate, label, run, progress):
+    """One meta-training, from its snapshot where there is one; the history is None where it was over."""
+    path, num_steps = run.folder / f"{label.replace(' ', '-')}.snapshot.npz", config.outer.num_steps
+    snapshot = None
+    if path.exists():
+        snapshot = load_snapshot(path, ml.first_snapshot(estimator, optimizer, theta, key))
+        if snapshot.step >= num_steps:
+            return snapshot.theta, None
 
     def look(step, theta, history):
         save_snapshot(path, history.snapshot)
         means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
-        run.log({name: means | {"held_out": float(history.evaluations["loss"][-1])}}, step=step)
+        run.log({label: means | {"fresh_episodes": float(history.evaluations["loss"][-1])}}, step=step)
 
-    if snapshot is not None and snapshot.step >= outer.num_steps:
-        return snapshot.theta, None
     return ml.meta_train(
         estimator,
         optimizer,
-        tuning.theta,
+        theta,
         key,
-        outer.num_steps,
-        evaluate=ml.held_out_loss(read, benchmark.num_steps, config.held_out),
+        num_steps,
+        evaluate=evaluate,
         chunk_length=config.chunk_length,
         callback=look,
-        progress=lambda _, done, total: progress(name, done, total),
+        progress=lambda _, done, total: progress(label, done, total),
         resume=snapshot,
     )
 

@@ -116,12 +116,15 @@ def teacher_benchmark(
 ) -> Benchmark:
     """Labels of a random network with noise in its outputs: 20 – hidden – 5; 1000 to train, 400 each to validate and to
     test. Arguments as of `digits_benchmark`; noise as of `teacher`."""
+    check_count("seed", seed, 0)
     key = jax.random.key(seed)
     data = teacher(key, 20, 1800, 5, hidden=(32,), noise=noise, classification=True)
     return _benchmark(data, (1000, 400, 400), 5, hidden, num_steps, batch_size, 0.0, seed)
 
 
 def _benchmark(data, sizes, num_classes, hidden, num_steps, batch_size, label_noise, seed) -> Benchmark:
+    if isinstance(hidden, int):
+        raise TypeError(f"hidden must be a sequence of widths, such as ({hidden},); {hidden} was given.")
     check_count("num_steps", num_steps)
     check_count("batch_size", batch_size)
     check_count("seed", seed, 0)

@@ -102,9 +102,7 @@ def everything(benchmark: Benchmark, *, learning_rate: float = 1e-3) -> Tuning:
       TypeError, ValueError: a sentence that names the argument.
     """
     tuning = per_tensor_adam(benchmark.network, benchmark.num_steps, learning_rate=learning_rate)
-    shapes = jax.eval_shape(benchmark.network.init, jax.random.key(0))
-    weights = [shapes[f"layer_{index}"]["weight"].shape for index in range(len(shapes))]
-    widths = (weights[0][1], *(shape[0] for shape in weights))
+    widths = _widths(benchmark)
     start = jnp.asarray(_logit(0.05, 1), jnp.result_type(float))
     theta = tuning.theta | {"label_smoothing": start, "dropout": jnp.full(len(widths) - 1, start)}
 
@@ -114,6 +112,25 @@ def everything(benchmark: Benchmark, *, learning_rate: float = 1e-3) -> Tuning:
         return benchmark.task(network, logit("label_smoothing", 0, MOST_SMOOTHING)(theta))
 
     return Tuning(theta, tuning.optimizer, task)
+
+
+def _widths(benchmark) -> tuple[int, ...]:
+    """Of the benchmark's network, which must be the ReLU perceptron that dropout is put into."""
+    try:
+        params = benchmark.network.init(jax.random.key(0))
+        weights = [params[f"layer_{index}"]["weight"] for index in range(len(params))]
+        widths = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
+        inputs = benchmark.train.inputs[:, :2]
+        outputs = [network.apply(params, inputs, None) for network in (mlp(widths, "relu"), benchmark.network)]
+        same = bool(jnp.allclose(*outputs, rtol=1e-5, atol=1e-6))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        same, widths = False, ()
+    if not same:
+        raise ValueError(
+            "everything needs a benchmark whose network is mlp(widths, 'relu'), into which it puts dropout. Use per_tensor_adam for "
+            "any other."
+        )
+    return widths
 
 
 def learned_tuning(benchmark: Benchmark, optimizer: LearnedOptimizer, seed: int = 0) -> Tuning:

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from metalearn import trees
 from metalearn.inner.benchmark import Benchmark
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, check_key
-from metalearn.inner.task import Task
+from metalearn.inner.task import Task, evaluation
+from metalearn.inner.training import training
 from metalearn.inner.unroll import unroll
 from metalearn.outer.report import Measured
 from metalearn.outer.sampling import Progress
@@ -35,7 +37,8 @@ class Curves(NamedTuple):
     Attributes:
       validation: the cross-entropy of all validation data after every step, `[num_seeds, T]`, capped at 20.
       test_loss, test_error: at the end, `[num_seeds]`.
-      fraction_diverged: of the seeds, those whose last validation loss reads as the cap.
+      fraction_diverged: of the seeds, those whose parameters are not finite at the end, or whose last validation loss reads
+        as the cap.
     """
 
     validation: np.ndarray
@@ -53,8 +56,8 @@ class Row:
       learning_rate: the one a sweep chose; NaN where there was none.
       mean_loss: the validation loss, averaged over the training: what meta-training descends.
       final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end.
-      speed_up: steps that swept Adam needs to its final mean loss, over those this one needs to reach it; NaN where it
-        never does, or there is no Adam beside it.
+      speed_up: steps that swept Adam needs until its mean validation loss first is what it is at the end, over those this
+        one needs; NaN where it never gets there, or there is no Adam beside it. It says little where Adam overfits.
       curves: of all seeds.
     """
 
@@ -203,23 +206,26 @@ def _at(optimizer: Any, benchmark: Benchmark) -> tuple[Any, Any]:
 
 
 def _curves(benchmark, optimizer, keys, task):
-    """Capped validation losses `[num_seeds, T]`, test losses and test errors `[num_seeds]`."""
-    at = lambda theta: optimizer
-    problem = benchmark.problem(at, "validation", task=task, cap=CAP)
-    tests = [benchmark.problem(at, "test", metric=metric, cap=CAP) for metric in ("cross_entropy", "error_rate")]
-    nothing = jnp.zeros(())
+    """Capped validation losses `[num_seeds, T]`, test losses, test errors and whether it diverged, `[num_seeds]`."""
+    task = benchmark.task() if task is None else task
+    read = [evaluation(benchmark.network, data) for data in (benchmark.validation, benchmark.test)]
+    error = evaluation(benchmark.network, benchmark.test, metric="error_rate")
+    problem, nothing = training(task, lambda theta: optimizer, read[0]), jnp.zeros(())
+    capped = lambda losses: jnp.where(losses < CAP, losses, CAP)  # what is not a number is not smaller
 
     def one(key):
         start, steps = jax.random.split(key)
         state, losses = unroll(problem, problem.init(nothing, start), nothing, steps, benchmark.num_steps)
-        return losses, *(test.loss(state, nothing, steps) for test in tests)
+        losses, test = capped(losses), capped(read[1](state.params, steps))
+        diverged = ~trees.all_finite(state.params) | (losses[-1] >= CAP)
+        return losses, test, error(state.params, steps), diverged
 
     return jax.vmap(one)(keys)
 
 
-def _host(validation, test_loss, test_error) -> Curves:
+def _host(validation, test_loss, test_error, diverged) -> Curves:
     validation, test_loss, test_error = (np.asarray(one, np.float64) for one in (validation, test_loss, test_error))
-    return Curves(validation, test_loss, test_error, float(np.mean(validation[:, -1] >= CAP)))
+    return Curves(validation, test_loss, test_error, float(np.mean(diverged)))
 
 
 def _row(benchmark, name, rate, curves) -> Row:
@@ -235,7 +241,7 @@ def _error(values) -> float:
 
 
 def _speed_up(row, found) -> float:
-    """Adam's steps to its final loss, smoothed over a twentieth of the run, over those of this row to the same loss."""
+    """Adam's steps to its last mean loss over those of this row to the same, both first crossings of smoothed curves."""
     adams = [found[name] for name in ("Adam, constant", "Adam, linear") if name in found]
     if not adams:
         return float("nan")
@@ -246,12 +252,12 @@ def _speed_up(row, found) -> float:
 
 
 def _smooth(curves):
-    """The mean curve, averaged over the last twentieth of the run before each step."""
+    """The mean curve, averaged over a fiftieth of the run about each step, less where it begins and ends."""
     mean = curves.validation.mean(axis=0)
-    width = max(1, len(mean) // 20)
+    places, half = np.arange(len(mean)), len(mean) // 100
+    reach = np.minimum(half, np.minimum(places, places[::-1]))
     sums = np.cumsum(np.concatenate([[0.0], mean]))
-    first = np.maximum(np.arange(1, len(mean) + 1) - width, 0)
-    return (sums[1:] - sums[first]) / (np.arange(1, len(mean) + 1) - first)
+    return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
 
 
 def _flat(row) -> dict[str, Any]:
@@ -268,13 +274,20 @@ def _flat(row) -> dict[str, Any]:
 def _check(optimizers, benchmarks, key, num_seeds) -> None:
     check_key(key)
     check_count("num_seeds", num_seeds)
-    if not benchmarks or not all(isinstance(one, Benchmark) for one in benchmarks.values()):
+    known = isinstance(benchmarks, Mapping) and benchmarks and isinstance(optimizers, Mapping)
+    if not known or not all(isinstance(one, Benchmark) for one in benchmarks.values()):
         raise TypeError(
-            "benchmarks must be a mapping from names to benchmarks, such as {'digits': ml.digits_benchmark()}."
+            "optimizers and benchmarks must be mappings from names, such as {'Adam': optax.adam(1e-3)} and "
+            "{'digits': ml.digits_benchmark()}."
         )
     for name, optimizer in optimizers.items():
         if not (hasattr(optimizer, "init") or callable(optimizer) or isinstance(optimizer, tuple)):
             raise TypeError(
                 f"{name!r} must be an optax transformation, a pair (transformation, Task), or a function of a benchmark "
                 f"returning either; {optimizer!r} was given."
+            )
+        if not hasattr(optimizer, "init") and isinstance(optimizer, tuple) and len(benchmarks) > 1:
+            raise ValueError(
+                f"{name!r} brings a Task, which holds the training data of one benchmark, and there are {len(benchmarks)}. Give a "
+                "function of the benchmark, such as lambda benchmark: ml.everything(benchmark).at(theta)."
             )

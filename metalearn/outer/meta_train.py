@@ -46,7 +46,9 @@ class Snapshot(NamedTuple):
       theta: the present θ.
       optimizer_state, estimator_state: of the outer optimiser and of the estimator.
       best: the best θ evaluated.
-      stopped: the outer step whose update was not finite, −1 for none; θ is the one before it.
+      stopped: the outer step after which θ, or the state of the outer optimiser, would not have been finite, −1 for none;
+        all else is as before it.
+      inner_steps: spent so far, as a float.
     """
 
     step: jax.Array
@@ -55,6 +57,7 @@ class Snapshot(NamedTuple):
     estimator_state: Any
     best: Best
     stopped: jax.Array
+    inner_steps: jax.Array
 
 
 class History(NamedTuple):
@@ -63,7 +66,7 @@ class History(NamedTuple):
     Attributes:
       theta: BEFORE each step, `[num_steps, ...]`.
       metrics: of the estimator, `[num_steps]` each.
-      evaluations: "step" and "loss" of every evaluation, `[num_evaluations]` each.
+      evaluations: "step", "inner_steps" spent until then, and "loss" of every evaluation, `[num_evaluations]` each.
       snapshot: the end, to go on from; it holds the best θ.
     """
 
@@ -90,7 +93,7 @@ def meta_train(
     """θ ← θ + update(g), g from the estimator, for `num_steps` outer steps in `lax.scan` chunks.
 
     The randomness of outer step i is fold_in(key, i): neither the chunk length nor an interruption changes a number.
-    Where an update would make θ non-finite, training stops at the θ before it and says so in a warning. Works under
+    Where an update would make θ, or the outer optimiser's state, non-finite, training stops before it with a warning. Works under
     `jit` and `vmap`, over starts, keys or sigmas, without callback and progress; a copy that stops stays where it is.
 
     Args:
@@ -125,23 +128,24 @@ def meta_train(
     if resume is None:
         first, snapshot = 0, _begin(stages[0], optimizer, trees.strong(theta), key_init, measure)
     else:
-        first, snapshot = _first_step(resume, num_steps), resume._replace(stopped=NEVER)
+        first, snapshot = _first_step(resume, num_steps), resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
+    runs = {start: _chunk(stage, optimizer, project) for start, stage in stages.items()}
     thetas, metrics, seen = [], [], []
     if measure is not None and resume is None:
-        seen.append((0, snapshot.best.loss))
+        seen.append((0, snapshot.inner_steps, snapshot.best.loss))
     for begin, end in _chunks(first, num_steps, chunk_length, stages):
         start = max(one for one in stages if one <= begin)
         if begin == start > 0:
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
             snapshot = snapshot._replace(estimator_state=state)
-        run = _chunk(stages[start], optimizer, project)
-        snapshot, (past, reports) = run(snapshot, jnp.arange(begin, end, dtype=jnp.int32), key_steps)
+        snapshot, (past, reports) = runs[start](snapshot, jnp.arange(begin, end, dtype=jnp.int32), key_steps)
         reason = _reason(snapshot, reports, begin)
         if reason:
-            past, reports = _first_of((past, reports), int(snapshot.stopped) - begin + 1)
+            end = int(snapshot.stopped)
+            past, reports = _first_of((past, reports), end - begin + 1)
         if measure is not None:
             snapshot, loss = _look(measure, snapshot)
-            seen.append((end, loss))
+            seen.append((end, snapshot.inner_steps, loss))
         thetas.append(past)
         metrics.append(reports)
         if callback is not None:
@@ -158,7 +162,10 @@ def meta_train(
 
 def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, theta: Theta, key: Key) -> Snapshot:
     """The snapshot before the first outer step, without an evaluation: the form of those that come after it, for
-    `recording.load_snapshot`. In a schedule of estimators that is the form of the first stage's.
+    `recording.load_snapshot`.
+
+    Args:
+      estimator, optimizer, theta, key: as in `meta_train`; of a schedule of estimators give the one that was on.
 
     Raises:
       TypeError, ValueError: as `meta_train`.
@@ -170,8 +177,8 @@ def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, t
 def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
     loss = jnp.full((), jnp.nan) if measure is None else measure(theta)
     best = Best(theta, loss, jnp.where(jnp.isfinite(loss), 0, -1).astype(jnp.int32))
-    none = jnp.zeros((), jnp.int32)
-    return Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER)
+    none, spent = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
+    return Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER, spent)
 
 
 @kept
@@ -189,13 +196,19 @@ def _chunk(estimator, optimizer, project) -> Any:
         updates, optimizer_state = optimizer.update(gradient, snapshot.optimizer_state, theta)
         moved = optax.apply_updates(theta, updates)
         moved = moved if project is None else project(moved)
-        good = (snapshot.stopped < 0) & trees.all_finite(moved)
-        after = Snapshot(index + 1, moved, optimizer_state, state, snapshot.best, snapshot.stopped)
+        sound = trees.all_finite(optimizer_state) | ~trees.all_finite(snapshot.optimizer_state)
+        good = (snapshot.stopped < 0) & trees.all_finite(moved) & sound
+        after = snapshot._replace(step=index + 1, theta=moved, optimizer_state=optimizer_state, estimator_state=state)
         after = trees.where(good, after, snapshot)
         stopped = jnp.where(good | (snapshot.stopped >= 0), snapshot.stopped, index)
         return after._replace(stopped=stopped), (theta, metrics)
 
-    return jax.jit(lambda snapshot, indices, key: jax.lax.scan(functools.partial(outer_step, key), snapshot, indices))
+    def run(snapshot, indices, key):
+        snapshot, (past, reports) = jax.lax.scan(functools.partial(outer_step, key), snapshot, indices)
+        spent = snapshot.inner_steps + jnp.sum(reports["inner_steps"]).astype(jnp.float32)
+        return snapshot._replace(inner_steps=spent), (past, reports)
+
+    return jax.jit(run)
 
 
 def _chunks(first, num_steps, length, stages):
@@ -215,10 +228,9 @@ def _look(measure, snapshot):
 
 
 def _evaluations(seen):
-    return {
-        "step": jnp.array([step for step, _ in seen], jnp.int32),
-        "loss": jnp.stack([loss for _, loss in seen]) if seen else jnp.zeros(0),
-    }
+    steps, spent, losses = zip(*seen) if seen else ((), (), ())
+    stacked = lambda values: jnp.stack(values) if values else jnp.zeros(0)
+    return {"step": jnp.array(steps, jnp.int32), "inner_steps": stacked(spent), "loss": stacked(losses)}
 
 
 def _reason(snapshot, reports, begin) -> str:
@@ -228,14 +240,14 @@ def _reason(snapshot, reports, begin) -> str:
     index = int(snapshot.stopped)
     loss, diverged = (float(reports[name][index - begin]) for name in ("loss", "fraction_diverged"))
     return (
-        f"Outer step {index} would have made theta non-finite (the estimator saw the loss {loss:.4g}, {diverged:.0%} of its "
-        "particles diverged): training stopped at the theta before it. Clip the gradient, take smaller outer steps, or bound "
-        "what theta sets."
+        f"Outer step {index} would have made theta, or the outer optimiser's state, non-finite (the estimator saw the loss "
+        f"{loss:.4g}, {diverged:.0%} of its particles diverged): training stopped before it. Clip the gradient, take smaller "
+        "outer steps, or bound what theta sets."
     )
 
 
 def _first_step(snapshot, num_steps) -> int:
-    if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer):
+    if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer) or jnp.ndim(snapshot.step):
         raise TypeError("resume must be the snapshot of a history, with numbers in it; it cannot be mapped or traced.")
     first = int(snapshot.step)
     if first >= num_steps:

@@ -12,7 +12,7 @@ STYLES = ("-", "--", ":", "-.")
 
 
 def draw_descents(histories: Mapping[str, History | None], *, title: str = "") -> Any:
-    """The evaluations of meta-trainings against the inner steps they cost; a ring marks the best θ.
+    """The evaluations of meta-trainings against the inner steps they cost; a ring marks the smallest of them.
 
     Args:
       histories: name -> history with evaluations; None is left out.
@@ -28,17 +28,17 @@ def draw_descents(histories: Mapping[str, History | None], *, title: str = "") -
         axes = figure.subplots()
         shown = {name: history for name, history in histories.items() if history is not None}
         for index, (name, history) in enumerate(shown.items()):
-            spent = np.concatenate([[0], np.cumsum(np.asarray(history.metrics["inner_steps"], np.float64))])
-            steps = np.asarray(history.evaluations["step"])
-            first = steps[-1] + 1 - len(spent)  # of a run that was resumed
             losses = np.asarray(history.evaluations["loss"])
-            places = spent[np.maximum(steps - max(first, 0), 0)] / 1e3
+            places = np.asarray(history.evaluations["inner_steps"]) / 1e3
             style: dict[str, Any] = {"color": OKABE_ITO[index % 8], "linestyle": STYLES[index // 8 % 4]}
             axes.plot(places, losses, label=name, **style)
             best = int(np.nanargmin(losses))
             axes.plot(places[best], losses[best], "o", color=style["color"], markerfacecolor="none", markersize=8)
         axes.set(
-            xlabel="inner steps (thousands)", ylabel="held-out meta-loss (cross-entropy)", yscale="log", title=title
+            xlabel="inner steps (thousands)",
+            ylabel="meta-loss of fresh episodes (cross-entropy)",
+            yscale="log",
+            title=title,
         )
         axes.legend()
         return figure
@@ -47,7 +47,7 @@ def draw_descents(histories: Mapping[str, History | None], *, title: str = "") -
 def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") -> Any:
     """Validation loss against the inner step on one benchmark: mean over seeds, band of two standard errors.
 
-    Curves are averaged over a fiftieth of the run. Of the baselines the best constant and the best linear schedule are shown.
+    Curves are averaged over fiftieths of the run. Of the swept baselines the three best are shown.
 
     Returns:
       A matplotlib figure.
@@ -64,7 +64,7 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
             curves = _averaged(row.curves.validation)
             mean = curves.mean(axis=0)
             error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else 0 * mean
-            steps = np.linspace(0, row.curves.validation.shape[1], len(mean) + 1)[1:]
+            steps = _averaged(np.arange(1.0, row.curves.validation.shape[1] + 1)[None])[0]
             colour = OKABE_ITO[index % 8]
             style = "--" if np.isfinite(row.learning_rate) else "-"
             axes.plot(steps, mean, style, color=colour, label=f"{row.optimizer}: {row.mean_loss}")

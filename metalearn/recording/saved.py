@@ -51,18 +51,15 @@ def load_optimizer(
     """
     try:
         content: Any = flax.serialization.msgpack_restore(Path(path).read_bytes())
-        architecture = json.loads(content["architecture"])
-        make = getattr(learned, architecture["name"]) if architecture["name"] in learned.__all__ else None
+        architecture, version = json.loads(content["architecture"]), content["format"]
+        if architecture["name"] not in learned.__all__ or version != FORMAT:
+            raise ValueError(f"{architecture['name']!r} of format {version} is not known to this version of metalearn")
+        settings = {name: value for name, value in architecture.items() if name != "name"}
+        found = getattr(learned, architecture["name"])(**settings)
     except OSError:
         raise
     except Exception as error:
         raise ValueError(f"{path} is no file of a learned optimiser: {type(error).__name__}: {error}") from None
-    if content["format"] != FORMAT or make is None:
-        raise ValueError(
-            f"{path} holds the learned optimiser {architecture['name']!r} of format {content['format']}, which this version of "
-            "metalearn does not know."
-        )
-    found = make(**{name: value for name, value in architecture.items() if name != "name"})
     if expected is not None and expected.architecture != architecture:
         raise ValueError(
             f"{path} holds the architecture {architecture}, and {expected.architecture} was expected. Build the expected "
@@ -91,14 +88,20 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
     Args:
       path: the file.
       like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns: the file must have its shapes and types.
+        Settings that have no array, such as sigma, are not compared.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is the snapshot of another run.
+      ValueError: it is no snapshot, or its arrays are those of another run.
     """
     wanted, structure = jax.tree.flatten(like)
-    with np.load(Path(path)) as file:
-        leaves = [file[f"leaf_{index}"] for index in range(len(file.files))]
+    try:
+        with open(path, "rb") as stream, np.load(stream) as file:
+            leaves = [file[f"leaf_{index}"] for index in range(len(file.files))]
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is no file of a snapshot: {type(error).__name__}: {error}") from None
     shapes = [[(leaf.shape, leaf.dtype) for leaf in part] for part in (leaves, map(_raw, wanted))]
     if shapes[0] != shapes[1]:
         raise ValueError(
@@ -109,15 +112,19 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
 
 
 def _raw(leaf) -> np.ndarray:
-    return np.asarray(jax.random.key_data(leaf) if trees.is_key(leaf) else leaf)
+    array = np.asarray(jax.random.key_data(leaf) if trees.is_key(leaf) else leaf)
+    return array.view(_stored(array.dtype))
+
+
+def _stored(dtype):
+    """NumPy's files have no word for the types that JAX adds, such as bfloat16: their bits are kept as integers."""
+    return np.dtype(f"u{np.dtype(dtype).itemsize}") if np.dtype(dtype).kind == "V" else np.dtype(dtype)
 
 
 def _restored(leaf, like):
-    return (
-        jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
-        if trees.is_key(like)
-        else jnp.asarray(leaf)
-    )
+    if trees.is_key(like):
+        return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
+    return jnp.asarray(leaf.view(np.dtype(like.dtype)))
 
 
 def _check_optimizer(optimizer) -> None:

@@ -115,13 +115,13 @@ def test_everything_is_eighteen_numbers_that_all_matter():
 
 
 def test_no_theta_lets_b2_round_to_one():
-    """Beyond the limit √v̂ would be divided by zero: logits of 100 are finite trainings."""
+    """Beyond the limit v̂ would be divided by zero: logits of 100 are finite trainings, unsaturated."""
     benchmark = small()
     tuning = ml.everything(benchmark)
     assert np.float32(tuning_module.B2_LIMIT) < 1
     for extreme in (100.0, -100.0):
         logits = {name: dict.fromkeys(tuning.theta[name], jnp.float32(extreme)) for name in ("b1", "b2")}
-        problem = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
+        problem = ml.training(benchmark.task(), tuning.optimizer)
         losses = ml.unroll(problem, problem.init(tuning.theta, KEY), tuning.theta | logits, KEY, 10)[1]
         assert np.isfinite(losses).all()
         assert losses.max() < 20
@@ -147,6 +147,7 @@ def test_dropout_of_the_inputs():
             ValueError,
             "learning_rate must be a number",
         ),
+        (lambda: ml.everything(small()._replace(network=ml.mlp((64, 5, 10), "tanh"))), ValueError, "network is mlp"),
         (lambda: ml.mlp((2, 2), input_dropout=1.0), ValueError, "input_dropout must be a number"),
     ],
 )

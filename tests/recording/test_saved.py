@@ -53,6 +53,25 @@ def test_what_is_no_file_of_an_optimiser_is_refused(tmp_path):
         load_optimizer(tmp_path / "none")
 
 
+def test_every_type_of_array_comes_back(tmp_path):
+    tree = {"low": jnp.asarray([1.5, -2.0], jnp.bfloat16), "key": jax.random.split(KEY, 3), "count": jnp.asarray(7)}
+    found = load_snapshot(save_snapshot(tmp_path / "one.npz", tree), tree)
+    assert found["low"].dtype == jnp.bfloat16
+    assert found["low"].tolist() == [1.5, -2.0]
+    np.testing.assert_array_equal(jax.random.normal(found["key"][1]), jax.random.normal(tree["key"][1]))
+    assert found["count"] == 7
+
+
+def test_what_is_no_snapshot_is_refused(tmp_path):
+    path = save_snapshot(tmp_path / "one.npz", {"a": jnp.ones(3)})
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match="is no file of a snapshot"):
+        load_snapshot(path, {"a": jnp.ones(3)})
+    np.savez(tmp_path / "two.npz", other=np.ones(3))
+    with pytest.raises(ValueError, match="is no file of a snapshot"):
+        load_snapshot(tmp_path / "two.npz", {"a": jnp.ones(3)})
+
+
 def test_a_run_goes_on_from_a_file_with_the_same_bits(tmp_path):
     estimator = ml.persistent_es(ml.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=4)
     arguments = (estimator, optax.adam(0.02), jnp.float32(0.3), KEY)

@@ -133,7 +133,9 @@ def check_widths(hidden: Sequence[int]) -> tuple[int, ...]:
     Raises:
       TypeError, ValueError: a width is no whole number of at least 1, or there is none.
     """
-    widths = tuple(hidden)
+    if isinstance(hidden, int):
+        raise TypeError(f"hidden must be a sequence of widths, such as ({hidden},); {hidden} was given.")
+    widths = tuple(int(width) if hasattr(width, "__index__") else width for width in hidden)
     if not widths:
         raise ValueError("hidden needs at least one width, such as (32, 32); none was given.")
     for width in widths:

@@ -82,7 +82,7 @@ def recurrent_optimizer(hidden: int = 16, *, learning_rate: float = 0.03) -> bas
 
         return base.transformation(begin, advance)
 
-    named = {"name": "recurrent_optimizer", "hidden": hidden, "learning_rate": float(learning_rate)}
+    named = {"name": "recurrent_optimizer", "hidden": int(hidden), "learning_rate": float(learning_rate)}
     return base.LearnedOptimizer(init, optimizer, named)
 
 
