@@ -6,8 +6,9 @@ Pure like the floors below: no files, no figures, no tracking; progress and logg
 from metalearn.outer.anatomy import Anatomy, Law, anatomy, lyapunov_law, on_plane
 from metalearn.outer.compare import compare
 from metalearn.outer.diagnose import Diagnosis, diagnose
-from metalearn.outer.evaluate import Curves, Evaluation, evaluate, learning_curves, swept_rate
+from metalearn.outer.evaluate import evaluate, learning_curves, swept_rate
 from metalearn.outer.held_out import held_out_loss
+from metalearn.outer.judgement import Curves, Evaluation
 from metalearn.outer.meta_train import Best, History, Snapshot, first_snapshot, meta_train
 from metalearn.outer.recommend import Recommendation
 from metalearn.outer.report import Comparison, Measured, Report

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from metalearn.inner.problem import Key, check_key
 from metalearn.inner.task import Task, evaluation
 from metalearn.inner.training import training
 from metalearn.inner.unroll import unroll
+from metalearn.outer.judgement import Curves, Evaluation, Row
 from metalearn.outer.report import Measured
 from metalearn.outer.sampling import Progress
 
@@ -29,75 +30,6 @@ BASELINES = {
     "Adam": lambda rate: optax.adam(rate),
     "AdamW": lambda rate: optax.adamw(rate, weight_decay=1e-2),
 }
-
-
-class Curves(NamedTuple):
-    """Trainings of one optimiser on one benchmark, over seeds.
-
-    Attributes:
-      validation: the cross-entropy of all validation data after every step, `[num_seeds, T]`, capped at 20.
-      test_loss, test_error: at the end, `[num_seeds]`.
-      fraction_diverged: of the seeds, those whose parameters are not finite at the end, or whose last validation loss reads
-        as the cap.
-    """
-
-    validation: np.ndarray
-    test_loss: np.ndarray
-    test_error: np.ndarray
-    fraction_diverged: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One optimiser on one benchmark.
-
-    Attributes:
-      benchmark, optimizer: names.
-      learning_rate: the one a sweep chose; NaN where there was none.
-      mean_loss: the validation loss, averaged over the training: what meta-training descends.
-      final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end.
-      speed_up: steps that swept Adam needs until its mean validation loss first is what it is at the end, over those this
-        one needs; NaN where it never gets there, or there is no Adam beside it. It says little where Adam overfits.
-      curves: of all seeds.
-    """
-
-    benchmark: str
-    optimizer: str
-    learning_rate: float
-    mean_loss: Measured
-    final_loss: Measured
-    test_loss: Measured
-    test_error: Measured
-    speed_up: float
-    curves: Curves
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """All optimisers on all benchmarks. `print` shows a table; `rows()` is for logging."""
-
-    results: tuple[Row, ...]
-
-    def __getitem__(self, place: tuple[str, str]) -> Row:
-        """The row of (benchmark, optimiser)."""
-        return {(row.benchmark, row.optimizer): row for row in self.results}[place]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One flat dictionary a row; `x_error` is the standard error of `x` over seeds."""
-        return [_flat(row) for row in self.results]
-
-    def __str__(self) -> str:
-        header = ["benchmark", "optimiser", "rate", "mean loss", "final loss", "test loss", "test error", "speed-up"]
-        number = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
-        body = [
-            [row.benchmark, row.optimizer, number(row.learning_rate)]
-            + [str(one) for one in (row.mean_loss, row.final_loss, row.test_loss, row.test_error)]
-            + [number(row.speed_up)]
-            for row in self.results
-        ]
-        widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *body]]
-        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
 
 
 def learning_curves(
@@ -260,17 +192,6 @@ def _smooth(curves):
     return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
 
 
-def _flat(row) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for field in dataclasses.fields(row):
-        value = getattr(row, field.name)
-        if isinstance(value, Measured):
-            flat |= {field.name: value.value, f"{field.name}_error": value.error}
-        elif field.name != "curves":
-            flat[field.name] = value
-    return flat | {"fraction_diverged": row.curves.fraction_diverged}
-
-
 def _check(optimizers, benchmarks, key, num_seeds) -> None:
     check_key(key)
     check_count("num_seeds", num_seeds)
@@ -286,7 +207,8 @@ def _check(optimizers, benchmarks, key, num_seeds) -> None:
                 f"{name!r} must be an optax transformation, a pair (transformation, Task), or a function of a benchmark "
                 f"returning either; {optimizer!r} was given."
             )
-        if not hasattr(optimizer, "init") and isinstance(optimizer, tuple) and len(benchmarks) > 1:
+        _, task = (optimizer, None) if hasattr(optimizer, "init") or callable(optimizer) else optimizer
+        if task is not None and len(benchmarks) > 1:
             raise ValueError(
                 f"{name!r} brings a Task, which holds the training data of one benchmark, and there are {len(benchmarks)}. Give a "
                 "function of the benchmark, such as lambda benchmark: ml.everything(benchmark).at(theta)."

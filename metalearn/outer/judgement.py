@@ -1,0 +1,88 @@
+"""What an evaluation found: learning curves, a row for every optimiser on every benchmark, and their table."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metalearn.outer.report import Measured
+
+
+class Curves(NamedTuple):
+    """Trainings of one optimiser on one benchmark, over seeds.
+
+    Attributes:
+      validation: the cross-entropy of all validation data after every step, `[num_seeds, T]`, capped at 20.
+      test_loss, test_error: at the end, `[num_seeds]`.
+      fraction_diverged: of the seeds, those whose parameters are not finite at the end, or whose last validation loss reads
+        as the cap.
+    """
+
+    validation: np.ndarray
+    test_loss: np.ndarray
+    test_error: np.ndarray
+    fraction_diverged: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One optimiser on one benchmark.
+
+    Attributes:
+      benchmark, optimizer: names.
+      learning_rate: the one a sweep chose; NaN where there was none.
+      mean_loss: the validation loss, averaged over the training: what meta-training descends.
+      final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end.
+      speed_up: steps that swept Adam needs until its mean validation loss first is what it is at the end, over those this
+        one needs; NaN where it never gets there, or there is no Adam beside it. It says little where Adam overfits.
+      curves: of all seeds.
+    """
+
+    benchmark: str
+    optimizer: str
+    learning_rate: float
+    mean_loss: Measured
+    final_loss: Measured
+    test_loss: Measured
+    test_error: Measured
+    speed_up: float
+    curves: Curves
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All optimisers on all benchmarks. `print` shows a table; `rows()` is for logging."""
+
+    results: tuple[Row, ...]
+
+    def __getitem__(self, place: tuple[str, str]) -> Row:
+        """The row of (benchmark, optimiser)."""
+        return {(row.benchmark, row.optimizer): row for row in self.results}[place]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat dictionary a row; `x_error` is the standard error of `x` over seeds."""
+        return [_flat(row) for row in self.results]
+
+    def __str__(self) -> str:
+        header = ["benchmark", "optimiser", "rate", "mean loss", "final loss", "test loss", "test error", "speed-up"]
+        number = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
+        body = [
+            [row.benchmark, row.optimizer, number(row.learning_rate)]
+            + [str(one) for one in (row.mean_loss, row.final_loss, row.test_loss, row.test_error)]
+            + [number(row.speed_up)]
+            for row in self.results
+        ]
+        widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *body]]
+        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+
+
+def _flat(row) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(row):
+        value = getattr(row, field.name)
+        if isinstance(value, Measured):
+            flat |= {field.name: value.value, f"{field.name}_error": value.error}
+        elif field.name != "curves":
+            flat[field.name] = value
+    return flat | {"fraction_diverged": row.curves.fraction_diverged}
