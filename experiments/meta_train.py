@@ -1,5 +1,6 @@
 """Tune hyperparameters or a learned optimiser on a benchmark, and judge the result beside baselines tuned for it."""
 
+import math
 import time
 
 import jax
@@ -8,7 +9,7 @@ import optax
 from hydra.utils import instantiate
 
 import metalearn as ml
-from metalearn.inner.checks import check_count
+from metalearn.inner.checks import check_choice, check_count
 from metalearn.recording import (
     application,
     draw_descents,
@@ -23,6 +24,8 @@ from metalearn.recording import (
     show_progress,
 )
 
+SEARCHES = ("random_search", "cma_es", "genetic")
+
 
 def main(config):
     began, key = time.perf_counter(), key_of(config.seed)
@@ -32,7 +35,8 @@ def main(config):
     problem = benchmark.problem(tuning.optimizer, config.problem.reading, task=tuning.task)
     ml.check_problem(problem, tuning.theta)
     read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
-    evaluate, optimizer = ml.held_out_loss(read, benchmark.num_steps, config.held_out), outer_optimizer(config.outer)
+    evaluate, optimizer = held_out(benchmark, read, config.held_out), outer_optimizer(config.outer)
+    check_searches(config, tuning)
     name = f"meta-train-{config.problem.name}"
     with (
         open_run(output_folder(), config, name=name, resume=config.resume, **config.tracker) as run,
@@ -54,6 +58,9 @@ def main(config):
                 if tuning.learned is not None:
                     path = run.folder / f"{label.replace(' ', '-')}.msgpack"
                     run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
+        for name in config.searches:
+            theta = search(name, config, benchmark, tuning, read, jax.random.fold_in(key, 2**30), progress)
+            tuned[name.replace("_", " ")] = tuning.at(theta)
         judge(config, benchmark, tuned, jax.random.fold_in(key, 2**31), run, progress)
         run.figure("descent", draw_descents(histories, title=f"{config.problem.name}: along meta-training"))
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
@@ -92,6 +99,38 @@ def train(config, estimator, optimizer, theta, key, evaluate, label, run, progre
         progress=lambda _, done, total: progress(label, done, total),
         resume=snapshot,
     )
+
+
+def held_out(benchmark, read, num_episodes):
+    """The mean validation loss of fresh trainings, read ten times a minibatch's worth apart."""
+    stride = math.gcd(benchmark.num_steps, 10)
+    return ml.held_out_loss(ml.every(read, stride), benchmark.num_steps // stride, num_episodes)
+
+
+def check_searches(config, tuning):
+    """Refuse an unknown search, and one without a box to search in."""
+    for name in config.searches:
+        check_choice("Every one of searches", name, SEARCHES)
+        if tuning.box is None:
+            raise ValueError(
+                "searches need a box to search in, which hyperparameters have and weights do not; leave it []."
+            )
+
+
+def search(name, config, benchmark, tuning, read, key, progress):
+    """A search without gradients, of as many inner steps as a meta-training of `pairs` pairs takes."""
+    evaluate = held_out(benchmark, read, 1)
+    trials = 2 * config.pairs * config.outer.num_steps * config.problem.length // benchmark.num_steps
+
+    def told(_, done, total):
+        progress(name, done, total)
+
+    if name == "random_search":
+        return ml.random_search(evaluate, ml.uniform(*tuning.box), key, max(trials, 1), progress=told)[0]
+    size = 2 * config.pairs
+    return ml.evolve(
+        evaluate, name, tuning.theta, key, max(trials // size, 1), population_size=size, sigma=0.3, progress=told
+    )[0]
 
 
 def judge(config, benchmark, tuned, key, run, progress):

@@ -12,6 +12,7 @@ from metalearn.estimators.evolution_strategies import evolution_strategies
 from metalearn.estimators.forward_gradient import forward_gradient
 from metalearn.estimators.forward_mode import forward_mode
 from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
+from metalearn.estimators.mixture import mixture
 from metalearn.estimators.noise_reuse_es import noise_reuse_es
 from metalearn.estimators.persistent_es import persistent_es
 from metalearn.estimators.uoro import uoro
@@ -28,6 +29,7 @@ __all__ = [
     "forward_gradient",
     "forward_mode",
     "generalized_persistent_es",
+    "mixture",
     "noise_reuse_es",
     "normalise_gradient",
     "persistent_es",

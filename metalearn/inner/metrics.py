@@ -6,23 +6,25 @@ import jax.numpy as jnp
 Scalar = jax.Array
 
 
-def cross_entropy(outputs: jax.Array, labels: jax.Array, label_smoothing=0.0) -> Scalar:
-    """The mean over examples of −Σ_c q_c log softmax(outputs)_c, with q = (1 − s) · onehot(label) + s / classes.
+def cross_entropy(outputs: jax.Array, labels: jax.Array, label_smoothing=0.0, weights=None) -> Scalar:
+    """The mean over examples of −w Σ_c q_c log softmax(outputs)_c, with q = (1 − s) · onehot(label) + s / classes.
 
     Args:
       outputs: logits `[classes, examples]`.
       labels: integers `[examples]`.
       label_smoothing: s; may be traced.
+      weights: w `[examples]`, 1 by default; may be traced.
     """
     # Low precision is enough for the network, not for a sum of exponentials.
     outputs = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
     logs = jax.nn.log_softmax(outputs, axis=0)
     chosen = labels[None, :] == jnp.arange(outputs.shape[0])[:, None]
     # A masked sum, because the transpose of a gather is a slow scatter.
-    loss = -jnp.mean(jnp.sum(jnp.where(chosen, logs, 0), axis=0))
+    mean = jnp.mean if weights is None else lambda values: jnp.mean(weights * values)
+    loss = -mean(jnp.sum(jnp.where(chosen, logs, 0), axis=0))
     if isinstance(label_smoothing, (int, float)) and label_smoothing == 0:
         return loss
-    return loss + label_smoothing * (-jnp.mean(logs) - loss)
+    return loss + label_smoothing * (-mean(jnp.mean(logs, axis=0)) - loss)
 
 
 def error_rate(outputs: jax.Array, labels: jax.Array) -> Scalar:

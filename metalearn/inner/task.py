@@ -14,6 +14,7 @@ from metalearn.inner.networks import Network, Params
 
 Key = jax.Array
 Metric = Callable[[jax.Array, jax.Array], Scalar]  # (outputs [outputs, examples], targets) -> scalar
+Augment = Callable[[jax.Array, Key], jax.Array]  # (inputs [features, examples], key) -> inputs
 
 
 class Task(NamedTuple):
@@ -44,11 +45,14 @@ def classification(
     weight_decay=0.0,
     normalise: bool = False,
     metric: str | Metric = "cross_entropy",
+    example_weights: Any = None,
+    num_examples: Any = None,
+    augment: Augment | None = None,
 ) -> Task:
     """Train a network to name classes: loss = metric(outputs, labels) + (weight_decay / 2) ‖params‖².
 
-    The key is split once: its first half draws the minibatch (uniformly, with replacement), its second half the dropout
-    mask. All numbers may be traced, so that a task can be a function of θ.
+    The key is split once: its first half draws the minibatch (uniformly, with replacement) and the augmentation, its
+    second half the dropout mask. All numbers may be traced, so that a task can be a function of θ.
 
     Args:
       network: outputs are logits `[classes, examples]`.
@@ -58,6 +62,11 @@ def classification(
       weight_decay: the factor of ½‖params‖² over all parameters, biases included.
       normalise: divide the cross-entropy by log(classes): an undecided network has the loss 1.
       metric: "cross_entropy", "error_rate" or a function `(outputs, labels) -> scalar`.
+      example_weights: `[examples]`, for the cross-entropy: the loss of an example times its weight, averaged over the
+        minibatch without dividing by the weights.
+      num_examples: minibatches come from this many of the first examples only, for instance a number drawn for every
+        episode by `ml.task_distribution`; all by default.
+      augment: `(inputs, key) -> inputs` of a minibatch, such as `ml.gaussian_noise(strength)`.
 
     Raises:
       TypeError: labels are not integers, or a number is none.
@@ -66,12 +75,17 @@ def classification(
     check_number("label_smoothing", label_smoothing, 0, 1)
     check_number("weight_decay", weight_decay, 0)
     _check_data(network, data, metric, classes=True)
+    _check_examples(data, batch_size, example_weights, num_examples, augment)
+    plain = isinstance(label_smoothing, (int, float)) and label_smoothing == 0 and example_weights is None
+    if metric != "cross_entropy" and not plain:
+        raise ValueError(
+            "label_smoothing and example_weights belong to the metric cross_entropy; leave them out with any other."
+        )
     smoothed = metric
     if metric == "cross_entropy":
-        smoothed = lambda outputs, labels: cross_entropy(outputs, labels, label_smoothing)
-    elif not (isinstance(label_smoothing, (int, float)) and label_smoothing == 0):
-        raise ValueError("label_smoothing belongs to the metric cross_entropy; leave it at 0 with any other.")
-    return _task(network, data, batch_size, _metric(smoothed, normalise, metric), weight_decay)
+        smoothed = lambda outputs, labels, *weights: cross_entropy(outputs, labels, label_smoothing, *weights)
+    measure = _metric(smoothed, normalise, metric)
+    return _task(network, data, batch_size, measure, weight_decay, example_weights, num_examples, augment)
 
 
 def regression(
@@ -137,13 +151,14 @@ def evaluation(
     return evaluate
 
 
-def _task(network, data, batch_size, measure, weight_decay):
-    draw = _batches(data, batch_size)
+def _task(network, data, batch_size, measure, weight_decay, weights=None, num_examples=None, augment=None):
+    draw = _batches(data, batch_size, weights, num_examples)
 
     def loss(params, key):
         batch, dropout = jax.random.split(key)
-        inputs, targets = draw(batch)
-        value = measure(network.apply(params, inputs, dropout), targets)
+        inputs, targets, *chosen = draw(batch)
+        inputs = inputs if augment is None else augment(inputs, jax.random.fold_in(batch, 1))
+        value = measure(network.apply(params, inputs, dropout), targets, *chosen)
         if isinstance(weight_decay, (int, float)) and weight_decay == 0:
             return value
         squares = [jnp.sum(leaf.astype(value.dtype) ** 2) for leaf in jax.tree.leaves(params)]
@@ -158,30 +173,62 @@ def _metric(metric, normalise, name):
     function = METRICS[metric] if isinstance(metric, str) else metric
     if not normalise:
         return function
-    return lambda outputs, targets: function(outputs, targets) / math.log(outputs.shape[0])
+    return lambda outputs, *targets: function(outputs, *targets) / math.log(outputs.shape[0])
 
 
-def _batches(data, batch_size):
-    """`key -> (inputs, targets)`: a minibatch drawn with replacement, or everything."""
+def _batches(data, batch_size, weights=None, num_examples=None):
+    """`key -> (inputs, targets)`, and the weights where there are any: a minibatch drawn with replacement, or everything."""
+    others = () if weights is None else (jnp.asarray(weights),)
     if batch_size is None:
-        return lambda key: data
+        return lambda key: (*data, *others)
     check_count("batch_size", batch_size)
     # A minibatch gathered from rows and transposed costs a fraction of one gathered from columns.
-    targets = jnp.asarray(data.targets)
+    others = (jnp.asarray(data.targets), *others)
     if is_known(data.inputs):
         with jax.ensure_compile_time_eval():  # once, also where the task is a function of θ and built while tracing
             rows = jnp.asarray(data.inputs).T
     else:
         rows = data.inputs.T
-    count = rows.shape[0]
+    count = jnp.asarray(rows.shape[0] if num_examples is None else num_examples).astype(jnp.uint32)
 
     def draw(key):
         # randint draws its bits twice, which is half the time of a small step; this bias is below count / 2³².
-        indices = (jax.random.bits(key, (batch_size,), jnp.uint32) % jnp.uint32(count)).astype(jnp.int32)
+        indices = (jax.random.bits(key, (batch_size,), jnp.uint32) % count).astype(jnp.int32)
         inputs = rows.at[indices].get(mode="promise_in_bounds").T
-        return Data(inputs, targets.at[..., indices].get(mode="promise_in_bounds"))
+        return inputs, *(every.at[..., indices].get(mode="promise_in_bounds") for every in others)
 
     return draw
+
+
+def _check_examples(data, batch_size, weights, num_examples, augment):
+    count = data.inputs.shape[1]
+    if weights is not None and jnp.shape(weights) != (count,):
+        raise ValueError(
+            f"example_weights must be one number for each of the {count} examples; shape {jnp.shape(weights)} was given."
+        )
+    if num_examples is not None:
+        if batch_size is None:
+            raise ValueError("num_examples says where minibatches are drawn from; give a batch_size with it.")
+        if is_known(num_examples):
+            check_count("num_examples", int(num_examples) if jnp.shape(num_examples) == () else num_examples)
+            if num_examples > count:
+                raise ValueError(
+                    f"num_examples must be at most the {count} examples there are; {num_examples} was given."
+                )
+    if augment is not None and not callable(augment):
+        raise TypeError(f"augment must be a function (inputs, key) -> inputs; {augment!r} was given.")
+
+
+def gaussian_noise(strength) -> Augment:
+    """Augmentation by noise, x + a N(0, 1) for every input, for `classification(augment=...)`; a may be traced.
+
+    Raises:
+      TypeError, ValueError: the strength is no number of at least 0.
+    """
+    check_number("strength", strength, 0)
+    return lambda inputs, key: (
+        inputs + jnp.asarray(strength, inputs.dtype) * jax.random.normal(key, inputs.shape, inputs.dtype)
+    )
 
 
 def _check_data(network, data, metric, *, classes):

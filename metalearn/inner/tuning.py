@@ -32,12 +32,14 @@ class Tuning(NamedTuple):
       optimizer: θ -> optax transformation.
       task: θ -> Task, None where θ sets the optimiser alone.
       learned: the learned optimiser whose weights θ holds, if it is one.
+      box: (low, high), two θ between which `ml.random_search` draws: what a practitioner would try; None for weights.
     """
 
     theta: Theta
     optimizer: Optimizer
     task: Callable[[Theta], Task] | None = None
     learned: LearnedOptimizer | None = None
+    box: tuple[Theta, Theta] | None = None
 
     def at(self, theta: Theta) -> tuple[optax.GradientTransformation, Task | None]:
         """What θ stands for, an optax transformation and a task: for `ml.evaluate` and ordinary training."""
@@ -69,14 +71,18 @@ def per_tensor_adam(
     tensors = jax.tree.leaves(labels)
     layers = sorted({_layer(tensor) for tensor in tensors})
     every = lambda names, number: {name: jnp.asarray(number, jnp.result_type(float)) for name in names}
-    theta = {
-        "log_rate_start": every(tensors, np.log(learning_rate)),
-        "log_rate_end": every(tensors, np.log(learning_rate)),
-        "b1": every(layers, _logit(0.9, B1_LIMIT)),
-        "b2": every(layers, _logit(0.999, B2_LIMIT)),
-        "log_weight_decay": every(layers, np.log(weight_decay)),
-        "log_eps": jnp.asarray(np.log(eps), jnp.result_type(float)),
-    }
+
+    def theta(rate, b1, b2, weight_decay, eps):
+        return {
+            "log_rate_start": every(tensors, np.log(rate)),
+            "log_rate_end": every(tensors, np.log(rate)),
+            "b1": every(layers, _logit(b1, B1_LIMIT)),
+            "b2": every(layers, _logit(b2, B2_LIMIT)),
+            "log_weight_decay": every(layers, np.log(weight_decay)),
+            "log_eps": jnp.asarray(np.log(eps), jnp.result_type(float)),
+        }
+
+    box = theta(1e-4, 0.5, 0.9, 1e-6, 1e-10), theta(0.3, 0.98, 0.9998, 1e-2, 1e-4)
     optimizers = {
         tensor: adamw(
             linear(log(("log_rate_start", tensor)), log(("log_rate_end", tensor)), num_steps),
@@ -87,7 +93,8 @@ def per_tensor_adam(
         )
         for tensor in tensors
     }
-    return Tuning(theta, per_layer(optimizers, lambda params: labels))
+    start = theta(learning_rate, 0.9, 0.999, weight_decay, eps)
+    return Tuning(start, per_layer(optimizers, lambda params: labels), box=box)
 
 
 def everything(benchmark: Benchmark, *, learning_rate: float = 1e-3) -> Tuning:
@@ -103,15 +110,18 @@ def everything(benchmark: Benchmark, *, learning_rate: float = 1e-3) -> Tuning:
     """
     tuning = per_tensor_adam(benchmark.network, benchmark.num_steps, learning_rate=learning_rate)
     widths = _widths(benchmark)
-    start = jnp.asarray(_logit(0.05, 1), jnp.result_type(float))
-    theta = tuning.theta | {"label_smoothing": start, "dropout": jnp.full(len(widths) - 1, start)}
+
+    def also(theta, share):
+        drawn = jnp.asarray(_logit(share, 1), jnp.result_type(float))
+        return theta | {"label_smoothing": drawn, "dropout": jnp.full(len(widths) - 1, drawn)}
 
     def task(theta):
         rates = [logit(("dropout", index), 0, MOST_DROPOUT)(theta) for index in range(len(widths) - 1)]
         network = mlp(widths, "relu", dropout=rates[1:], input_dropout=rates[0])
         return benchmark.task(network, logit("label_smoothing", 0, MOST_SMOOTHING)(theta))
 
-    return Tuning(theta, tuning.optimizer, task)
+    box = tuning.box and (also(tuning.box[0], 0.001), also(tuning.box[1], 0.5))
+    return Tuning(also(tuning.theta, 0.05), tuning.optimizer, task, box=box)
 
 
 def _widths(benchmark) -> tuple[int, ...]:

@@ -10,8 +10,10 @@ from metalearn.outer.evaluate import evaluate, learning_curves, swept_rate
 from metalearn.outer.held_out import held_out_loss
 from metalearn.outer.judgement import Curves, Evaluation
 from metalearn.outer.meta_train import Best, History, Snapshot, first_snapshot, meta_train
+from metalearn.outer.population import Population, in_windows, population_based_training
 from metalearn.outer.recommend import Recommendation
 from metalearn.outer.report import Comparison, Measured, Report
+from metalearn.outer.search import Trials, evolve, grid_search, random_search, uniform
 from metalearn.outer.trajectories import outer_trajectories
 from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
 
@@ -25,23 +27,31 @@ __all__ = [
     "History",
     "Law",
     "Measured",
+    "Population",
     "Recommendation",
     "Report",
     "Snapshot",
     "Spectrum",
+    "Trials",
     "anatomy",
     "compare",
     "diagnose",
     "evaluate",
+    "evolve",
     "first_snapshot",
+    "grid_search",
     "held_out_loss",
+    "in_windows",
     "learning_curves",
     "lyapunov_law",
     "meta_train",
     "on_plane",
     "outer_trajectories",
+    "population_based_training",
     "predicted_variance",
+    "random_search",
     "swept_rate",
     "truncation_spectrum",
+    "uniform",
     "window_jacobians",
 ]

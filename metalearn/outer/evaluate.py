@@ -1,6 +1,7 @@
 """How good an optimiser is: learning curves on benchmarks, beside baselines whose learning rates are swept for each."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import optax
 from metalearn import trees
 from metalearn.inner.benchmark import Benchmark
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import Key, check_key
+from metalearn.inner.problem import Key, check_key, every
 from metalearn.inner.task import Task, evaluation
 from metalearn.inner.training import training
 from metalearn.inner.unroll import unroll
@@ -23,6 +24,7 @@ from metalearn.outer.sampling import Progress
 CAP = 20.0  # losses beyond it, and those that are not finite, read as it
 RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # from 1e-4 to 1
 SWEEP_SEEDS = 4
+STRIDE = 10  # steps between two readings of all validation data, each as dear as several steps
 
 BASELINES = {
     "SGD": lambda rate: optax.sgd(rate),
@@ -40,7 +42,8 @@ def learning_curves(
     num_seeds: int = 8,
     task: Task | None = None,
 ) -> Curves:
-    """Train the benchmark's network from several seeds and read all validation data after every step.
+    """Train the benchmark's network from several seeds and read all validation data after every tenth step (or as many
+    as divide its number of steps).
 
     Args:
       benchmark: what is trained.
@@ -59,7 +62,7 @@ def learning_curves(
             f"optimizer must be an optax transformation, such as optax.adam(1e-3) or learned(theta); {optimizer!r} was given."
         )
     found = jax.jit(lambda keys: _curves(benchmark, optimizer, keys, task))(jax.random.split(key, num_seeds))
-    return _host(*found)
+    return _host(benchmark, *found)
 
 
 def evaluate(
@@ -138,16 +141,17 @@ def _at(optimizer: Any, benchmark: Benchmark) -> tuple[Any, Any]:
 
 
 def _curves(benchmark, optimizer, keys, task):
-    """Capped validation losses `[num_seeds, T]`, test losses, test errors and whether it diverged, `[num_seeds]`."""
+    """Capped validation losses `[num_seeds, T / stride]`, test losses, test errors and whether it diverged, `[num_seeds]`."""
     task = benchmark.task() if task is None else task
     read = [evaluation(benchmark.network, data) for data in (benchmark.validation, benchmark.test)]
     error = evaluation(benchmark.network, benchmark.test, metric="error_rate")
-    problem, nothing = training(task, lambda theta: optimizer, read[0]), jnp.zeros(())
+    stride, nothing = math.gcd(benchmark.num_steps, STRIDE), jnp.zeros(())
+    problem = every(training(task, lambda theta: optimizer, read[0]), stride)
     capped = lambda losses: jnp.where(losses < CAP, losses, CAP)  # what is not a number is not smaller
 
     def one(key):
         start, steps = jax.random.split(key)
-        state, losses = unroll(problem, problem.init(nothing, start), nothing, steps, benchmark.num_steps)
+        state, losses = unroll(problem, problem.init(nothing, start), nothing, steps, benchmark.num_steps // stride)
         losses, test = capped(losses), capped(read[1](state.params, steps))
         diverged = ~trees.all_finite(state.params) | (losses[-1] >= CAP)
         return losses, test, error(state.params, steps), diverged
@@ -155,9 +159,10 @@ def _curves(benchmark, optimizer, keys, task):
     return jax.vmap(one)(keys)
 
 
-def _host(validation, test_loss, test_error, diverged) -> Curves:
+def _host(benchmark, validation, test_loss, test_error, diverged) -> Curves:
     validation, test_loss, test_error = (np.asarray(one, np.float64) for one in (validation, test_loss, test_error))
-    return Curves(validation, test_loss, test_error, float(np.mean(diverged)))
+    steps = benchmark.num_steps // validation.shape[1] * np.arange(1, validation.shape[1] + 1)
+    return Curves(steps, validation, test_loss, test_error, float(np.mean(diverged)))
 
 
 def _row(benchmark, name, rate, curves) -> Row:
@@ -179,8 +184,9 @@ def _speed_up(row, found) -> float:
         return float("nan")
     adam = min(adams, key=lambda one: one.mean_loss.value)
     curve, own = _smooth(adam.curves), _smooth(row.curves)
-    reached = lambda values: int(np.argmax(values <= curve[-1])) + 1
-    return reached(curve) / reached(own) if np.any(own <= curve[-1]) else float("nan")
+    steps = row.curves.steps
+    reached = lambda values: steps[int(np.argmax(values <= curve[-1]))]
+    return float(reached(curve) / reached(own)) if np.any(own <= curve[-1]) else float("nan")
 
 
 def _smooth(curves):

@@ -64,7 +64,7 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
             curves = _averaged(row.curves.validation)
             mean = curves.mean(axis=0)
             error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else 0 * mean
-            steps = _averaged(np.arange(1.0, row.curves.validation.shape[1] + 1)[None])[0]
+            steps = _averaged(row.curves.steps[None])[0]
             colour = OKABE_ITO[index % 8]
             style = "--" if np.isfinite(row.learning_rate) else "-"
             axes.plot(steps, mean, style, color=colour, label=f"{row.optimizer}: {row.mean_loss}")

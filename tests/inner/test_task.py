@@ -10,7 +10,7 @@ import pytest
 from metalearn.inner.data import Data
 from metalearn.inner.metrics import cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.networks import Network, mlp
-from metalearn.inner.task import classification, evaluation, regression
+from metalearn.inner.task import classification, evaluation, gaussian_noise, regression
 
 KEY = jax.random.key(1)
 EXAMPLES, CLASSES = 12, 3
@@ -190,7 +190,7 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
         (
             lambda: classification(LINEAR, LABELS, metric="error_rate", label_smoothing=0.1),
             ValueError,
-            "label_smoothing belongs",
+            "label_smoothing and example_weights belong",
         ),
         (lambda: regression(LINEAR, NUMBERS), ValueError, r"outputs have shape \(3, 12\) and the targets \(2, 12\)"),
         (lambda: regression(LINEAR, LABELS), ValueError, r"targets \[outputs, examples\]"),
@@ -205,3 +205,56 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
 def test_mistakes_are_sentences(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()
+
+
+def test_example_weights_multiply_the_losses_of_their_examples():
+    weights = jnp.arange(EXAMPLES, dtype=jnp.float32) / 4
+    logs = log_softmax(PARAMS @ INPUTS)
+    mixed = 0.8 * logs[np.asarray(LABELS.targets), np.arange(EXAMPLES)] + 0.2 * logs.mean(axis=0)
+    task = classification(LINEAR, LABELS, label_smoothing=0.2, example_weights=weights)
+    assert task.loss(PARAMS, KEY).item() == pytest.approx(-np.mean(np.asarray(weights) * mixed), rel=1e-5)
+
+
+def test_weights_go_with_their_examples_into_a_minibatch():
+    """The weight of one example alone: minibatches see it as often as it is drawn."""
+    alone = jnp.zeros(EXAMPLES).at[5].set(1.0)
+    task = classification(LINEAR, LABELS, 4, example_weights=alone)
+    losses = jax.vmap(lambda key: task.loss(PARAMS, key))(jax.random.split(KEY, 4000))
+    one = -log_softmax(PARAMS @ INPUTS)[int(LABELS.targets[5]), 5]
+    spread = one * np.sqrt((1 / EXAMPLES) * (1 - 1 / EXAMPLES) / 4 / 4000)
+    assert abs(float(losses.mean()) - one / EXAMPLES) < 5 * spread
+
+
+def test_few_examples_are_the_first_ones_also_where_their_number_is_drawn():
+    marked = Data(jnp.arange(EXAMPLES, dtype=jnp.float32)[None], jnp.zeros(EXAMPLES, jnp.int32))
+    seen = lambda count, key: classification(
+        MARKS, marked, 64, num_examples=count, metric=lambda outputs, labels: jnp.max(outputs)
+    ).loss({}, key)
+    largest = jax.vmap(seen)(jnp.array([1, 3, EXAMPLES]), jax.random.split(KEY, 3))
+    assert largest.tolist() == [0, 2, EXAMPLES - 1]
+
+
+def test_noise_of_its_strength_is_added_to_the_minibatch():
+    read = lambda outputs, labels: jnp.mean(outputs)
+    still = Data(jnp.zeros((1, EXAMPLES)), jnp.zeros(EXAMPLES, jnp.int32))
+    task = lambda strength: classification(MARKS, still, 50, metric=read, augment=gaussian_noise(strength))
+    means = jax.vmap(lambda key: task(0.7).loss({}, key))(jax.random.split(KEY, 2000))
+    assert float(jnp.std(means)) == pytest.approx(0.7 / np.sqrt(50), rel=0.1)
+    assert jax.grad(lambda strength: task(strength).loss({}, KEY))(0.7) == pytest.approx(
+        float(task(1.0).loss({}, KEY)), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"example_weights": jnp.ones(3)}, "example_weights must be one number for each of the 12 examples"),
+        ({"num_examples": 3}, "give a batch_size with it"),
+        ({"num_examples": 13, "batch_size": 2}, "num_examples must be at most the 12 examples"),
+        ({"num_examples": 0, "batch_size": 2}, "num_examples must be at least 1"),
+        ({"example_weights": jnp.ones(12), "metric": "error_rate"}, "belong to the metric cross_entropy"),
+    ],
+)
+def test_what_does_not_fit_the_examples_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        classification(LINEAR, LABELS, **settings)

@@ -9,11 +9,12 @@ import optax
 import optax.contrib
 import pytest
 
+from metalearn.inner.classic import linear_quadratic, noisy_linear_quadratic
 from metalearn.inner.data import Data
 from metalearn.inner.hyperparameters import log, logit, value
 from metalearn.inner.networks import mlp
 from metalearn.inner.optimizers import adam, clipped, per_layer, sgd
-from metalearn.inner.problem import check_problem
+from metalearn.inner.problem import check_problem, every
 from metalearn.inner.task import Task, classification, evaluation, regression
 from metalearn.inner.training import TrainingState, training
 from metalearn.inner.unroll import unroll
@@ -210,3 +211,24 @@ def test_optimisers_that_need_the_loss_get_it(name):
 def test_mistakes_are_sentences(make, sentence):
     with pytest.raises(TypeError, match=sentence):
         make()
+
+
+def test_every_is_the_same_map_read_less_often():
+    """A deterministic map: the readings are every third of the whole; a counter in the state keeps its type."""
+    problem = linear_quadratic(0.8, 0.5)
+    theta, key = jnp.float32(0.3), jax.random.key(0)
+    whole = unroll(problem, problem.init(theta, key), theta, key, 12)[1]
+    strided = every(problem, 3)
+    _, losses = unroll(strided, strided.init(theta, key), theta, key, 4)
+    np.testing.assert_allclose(losses, whole[2::3], rtol=1e-6)
+    with pytest.raises(ValueError, match="stride must be at least 1; 0 was given"):
+        every(problem, 0)
+
+
+def test_every_draws_anew_in_each_step():
+    noisy = noisy_linear_quadratic(1.0, 0.0, start=0.0, noise=1.0)
+    strided, theta = every(noisy, 25), jnp.float32(0.0)
+    ends = jax.vmap(lambda key: strided.step(strided.init(theta, key), theta, key))(
+        jax.random.split(jax.random.key(1), 2000)
+    )
+    assert float(jnp.var(ends)) == pytest.approx(25, rel=0.2)

@@ -1,0 +1,100 @@
+"""One gradient for several problems that share θ."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.estimators.base import GradientEstimator
+from metalearn.inner.checks import check_number
+from metalearn.inner.problem import Theta, check_key, check_theta
+
+
+class Mixed(NamedTuple):
+    """The state of a mixture: those of its parts, and the variance of the last estimate."""
+
+    states: dict[str, Any]
+    variance: Theta
+
+
+def mixture(
+    estimators: Mapping[str, GradientEstimator], weights: Mapping[str, float] | None = None
+) -> GradientEstimator:
+    """The gradient of a weighted mean of meta-losses, L = Σ_i w_i L_i / Σ_i w_i, each L_i estimated by its own estimator.
+
+    For θ that serves several problems at once: a learned optimiser on networks of other widths or other data. Problems
+    with large losses outweigh the rest; w_i = 1 / (the loss of a tuned baseline on problem i) makes them equal.
+
+    Args:
+      estimators: by name, at least one; problems, windows and methods may differ.
+      weights: by the same names, positive; equal by default.
+
+    Returns:
+      An estimator that advances all parts by one window. Its metrics are `loss` (the weighted mean over the parts with a
+      finite one), `loss/<name>`, `fraction_diverged` (the mean), `gradient_variance` and `inner_steps` (the sum). It has
+      no description: there is no single problem.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    if not isinstance(estimators, Mapping) or not estimators:
+        raise TypeError(f"estimators must map at least one name to an estimator; {estimators!r} was given.")
+    for estimator in estimators.values():
+        if not isinstance(estimator, GradientEstimator):
+            raise TypeError(f"A GradientEstimator such as ml.persistent_es(...) is needed; {estimator!r} was given.")
+    shares = _shares(list(estimators), weights)
+
+    def init(theta, key):
+        check_theta(theta)
+        check_key(key)
+        keys = jax.random.split(key, len(estimators))
+        states = {name: part.init(theta, one) for (name, part), one in zip(estimators.items(), keys)}
+        return Mixed(states, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), trees.strong(theta)))
+
+    def estimate(theta, state, key):
+        gradients, states, reports = {}, {}, {}
+        keys = jax.random.split(key, len(estimators))
+        for (name, part), one in zip(estimators.items(), keys):
+            gradients[name], states[name], reports[name] = part.estimate(theta, state.states[name], one)
+        gradient = _sum({name: trees.scale(shares[name], gradients[name]) for name in shares})
+        known = all(hasattr(state, "variance") for state in states.values())
+        variance = state.variance
+        if known:
+            variance = _sum({name: trees.scale(shares[name] ** 2, states[name].variance) for name in shares})
+        return gradient, Mixed(states, variance), _metrics(reports, shares)
+
+    return GradientEstimator(init, jax.jit(estimate))
+
+
+def _metrics(reports, shares):
+    losses = jnp.stack([reports[name]["loss"] for name in shares])
+    share = jnp.asarray(list(shares.values()))
+    finite = jnp.isfinite(losses)
+    total = jnp.sum(jnp.where(finite, share, 0))
+    metrics = {
+        "loss": jnp.where(total > 0, jnp.sum(jnp.where(finite, share * losses, 0)) / total, jnp.nan),
+        "fraction_diverged": jnp.mean(jnp.stack([reports[name]["fraction_diverged"] for name in shares])),
+        "inner_steps": sum(reports[name]["inner_steps"] for name in shares),
+    }
+    variances = [report.get("gradient_variance", jnp.nan) for report in reports.values()]
+    metrics["gradient_variance"] = sum(v * s**2 for v, s in zip(variances, shares.values()))
+    return metrics | {f"loss/{name}": loss for name, loss in zip(shares, losses)}
+
+
+def _shares(names, weights) -> dict[str, float]:
+    if weights is None:
+        weights = dict.fromkeys(names, 1.0)
+    if set(weights) != set(names):
+        raise ValueError(
+            f"weights must have the names of the estimators, {sorted(names)}; {sorted(weights)} were given."
+        )
+    for name in names:
+        check_number(f"The weight of {name}", weights[name], 0, open_low=True)
+    total = sum(float(weights[name]) for name in names)
+    return {name: float(weights[name]) / total for name in names}
+
+
+def _sum(parts):
+    return jax.tree.map(lambda *leaves: sum(leaves), *parts.values())

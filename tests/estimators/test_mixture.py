@@ -1,0 +1,139 @@
+"""Several problems, one θ: the mixture's mean is the weighted mean of their gradients; a distribution's, the average."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+from tests.statistics import rejects, within
+
+NEAR, FAR = ml.linear_quadratic(target=0.0), ml.linear_quadratic(target=3.0)
+THETA, KEY, HORIZON = jnp.float32(0.3), jax.random.key(0), 12
+
+
+def gradient(problem, theta=THETA):
+    return jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, HORIZON))(theta)
+
+
+def whole(problem):
+    return ml.backprop(problem, ml.Truncation(HORIZON, HORIZON), num_particles=1)
+
+
+def test_exact_parts_make_an_exact_weighted_mean():
+    mixed = ml.mixture({"near": whole(NEAR), "far": whole(FAR)}, {"near": 3.0, "far": 1.0})
+    found, _, metrics = mixed.estimate(THETA, mixed.init(THETA, KEY), KEY)
+    assert found == pytest.approx(float(0.75 * gradient(NEAR) + 0.25 * gradient(FAR)), rel=1e-5)
+    losses = [float(ml.meta_loss(problem, THETA, KEY, HORIZON)) for problem in (NEAR, FAR)]
+    assert metrics["loss"] == pytest.approx(0.75 * losses[0] + 0.25 * losses[1], rel=1e-5)
+    assert [metrics["loss/near"], metrics["loss/far"]] == pytest.approx(losses, rel=1e-5)
+    assert metrics["inner_steps"] == 2 * HORIZON
+
+
+def test_a_noisy_mixture_is_unbiased_and_knows_its_variance():
+    """Persistent ES of two problems with other windows; the smoothed gradient of a quadratic is its gradient."""
+    parts = {
+        "near": ml.persistent_es(NEAR, ml.Truncation(HORIZON, HORIZON), sigma=0.3, num_pairs=8),
+        "far": ml.persistent_es(FAR, ml.Truncation(HORIZON, HORIZON), sigma=0.3, num_pairs=8),
+    }
+    estimator = ml.mixture(parts, {"near": 1.0, "far": 0.5})
+    estimates, variances = sample_with_variance(estimator, 600)
+    exact = float((gradient(NEAR) + 0.5 * gradient(FAR)) / 1.5)
+    assert within(estimates, exact)
+    assert rejects(estimates, float((gradient(NEAR) + gradient(FAR)) / 2))
+    assert np.mean(variances) == pytest.approx(np.var(estimates, ddof=1), rel=0.25)
+
+
+def sample_with_variance(estimator, count):
+    def one(key):
+        found, state, _ = estimator.estimate(THETA, estimator.init(THETA, key), jax.random.fold_in(key, 1))
+        return found, state.variance
+
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jax.random.split(KEY, count)))
+
+
+def test_a_part_that_diverged_leaves_the_loss_of_the_others():
+    lost = ml.InnerProblem(
+        lambda theta, key: jnp.zeros(()), lambda state, theta, key: state, lambda state, theta, key: theta * jnp.inf
+    )
+    mixed = ml.mixture({"near": whole(NEAR), "lost": whole(lost)})
+    found, _, metrics = mixed.estimate(THETA, mixed.init(THETA, KEY), KEY)
+    assert found == pytest.approx(float(gradient(NEAR)) / 2, rel=1e-5)
+    assert metrics["loss"] == pytest.approx(float(ml.meta_loss(NEAR, THETA, KEY, HORIZON)), rel=1e-5)
+    assert metrics["fraction_diverged"] == 0.5
+
+
+def test_meta_training_on_a_mixture_finds_the_weighted_optimum():
+    import optax
+
+    mixed = ml.mixture({"near": whole(NEAR), "far": whole(FAR)}, {"near": 3.0, "far": 1.0})
+    theta, history = ml.meta_train(mixed, optax.adam(0.03), THETA, KEY, 500)
+    assert 0.75 * gradient(NEAR, theta) + 0.25 * gradient(FAR, theta) == pytest.approx(0, abs=1e-2)
+    assert history.metrics["loss/far"].shape == (500,)
+
+
+# --- A distribution of tasks ---
+
+
+def drawn_target(key):
+    return 1.0 + 2.0 * jax.random.bernoulli(key, 0.25)
+
+
+def towards(target):
+    """The linear quadratic, whose target may be traced here."""
+    base = ml.linear_quadratic()
+    return base._replace(loss=lambda state, theta, key: 0.5 * (state - target) ** 2)
+
+
+TASKS = ml.task_distribution(towards, drawn_target)
+
+
+@pytest.mark.parametrize("length", [HORIZON, 3])
+def test_a_distribution_has_the_average_gradient(length):
+    """Targets 1 and 3, three to one: the mean of persistent ES is that of the two gradients, weighted so."""
+    estimator = ml.persistent_es(TASKS, ml.Truncation(HORIZON, length), sigma=0.3, num_pairs=4)
+
+    @jax.jit
+    @jax.vmap
+    def episode(key):
+        state, found = estimator.init(THETA, key), []
+        for index in range(HORIZON // length):
+            estimate, state, _ = estimator.estimate(THETA, state, jax.random.fold_in(key, index))
+            found.append(estimate)
+        return jnp.mean(jnp.stack(found))
+
+    means = episode(jax.random.split(KEY, 2000))
+    one, three = (float(gradient(ml.linear_quadratic(target=target))) for target in (1.0, 3.0))
+    assert within(means, 0.75 * one + 0.25 * three)
+    assert rejects(means, (one + three) / 2)
+
+
+def test_an_episode_keeps_its_task():
+    theta = jnp.float32(0.3)
+    for index in range(8):
+        key = jax.random.key(index)
+        state = TASKS.init(theta, key)
+        after, _ = ml.unroll(TASKS, state, theta, key, 5)
+        assert after[0] == state[0]
+    targets = {float(TASKS.init(theta, jax.random.key(index))[0]) for index in range(30)}
+    assert targets == {1.0, 3.0}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: ml.mixture({}), TypeError, "estimators must map at least one name"),
+        (lambda: ml.mixture({"a": 3}), TypeError, "A GradientEstimator such as"),
+        (lambda: ml.mixture({"a": whole(NEAR)}, {"b": 1.0}), ValueError, "weights must have the names"),
+        (lambda: ml.mixture({"a": whole(NEAR)}, {"a": -1.0}), ValueError, "The weight of a must be a number"),
+        (lambda: ml.task_distribution(3, drawn_target), TypeError, "make must be a function"),
+        (
+            lambda: ml.task_distribution(lambda drawn: 3, drawn_target).init(THETA, KEY),
+            TypeError,
+            "make must return an InnerProblem; it returned a int",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

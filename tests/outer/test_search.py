@@ -1,0 +1,186 @@
+"""Searches find the least of what they tried, and population-based training the line of its best member."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+
+KEY = jax.random.key(0)
+LOW, HIGH = {"a": jnp.float32(-2.0), "b": jnp.array([0.0, 1.0])}, {"a": jnp.float32(2.0), "b": jnp.array([1.0, 5.0])}
+SAMPLE = ml.uniform(LOW, HIGH)
+
+
+def bowl(theta, key):
+    return (theta["a"] - 0.5) ** 2 + jnp.sum((theta["b"] - jnp.array([0.3, 3.0])) ** 2)
+
+
+def bowls(thetas):
+    return (np.asarray(thetas["a"]) - 0.5) ** 2 + np.sum((np.asarray(thetas["b"]) - np.array([0.3, 3.0])) ** 2, axis=1)
+
+
+def test_random_search_returns_the_best_of_its_draws():
+    theta, trials = ml.random_search(bowl, SAMPLE, KEY, 50, chunk_size=16)
+    np.testing.assert_allclose(trials.loss, bowls(trials.theta), rtol=1e-5)
+    assert trials.best == np.argmin(trials.loss)
+    jax.tree.map(lambda one, every: np.testing.assert_array_equal(one, every[trials.best]), theta, trials.theta)
+
+
+def test_more_trials_go_on_where_fewer_ended_whatever_the_chunks():
+    noisy = lambda theta, key: bowl(theta, key) + jax.random.normal(key)
+    few, many = (ml.random_search(noisy, SAMPLE, KEY, count, chunk_size=size)[1] for count, size in ((7, 7), (20, 6)))
+    np.testing.assert_allclose(few.loss, many.loss[:7], rtol=1e-6)
+    assert len({*many.loss.tolist()}) == 20
+
+
+def test_uniform_fills_its_box():
+    draws = jax.vmap(SAMPLE)(jax.random.split(KEY, 4000))
+    for low, high, drawn in zip(jax.tree.leaves(LOW), jax.tree.leaves(HIGH), jax.tree.leaves(draws)):
+        low, high, drawn = (np.asarray(one) for one in (low, high, drawn))
+        assert np.all((drawn >= low) & (drawn <= high))
+        error = (high - low) / np.sqrt(12 * 4000)
+        assert np.all(np.abs(drawn.mean(axis=0) - (low + high) / 2) < 5 * error)
+        np.testing.assert_allclose(drawn.std(axis=0), (high - low) / np.sqrt(12), rtol=0.05)
+
+
+def test_a_trial_that_diverged_is_kept_and_never_chosen():
+    cliff = lambda theta, key: jnp.where(theta["a"] < 0, jnp.nan, bowl(theta, key))
+    theta, trials = ml.random_search(cliff, SAMPLE, KEY, 40)
+    assert theta["a"] >= 0
+    np.testing.assert_array_equal(np.isnan(trials.loss), np.asarray(trials.theta["a"]) < 0)
+    with pytest.raises(FloatingPointError, match="None of the 5 trials of the random search had a finite loss"):
+        ml.random_search(lambda theta, key: jnp.nan * theta["a"], SAMPLE, KEY, 5)
+
+
+def test_a_grid_holds_every_combination():
+    axes = {"a": jnp.array([0.0, 1.0, 2.0]), "b": jnp.array([10.0, 20.0])}
+    theta, trials = ml.grid_search(lambda theta, key: (theta["a"] - 1) ** 2 + theta["b"], axes, KEY, chunk_size=4)
+    assert list(zip(trials.theta["a"].tolist(), trials.theta["b"].tolist())) == [
+        (a, b) for a in (0.0, 1.0, 2.0) for b in (10.0, 20.0)
+    ]
+    assert (theta["a"], theta["b"]) == (1.0, 10.0)
+
+
+@pytest.mark.parametrize(("algorithm", "below"), [("cma_es", 1e-6), ("genetic", 0.1)])
+def test_evolution_descends_an_ill_conditioned_bowl(algorithm, below):
+    pytest.importorskip("evosax")
+    scales = jnp.array([1.0, 10.0, 30.0])
+    stretched = lambda theta, key: jnp.sum((scales * (theta["x"] - 1)) ** 2)
+    start = {"x": jnp.zeros(3)}
+    sigma = 0.3 if algorithm == "cma_es" else 0.05
+    with jax.numpy_rank_promotion("allow"):  # which evosax needs
+        theta, trials = ml.evolve(stretched, algorithm, start, KEY, 80, population_size=12, sigma=sigma)
+    assert stretched(theta, KEY) < below * stretched(start, KEY)
+    assert trials.loss.shape == (960,)
+    np.testing.assert_allclose(trials.theta["x"][:12].std(), sigma, rtol=0.5)
+
+
+def test_evolution_takes_what_is_not_finite_for_the_worst():
+    pytest.importorskip("evosax")
+    wall = lambda theta, key: jnp.where(theta < 0.2, jnp.nan, (theta - 0.1) ** 2)
+    with jax.numpy_rank_promotion("allow"):
+        theta, trials = ml.evolve(wall, "cma_es", jnp.float32(1.0), KEY, 30, population_size=8, sigma=0.3)
+    assert np.isnan(trials.loss).any()
+    assert 0.15 < theta < 0.5
+
+
+# --- Population-based training ---
+
+TRUNCATION = ml.Truncation(12, 3)
+
+
+def pursuit():
+    """s ← s + θ towards a target that turns back halfway: the best θ changes with time."""
+
+    def step(state, theta, key):
+        return (state[0] + theta, state[1] + 1)
+
+    def loss(state, theta, key):
+        target = jnp.minimum(state[1], 12 - state[1])
+        return (state[0] - target) ** 2
+
+    return ml.InnerProblem(lambda theta, key: (jnp.zeros(()), jnp.zeros(())), step, loss)
+
+
+@pytest.fixture(scope="module")
+def population():
+    sample = ml.uniform(jnp.float32(-1.0), jnp.float32(1.0))
+    return ml.population_based_training(pursuit(), TRUNCATION, sample, jax.random.key(3), num_members=64, sigma=0.5)
+
+
+def replay(thetas):
+    problem = ml.in_windows(pursuit(), 3)
+    state, losses = ml.unroll(problem, problem.init(thetas, KEY), thetas, KEY, 12)
+    return state[0][0], losses
+
+
+def test_the_schedule_leads_to_the_best_member(population):
+    """Run anew, it ends in that member's state with that member's loss; its own θ alone do not: it was somebody else."""
+    best = int(population.best)
+    state, losses = replay(population.schedule)
+    assert losses[-3:].mean() == pytest.approx(float(population.loss[-1].min()), rel=1e-5)
+    assert state == pytest.approx(float(population.states[0][best]), rel=1e-5)
+    assert replay(population.theta[:, best])[0] != pytest.approx(float(population.states[0][best]), rel=1e-2)
+    assert population.schedule.shape == (4,)
+
+
+def test_the_worse_quarter_goes_on_as_members_of_the_best(population):
+    for window in range(3):
+        order = np.argsort(population.loss[window])
+        parents = np.asarray(population.parents[window])
+        moved = np.flatnonzero(parents != np.arange(64))
+        assert set(moved) == set(order[-16:])
+        assert set(parents[moved]) <= set(order[:16])
+        before, after = population.theta[window], population.theta[window + 1]
+        stayed = np.setdiff1d(np.arange(64), moved)
+        np.testing.assert_array_equal(after[stayed], before[stayed])
+        assert np.std(after[moved] - before[parents[moved]]) == pytest.approx(0.5, rel=0.6)
+
+
+def test_it_beats_the_best_constant(population):
+    constants = jnp.linspace(-1, 1, 201)
+    losses = jax.vmap(lambda theta: replay(jnp.full(4, theta))[1].mean())(constants)
+    assert replay(population.schedule)[1].mean() < 0.7 * losses.min()
+
+
+def test_a_schedule_of_one_theta_is_that_theta():
+    problem, theta = ml.noisy_linear_quadratic(), jnp.float32(0.3)
+    whole = ml.meta_loss(ml.in_windows(problem, 5), jnp.full(3, theta), KEY, 15)
+    assert whole == pytest.approx(float(ml.meta_loss(problem, theta, KEY, 15)), rel=1e-6)
+
+
+def test_a_member_that_diverged_is_replaced():
+    wild = ml.InnerProblem(
+        lambda theta, key: jnp.zeros(()),
+        lambda state, theta, key: jnp.where(theta > 0, jnp.inf, state),
+        lambda state, theta, key: state,
+    )
+    sample = ml.uniform(jnp.float32(-1.0), jnp.float32(1.0))
+    found = ml.population_based_training(
+        wild, ml.Truncation(6, 1), sample, KEY, num_members=8, sigma=0.0, exchanged=0.5
+    )
+    assert np.isinf(found.loss[0]).any()
+    assert np.isfinite(found.loss[-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ml.random_search(bowl, SAMPLE, KEY, 0), "num_trials must be at least 1; 0 was given"),
+        (lambda: ml.grid_search(bowl, LOW, KEY), "Every leaf of axes must be the values"),
+        (lambda: ml.uniform(HIGH, LOW), "low must nowhere be above high"),
+        (lambda: ml.uniform(LOW, {"a": 1.0}), "low and high must have one structure"),
+        (lambda: ml.evolve(bowl, "bayes", LOW, KEY, 3), "algorithm must be one of"),
+        (
+            lambda: ml.population_based_training(
+                pursuit(), TRUNCATION, SAMPLE, KEY, num_members=4, sigma=0.1, exchanged=0.7
+            ),
+            "exchanged must be a number in",
+        ),
+        (lambda: ml.in_windows(pursuit(), 0), "length must be at least 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
