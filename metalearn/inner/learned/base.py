@@ -119,6 +119,30 @@ def transformation(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def side_by_side(tree: Any) -> jax.Array:
+    """All numbers of a tree, one tensor after the other, `[parameters]`."""
+    leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)]
+    return jnp.concatenate(leaves) if leaves else jnp.zeros(0)
+
+
+def apart(values: jax.Array, tree: Any) -> Any:
+    """The inverse of `side_by_side`, in the shapes of a tree."""
+    leaves, structure = jax.tree.flatten(tree)
+    ends = list(itertools.accumulate(leaf.size for leaf in leaves))
+    parts = [values[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends)]
+    return jax.tree.unflatten(structure, parts)
+
+
+def unit_by_tensor(rows: jax.Array, sizes: Sequence[int]) -> jax.Array:
+    """Every row of `[rows, parameters]` over its root mean square in each tensor; zeros where that is below 1e-10."""
+    ends = list(itertools.accumulate(sizes))
+    squares = jnp.square(rows)
+    means = [jnp.mean(squares[:, end - size : end], axis=1, keepdims=True) for size, end in zip(sizes, ends)]
+    scales = inverse_root(jnp.concatenate(means, axis=1))
+    spread = [jnp.broadcast_to(scales[:, i : i + 1], (len(rows), size)) for i, size in enumerate(sizes)]
+    return rows * jnp.concatenate(spread, axis=1)
+
+
 def by_columns(network: Callable[[jax.Array], jax.Array], features: Sequence[jax.Array]) -> list[jax.Array]:
     """Apply a function of columns to several matrices `[features, size]` at once, and cut the result again."""
     sizes = [matrix.shape[1] for matrix in features]

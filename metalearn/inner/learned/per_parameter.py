@@ -15,17 +15,17 @@ EPS = 1e-8
 
 
 class Moments(NamedTuple):
-    """What a per-parameter rule remembers.
+    """What a per-parameter rule remembers, of all tensors side by side: one array instead of many small ones.
 
     Attributes:
       count: steps taken.
-      means: running means of g, one tree for each decay.
-      square: running mean of g², decay 0.999.
+      means: running means of g, `[decays, parameters]`.
+      square: running mean of g², decay 0.999, `[parameters]`.
     """
 
     count: jax.Array
-    means: tuple[Any, ...]
-    square: Any
+    means: jax.Array
+    square: jax.Array
 
 
 def mlp_optimizer(
@@ -119,37 +119,29 @@ def _network(key, widths, decays, *, zero_last=False):
 
 
 def _per_parameter(theta, decays, rule):
-    """`rule(outputs [2, size], adam [size]) -> update [size]` for the parameters of every tensor."""
+    """`rule(outputs [2, parameters], adam [parameters]) -> updates [parameters]`."""
 
     def begin(params):
-        return Moments(jnp.zeros((), jnp.int32), tuple(base.zeros(params) for _ in decays), base.zeros(params))
+        flat = base.side_by_side(base.zeros(params))
+        return Moments(jnp.zeros((), jnp.int32), jnp.zeros((len(decays), *flat.shape), flat.dtype), flat)
 
     def advance(grads, state, params):
-        count = state.count + 1
-        means = tuple(base.decayed(mean, grads, decay) for mean, decay in zip(state.means, decays))
-        square = base.decayed(state.square, jax.tree.map(jnp.square, grads), SQUARE)
-        leaves, structure = jax.tree.flatten(grads)
-        seen = [
-            _features(g, ms, v, p, decays, count)
-            for g, *ms, v, p in zip(leaves, *map(jax.tree.leaves, (*means, square, params)))
-        ]
-        if not seen:
-            return grads, Moments(count, means, square)
-        times = base.time_features(state.count)
-        outputs = base.by_columns(
-            lambda columns: base.forward(theta["network"], columns, times), [features for features, _ in seen]
-        )
-        moves = [rule(out, adam).reshape(leaf.shape) for out, (_, adam), leaf in zip(outputs, seen, leaves)]
-        return jax.tree.unflatten(structure, moves), Moments(count, means, square)
+        count, gradient = state.count + 1, base.side_by_side(grads)
+        kept = jnp.asarray(decays, gradient.dtype)[:, None]
+        means = kept * state.means + (1 - kept) * gradient[None]
+        square = base.decayed(state.square, jnp.square(gradient), SQUARE)
+        after = Moments(count, means, square)
+        if not jax.tree.leaves(grads):
+            return grads, after
+        unbiased = base.unbiased(means, kept, count)
+        scale = 1 / (base.safe_root(base.unbiased(square, SQUARE, count)) + EPS)
+        steps = jnp.concatenate([gradient[None], unbiased])
+        rows = jnp.concatenate([steps, base.side_by_side(params)[None]])
+        sizes = [leaf.size for leaf in jax.tree.leaves(grads)]
+        features = jnp.concatenate([base.unit_by_tensor(rows, sizes), steps * scale[None]])
+        bounded = jnp.clip(features, -BOUND, BOUND)
+        outputs = base.forward(theta["network"], bounded, base.time_features(state.count))
+        adam = unbiased[decays.index(0.9)] * scale if 0.9 in decays else None
+        return base.apart(rule(outputs, adam), grads), after
 
     return base.transformation(begin, advance)
-
-
-def _features(gradient, means, square, param, decays, count):
-    """Features `[3 + 2 · decays, size]` of one tensor, and the direction of Adam where 0.9 is among the decays."""
-    flat = [jnp.ravel(one) for one in (gradient, *means, param)]
-    means = [base.unbiased(mean, decay, count) for mean, decay in zip(flat[1:-1], decays)]
-    scale = 1 / (base.safe_root(base.unbiased(jnp.ravel(square), SQUARE, count)) + EPS)
-    rows = [base.unit(row) for row in (flat[0], *means, flat[-1])] + [row * scale for row in (flat[0], *means)]
-    adam = means[decays.index(0.9)] * scale if 0.9 in decays else None
-    return jnp.clip(jnp.stack(rows), -BOUND, BOUND), adam
