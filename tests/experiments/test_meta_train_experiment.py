@@ -37,10 +37,20 @@ def test_it_tunes_judges_and_keeps(tmp_path):
     assert load_optimizer(folder / "NRES.msgpack")[1]["log_learning_rate"] == theta["log_learning_rate"]
 
 
+@pytest.mark.slow
+def test_searches_are_judged_beside_what_was_descended(tmp_path):
+    result = run(tmp_path, "tuning=hyperparameters", "searches=[random_search,genetic]", "outer.num_steps=8")
+    assert result.returncode == 0, result.stderr
+    for words in ("NRES", "random search", "genetic"):
+        assert words in result.stdout
+
+
 def test_mistakes_are_one_line(tmp_path):
     for arguments, words in (
         (("tuning=schedule",), "tuning can be: hyperparameters, learned_optimizer"),
         (("seed=x",), "seed"),
+        (("searches=[bayes]",), "Every one of searches must be one of"),
+        (("searches=[cma_es]",), "searches need a box"),
     ):
         result = run(tmp_path, *arguments)
         assert result.returncode == 2, result.stderr

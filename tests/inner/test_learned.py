@@ -120,6 +120,102 @@ def test_the_per_parameter_rules_are_their_formula(name, float64):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
 
 
+def perceptron(network, x, t):
+    """(a, b) of the columns of x at step t, counted from 0."""
+    network = jax.tree.map(np.asarray, network)
+    times = np.tanh(t / (3 * 10 ** np.linspace(0, 3, 7)) - 1)
+    x = network["layer_0"]["weight"] @ x + (network["layer_0"]["bias"] + network["layer_0"]["time"] @ times)[:, None]
+    for name in ("layer_1", "layer_2"):
+        x = network[name]["weight"] @ np.maximum(x, 0) + network[name]["bias"][:, None]
+    return x
+
+
+def numpy_factored(theta, gradients, params):
+    """The rule with factored moments in NumPy: all moments as weighted sums over the past, matrix by matrix."""
+    updates, params = [], {name: np.array(value) for name, value in params.items()}
+    for t in range(1, len(gradients) + 1):
+        update = {}
+        for name, p in params.items():
+            past = [np.asarray(gradient[name]) for gradient in gradients[:t]]
+
+            def mean(values, decay):
+                weights = decay ** np.arange(len(values))[::-1]
+                return sum(w * x for w, x in zip(weights, values)) / weights.sum()
+
+            g, means = past[-1], [mean(past, decay) for decay in (0.1, 0.5, 0.9, 0.99, 0.999)]
+            squares = [x * x for x in past]
+            rows, factors = [], []
+            for decay in (0.9, 0.99, 0.999):
+                v = mean(squares, decay)
+                matrices = v.reshape(-1, *v.shape[-2:]) if v.ndim > 1 else v.reshape(1, -1, 1)
+                factor, row = np.empty_like(matrices), np.empty_like(matrices)
+                for index, matrix in enumerate(matrices):
+                    r, c = matrix.mean(axis=1), matrix.mean(axis=0)
+                    row[index] = r[:, None]
+                    outer = np.outer(r, c) / r.mean() if v.ndim > 1 else matrix
+                    factor[index] = outer**-0.5
+                rows.append(row.reshape(v.shape) ** -0.5)
+                factors.append(factor.reshape(v.shape))
+            steps, inverse = [g, *means], mean(squares, 0.999) ** -0.5
+            unit = lambda x: x / np.sqrt(np.mean(x * x))
+            features = [unit(x) for x in (*steps, p)] + [x * inverse for x in steps]
+            features += [x * factors[2] for x in steps] + [g * factors[0], g * factors[1]]
+            features += [unit(x) for x in (inverse, *rows)]
+            a, b = perceptron(theta["network"], np.clip(np.stack([x.ravel() for x in features]), -5, 5), t - 1)
+            update[name] = (-0.01 * a * np.exp(np.clip(0.1 * b, -6, 6))).reshape(p.shape)
+        params = {name: p + update[name] for name, p in params.items()}
+        updates.append(update)
+    return updates
+
+
+def numpy_recurrent(theta, gradients, params):
+    """The rule with a recurrent unit in NumPy: gates first, then what they gate."""
+    theta = jax.tree.map(np.asarray, theta)
+    logistic = lambda x: 1 / (1 + np.exp(-x))
+    hidden = {name: np.zeros(theta["output"]["weight"].shape) for name in params}
+    updates, params = [], {name: np.array(value) for name, value in params.items()}
+    for t in range(1, len(gradients) + 1):
+        update = {}
+        for name, p in params.items():
+            past, g = [np.asarray(gradient[name]) for gradient in gradients[:t]], np.asarray(gradients[t - 1][name])
+            weigh = lambda decay: decay ** np.arange(t)[::-1] / np.sum(decay ** np.arange(t))
+            m, v = sum(w * x for w, x in zip(weigh(0.9), past)), sum(w * x * x for w, x in zip(weigh(0.999), past))
+            length = lambda x: np.log(np.sqrt(np.mean(x * x))) / 10
+            cosine = np.sum(g * m) / np.sqrt(np.sum(g * g) * np.sum(m * m))
+            agree = np.mean(np.sign(g) == np.sign(m))
+            x = np.array([length(g), length(m), length(p), cosine, agree, np.tanh((t - 1) / 1000 - 1)])
+            h = hidden[name]
+            (into_z, into_r, into_h), (bias_z, bias_r, bias_h) = theta["gates"], theta["gate_bias"]
+            z = logistic(into_z[:, :6] @ x + into_z[:, 6:] @ h + bias_z)
+            r = logistic(into_r[:, :6] @ x + into_r[:, 6:] @ h + bias_r)
+            hidden[name] = h + z * (np.tanh(into_h[:, :6] @ x + into_h[:, 6:] @ (r * h) + bias_h) - h)
+            o = theta["output"]["weight"] @ hidden[name] + theta["output"]["bias"]
+            rate = np.exp(theta["log_learning_rate"]) * np.exp(np.clip(o, -6, 3))
+            update[name] = -rate * m / (np.sqrt(v) + 1e-8)
+        params = {name: p + update[name] for name, p in params.items()}
+        updates.append(update)
+    return updates
+
+
+@pytest.mark.parametrize(("name", "reference"), [("factored", numpy_factored), ("recurrent", numpy_recurrent)])
+def test_the_other_rules_are_their_formula(name, reference, float64):
+    optimizer = EVERY[name]()
+    theta = moved(optimizer.init(KEY))
+    gradients = [draw(seed) for seed in range(5)]
+    ours = follow(optimizer(theta), gradients, draw(99))
+    for one, other in zip(ours, reference(theta, gradients, draw(99))):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
+
+
+def test_a_twin_with_its_gates_exchanged_is_another_rule(float64):
+    optimizer = EVERY["recurrent"]()
+    theta = moved(optimizer.init(KEY))
+    gradients = [draw(seed) for seed in range(5)]
+    swapped = theta | {"gates": theta["gates"][jnp.array([1, 0, 2])]}
+    ours = follow(optimizer(theta), gradients, draw(99))[-1]
+    assert not np.allclose(ours["matrix"], numpy_recurrent(swapped, gradients, draw(99))[-1]["matrix"], rtol=1e-4)
+
+
 def test_adafactors_factor_of_a_square_of_rank_one_is_that_of_adam(float64):
     """Where g² = a bᵀ the factored second moment is exact; where it is not, it is another number."""
     rows, columns = jnp.asarray([1.0, 2.0, 0.5]), jnp.asarray([3.0, 1.0, 0.2, 1.5])

@@ -1,7 +1,7 @@
 """A perceptron for every parameter: alone, or as the correction of Adam."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
