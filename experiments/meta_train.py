@@ -24,7 +24,7 @@ from metalearn.recording import (
     show_progress,
 )
 
-SEARCHES = ("random_search", "cma_es", "genetic")
+SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "genetic algorithm"}
 
 
 def main(config):
@@ -60,7 +60,7 @@ def main(config):
                     run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
         for name in config.searches:
             theta = search(name, config, benchmark, tuning, read, jax.random.fold_in(key, 2**30), progress)
-            tuned[name.replace("_", " ")] = tuning.at(theta)
+            tuned[SEARCHES[name]] = tuning.at(theta)
         judge(config, benchmark, tuned, jax.random.fold_in(key, 2**31), run, progress)
         run.figure("descent", draw_descents(histories, title=f"{config.problem.name}: along meta-training"))
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")

@@ -9,6 +9,7 @@ from metalearn.outer import Evaluation, History
 from metalearn.recording.figures import OKABE_ITO, save_style
 
 STYLES = ("-", "--", ":", "-.")
+GREYS = ("0.25", "0.45", "0.6")
 
 
 def draw_descents(histories: Mapping[str, History | None], *, title: str = "") -> Any:
@@ -40,14 +41,16 @@ def draw_descents(histories: Mapping[str, History | None], *, title: str = "") -
             yscale="log",
             title=title,
         )
-        axes.legend()
+        _plain_numbers(axes)
+        axes.legend(title="ring: the smallest")
         return figure
 
 
 def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") -> Any:
     """Validation loss against the inner step on one benchmark: mean over seeds, band of two standard errors.
 
-    Curves are averaged over fiftieths of the run. Of the swept baselines the three best are shown.
+    Curves are averaged over fiftieths of the run. Of the swept baselines the three best are shown, grey and broken. Bands
+    are left out where there are more than six curves.
 
     Returns:
       A matplotlib figure.
@@ -55,23 +58,32 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
     from matplotlib.figure import Figure
 
     rows = [row for row in found.results if row.benchmark == benchmark]
-    swept = sorted((row for row in rows if np.isfinite(row.learning_rate)), key=lambda row: row.mean_loss.value)
-    shown = [row for row in rows if not np.isfinite(row.learning_rate)] + swept[:3]
+    swept = sorted((row for row in rows if np.isfinite(row.learning_rate)), key=lambda row: row.mean_loss.value)[:3]
+    judged = [row for row in rows if not np.isfinite(row.learning_rate)]
+    styles = [(OKABE_ITO[index % 8], "-") for index in range(len(judged))] + list(zip(GREYS, STYLES[1:]))
     with save_style():
-        figure = Figure(figsize=(7, 4.4))
+        figure = Figure(figsize=(9, 4.8))
         axes = figure.subplots()
-        for index, row in enumerate(shown):
-            curves = _averaged(row.curves.validation)
+        for row, (colour, style) in zip(judged + swept, styles):
+            curves, steps = _averaged(row.curves.validation), _averaged(row.curves.steps[None])[0]
             mean = curves.mean(axis=0)
             error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else 0 * mean
-            steps = _averaged(row.curves.steps[None])[0]
-            colour = OKABE_ITO[index % 8]
-            style = "--" if np.isfinite(row.learning_rate) else "-"
             axes.plot(steps, mean, style, color=colour, label=f"{row.optimizer}: {row.mean_loss}")
-            axes.fill_between(steps, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.2, linewidth=0)
+            if len(judged + swept) <= 6:
+                axes.fill_between(steps, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.2, linewidth=0)
         axes.set(xlabel="inner step", ylabel="validation loss (cross-entropy)", yscale="log", title=title or benchmark)
-        axes.legend(title="mean along the run ± standard error")
+        _plain_numbers(axes)
+        axes.legend(title="mean along the run ± standard error", loc="center left", bbox_to_anchor=(1.0, 0.5))
         return figure
+
+
+def _plain_numbers(axes) -> None:
+    """0.1, 0.2, 0.5, 1 on a logarithmic axis, in place of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _averaged(values):
