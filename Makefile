@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test slow lint bench requirements clean
+.PHONY: setup demo test slow lint bench reproduce requirements clean
 
 setup: $(READY)
 
@@ -32,6 +32,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+reproduce: $(READY)
+	$(BIN)/python experiments/reproduce.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed

@@ -18,6 +18,7 @@ FLOORS = {
     "outer": 3,
     "recording": 4,
     "explain": 5,
+    "reproductions": 5,
 }
 SIDE_EFFECTS = {
     "wandb",

@@ -1,6 +1,5 @@
 """The published inner problems against their known numbers, all computed by NumPy loops or closed forms."""
 
-import functools
 import pathlib
 
 import jax
@@ -11,6 +10,7 @@ import pytest
 from metalearn.inner import chaotic, classic
 from metalearn.inner.problem import check_problem
 from metalearn.inner.unroll import meta_loss, unroll
+from metalearn.reproductions import weight_decay
 
 KEY = jax.random.key(0)
 REFERENCE = pathlib.Path(__file__).parent.parent / "reference"
@@ -37,13 +37,6 @@ def gradient(problem, theta, horizon):
     return np.asarray(jax.jit(jax.grad(lambda theta: meta_loss(problem, theta, KEY, horizon)))(theta))
 
 
-@functools.cache
-def regression_data():
-    data = np.load(REFERENCE / "l2_tuning_data.npz")
-    count = int(data["ntrain"])
-    return data["X"][:count], data["y"][:count], data["X"][count:], data["y"][count:]
-
-
 PROBLEMS = {
     "phase walk": (classic.phase_walk, 0.3),
     "linear quadratic": (classic.linear_quadratic, 0.3),
@@ -51,7 +44,7 @@ PROBLEMS = {
     "noisy linear quadratic": (classic.noisy_linear_quadratic, 0.3),
     "influence balancing": (classic.influence_balancing, 0.5),
     "toy regression": (chaotic.toy_regression, [-4.0, -4.0]),
-    "l2 tuning": (lambda: classic.l2_tuning(*regression_data()), 3.0),
+    "l2 tuning": (lambda: classic.l2_tuning(*weight_decay.data()), 3.0),
     "logistic map": (chaotic.logistic_map, 3.8),
     "cubic loss": (chaotic.cubic_loss, 2.8),
     "cubic loss, log": (lambda: chaotic.cubic_loss(log_learning_rate=True), 1.0),
@@ -190,17 +183,17 @@ def test_toy_regression_has_the_stored_gradient(float64):
 
 
 def fixed_point(log_decay):
-    x, y, *_ = regression_data()
+    x, y, *_ = weight_decay.data()
     return np.linalg.solve(x.T @ x + np.exp(log_decay) * np.eye(x.shape[1]), x.T @ y)
 
 
 def validation_error(log_decay):
-    *_, x, y = regression_data()
+    *_, x, y = weight_decay.data()
     return np.mean((x @ fixed_point(log_decay) - y) ** 2)
 
 
 def test_l2_tuning_rests_at_the_closed_fixed_point_and_has_the_published_optimum(float64):
-    problem = classic.l2_tuning(*regression_data())
+    problem = classic.l2_tuning(*weight_decay.data())
     state, read = unroll(problem, problem.init(jnp.float64(3.82), KEY), 3.82, KEY, 2000)
     np.testing.assert_allclose(state, fixed_point(3.82), rtol=1e-9)
     np.testing.assert_allclose(read[-1], validation_error(3.82), rtol=1e-9)
@@ -209,7 +202,7 @@ def test_l2_tuning_rests_at_the_closed_fixed_point_and_has_the_published_optimum
 
 
 def test_l2_tuning_truncated_to_one_step_rests_elsewhere(float64):
-    problem = classic.l2_tuning(*regression_data())
+    problem = classic.l2_tuning(*weight_decay.data())
 
     def truncated(log_decay):
         w = jnp.asarray(fixed_point(log_decay))

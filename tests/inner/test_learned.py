@@ -178,7 +178,7 @@ def numpy_recurrent(theta, gradients, params):
         update = {}
         for name, p in params.items():
             past, g = [np.asarray(gradient[name]) for gradient in gradients[:t]], np.asarray(gradients[t - 1][name])
-            weigh = lambda decay: decay ** np.arange(t)[::-1] / np.sum(decay ** np.arange(t))
+            weigh = lambda decay, t=t: decay ** np.arange(t)[::-1] / np.sum(decay ** np.arange(t))
             m, v = sum(w * x for w, x in zip(weigh(0.9), past)), sum(w * x * x for w, x in zip(weigh(0.999), past))
             length = lambda x: np.log(np.sqrt(np.mean(x * x))) / 10
             cosine = np.sum(g * m) / np.sqrt(np.sum(g * g) * np.sum(m * m))

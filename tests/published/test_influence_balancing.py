@@ -13,17 +13,7 @@ import optax
 import pytest
 
 import metalearn as ml
-from tests.published.meta_training import iterates
-
-PROBLEM = ml.influence_balancing(23, 10)
-NUM_STEPS, RATE, SIGMA, OPTIMUM = 3000, 1e-4, 0.1, -1 / 6
-STEPWISE = ml.Truncation(NUM_STEPS, 1)
-HUNDREDS = ml.Truncation(100 * NUM_STEPS, 100)
-
-
-def descend(estimator, seeds=(0, 1, 2), rate=RATE):
-    """The last iterate of every seed."""
-    return np.asarray(iterates(estimator, optax.sgd(rate), 0.5, seeds, NUM_STEPS + 1)[:, -1])
+from metalearn.reproductions.influence import HUNDREDS, NUM_STEPS, OPTIMUM, PROBLEM, RATE, SIGMA, STEPWISE, descend
 
 
 def last_loss(problem, length):

@@ -8,27 +8,12 @@ the last tenth is judged.
 """
 
 import numpy as np
-import optax
 import pytest
 
 import metalearn as ml
-from tests.conftest import REFERENCE
-from tests.published.meta_training import iterates
-
-NUM_STEPS = 50_000
-STEPWISE = ml.Truncation(NUM_STEPS, 1)
-PAIRS = {"sigma": 0.01, "num_pairs": 2}
+from metalearn.reproductions.weight_decay import PAIRS, descend
 
 pytestmark = pytest.mark.slow
-
-
-def descend(make, seeds=(0, 1, 2), **settings):
-    """The median of θ over the last tenth of the iterates, `[seeds]`."""
-    data = np.load(REFERENCE / "l2_tuning_data.npz")
-    x, y, count = data["X"], data["y"], int(data["ntrain"])
-    problem = ml.l2_tuning(x[:count], y[:count], x[count:], y[count:])
-    thetas = iterates(make(problem, STEPWISE, **settings), optax.adam(3e-3), 0.0, seeds, NUM_STEPS)
-    return np.median(thetas[:, -NUM_STEPS // 10 :], axis=1)
 
 
 def test_truncated_backprop_rests_at_a_biased_weight_decay_section_4_4():

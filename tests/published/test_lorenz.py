@@ -11,23 +11,7 @@ import numpy as np
 import optax
 
 import metalearn as ml
-from tests.published.meta_training import iterates, meta_losses
-
-HORIZON, START = 2000, (3.116, 3.7)
-PROBLEM, TEST = ml.lorenz(), ml.lorenz(noise=1.0)
-STAGGERED, WHOLE = ml.Truncation(HORIZON, 100, stagger=True), ml.Truncation(HORIZON, HORIZON)
-SIGMA = 0.04
-
-
-def descend(estimator, learning_rate, num_steps, seeds=(0, 1, 2)):
-    """The test loss and log a, medians over the last tenth, `[seeds]` each, and all iterates."""
-    thetas = iterates(estimator, optax.sgd(learning_rate), START, seeds, num_steps)
-    last = thetas[:, -num_steps // 10 :: num_steps // 200]
-    return np.median(losses_under_test(last, 1000), axis=1), np.median(np.asarray(last)[..., 0], axis=1), thetas
-
-
-def losses_under_test(thetas, num_episodes=100):
-    return meta_losses(TEST, thetas, HORIZON, num_episodes)
+from metalearn.reproductions.lorenz import HORIZON, PROBLEM, SIGMA, STAGGERED, START, WHOLE, descend, losses_under_test
 
 
 def outer_steps_below(thetas, bound, stride=10):

@@ -11,31 +11,15 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import metalearn as ml
 from metalearn import trees
 from metalearn.estimators.particles import Method, estimator_of
+from metalearn.reproductions.toy import OPTIMUM, PAIRS, PROBLEM, STUCK, WHOLE, WINDOWS, descend
 from tests.conftest import REFERENCE
-from tests.published.meta_training import iterates, meta_losses
 
-HORIZON, NUM_STEPS = 100, 20_000
-PROBLEM = ml.toy_regression(HORIZON, objective="sum")
-WINDOWS, WHOLE = ml.Truncation(HORIZON, 10), ml.Truncation(HORIZON, HORIZON)
-PAIRS = {"sigma": 0.3, "num_pairs": 50}
 FIXED = json.loads((REFERENCE / "toy_fixed_theta.json").read_text())
-STUCK, OPTIMUM = (2421, 2425), (560, 570)
-
-
-def descend(estimator, seeds=(0, 1, 2)):
-    """The median of L over the last tenth `[seeds]`, and the first of the first 1000 outer steps with L < 700, −1 for none."""
-    thetas = iterates(estimator, optax.adam(0.01, b1=0.99), (-4.0, -4.0), seeds, NUM_STEPS)
-    rows = jnp.concatenate([thetas[:, :1000], thetas[:, -NUM_STEPS // 10 :: 10]], axis=1)
-    losses = meta_losses(PROBLEM, rows, HORIZON)
-    early, last = losses[:, :1000], losses[:, 1000:]
-    first = np.where((early < 700).any(axis=1), np.argmax(early < 700, axis=1), -1)
-    return np.median(last, axis=1), first
 
 
 def assert_within(values, band):

@@ -1,0 +1,44 @@
+"""Run published experiments again, and print their numbers beside the bands they should lie in."""
+
+import time
+
+import metalearn.reproductions as reproductions
+from metalearn.inner.checks import check_choice
+from metalearn.recording import application, open_run, output_folder, show_progress
+
+
+def main(config):
+    began, known = time.perf_counter(), reproductions.QUICK | reproductions.LONG
+    names = list(config.only) or list(known if config.long else reproductions.QUICK)
+    for name in names:
+        check_choice("Every one of only", name, known)
+    with (
+        open_run(output_folder(), config, name="reproduce", resume=config.resume, **config.tracker) as run,
+        show_progress() as progress,
+    ):
+        results = []
+        for index, name in enumerate(names):
+            progress(name, index, len(names))
+            for result in known[name]():
+                results.append(result)
+                run.table("reproductions", [row(one) for one in results])
+        text = reproductions.table(results)
+        (run.folder / "reproductions.md").write_text(text + "\n")
+        print(f"\n{text}\n\n{run.folder}/reproductions.md    {(time.perf_counter() - began) / 60:.1f} minutes")
+
+
+def row(result):
+    """A result as one flat dictionary."""
+    values = {f"seed_{index}": value for index, value in enumerate(result.values)}
+    return {
+        "experiment": result.experiment,
+        "quantity": result.quantity,
+        "low": result.low,
+        "high": result.high,
+        "inside": result.inside,
+        "seconds": result.seconds,
+    } | values
+
+
+if __name__ == "__main__":
+    application(main, "reproduce")

@@ -1,0 +1,51 @@
+"""One weight decay of a linear model: Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835).
+
+A synthetic stand-in for the UCI yacht data. Windows of one step, never reset, 2 pairs, σ = 0.01, Adam 3e-3, 50 000
+outer steps. The true optimum is log λ = 3.82; who sees one step only rests at 3.58. Iterates jitter, so the median over
+the last tenth is judged.
+"""
+
+import importlib.resources
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import optax
+
+from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
+from metalearn.inner import Truncation, l2_tuning
+from metalearn.reproductions.descents import iterates
+from metalearn.reproductions.result import Result
+
+NUM_STEPS = 50_000
+STEPWISE = Truncation(NUM_STEPS, 1)
+PAIRS = {"sigma": 0.01, "num_pairs": 2}
+
+
+def data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs and targets to train on, then those to validate on."""
+    with (importlib.resources.files("metalearn.reproductions") / "l2_tuning_data.npz").open("rb") as file:
+        arrays = dict(np.load(file))
+    x, y, count = arrays["X"], arrays["y"], int(arrays["ntrain"])
+    return x[:count], y[:count], x[count:], y[count:]
+
+
+def descend(make: Callable[..., Any], seeds: Sequence[int] = (0, 1, 2), **settings: Any) -> np.ndarray:
+    """The median of θ over the last tenth of the iterates, `[seeds]`."""
+    thetas = iterates(make(l2_tuning(*data()), STEPWISE, **settings), optax.adam(3e-3), 0.0, seeds, NUM_STEPS)
+    return np.median(thetas[:, -NUM_STEPS // 10 :], axis=1)
+
+
+def results() -> Iterator[Result]:
+    """log λ at the end."""
+    cases = {
+        "truncated backprop": (backprop, (0,), {}, (3.53, 3.63)),
+        "truncated ES": (evolution_strategies, (0, 1, 2), PAIRS, (3.53, 3.63)),
+        "NRES": (noise_reuse_es, (0, 1, 2), PAIRS, (3.77, 3.87)),
+        "PES": (persistent_es, (0, 1, 2), PAIRS, (3.6, 4.4)),
+    }
+    for name, (make, seeds, settings, (low, high)) in cases.items():
+        began = time.perf_counter()
+        ends = descend(make, seeds, **settings)
+        yield Result("weight decay", f"{name}: log λ", low, high, tuple(ends.tolist()), time.perf_counter() - began)
