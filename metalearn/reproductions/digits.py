@@ -61,9 +61,9 @@ def noisy_rates() -> Iterator[Result]:
             benchmark, (optimizer, None), estimator, optax.adam(0.02), lambda seed: start, num_steps
         )
         rates_found = tuple(float(end[0]) for end in ends)
-        yield Result("noisy digits", f"{name}: log learning rate at t = 0", *rates, rates_found, spent)
+        yield Result("noisy digits", f"{name}: log learning rate at t = 0", rates[0], rates[1], rates_found, spent)
         if np.isfinite(band[1]):
-            yield Result("noisy digits", f"{name}: loss", *band, tuple(losses), 0.0)
+            yield Result("noisy digits", f"{name}: loss", band[0], band[1], tuple(losses), 0.0)
 
 
 def learned_optimizer() -> Iterator[Result]:

@@ -33,7 +33,11 @@ def descend(
     """The test loss and log a, medians over the last tenth, `[seeds]` each, and all iterates."""
     thetas = iterates(estimator, optax.sgd(learning_rate), START, seeds, num_steps)
     last = thetas[:, -num_steps // 10 :: num_steps // 200]
-    return np.median(losses_under_test(last, 1000), axis=1), np.median(np.asarray(last)[..., 0], axis=1), thetas
+    return (
+        np.median(losses_under_test(last, 1000), axis=1),
+        np.median(np.asarray(last)[..., 0], axis=1),
+        np.asarray(thetas),
+    )
 
 
 def results() -> Iterator[Result]:
