@@ -86,7 +86,7 @@ def decayed(old: Any, new: Any, decay: float) -> Any:
     return jax.tree.map(lambda before, after: decay * before + (1 - decay) * after, old, new)
 
 
-def unbiased(mean: jax.Array, decay: float, count: jax.Array) -> jax.Array:
+def unbiased(mean: jax.Array, decay: Any, count: jax.Array) -> jax.Array:
     """A running mean after `count` steps from zero, divided by the weights it holds, 1 − β^count."""
     return mean / (1 - decay**count)
 
