@@ -102,7 +102,7 @@ def train(config, estimator, optimizer, theta, key, evaluate, label, run, progre
 
 
 def held_out(benchmark, read, num_episodes):
-    """The mean validation loss of fresh trainings, read ten times a minibatch's worth apart."""
+    """The mean validation loss of fresh trainings, read every tenth step where ten divides their number."""
     stride = math.gcd(benchmark.num_steps, 10)
     return ml.held_out_loss(ml.every(read, stride), benchmark.num_steps // stride, num_episodes)
 

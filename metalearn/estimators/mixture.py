@@ -32,9 +32,10 @@ def mixture(
       weights: by the same names, positive; equal by default.
 
     Returns:
-      An estimator that advances all parts by one window. Its metrics are `loss` (the weighted mean over the parts with a
+      An estimator that advances all parts by one window. A part all of whose particles diverged adds nothing.
+      Its metrics are `loss` (the weighted mean over the parts with a
       finite one), `loss/<name>`, `fraction_diverged` (the mean), `gradient_variance` and `inner_steps` (the sum). It has
-      no description: there is no single problem.
+      no description: there is no single problem; `ml.compare` sees one window of it.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
@@ -44,6 +45,7 @@ def mixture(
     for estimator in estimators.values():
         if not isinstance(estimator, GradientEstimator):
             raise TypeError(f"A GradientEstimator such as ml.persistent_es(...) is needed; {estimator!r} was given.")
+    estimators = dict(estimators)
     shares = _shares(list(estimators), weights)
 
     def init(theta, key):
@@ -70,7 +72,7 @@ def mixture(
 
 def _metrics(reports, shares):
     losses = jnp.stack([reports[name]["loss"] for name in shares])
-    share = jnp.asarray(list(shares.values()))
+    share = jnp.stack([jnp.asarray(one, losses.dtype) for one in shares.values()])
     finite = jnp.isfinite(losses)
     total = jnp.sum(jnp.where(finite, share, 0))
     metrics = {
@@ -83,17 +85,19 @@ def _metrics(reports, shares):
     return metrics | {f"loss/{name}": loss for name, loss in zip(shares, losses)}
 
 
-def _shares(names, weights) -> dict[str, float]:
+def _shares(names, weights) -> dict[str, Any]:
     if weights is None:
         weights = dict.fromkeys(names, 1.0)
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights must map the names of the estimators to numbers; {weights!r} was given.")
     if set(weights) != set(names):
         raise ValueError(
             f"weights must have the names of the estimators, {sorted(names)}; {sorted(weights)} were given."
         )
     for name in names:
         check_number(f"The weight of {name}", weights[name], 0, open_low=True)
-    total = sum(float(weights[name]) for name in names)
-    return {name: float(weights[name]) / total for name in names}
+    total = sum(weights[name] for name in names)
+    return {name: weights[name] / total for name in names}
 
 
 def _sum(parts):

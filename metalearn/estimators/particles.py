@@ -28,7 +28,17 @@ from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator, Metrics
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key, check_problem, check_theta
+from metalearn.inner.problem import (
+    InnerProblem,
+    Key,
+    Scalar,
+    State,
+    Theta,
+    check_inner,
+    check_key,
+    check_problem,
+    check_theta,
+)
 from metalearn.inner.unroll import Truncation, unroll
 
 SHARED = 2**32 - 1  # folded into the key of an estimate: the key of the minibatches that its particles share
@@ -220,8 +230,7 @@ def check_sigma(sigma: float) -> None:
 
 def check_common(problem: InnerProblem, truncation: Truncation, chunk_size: int | None) -> None:
     """Refuse what is no inner problem, no truncation or no chunk size."""
-    if not isinstance(problem, InnerProblem):
-        raise TypeError(f"problem must be an InnerProblem(init, step, loss); {type(problem).__name__} was given.")
+    check_inner(problem)
     if not isinstance(truncation, Truncation):
         raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
     if chunk_size is not None:

@@ -13,7 +13,8 @@ Drawn = Any
 def task_distribution(make: Callable[[Drawn], InnerProblem], draw: Callable[[Key], Drawn]) -> InnerProblem:
     """The problem `make(ω)` with ω = draw(key) at the start of every episode: L(θ) = E_ω L(θ; ω).
 
-    ω rides in the state, so that estimators, dynamics and landscapes see one problem; shapes may not depend on it. Sizes
+    The key of ω rides in the state as integers, and ω is drawn from it again in every step: estimators, exponents and
+    landscapes see one problem, and no direction of the state in which nothing moves. Shapes may not depend on ω; sizes
     that do (widths, depths) are problems of their own: see `ml.mixture`.
 
     Args:
@@ -27,23 +28,23 @@ def task_distribution(make: Callable[[Drawn], InnerProblem], draw: Callable[[Key
         if not callable(function):
             raise TypeError(f"{name} must be a function; {function!r} was given.")
 
-    def at(drawn) -> InnerProblem:
-        made = make(drawn)
+    def at(data, key) -> InnerProblem:
+        made = make(draw(jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))))
         if not isinstance(made, InnerProblem):
             raise TypeError(f"make must return an InnerProblem; it returned a {type(made).__name__}.")
         return made
 
     def init(theta, key):
         key_draw, key_start = jax.random.split(key)
-        drawn = draw(key_draw)
-        return drawn, at(drawn).init(theta, key_start)
+        data = jax.random.key_data(key_draw)
+        return data, at(data, key).init(theta, key_start)
 
     def step(carry, theta, key):
-        drawn, state = carry
-        return drawn, at(drawn).step(state, theta, key)
+        data, state = carry
+        return data, at(data, key).step(state, theta, key)
 
     def loss(carry, theta, key):
-        drawn, state = carry
-        return at(drawn).loss(state, theta, key)
+        data, state = carry
+        return at(data, key).loss(state, theta, key)
 
     return InnerProblem(init, step, loss)

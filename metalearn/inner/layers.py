@@ -74,11 +74,10 @@ def _dropout(module, rate, values):
     """Zero with probability `rate`, the rest divided by 1 − rate; nothing without a key. The rate may be traced."""
     if not module.has_rng("dropout") or (isinstance(rate, (int, float)) and rate == 0):
         return values
-    bits, rate = jax.random.bits(module.make_rng("dropout"), values.shape, jnp.uint32), jnp.asarray(rate, values.dtype)
-    kept = bits >= (rate.astype(jnp.float32) * 2.0**32).astype(
-        jnp.uint32
-    )  # the same mask for all particles but for the rate
-    return jnp.where(kept, values * (1 / (1 - rate)), jnp.zeros_like(values))
+    bits, rate = jax.random.bits(module.make_rng("dropout"), values.shape, jnp.uint32), jnp.asarray(rate)
+    rate = rate.astype(jnp.promote_types(rate.dtype, jnp.float32))
+    kept = bits >= (rate * 2.0**32).astype(jnp.uint32)  # bits that particles share, whatever their rates
+    return jnp.where(kept, values * (1 / (1 - rate)).astype(values.dtype), jnp.zeros_like(values))
 
 
 def _windows(images, window, stride):

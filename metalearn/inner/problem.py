@@ -37,6 +37,16 @@ class InnerProblem(NamedTuple):
     loss: Callable[[State, Theta, Key], Scalar]
 
 
+def check_inner(problem: Any) -> None:
+    """Refuse what is no inner problem.
+
+    Raises:
+      TypeError: it is something else.
+    """
+    if not isinstance(problem, InnerProblem):
+        raise TypeError(f"problem must be an InnerProblem(init, step, loss); {type(problem).__name__} was given.")
+
+
 def check_theta(theta: Theta) -> None:
     """Refuse a θ without numbers, or with leaves that have no gradient.
 
@@ -141,8 +151,7 @@ def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
       TypeError, ValueError: the cap is not one finite number.
     """
     check_number("cap", cap)
-    if not isinstance(problem, InnerProblem):
-        raise TypeError(f"problem must be an InnerProblem(init, step, loss); {type(problem).__name__} was given.")
+    check_inner(problem)
 
     def step(state, theta, key):
         def move(state, theta, key):
@@ -202,12 +211,14 @@ def _representable(before, after):
 
 def every(problem: InnerProblem, stride: int) -> InnerProblem:
     """The map of `stride` steps in one, whose loss is read after the last of them: L is then a mean over every stride-th
-    step, and costs that many readings less. Its i-th step within a stride draws from fold_in(key, i).
+    step, and costs that many readings less. Its i-th step within a stride draws from fold_in(key, i). Horizons, windows and
+    the `inner_steps` of an estimator count strides.
 
     Raises:
-      TypeError, ValueError: the stride is no whole number of at least 1.
+      TypeError, ValueError: the stride is no whole number of at least 1, or the problem no InnerProblem.
     """
     check_count("stride", stride)
+    check_inner(problem)
 
     def step(state, theta, key):
         def body(index, state):

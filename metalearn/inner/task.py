@@ -65,7 +65,7 @@ def classification(
       example_weights: `[examples]`, for the cross-entropy: the loss of an example times its weight, averaged over the
         minibatch without dividing by the weights.
       num_examples: minibatches come from this many of the first examples only, for instance a number drawn for every
-        episode by `ml.task_distribution`; all by default.
+        episode by `ml.task_distribution`; a traced one outside of 1 … examples is taken for the nearer end. All by default.
       augment: `(inputs, key) -> inputs` of a minibatch, such as `ml.gaussian_noise(strength)`.
 
     Raises:
@@ -189,7 +189,7 @@ def _batches(data, batch_size, weights=None, num_examples=None):
             rows = jnp.asarray(data.inputs).T
     else:
         rows = data.inputs.T
-    count = jnp.asarray(rows.shape[0] if num_examples is None else num_examples).astype(jnp.uint32)
+    count = jnp.asarray(rows.shape[0] if num_examples is None else jnp.clip(num_examples, 1, rows.shape[0]), jnp.uint32)
 
     def draw(key):
         # randint draws its bits twice, which is half the time of a small step; this bias is below count / 2³².
@@ -209,8 +209,11 @@ def _check_examples(data, batch_size, weights, num_examples, augment):
     if num_examples is not None:
         if batch_size is None:
             raise ValueError("num_examples says where minibatches are drawn from; give a batch_size with it.")
+        whole = hasattr(num_examples, "__index__") or hasattr(num_examples, "dtype")
+        if not whole or jnp.shape(num_examples) != () or not jnp.issubdtype(jnp.result_type(num_examples), jnp.integer):
+            raise TypeError(f"num_examples must be one whole number; {num_examples!r} was given.")
         if is_known(num_examples):
-            check_count("num_examples", int(num_examples) if jnp.shape(num_examples) == () else num_examples)
+            check_count("num_examples", num_examples)
             if num_examples > count:
                 raise ValueError(
                     f"num_examples must be at most the {count} examples there are; {num_examples} was given."

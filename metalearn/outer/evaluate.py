@@ -190,9 +190,9 @@ def _speed_up(row, found) -> float:
 
 
 def _smooth(curves):
-    """The mean curve, averaged over a fiftieth of the run about each step, less where it begins and ends."""
+    """The mean curve, averaged over a fiftieth of the run about each reading and at least its neighbours, less at both ends."""
     mean = curves.validation.mean(axis=0)
-    places, half = np.arange(len(mean)), len(mean) // 100
+    places, half = np.arange(len(mean)), max(1, len(mean) // 100)
     reach = np.minimum(half, np.minimum(places, places[::-1]))
     sums = np.cumsum(np.concatenate([[0.0], mean]))
     return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)

@@ -29,3 +29,16 @@ def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Cal
         return jnp.mean(jax.vmap(lambda one: meta_loss(problem, theta, one, horizon))(keys))
 
     return evaluate
+
+
+def check_evaluate(evaluate: Callable[[Theta, Key], Scalar], theta: Theta, key: Key) -> None:
+    """Refuse what does not return one number for a θ.
+
+    Raises:
+      TypeError: it is no function, or returns something else.
+    """
+    if not callable(evaluate):
+        raise TypeError(f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} was given.")
+    found = jax.eval_shape(evaluate, theta, key)
+    if jnp.shape(found) != () or not jnp.issubdtype(jnp.result_type(found), jnp.floating):
+        raise TypeError(f"evaluate must return one floating-point number; it returned {found}.")

@@ -12,7 +12,7 @@ class Curves(NamedTuple):
     """Trainings of one optimiser on one benchmark, over seeds.
 
     Attributes:
-      steps: where the losses are read, every tenth step and the last, `[points]`.
+      steps: where the losses are read, every gcd(T, 10)-th step, `[points]`.
       validation: the cross-entropy of all validation data there, `[num_seeds, points]`, capped at 20.
       test_loss, test_error: at the end, `[num_seeds]`.
       fraction_diverged: of the seeds, those whose parameters are not finite at the end, or whose last validation loss reads
@@ -33,7 +33,7 @@ class Row:
     Attributes:
       benchmark, optimizer: names.
       learning_rate: the one a sweep chose; NaN where there was none.
-      mean_loss: the validation loss, averaged over the training's readings: what meta-training descends, every tenth step.
+      mean_loss: the validation loss, averaged over the training's readings, every gcd(T, 10)-th step.
       final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end.
       speed_up: steps that swept Adam needs until its mean validation loss first is what it is at the end, over those this
         one needs; NaN where it never gets there, or there is no Adam beside it. It says little where Adam overfits.

@@ -16,6 +16,7 @@ from metalearn import trees
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, Scalar, Theta, check_key, check_theta
+from metalearn.outer.held_out import check_evaluate
 from metalearn.outer.kept import kept
 from metalearn.outer.sampling import Progress
 
@@ -120,7 +121,8 @@ def meta_train(
       TypeError, ValueError: a sentence that names the argument.
     """
     stages = _check(estimator, optimizer, theta, key, num_steps, chunk_length)
-    _check_evaluate(evaluate, theta, key)
+    if evaluate is not None:
+        check_evaluate(evaluate, theta, key)
     key_init, key_steps = jax.random.split(key)
     measure = (
         None if evaluate is None else functools.partial(_measure(evaluate), key=jax.random.fold_in(key_init, 2**31))
@@ -263,16 +265,6 @@ def _first_of(tree, count):
 
 def _host(leaf):
     return leaf if trees.is_key(leaf) else np.asarray(leaf)
-
-
-def _check_evaluate(evaluate, theta, key):
-    if evaluate is None:
-        return
-    if not callable(evaluate):
-        raise TypeError(f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} was given.")
-    found = jax.eval_shape(evaluate, theta, key)
-    if jnp.shape(found) != () or not jnp.issubdtype(jnp.result_type(found), jnp.floating):
-        raise TypeError(f"evaluate must return one floating-point number; it returned {found}.")
 
 
 def _check(estimator, optimizer, theta, key, num_steps, chunk_length) -> dict[int, GradientEstimator]:

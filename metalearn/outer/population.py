@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Key, State, Theta, check_key, check_problem
+from metalearn.inner.problem import InnerProblem, Key, State, Theta, check_inner, check_key, check_problem
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.outer.kept import kept
 
@@ -23,7 +23,7 @@ class Population(NamedTuple):
       states: at the end, before the last exchange, `[num_members, ...]`.
       best: the member with the smallest loss in the last window, −1 where none is finite.
       schedule: the θ of the best member and its ancestors, `[num_windows, ...]`: what population-based training finds. Run it
-        anew with `ml.in_windows(problem, length)`.
+        anew with `ml.in_windows(problem, length)`. NaN where no member is finite.
     """
 
     theta: Theta
@@ -71,8 +71,12 @@ def population_based_training(
     check_number("exchanged", exchanged, 0, 0.5, open_low=True)
     if not isinstance(truncation, Truncation):
         raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
+    if not callable(sample):
+        raise TypeError(f"sample must be a function key -> theta, such as ml.uniform(low, high); {sample!r} was given.")
+    check_inner(problem)
     check_problem(problem, jax.eval_shape(sample, key))
-    return _train(problem, truncation, sample, num_members, float(sigma), max(1, int(exchanged * num_members)))(key)
+    num_exchanged = max(1, int(exchanged * num_members + 1e-9))
+    return _train(problem, truncation, sample, num_members, float(sigma), num_exchanged)(key)
 
 
 @kept
@@ -83,9 +87,10 @@ def _train(problem, truncation, sample, num_members, sigma, num_exchanged) -> An
         run = lambda state, theta, episode: unroll(problem, state, theta, episode, truncation.length, start=start)
         states, losses = jax.vmap(run)(states, thetas, episodes)
         loss = jnp.mean(losses, axis=1)
-        parents, children = _exchange(loss, num_exchanged, key)
+        key_parents, key_mutations = jax.random.split(key)
+        parents, children = _exchange(loss, num_exchanged, key_parents)
         copied = jax.tree.map(lambda leaf: leaf[parents], (states, thetas))
-        mutated = trees.add(copied[1], trees.normal_like(jax.random.fold_in(key, 1), thetas, sigma))
+        mutated = trees.add(copied[1], trees.normal_like(key_mutations, thetas, sigma))
         after = jax.vmap(trees.where)(children, mutated, thetas)
         return (copied[0], after, episodes), (thetas, loss, parents, states)
 
@@ -99,8 +104,8 @@ def _train(problem, truncation, sample, num_members, sigma, num_exchanged) -> An
         _, (seen, loss, parents, states) = jax.lax.scan(window, carry, steps)
         last = jnp.where(jnp.isfinite(loss[-1]), loss[-1], jnp.inf)
         best = jnp.argmin(last)
-        schedule = _ancestors(seen, parents, best)
         known = jnp.where(jnp.isfinite(last[best]), best, -1)
+        schedule = jax.tree.map(lambda leaf: jnp.where(known < 0, jnp.nan, leaf), _ancestors(seen, parents, best))
         return Population(seen, loss, parents, jax.tree.map(lambda leaf: leaf[-1], states), known, schedule)
 
     return jax.jit(train)
@@ -110,7 +115,8 @@ def _exchange(loss, count, key):
     """Parents `[members]`, and which members are children of another."""
     members = len(loss)
     order = jnp.argsort(jnp.where(jnp.isfinite(loss), loss, jnp.inf))
-    chosen = order[jax.random.randint(key, (count,), 0, count)]
+    alive = jnp.clip(jnp.sum(jnp.isfinite(loss)), 1, count)
+    chosen = order[jax.random.randint(key, (count,), 0, alive)]
     parents = jnp.arange(members).at[order[-count:]].set(chosen)
     return parents, parents != jnp.arange(members)
 
@@ -135,11 +141,16 @@ def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
     The start uses row 0, and steps beyond the last row use the last.
 
     Raises:
-      TypeError, ValueError: the length is no whole number of at least 1.
+      TypeError, ValueError: the length is no whole number of at least 1, the problem no InnerProblem, or θ has leaves without
+        windows, or with different numbers of them.
     """
     check_count("length", length)
+    check_inner(problem)
 
     def row(thetas, count):
+        rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(thetas)}
+        if len(rows) != 1 or rows == {()}:
+            raise ValueError(f"Every leaf of theta must be [num_windows, ...]; their first axes are {sorted(rows)}.")
         return jax.tree.map(lambda leaf: leaf[jnp.clip(count // length, 0, leaf.shape[0] - 1)], thetas)
 
     def init(thetas, key):

@@ -10,6 +10,7 @@ import numpy as np
 from metalearn import trees
 from metalearn.inner.checks import check_choice, check_count, check_number
 from metalearn.inner.problem import Key, Scalar, Theta, check_key, check_theta
+from metalearn.outer.held_out import check_evaluate
 from metalearn.outer.kept import kept
 from metalearn.outer.sampling import Progress
 
@@ -65,6 +66,8 @@ def random_search(
     """
     check_key(key)
     check_count("num_trials", num_trials)
+    if not callable(sample):
+        raise TypeError(f"sample must be a function key -> theta, such as ml.uniform(low, high); {sample!r} was given.")
     keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index)))(jnp.arange(num_trials))
     thetas = jax.vmap(sample)(keys[:, 0])
     return _try("random search", evaluate, thetas, keys[:, 1], chunk_size, progress)
@@ -123,12 +126,13 @@ def evolve(
       progress: called as `progress(algorithm, done, num_generations)`.
 
     Returns:
-      `(theta, trials)`: the last mean of CMA-ES, the best member of the last generation of the genetic algorithm; trials
-      `[num_generations · population_size]`.
+      `(theta, trials)`: the last mean of CMA-ES, the best member of all of the genetic algorithm; trials `[num_generations ·
+      population_size]`.
 
     Raises:
       ImportError: evosax is missing: `pip install 'metalearn[search]'`.
       TypeError, ValueError: a sentence that names the argument.
+      FloatingPointError: no trial had a finite loss.
 
     References:
       Hansen & Ostermeier 2001, Completely derandomized self-adaptation in evolution strategies; Such et al. 2017, Deep
@@ -140,13 +144,16 @@ def evolve(
     for name, count in (("num_generations", num_generations), ("population_size", population_size)):
         check_count(name, count, 2 if name == "population_size" else 1)
     check_number("sigma", sigma, 0, open_low=True)
+    check_evaluate(evaluate, theta, key)
     theta = trees.strong(theta)
-    strategy, params = _strategy(algorithm, population_size, theta, sigma)
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda: theta))
+    strategy, params = _strategy(algorithm, population_size, tuple(leaves), structure, float(sigma))
     state, measure = _first_state(strategy, params, theta, key, population_size), _measure(evaluate)
     populations, losses = [], []
     for generation in range(num_generations):
         ask, read, tell = jax.random.split(jax.random.fold_in(key, generation), 3)
         population, state = strategy.ask(ask, state, params)
+        population = _like(population, theta)
         loss = measure(population, jnp.broadcast_to(read, (population_size,)))
         worst = jnp.where(jnp.isfinite(loss), loss, jnp.finfo(loss.dtype).max)  # ranks are all that either uses
         state, _ = strategy.tell(tell, population, worst, state, params)
@@ -155,7 +162,11 @@ def evolve(
         if progress is not None:
             progress(algorithm, generation + 1, num_generations)
     trials = _trials(jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *populations), jnp.concatenate(losses))
-    end = strategy.get_mean(state) if algorithm == "cma_es" else _at(populations[-1], int(jnp.argmin(worst)))
+    if trials.best < 0:
+        raise FloatingPointError(
+            f"None of the {len(trials.loss)} trials of {algorithm} had a finite loss; begin elsewhere."
+        )
+    end = _like(strategy.get_mean(state), theta) if algorithm == "cma_es" else _at(trials.theta, trials.best)
     return end, trials
 
 
@@ -172,8 +183,10 @@ def uniform(low: Theta, high: Theta) -> Callable[[Key], Theta]:
             f"low and high must have one structure; {jax.tree.structure(low)} and {jax.tree.structure(high)} were given."
         )
     pairs = [(jnp.asarray(a), jnp.asarray(b)) for a, b in zip(jax.tree.leaves(low), jax.tree.leaves(high))]
-    if any(a.shape != b.shape or bool(jnp.any(a > b)) for a, b in pairs):
-        raise ValueError("low and high must have the same shapes, and low must nowhere be above high.")
+    if any((a.shape, a.dtype) != (b.shape, b.dtype) or not bool(jnp.all(a <= b)) for a, b in pairs):
+        raise ValueError("low and high must have the same shapes and dtypes, and low must nowhere be above high.")
+    if not bool(trees.all_finite((low, high))):
+        raise ValueError(f"low and high must be finite; {low} and {high} were given.")
 
     def sample(key):
         keys = jax.random.split(key, len(pairs))
@@ -191,6 +204,7 @@ def _measure(evaluate) -> Any:
 def _try(name, evaluate, thetas, keys, chunk_size, progress) -> tuple[Theta, Trials]:
     """Read all θ in chunks of one size, the last filled up."""
     check_count("chunk_size", chunk_size)
+    check_evaluate(evaluate, _at(thetas, 0), keys[0])
     count, measure, losses = len(keys), _measure(evaluate), []
     size = min(chunk_size, count)
     for begin in range(0, count, size):
@@ -214,14 +228,21 @@ def _at(tree, index):
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def _strategy(algorithm, population_size, theta, sigma):
+def _like(population, theta):
+    """Members in the dtypes of θ, which evosax flattens to one."""
+    return jax.tree.map(lambda members, leaf: members.astype(leaf.dtype), population, theta)
+
+
+@kept
+def _strategy(algorithm, population_size, leaves, structure, sigma) -> Any:
+    """The strategy and its parameters; evosax compiles anew for every strategy it is given."""
     try:
         from evosax import algorithms
     except ImportError:
         raise ImportError(
             "CMA-ES and the genetic algorithm come from evosax: pip install 'metalearn[search]'."
         ) from None
-    make = getattr(algorithms, ALGORITHMS[algorithm])
+    make, theta = getattr(algorithms, ALGORITHMS[algorithm]), trees.zeros_of(jax.tree.unflatten(structure, leaves))
     if algorithm == "genetic":
         strategy = make(population_size, theta, std_schedule=lambda generation: jnp.asarray(sigma))
         return strategy, strategy.default_params

@@ -252,3 +252,15 @@ def test_wrong_types_are_sentences():
         mlp((5, 1), gain="large")
     with pytest.raises(TypeError, match=r"widths must be a whole number; 4\.5"):
         mlp((5, 4.5, 1))
+
+
+@pytest.mark.parametrize("rate", [0.7, 0.99, 0.999])
+def test_dropout_in_low_precision_keeps_its_rate(rate):
+    """bfloat16 rounds 0.999 to 1: the share kept would be zero and the derivative NaN."""
+    network = mlp((2, 20_000, 1), "relu", dropout=rate, bias=False, dtype=jnp.bfloat16)
+    params = network.init(jax.random.key(0))
+    params = jax.tree.map(jnp.ones_like, params)
+    ask = lambda inputs: jnp.sum(network.apply(params, inputs, jax.random.key(1)).astype(jnp.float32))
+    kept = ask(jnp.ones((2, 1), jnp.bfloat16)) / 40_000
+    assert abs(float(kept) - 1) < 5 * np.sqrt(rate / (1 - rate) / 20_000) + 0.01
+    assert np.isfinite(jax.grad(ask)(jnp.ones((2, 1), jnp.bfloat16))).all()

@@ -234,6 +234,17 @@ def test_few_examples_are_the_first_ones_also_where_their_number_is_drawn():
     assert largest.tolist() == [0, 2, EXAMPLES - 1]
 
 
+def test_a_traced_number_of_examples_outside_of_them_is_the_nearer_end():
+    marked = Data(jnp.arange(EXAMPLES, dtype=jnp.float32)[None], jnp.zeros(EXAMPLES, jnp.int32))
+    mean = lambda count: classification(
+        MARKS, marked, 400, num_examples=count, metric=lambda outputs, labels: jnp.mean(outputs)
+    ).loss({}, KEY)
+    found = jax.jit(jax.vmap(mean))(jnp.array([-1, 0, 1, EXAMPLES, 40]))
+    np.testing.assert_array_equal(found[:3], 0)
+    np.testing.assert_allclose(found[3:], found[3])
+    assert abs(float(found[3]) - (EXAMPLES - 1) / 2) < 5 * np.sqrt((EXAMPLES**2 - 1) / 12 / 400)
+
+
 def test_noise_of_its_strength_is_added_to_the_minibatch():
     read = lambda outputs, labels: jnp.mean(outputs)
     still = Data(jnp.zeros((1, EXAMPLES)), jnp.zeros(EXAMPLES, jnp.int32))
@@ -258,3 +269,9 @@ def test_noise_of_its_strength_is_added_to_the_minibatch():
 def test_what_does_not_fit_the_examples_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         classification(LINEAR, LABELS, **settings)
+
+
+@pytest.mark.parametrize("count", [2.7, True, "a", jnp.array([1, 2])])
+def test_a_number_of_examples_is_a_whole_number(count):
+    with pytest.raises(TypeError, match="num_examples must be"):
+        classification(LINEAR, LABELS, 2, num_examples=count)

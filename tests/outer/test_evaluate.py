@@ -121,6 +121,20 @@ def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
     assert np.isnan(evaluation._speed_up(found["fast"], {"fast": found["fast"]}))
 
 
+def test_noise_on_few_readings_moves_the_speed_up_little():
+    """Fifty readings with noise of .01: two equal optimisers are told apart by less than a tenth of the steps."""
+    random, steps, speeds = np.random.default_rng(0), np.arange(10, 501, 10), []
+    for _ in range(200):
+        rows = {}
+        for name in ("Adam, linear", "same"):
+            losses = np.tile(0.1 + np.exp(-0.01 * steps), (2, 1)) * (1 + 0.01 * random.standard_normal(50))
+            rows[name] = evaluation._row(
+                "made", name, np.nan, ml.Curves(steps, losses, losses[:, -1], losses[:, -1], 0.0)
+            )
+        speeds.append(evaluation._speed_up(rows["same"], rows))
+    assert np.nanstd(speeds) < 0.1
+
+
 @pytest.mark.parametrize(
     ("change", "error", "sentence"),
     [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import metalearn as ml
+from metalearn.outer import search
 
 KEY = jax.random.key(0)
 LOW, HIGH = {"a": jnp.float32(-2.0), "b": jnp.array([0.0, 1.0])}, {"a": jnp.float32(2.0), "b": jnp.array([1.0, 5.0])}
@@ -85,6 +86,26 @@ def test_evolution_takes_what_is_not_finite_for_the_worst():
     assert 0.15 < theta < 0.5
 
 
+def test_evolution_keeps_dtypes_and_its_programs():
+    pytest.importorskip("evosax")
+    mixed = {"a": jnp.float32(1.0), "b": jnp.ones(2, jnp.bfloat16)}
+    square = lambda theta, key: theta["a"] ** 2 + jnp.sum(theta["b"].astype(jnp.float32) ** 2)
+    for algorithm in ("cma_es", "genetic"):
+        with jax.numpy_rank_promotion("allow"):
+            theta, trials = ml.evolve(square, algorithm, mixed, KEY, 2, population_size=4)
+        for tree in (theta, trials.theta):
+            assert [leaf.dtype for leaf in jax.tree.leaves(tree)] == [jnp.float32, jnp.bfloat16]
+    shapes, structure = jax.tree.flatten(jax.eval_shape(lambda: mixed))
+    again = [search._strategy("genetic", 4, tuple(shapes), structure, 0.3)[0] for _ in range(2)]
+    assert again[0] is again[1]
+
+
+def test_evolution_with_nothing_finite_says_so():
+    pytest.importorskip("evosax")
+    with jax.numpy_rank_promotion("allow"), pytest.raises(FloatingPointError, match="None of the 8 trials of genetic"):
+        ml.evolve(lambda theta, key: theta * jnp.nan, "genetic", jnp.float32(1.0), KEY, 2, population_size=4)
+
+
 # --- Population-based training ---
 
 TRUNCATION = ml.Truncation(12, 3)
@@ -135,7 +156,7 @@ def test_the_worse_quarter_goes_on_as_members_of_the_best(population):
         before, after = population.theta[window], population.theta[window + 1]
         stayed = np.setdiff1d(np.arange(64), moved)
         np.testing.assert_array_equal(after[stayed], before[stayed])
-        assert np.std(after[moved] - before[parents[moved]]) == pytest.approx(0.5, rel=0.6)
+        assert np.std(after[moved] - before[parents[moved]]) == pytest.approx(0.5, rel=0.4)
 
 
 def test_it_beats_the_best_constant(population):
@@ -169,6 +190,7 @@ def test_a_member_that_diverged_is_replaced():
     [
         (lambda: ml.random_search(bowl, SAMPLE, KEY, 0), "num_trials must be at least 1; 0 was given"),
         (lambda: ml.grid_search(bowl, LOW, KEY), "Every leaf of axes must be the values"),
+        (lambda: ml.uniform(LOW, HIGH | {"a": jnp.float32(jnp.inf)}), "low and high must be finite"),
         (lambda: ml.uniform(HIGH, LOW), "low must nowhere be above high"),
         (lambda: ml.uniform(LOW, {"a": 1.0}), "low and high must have one structure"),
         (lambda: ml.evolve(bowl, "bayes", LOW, KEY, 3), "algorithm must be one of"),
@@ -184,3 +206,30 @@ def test_a_member_that_diverged_is_replaced():
 def test_what_does_not_fit_is_refused_in_a_sentence(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ml.random_search(3, SAMPLE, KEY, 2), "evaluate must be a function"),
+        (lambda: ml.random_search(lambda theta, key: theta["b"], SAMPLE, KEY, 2), "evaluate must return one"),
+        (lambda: ml.random_search(bowl, 3, KEY, 2), "sample must be a function"),
+        (lambda: ml.in_windows(3, 5), "problem must be an InnerProblem"),
+        (lambda: ml.every(3, 5), "problem must be an InnerProblem"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_in_a_sentence(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_a_schedule_without_windows_is_refused():
+    with pytest.raises(ValueError, match=r"Every leaf of theta must be \[num_windows"):
+        ml.in_windows(pursuit(), 3).init(jnp.float32(0.3), KEY)
+
+
+def test_where_no_member_is_finite_there_is_no_schedule():
+    lost = pursuit()._replace(loss=lambda state, theta, key: theta * jnp.nan)
+    found = ml.population_based_training(lost, TRUNCATION, ml.uniform(-1.0, 1.0), KEY, num_members=4, sigma=0.1)
+    assert found.best == -1
+    assert np.isnan(found.schedule).all()
