@@ -278,8 +278,12 @@ def test_a_sweep_goes_on_past_a_mistake_and_hides_secrets(place, launch):
 
 
 def start(place, *arguments):
-    command = [sys.executable, "walk.py", *arguments]
+    """As from a terminal: a job that a shell put into the background ignores Ctrl-C, and so would its children."""
+    command = [sys.executable, "-c", HEEDING, "walk.py", *arguments]
     return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+HEEDING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 
 
 def test_the_process_ends_with_the_code(place):
