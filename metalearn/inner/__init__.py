@@ -16,6 +16,7 @@ from metalearn.inner.benchmark import (
 from metalearn.inner.chaotic import cubic_loss, double_well, henon, logistic_map, lorenz, toy_regression
 from metalearn.inner.classic import influence_balancing, l2_tuning, linear_quadratic, noisy_linear_quadratic, phase_walk
 from metalearn.inner.data import Data, breast_cancer, digits, gaussian_regression, split, teacher, wine
+from metalearn.inner.derived import every, final_loss, in_windows, saturate
 from metalearn.inner.distribution import task_distribution
 from metalearn.inner.fractals import burning_ship, julia, lyapunov_logistic, magnet, mandelbrot, newton
 from metalearn.inner.hyperparameters import (
@@ -32,7 +33,7 @@ from metalearn.inner.hyperparameters import (
 from metalearn.inner.metrics import cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.networks import Network, convolutional, mlp
 from metalearn.inner.optimizers import adam, adamw, clipped, per_layer, sgd
-from metalearn.inner.problem import InnerProblem, check_problem, every, final_loss, saturate
+from metalearn.inner.problem import InnerProblem, check_problem
 from metalearn.inner.ready import digits_training, fractal_training
 from metalearn.inner.task import Task, classification, evaluation, gaussian_noise, regression
 from metalearn.inner.trainability import trainability_data, two_layer_training
@@ -77,6 +78,7 @@ __all__ = [
     "gaussian_noise",
     "gaussian_regression",
     "henon",
+    "in_windows",
     "influence_balancing",
     "inverse_time",
     "julia",

@@ -9,9 +9,10 @@ import numpy as np
 
 from metalearn.inner.checks import check_choice, check_count, check_number
 from metalearn.inner.data import Data, breast_cancer, digits, split, teacher, wine
+from metalearn.inner.derived import final_loss, saturate
 from metalearn.inner.networks import Network, mlp
 from metalearn.inner.optimizers import Optimizer
-from metalearn.inner.problem import InnerProblem, Theta, final_loss, saturate
+from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.inner.task import Task, classification, evaluation
 from metalearn.inner.training import training
 

@@ -4,10 +4,11 @@ import numpy as np
 
 from metalearn.inner.checks import check_choice, check_count
 from metalearn.inner.data import digits, split
+from metalearn.inner.derived import saturate
 from metalearn.inner.hyperparameters import log10, log_linear
 from metalearn.inner.networks import mlp
 from metalearn.inner.optimizers import sgd
-from metalearn.inner.problem import InnerProblem, saturate
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.task import classification, evaluation
 from metalearn.inner.trainability import trainability_data, two_layer_training
 from metalearn.inner.training import training

@@ -10,7 +10,7 @@ from metalearn.outer.evaluate import evaluate, learning_curves, swept_rate
 from metalearn.outer.held_out import held_out_loss
 from metalearn.outer.judgement import Curves, Evaluation
 from metalearn.outer.meta_train import Best, History, Snapshot, first_snapshot, meta_train
-from metalearn.outer.population import Population, in_windows, population_based_training
+from metalearn.outer.population import Population, population_based_training
 from metalearn.outer.recommend import Recommendation
 from metalearn.outer.report import Comparison, Measured, Report
 from metalearn.outer.search import Trials, evolve, grid_search, random_search, uniform
@@ -41,7 +41,6 @@ __all__ = [
     "first_snapshot",
     "grid_search",
     "held_out_loss",
-    "in_windows",
     "learning_curves",
     "lyapunov_law",
     "meta_train",

@@ -13,7 +13,8 @@ import optax
 from metalearn import trees
 from metalearn.inner.benchmark import Benchmark
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import Key, check_key, every
+from metalearn.inner.derived import every
+from metalearn.inner.problem import Key, check_key
 from metalearn.inner.task import Task, evaluation
 from metalearn.inner.training import training
 from metalearn.inner.unroll import unroll

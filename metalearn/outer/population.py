@@ -133,35 +133,3 @@ def _ancestors(thetas, parents, best):
     _, line = jax.lax.scan(back, best, (earlier, parents[:-1]), reverse=True)
     last = jax.tree.map(lambda leaf: leaf[-1][best][None], thetas)
     return jax.tree.map(lambda line, end: jnp.concatenate([line, end]), line, last)
-
-
-def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
-    """The problem whose θ is a schedule `[num_windows, ...]`: steps t·length + 1 … (t + 1)·length use its row t.
-
-    The start uses row 0, and steps beyond the last row use the last.
-
-    Raises:
-      TypeError, ValueError: the length is no whole number of at least 1, the problem no InnerProblem, or θ has leaves without
-        windows, or with different numbers of them.
-    """
-    check_count("length", length)
-    check_inner(problem)
-
-    def row(thetas, count):
-        rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(thetas)}
-        if len(rows) != 1 or rows == {()}:
-            raise ValueError(f"Every leaf of theta must be [num_windows, ...]; their first axes are {sorted(rows)}.")
-        return jax.tree.map(lambda leaf: leaf[jnp.clip(count // length, 0, leaf.shape[0] - 1)], thetas)
-
-    def init(thetas, key):
-        return problem.init(row(thetas, 0), key), jnp.zeros((), jnp.int32)
-
-    def step(carry, thetas, key):
-        state, count = carry
-        return problem.step(state, row(thetas, count), key), count + 1
-
-    def loss(carry, thetas, key):
-        state, count = carry
-        return problem.loss(state, row(thetas, jnp.maximum(count - 1, 0)), key)
-
-    return InnerProblem(init, step, loss)

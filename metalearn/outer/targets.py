@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator, backprop, evolution_strategies
-from metalearn.inner.problem import InnerProblem
+from metalearn.inner.derived import in_windows
 from metalearn.inner.unroll import Truncation
 
 
@@ -35,7 +35,7 @@ def smoothed_target(description: Description, num_pairs: int) -> GradientEstimat
     if period >= whole.horizon:
         return evolution_strategies(problem, whole, sigma=description.sigma, num_pairs=num_pairs)
     copies = -(-whole.horizon // period)
-    apart = evolution_strategies(unshared(problem, period), whole, sigma=description.sigma, num_pairs=num_pairs)
+    apart = evolution_strategies(in_windows(problem, period), whole, sigma=description.sigma, num_pairs=num_pairs)
 
     def estimate(theta, state, key):
         gradient, state, metrics = apart.estimate(trees.broadcast(theta, copies), state, key)
@@ -43,28 +43,6 @@ def smoothed_target(description: Description, num_pairs: int) -> GradientEstimat
 
     about = dataclasses.replace(description, truncation=whole, num_particles=num_pairs)
     return GradientEstimator(lambda theta, key: apart.init(trees.broadcast(theta, copies), key), estimate, about)
-
-
-def unshared(problem: InnerProblem, period: int) -> InnerProblem:
-    """The same problem with its own copy of θ for every block of `period` steps: leaves of θ are `[num_blocks,
-    ...]`.
-    """
-
-    def block(theta, steps_before):
-        return jax.tree.map(lambda leaf: leaf[steps_before // period], theta)
-
-    def init(theta, key):
-        return problem.init(block(theta, 0), key), jnp.zeros((), jnp.int32)
-
-    def step(state, theta, key):
-        inner, clock = state
-        return problem.step(inner, block(theta, clock), key), clock + 1
-
-    def loss(state, theta, key):
-        inner, clock = state
-        return problem.loss(inner, block(theta, clock - 1), key)
-
-    return InnerProblem(init, step, loss)
 
 
 def _whole(truncation: Truncation) -> Truncation:

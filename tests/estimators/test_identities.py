@@ -22,7 +22,8 @@ from metalearn.estimators import (
     persistent_es,
 )
 from metalearn.inner.classic import linear_quadratic, noisy_linear_quadratic
-from metalearn.inner.problem import InnerProblem, final_loss
+from metalearn.inner.derived import final_loss
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
 from tests.estimators.family import noisy_map
 from tests.estimators.sampling import QUICK, normal, probe, quick

@@ -18,7 +18,8 @@ from metalearn.estimators import (
     persistent_es,
 )
 from metalearn.inner.classic import linear_quadratic
-from metalearn.inner.problem import InnerProblem, final_loss
+from metalearn.inner.derived import final_loss
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from tests import reference_numpy as ref
 from tests.estimators.sampling import QUICK, quick, sample

@@ -11,10 +11,11 @@ import pytest
 
 from metalearn.inner.classic import linear_quadratic, noisy_linear_quadratic
 from metalearn.inner.data import Data
+from metalearn.inner.derived import every
 from metalearn.inner.hyperparameters import log, logit, value
 from metalearn.inner.networks import mlp
 from metalearn.inner.optimizers import adam, clipped, per_layer, sgd
-from metalearn.inner.problem import check_problem, every
+from metalearn.inner.problem import check_problem
 from metalearn.inner.task import Task, classification, evaluation, regression
 from metalearn.inner.training import TrainingState, training
 from metalearn.inner.unroll import unroll

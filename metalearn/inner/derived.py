@@ -1,0 +1,174 @@
+"""Problems made of problems: losses that saturate, losses read less often or at the end, a θ for every window."""
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import InnerProblem, check_inner
+
+
+def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
+    """Let a diverged loss count as bad rather than as missing: ℓ' = ℓ where ℓ is finite and below `cap`, else `cap`.
+
+    A step that takes an entry of the state beyond the square root of the largest float, or makes it non-finite, is
+    refused: the state stays where it was, at the last point that can be represented. Derivatives of saturated losses
+    and of refused steps are exactly zero in forward and in reverse mode: a `where` on the loss alone would give
+    0·∞ = NaN.
+
+    Args:
+      problem: the problem to wrap.
+      cap: the largest loss, for instance the loss of a network at initialisation.
+
+    Raises:
+      TypeError, ValueError: the cap is not one finite number.
+    """
+    check_number("cap", cap)
+    check_inner(problem)
+
+    def step(state, theta, key):
+        def move(state, theta, key):
+            moved = problem.step(state, theta, key)
+            kept = _representable(state, moved)
+            return kept, trees.where(kept, moved, state)
+
+        return _guarded(move)(state, theta, key)
+
+    def loss(state, theta, key):
+        def read(state, theta, key):
+            value = problem.loss(state, theta, key)
+            kept = jnp.isfinite(value) & (value < cap)
+            return kept, jnp.where(kept, value, jnp.asarray(cap, value.dtype))
+
+        return _guarded(read)(state, theta, key)
+
+    return InnerProblem(problem.init, step, loss)
+
+
+def _guarded(function):
+    """f, where `function(*arguments) -> (kept, f)`, whose derivative is zero where not `kept`.
+
+    The gate sits on the way in, so that the zero meets no infinite Jacobian in either mode. Without derivatives f is
+    computed once.
+    """
+
+    @jax.custom_jvp
+    def guarded(*arguments):
+        return function(*arguments)[1]
+
+    @guarded.defjvp
+    def tangent(primals, tangents):
+        kept = function(*jax.lax.stop_gradient(primals))[0]
+        gate = lambda leaf: (
+            leaf if jnp.result_type(leaf) == jax.dtypes.float0 else jnp.where(kept, leaf, jnp.zeros_like(leaf))
+        )
+        return jax.jvp(lambda *arguments: function(*arguments)[1], primals, jax.tree.map(gate, tangents))
+
+    return guarded
+
+
+def _representable(before, after):
+    """Whether no entry has left the numbers whose squares are finite; one that was outside on purpose may stay there."""
+
+    def sound(old, new):
+        limit = jnp.sqrt(jnp.finfo(new.dtype).max).astype(new.dtype)
+        watched = jnp.where(jnp.abs(old) <= limit, jnp.abs(new), 0)
+        return (
+            jnp.max(watched, initial=0) <= limit
+        )  # the largest, because it costs a quarter of all(...); NaN stays NaN
+
+    pairs = zip(trees.split_inexact(before)[0], trees.split_inexact(after)[0])
+    kept = [sound(old, new) for old, new in pairs]
+    return jnp.all(jnp.stack(kept)) if kept else jnp.array(True)
+
+
+def every(problem: InnerProblem, stride: int) -> InnerProblem:
+    """The map of `stride` steps in one, whose loss is read after the last of them: L is then a mean over every stride-th
+    step, and costs that many readings less. Its i-th step within a stride draws from fold_in(key, i). Horizons, windows and
+    the `inner_steps` of an estimator count strides.
+
+    Raises:
+      TypeError, ValueError: the stride is no whole number of at least 1, or the problem no InnerProblem.
+    """
+    check_count("stride", stride)
+    check_inner(problem)
+
+    def step(state, theta, key):
+        def body(index, state):
+            moved = problem.step(state, theta, jax.random.fold_in(key, index))
+            return jax.tree.map(
+                lambda old, new: new if trees.is_key(new) else jnp.asarray(new, old.dtype), state, moved
+            )
+
+        return jax.lax.fori_loop(0, stride, body, trees.strong(state))
+
+    return problem._replace(step=step)
+
+
+def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
+    """The loss at the end of the episode as a mean over its steps: ℓ'_t = T (ℓ_t − ℓ_{t−1}), with ℓ_0 read as zero.
+
+    (1/T) Σ ℓ'_t = ℓ_T, so every estimator, online or not, estimates the gradient of the final loss. All readings of an
+    episode use one key, drawn at its start: with fresh evaluation data the differences would not telescope
+      (estimators.md §2.9).
+
+    Args:
+      problem: the problem whose last loss counts.
+      horizon: T, the number of steps of an episode.
+    """
+    check_count("horizon", horizon)
+
+    def init(theta, key):
+        key, evaluation = jax.random.split(key)
+        state = problem.init(theta, key)
+        reading = jax.eval_shape(problem.loss, state, theta, key)
+        zero = jnp.zeros((), reading.dtype)
+        return (state, zero, zero, jax.random.key_data(evaluation))
+
+    def step(carry, theta, key):
+        state, reading, _, evaluation = carry
+        state = problem.step(state, theta, key)
+        return (
+            state,
+            problem.loss(state, theta, jax.random.wrap_key_data(evaluation, impl=jax.random.key_impl(key))),
+            reading,
+            evaluation,
+        )
+
+    def loss(carry, theta, key):
+        _, reading, previous, _ = carry
+        return horizon * (reading - previous)
+
+    return InnerProblem(init, step, loss)
+
+
+def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
+    """The problem whose θ is a schedule `[num_windows, ...]`: steps t·length + 1 … (t + 1)·length use its row t.
+
+    The start uses row 0, and steps beyond the last row use the last.
+
+    Raises:
+      TypeError, ValueError: the length is no whole number of at least 1, the problem no InnerProblem, or θ has leaves without
+        windows, or with different numbers of them.
+    """
+    check_count("length", length)
+    check_inner(problem)
+
+    def row(thetas, count):
+        rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(thetas)}
+        if len(rows) != 1 or rows == {()}:
+            raise ValueError(f"Every leaf of theta must be [num_windows, ...]; their first axes are {sorted(rows)}.")
+        return jax.tree.map(lambda leaf: leaf[jnp.clip(count // length, 0, leaf.shape[0] - 1)], thetas)
+
+    def init(thetas, key):
+        return problem.init(row(thetas, 0), key), jnp.zeros((), jnp.int32)
+
+    def step(carry, thetas, key):
+        state, count = carry
+        return problem.step(state, row(thetas, count), key), count + 1
+
+    def loss(carry, thetas, key):
+        state, count = carry
+        return problem.loss(state, row(thetas, jnp.maximum(count - 1, 0)), key)
+
+    return InnerProblem(init, step, loss)
