@@ -65,13 +65,13 @@ def network_problem():
     return data, ml.training(ml.regression(network, data), ml.sgd(ml.log("learning_rate")))
 
 
-def by_library(problem, num_outer, chunk_size=None):
+def by_library(problem, theta, num_outer, sigma, outer_rate, chunk_size=None):
     """Persistent ES of the library with SGD on θ, `num_outer` windows in one program."""
     estimator = ml.persistent_es(
-        problem, ml.Truncation(HORIZON, LENGTH), sigma=SIGMA, num_pairs=PAIRS, chunk_size=chunk_size
+        problem, ml.Truncation(HORIZON, LENGTH), sigma=sigma, num_pairs=PAIRS, chunk_size=chunk_size
     )
-    optimizer = optax.sgd(OUTER_RATE)
-    theta = jax.tree.map(jnp.asarray, THETA)
+    optimizer = optax.sgd(outer_rate)
+    theta = jax.tree.map(jnp.asarray, theta)
 
     def outer_step(carry, key):
         theta, state, memory = carry
@@ -159,7 +159,8 @@ def network_table(num_outer, rounds):
     data, problem = network_problem()
     choice = "chosen by the library"
     library = {
-        f"library, chunks of {chunk or choice}": by_library(problem, num_outer, chunk) for chunk in (None, 8, 16, 32)
+        f"library, chunks of {chunk or choice}": by_library(problem, THETA, num_outer, SIGMA, OUTER_RATE, chunk)
+        for chunk in (None, 8, 16, 32)
     }
     hand = {f"by hand, chunks of {chunk}": by_hand(data, num_outer, chunk) for chunk in (8, 16, 32, 64)}
     steps = 2 * PAIRS * LENGTH

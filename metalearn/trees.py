@@ -42,6 +42,19 @@ def strong(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: leaf if is_key(leaf) else jnp.asarray(leaf, jnp.result_type(leaf)), tree)
 
 
+def gathered(tree: Tree) -> Tree:
+    """What several devices hold, free of them, so that a later call meets the program of the first; the rest as it is."""
+
+    def gather(leaf):
+        if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array) or len(leaf.devices()) == 1:
+            return leaf
+        if is_key(leaf):
+            return jax.random.wrap_key_data(np.asarray(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        return jnp.asarray(np.asarray(leaf))
+
+    return jax.tree.map(gather, tree)
+
+
 def is_key(leaf) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 

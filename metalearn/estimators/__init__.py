@@ -8,6 +8,7 @@ a dozen lines each, which is what their pages in the papers say.
 from metalearn.estimators.artbp import artbp
 from metalearn.estimators.backprop import backprop
 from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.devices import over_devices
 from metalearn.estimators.evolution_strategies import evolution_strategies
 from metalearn.estimators.forward_gradient import forward_gradient
 from metalearn.estimators.forward_mode import forward_mode
@@ -32,6 +33,7 @@ __all__ = [
     "mixture",
     "noise_reuse_es",
     "normalise_gradient",
+    "over_devices",
     "persistent_es",
     "uoro",
 ]

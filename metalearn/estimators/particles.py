@@ -26,6 +26,7 @@ from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator, Metrics
+from metalearn.estimators.devices import spread_here
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import (
@@ -92,14 +93,20 @@ def estimator_of(
     rematerialise: bool = False,
 ) -> GradientEstimator:
     """Map a method over particles. Arguments are those of the public estimators."""
+    share, spread = spread_here(num_particles)
     steps_per_estimate = num_particles * truncation.length * method.num_unrolls
 
     def advance(theta, memory, episodes, clock, key):
         """One window of every particle: gradients and losses `[num_particles, ...]`, and what they remember."""
-        room = cache_chunk(problem, theta, 2 * num_particles) // min(method.num_unrolls, 2)
-        chunk = even_chunk(num_particles, max(room, 1)) if chunk_size is None else chunk_size
         clocks = clock if clock.ndim else None
         shared = jax.random.fold_in(key, SHARED) if truncation.shared_minibatches else None
+        own = (memory, episodes, jax.random.split(key, (num_particles, 2)), clocks)
+        return spread(advance_share)((theta, clock, shared), own)
+
+    def advance_share(common, particles):
+        theta, clock, shared = common
+        room = cache_chunk(problem, theta, 2 * num_particles) // min(method.num_unrolls, 2)
+        chunk = even_chunk(share, max(room, 1)) if chunk_size is None else chunk_size
 
         def one(particle):
             memory, episode, (key_episode, key_noise), own_clock = particle
@@ -110,8 +117,7 @@ def estimator_of(
             gradient, memory, loss = method.window(run, theta, memory, own_clock, key_noise)
             return gradient, loss, memory, episode
 
-        particles = (memory, episodes, jax.random.split(key, (num_particles, 2)), clocks)
-        return jax.vmap(one)(particles) if chunk >= num_particles else jax.lax.map(one, particles, batch_size=chunk)
+        return jax.vmap(one)(particles) if chunk >= share else jax.lax.map(one, particles, batch_size=chunk)
 
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)

@@ -140,7 +140,8 @@ def meta_train(
         if begin == start > 0:
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
             snapshot = snapshot._replace(estimator_state=state)
-        snapshot, (past, reports) = runs[start](snapshot, jnp.arange(begin, end, dtype=jnp.int32), key_steps)
+        indices = jnp.arange(begin, end, dtype=jnp.int32)
+        snapshot, (past, reports) = trees.gathered(runs[start](trees.gathered(snapshot), indices, key_steps))
         reason = _reason(snapshot, reports, begin)
         if reason:
             end = int(snapshot.stopped)
@@ -180,7 +181,8 @@ def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
     loss = jnp.full((), jnp.nan) if measure is None else measure(theta)
     best = Best(theta, loss, jnp.where(jnp.isfinite(loss), 0, -1).astype(jnp.int32))
     none, spent = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
-    return Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER, spent)
+    first = Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER, spent)
+    return trees.strong(first)
 
 
 @kept

@@ -199,6 +199,16 @@ def test_it_maps_over_sigma_and_over_seeds():
         assert end == pytest.approx(float(descend(sigma, key)[0]), rel=1e-4)
 
 
+@pytest.mark.parametrize("evaluate", [None, lambda theta, key: jnp.sum(theta**2)])
+def test_chunks_of_one_length_are_one_program(evaluate):
+    traces = []
+    update = lambda gradient, state, theta=None: (traces.append(1), optax.sgd(0.1).update(gradient, state))[1]
+    optimizer = optax.GradientTransformation(optax.sgd(0.1).init, update)
+    estimator = ml.persistent_es(ml.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=2)
+    ml.meta_train(estimator, optimizer, jnp.zeros(2), jax.random.key(0), 12, chunk_length=4, evaluate=evaluate)
+    assert len(traces) == 1
+
+
 def test_progress_is_told_of_every_chunk():
     told = []
     run(chunk_length=8, progress=lambda *told_of: told.append(told_of))

@@ -1,0 +1,84 @@
+"""Particles spread over devices: the numbers of one device, up to the order of sums, in fresh processes of two devices."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+from metalearn.estimators import devices
+
+SCRIPT = """
+import json, sys
+import jax, jax.numpy as jnp, optax
+import metalearn as ml
+
+traces = []
+def counted(gradient, state, theta=None):
+    traces.append(1)
+    return optax.adam(0.1).update(gradient, state, theta)
+optimizer = optax.GradientTransformation(optax.adam(0.1).init, counted)
+windows = ml.Truncation(20, 5, stagger=True, shared_minibatches=True)
+makes = {
+    "PES": lambda: ml.persistent_es(ml.toy_regression(20), windows, sigma=0.1, num_pairs=6),
+    "chunked": lambda: ml.noise_reuse_es(ml.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=6, chunk_size=2),
+    "backprop": lambda: ml.backprop(ml.toy_regression(20), windows, num_particles=6),
+}
+found = {}
+with ml.over_devices(jax.devices()[: int(sys.argv[1])]):
+    for name, make in makes.items():
+        estimator = make()
+        run = lambda key: ml.meta_train(estimator, optimizer, jnp.array([-4.0, -4.0]), key, 12, chunk_length=4)
+        before = len(traces)
+        theta, history = run(jax.random.key(0))
+        assert len(traces) == before + 1, "a chunk was compiled anew"
+        mapped = jax.vmap(lambda key: run(key)[0])(jax.random.split(jax.random.key(0), 2))
+        state = history.snapshot.estimator_state
+        found[name] = [theta.tolist(), history.metrics["gradient_variance"].tolist(), mapped.tolist()]
+    used = len(estimator.estimate(theta, state, jax.random.key(1))[1].episodes.devices())
+print(json.dumps({"found": found, "devices": used}))
+"""
+
+
+def run(count):
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(count)], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_two_devices_give_the_numbers_of_one():
+    one, two = run(1), run(2)
+    assert (one["devices"], two["devices"]) == (1, 2)
+    for name, values in one["found"].items():
+        for alone, spread in zip(values, two["found"][name]):
+            np.testing.assert_allclose(alone, spread, rtol=2e-4, err_msg=name)
+
+
+def test_particles_that_cannot_be_shared_out_are_refused():
+    pair = devices.Mesh(np.array(jax.devices() * 2), (devices.AXIS,))
+    token = devices._MESH.set(pair)
+    try:
+        with pytest.raises(ValueError, match="5 particles cannot be shared evenly among the 2 devices"):
+            ml.backprop(ml.toy_regression(), ml.Truncation(100, 10), num_particles=5)
+    finally:
+        devices._MESH.reset(token)
+
+
+def test_no_device_is_refused():
+    with pytest.raises(ValueError, match="at least one"), ml.over_devices([]):
+        pass
+
+
+def test_outside_of_the_context_nothing_is_spread():
+    with ml.over_devices():
+        pass
+    estimator = ml.backprop(ml.toy_regression(), ml.Truncation(100, 10), num_particles=5)
+    assert estimator.init(jnp.zeros(2), jax.random.key(0)).episodes.shape == (5,)
