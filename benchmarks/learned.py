@@ -1,13 +1,16 @@
 """Persistent ES of a learned optimiser as a ratio to a loop written by hand: `python -m benchmarks.learned`.
 
-A perceptron of 1666 weights for every parameter (`ml.learned.mlp_optimizer`) trains the network of the fractal boundary, 16-16-1 on 272 points.
+A perceptron of 1666 weights for every parameter (`ml.learned.mlp_optimizer`) trains the network of the fractal boundary,
+16-16-1 on 272 points. The processor is one device for each core, for the library (`ml.over_devices`) and for the loop by hand.
 """
 
 import argparse
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from rich.console import Console
 
 import metalearn as ml
@@ -19,9 +22,11 @@ TIMES = 3.0 * 1000 ** (np.arange(7, dtype=np.float32) / 6)
 FIRST = WIDTH * WIDTH  # parameters of the first layer; the rest are the second's
 
 
-def by_hand(data, theta, num_outer, chunk_size):
+def by_hand(data, theta, num_outer, chunk_size, devices=1):
     """The same computation with the rule, the network, the pairs and the outer step in one function, and no library."""
     inputs, targets = data
+    mesh = Mesh(np.array(jax.devices()[:devices]), ("pairs",))
+    nothing, split = PartitionSpec(), PartitionSpec("pairs")
 
     def loss(params):
         first, last = params[:FIRST].reshape(WIDTH, WIDTH), params[FIRST:]
@@ -74,7 +79,7 @@ def by_hand(data, theta, num_outer, chunk_size):
 
         state, credit = jax.lax.cond(index % (HORIZON // LENGTH) == 0, begin, lambda: (state, credit))
 
-        def one_pair(pair):
+        def one_pair(theta, pair):
             key, state, credit = pair
             leaves, structure = jax.tree.flatten(theta)
             drawn = [
@@ -93,7 +98,9 @@ def by_hand(data, theta, num_outer, chunk_size):
             )
 
         pairs = (jax.random.split(key_noise, PAIRS), state, credit)
-        gradients, losses, state, credit = jax.lax.map(one_pair, pairs, batch_size=chunk_size)
+        one_share = lambda theta, pairs: jax.lax.map(lambda pair: one_pair(theta, pair), pairs, batch_size=chunk_size)
+        shares = jax.shard_map(one_share, mesh=mesh, in_specs=(nothing, split), out_specs=split, check_vma=False)
+        gradients, losses, state, credit = shares(theta, pairs)
         theta = jax.tree.map(lambda leaf, gradient: leaf - OUTER_RATE * jnp.mean(gradient, axis=0), theta, gradients)
         return (theta, state, credit), jnp.mean(losses)
 
@@ -110,27 +117,27 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the best counts")
     parser.add_argument("--outer", type=int, default=20, help="windows in one program")
     arguments = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())
     data, _ = network_problem()
     optimizer = ml.learned.mlp_optimizer()
     theta = optimizer.init(jax.random.key(0))
     network = ml.mlp((WIDTH, WIDTH, 1), "tanh", "mean_field", bias=False)
     problem = ml.training(ml.regression(network, data), optimizer)
-    library = {
-        f"library, chunks of {chunk or 'its choice'}": by_library(
-            problem, theta, arguments.outer, SIGMA, OUTER_RATE, chunk
-        )
-        for chunk in (None, 4, 8, 16)
-    }
-    hand = {f"by hand, chunks of {chunk}": by_hand(data, theta, arguments.outer, chunk) for chunk in (4, 8, 16, 64)}
-    seconds = best_of(library | hand, arguments.rounds)
+    make = lambda chunk: by_library(problem, theta, arguments.outer, SIGMA, OUTER_RATE, chunk)
+    library = {f"library, one device, chunks of {chunk or 'its choice'}": make(chunk) for chunk in (None, 8)}
+    with ml.over_devices():
+        library |= {f"library over devices, chunks of {chunk or 'its choice'}": make(chunk) for chunk in (None, 8)}
+    by = lambda chunk, devices: by_hand(data, theta, arguments.outer, chunk, devices)
+    hand = {f"by hand, one device, chunks of {chunk}": by(chunk, 1) for chunk in (4, 8, 64)}
+    many = len(jax.devices())
+    spread = {f"by hand over devices, chunks of {chunk}": by(chunk, many) for chunk in (4, 8, 64 // many)}
+    seconds = best_of(library | hand | spread, arguments.rounds)
     speed = {name: 2 * PAIRS * LENGTH * arguments.outer / time for name, time in seconds.items()}
-    best = max(speed[name] for name in hand)
-    rows = [(name, f"{value:,.0f}", f"{value / best:.2f}") for name, value in speed.items()]
+    alone, best = (max(speed[name] for name in names) for names in (hand, spread))
+    rows = [(name, f"{value:,.0f}", f"{value / alone:.2f}", f"{value / best:.2f}") for name, value in speed.items()]
     size = sum(leaf.size for leaf in jax.tree.leaves(theta))
     title = f"Persistent ES of a learned optimiser of {size} weights, {WIDTH}-{WIDTH}-1 network, {PAIRS} pairs"
-    show(Console(), title, ("", "inner steps/s", "of the best by hand"), rows)
-    loss = {name: float(np.asarray(run()[1])[0]) for name, run in (library | hand).items()}
-    print("first loss:", loss)
+    show(Console(width=110), title, ("", "inner steps/s", "of hand, one device", "of hand over devices"), rows)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,14 @@ from metalearn.recording import (
     save_optimizer,
     save_snapshot,
     show_progress,
+    use_cores,
 )
 
 SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "genetic algorithm"}
 
 
 def main(config):
+    use_cores()
     began, key = time.perf_counter(), key_of(config.seed)
     check_count("seeds", config.seeds)
     benchmark = instantiate(config.problem.benchmark)
@@ -39,6 +41,7 @@ def main(config):
     check_searches(config, tuning)
     name = f"meta-train-{config.problem.name}"
     with (
+        ml.over_devices(),
         open_run(output_folder(), config, name=name, resume=config.resume, **config.tracker) as run,
         show_progress() as progress,
     ):

@@ -2,26 +2,35 @@
 
 import time
 
+import metalearn as ml
 import metalearn.reproductions as reproductions
 from metalearn.inner.checks import check_choice
-from metalearn.recording import application, open_run, output_folder, show_progress
+from metalearn.recording import application, open_run, output_folder, show_progress, use_cores
 
 
 def main(config):
+    use_cores()
     began, known = time.perf_counter(), reproductions.QUICK | reproductions.LONG
     names = list(config.only) or list(known if config.long else reproductions.QUICK)
     for name in names:
         check_choice("Every one of only", name, known)
     with (
+        ml.over_devices(),
         open_run(output_folder(), config, name="reproduce", resume=config.resume, **config.tracker) as run,
         show_progress() as progress,
     ):
         results = []
         for index, name in enumerate(names):
             progress(name, index, len(names))
-            for result in known[name]():
-                results.append(result)
-                run.table("reproductions", [row(one) for one in results])
+            found = []
+            for one in known[name]():
+                if isinstance(one, reproductions.Picture):
+                    run.figure(one.name, one.figure)
+                else:
+                    found.append(one)
+            run.table(name, [row(one) for one in found])
+            results += found
+        run.table("reproductions", [row(one) for one in results])
         text = reproductions.table(results)
         (run.folder / "reproductions.md").write_text(text + "\n")
         print(f"\n{text}\n\n{run.folder}/reproductions.md    {(time.perf_counter() - began) / 60:.1f} minutes")

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 Tree = Any
 Key = jax.Array
@@ -46,10 +47,12 @@ def gathered(tree: Tree) -> Tree:
     """What several devices hold, free of them, so that a later call meets the program of the first; the rest as it is."""
 
     def gather(leaf):
-        if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array) or len(leaf.devices()) == 1:
+        if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array) or len(leaf.devices()) == 1:
             return leaf
         if is_key(leaf):
-            return jax.random.wrap_key_data(np.asarray(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+            return jax.random.wrap_key_data(
+                jnp.asarray(np.asarray(jax.random.key_data(leaf))), impl=jax.random.key_impl(leaf)
+            )
         return jnp.asarray(np.asarray(leaf))
 
     return jax.tree.map(gather, tree)

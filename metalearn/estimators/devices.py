@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,12 +17,13 @@ Spread = Callable[[Callable[[Any, Any], Any]], Callable[[Any, Any], Any]]
 
 
 @contextlib.contextmanager
-def over_devices(devices: Sequence[jax.Device] | None = None) -> Iterator[None]:
+def over_devices(devices: Sequence[Any] | None = None) -> Iterator[None]:
     """A context in which estimators are made that spread their particles over devices.
 
-    Each device advances its equal share, and a window ends with one sum over devices: results are those of one device up to the
-    order of sums. A processor is one device unless told otherwise, and of small programs two threads run one hardly faster
-    than one does; `jax.config.update("jax_num_cpu_devices", 2)` before JAX's first computation makes two devices of it.
+    Each device advances an equal share, and a window ends with one sum over devices: results are those of one device up to the
+    order of sums. An estimator takes as many of the devices as share its particles evenly: choose a multiple of their
+    number. A processor is one device unless told otherwise, and of small programs two threads run one hardly faster than
+    one does; `jax.config.update("jax_num_cpu_devices", 2)` before JAX's first computation makes two devices of it.
 
         with ml.over_devices():
             estimator = ml.persistent_es(problem, windows, sigma=0.1, num_pairs=8)
@@ -45,18 +47,11 @@ def over_devices(devices: Sequence[jax.Device] | None = None) -> Iterator[None]:
 def spread_here(num_particles: int) -> tuple[int, Spread]:
     """The share of each device in this context, and the map of `function(common, particles)`, on a share
     `[share, ...]`, to the function on all particles `[num_particles, ...]`.
-
-    Raises:
-      ValueError: the particles cannot be shared out evenly.
     """
     mesh = _MESH.get()
-    if mesh is None or mesh.size == 1:
+    count = 1 if mesh is None else math.gcd(num_particles, mesh.size)
+    if mesh is None or count == 1:
         return num_particles, lambda function: function
-    if num_particles % mesh.size:
-        raise ValueError(
-            f"{num_particles} particles cannot be shared evenly among the {mesh.size} devices of ml.over_devices; choose a "
-            f"multiple of {mesh.size}, or name fewer devices."
-        )
-    each = PartitionSpec(AXIS)
-    specs = {"mesh": mesh, "in_specs": (PartitionSpec(), each), "out_specs": each, "check_vma": False}
-    return num_particles // mesh.size, lambda function: jax.shard_map(function, **specs)
+    each, some = PartitionSpec(AXIS), Mesh(mesh.devices[:count], (AXIS,))
+    specs = {"mesh": some, "in_specs": (PartitionSpec(), each), "out_specs": each, "check_vma": False}
+    return num_particles // count, lambda function: jax.shard_map(function, **specs)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn.inner.checks import check_choice, check_count, check_number
-from metalearn.inner.data import Data, breast_cancer, digits, split, teacher, wine
+from metalearn.inner.data import Data, breast_cancer, check_disjoint, digits, split, teacher, wine
 from metalearn.inner.derived import final_loss, saturate
 from metalearn.inner.networks import Network, mlp
 from metalearn.inner.optimizers import Optimizer
@@ -58,13 +58,22 @@ class Benchmark(NamedTuple):
           cap: losses beyond it, diverged ones among them, read as it.
 
         Raises:
-          TypeError, ValueError: a sentence that names the argument.
+          TypeError, ValueError: a sentence that names the argument, or the parts of the data that overlap.
         """
         check_choice("reading", reading, READINGS)
+        self.check()
         size = self.batch_size if reading == "validation_batch" else None
         read = evaluation(self.network, self.test if reading == "test" else self.validation, size, metric=metric)
         trained = saturate(training(self.task() if task is None else task, optimizer, read), cap)
         return final_loss(trained, self.num_steps) if at_the_end else trained
+
+    def check(self) -> None:
+        """Refuse parts that have an example in common.
+
+        Raises:
+          ValueError: a sentence that names them.
+        """
+        check_disjoint({"train": self.train, "validation": self.validation, "test": self.test})
 
     def task(self, network: Network | None = None, label_smoothing: Any = 0.0) -> Task:
         """The cross-entropy of minibatches of the training data, of the network or of one like it."""

@@ -1,7 +1,8 @@
 """Datasets: random ones as pure functions of a key, real ones that come with scikit-learn. Examples are columns
 (features first)."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -106,6 +107,27 @@ def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
     ends = np.cumsum(sizes)
     parts = [order[end - size : end] for size, end in zip(sizes, ends)]
     return tuple(Data(data.inputs[:, part], data.targets[..., part]) for part in parts)
+
+
+def check_disjoint(parts: Mapping[str, Data]) -> None:
+    """Refuse parts of data that have an example in common: who is tuned on what they train on looks better than they are.
+
+    Args:
+      parts: name -> data; inputs that are equal in all features are one example, whatever their targets.
+
+    Raises:
+      ValueError: two parts have an example in common.
+    """
+    rows = {
+        name: {row.tobytes() for row in np.ascontiguousarray(np.asarray(part.inputs).T)} for name, part in parts.items()
+    }
+    for (first, ours), (second, theirs) in itertools.combinations(rows.items(), 2):
+        common = len(ours & theirs)
+        if common:
+            raise ValueError(
+                f"{first} and {second} must be disjoint; {common} of the {len(theirs)} examples of {second} are in {first} too. Cut "
+                "the data with ml.split, and drop what occurs in it twice."
+            )
 
 
 def digits(*, centre: bool = False) -> Data:

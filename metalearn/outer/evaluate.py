@@ -208,6 +208,8 @@ def _check(optimizers, benchmarks, key, num_seeds) -> None:
             "optimizers and benchmarks must be mappings from names, such as {'Adam': optax.adam(1e-3)} and "
             "{'digits': ml.digits_benchmark()}."
         )
+    for benchmark in benchmarks.values():
+        benchmark.check()
     for name, optimizer in optimizers.items():
         if not (hasattr(optimizer, "init") or callable(optimizer) or isinstance(optimizer, tuple)):
             raise TypeError(

@@ -5,13 +5,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from metalearn.estimators.devices import spread_here
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
 from metalearn.inner.unroll import meta_loss
 
 
 def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Callable[[Theta, Key], Scalar]:
-    """`(theta, key) -> (1/N) Σ_i L(θ; key_i)`: the meta-loss over episodes of their own, for `meta_train(evaluate=...)`.
+    """`(theta, key) -> (1/N) Σ_i L(θ; key_i)`: the meta-loss over episodes of their own, for `meta_train(evaluate=...)`; made within
+    `ml.over_devices` it spreads them.
 
     Args:
       problem: the inner problem; on held-out data, `training(task, optimizer, meta_loss=evaluation(network, test))`.
@@ -24,9 +26,13 @@ def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Cal
     check_count("horizon", horizon)
     check_count("num_episodes", num_episodes)
 
+    _, spread = spread_here(num_episodes)
+
+    def losses(theta, keys):
+        return jax.vmap(lambda key: meta_loss(problem, theta, key, horizon))(keys)
+
     def evaluate(theta, key):
-        keys = jax.random.split(key, num_episodes)
-        return jnp.mean(jax.vmap(lambda one: meta_loss(problem, theta, one, horizon))(keys))
+        return jnp.mean(spread(losses)(theta, jax.random.split(key, num_episodes)))
 
     return evaluate
 

@@ -12,6 +12,7 @@ from metalearn.recording.configured import key_of as key_of
 from metalearn.recording.configured import outer_of as outer_of
 from metalearn.recording.configured import plane_of as plane_of
 from metalearn.recording.configured import theta_of as theta_of
+from metalearn.recording.cores import use_cores as use_cores
 from metalearn.recording.descents import descents as descents
 from metalearn.recording.descents import ends_of as ends_of
 from metalearn.recording.draw import draw_comparison as draw_comparison

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metalearn.estimators import GradientEstimator
 from metalearn.inner import InnerProblem, meta_loss
 from metalearn.outer import meta_train
+from metalearn.outer.meta_train import Stages
 
 
 def keys(seeds: Sequence[int]) -> jax.Array:
@@ -19,7 +19,7 @@ def keys(seeds: Sequence[int]) -> jax.Array:
 
 
 def iterates(
-    estimator: GradientEstimator,
+    estimator: Stages,
     optimizer: optax.GradientTransformation,
     theta: Any,
     seeds: Sequence[int],

@@ -1,7 +1,7 @@
 """One number of a paper beside ours."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,18 @@ class Result(NamedTuple):
     def inside(self) -> bool:
         """Whether every seed lies within the band."""
         return all(self.low <= value <= self.high for value in self.values)
+
+
+class Picture(NamedTuple):
+    """A figure of an experiment, which it yields beside its results.
+
+    Attributes:
+      name: of its file.
+      figure: a matplotlib figure.
+    """
+
+    name: str
+    figure: Any
 
 
 def table(results: Sequence[Result]) -> str:

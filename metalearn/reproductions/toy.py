@@ -3,33 +3,64 @@
 import time
 from collections.abc import Iterator, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metalearn.estimators import GradientEstimator, backprop, evolution_strategies, noise_reuse_es, persistent_es
-from metalearn.inner import Truncation, toy_regression
+from metalearn.estimators import backprop, combine, evolution_strategies, noise_reuse_es, persistent_es
+from metalearn.inner import Truncation, meta_loss, toy_regression
+from metalearn.landscape import Axis, Plane, render
+from metalearn.outer.meta_train import Stages
+from metalearn.recording import draw_trajectories
 from metalearn.reproductions.descents import iterates, meta_losses
-from metalearn.reproductions.result import Result
+from metalearn.reproductions.result import Picture, Result
 
-HORIZON, NUM_STEPS = 100, 20_000
+HORIZON, NUM_STEPS, NUM_GROWING = 100, 20_000, 6000
 PROBLEM = toy_regression(HORIZON, objective="sum")
 WINDOWS, WHOLE = Truncation(HORIZON, 10), Truncation(HORIZON, HORIZON)
 PAIRS = {"sigma": 0.3, "num_pairs": 50}
 STUCK, OPTIMUM = (2421, 2425), (560, 570)
 
 
-def descend(estimator: GradientEstimator, seeds: Sequence[int] = (0, 1, 2)) -> tuple[np.ndarray, np.ndarray]:
-    """The median of L over the last tenth `[seeds]`, and the first of the first 1000 outer steps with L < 700, −1 for none."""
-    thetas = iterates(estimator, optax.adam(0.01, b1=0.99), (-4.0, -4.0), seeds, NUM_STEPS)
-    rows = jnp.concatenate([thetas[:, :1000], thetas[:, -NUM_STEPS // 10 :: 10]], axis=1)
+def descend(
+    estimator: Stages, seeds: Sequence[int] = (0, 1, 2), num_steps: int = NUM_STEPS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The median of L over the last tenth `[seeds]`; the first of the first 1000 outer steps with L < 700, −1 for none; every
+    hundredth iterate `[seeds, num_steps / 100, 2]`.
+    """
+    thetas = iterates(estimator, optax.adam(0.01, b1=0.99), (-4.0, -4.0), seeds, num_steps)
+    rows = jnp.concatenate([thetas[:, :1000], thetas[:, -num_steps // 10 :: 10]], axis=1)
     losses = meta_losses(PROBLEM, rows, HORIZON)
     early, last = losses[:, :1000], losses[:, 1000:]
     first = np.where((early < 700).any(axis=1), np.argmax(early < 700, axis=1), -1)
-    return np.median(last, axis=1), first
+    return np.median(last, axis=1), first, np.asarray(thetas[:, ::100])
 
 
-def results() -> Iterator[Result]:
+def growing_windows() -> Stages:
+    """Metz et al. 2018 (arXiv 1810.10180): reparametrised backprop and ES of one σ, averaged by inverse variance, over windows that
+    grow from 10 steps to the whole episode. Short windows lead to the border of chaos; the last stage leads away.
+    """
+
+    def stage(length):
+        windows = Truncation(HORIZON, length)
+        smooth = backprop(PROBLEM, windows, num_particles=50, sigma=PAIRS["sigma"])
+        return combine([smooth, evolution_strategies(PROBLEM, windows, **PAIRS)])
+
+    return {0: stage(10), 1000: stage(25), 2000: stage(50), 3000: stage(100)}
+
+
+def heat_map(paths: dict[str, np.ndarray]) -> Picture:
+    """The descents over L."""
+    axes = Axis("θ₀, log rate at the start", -6.0, 6.0), Axis("θ₁, log rate at the end", -6.0, 6.0)
+    plane = Plane(*axes, lambda x, y: jnp.stack([x, y]))
+    key = jax.random.key(0)
+    values = render(lambda theta: meta_loss(PROBLEM, theta, key, HORIZON), plane, 241, chunk_size=4096)
+    figure = draw_trajectories(values, plane, paths, value_name="L", title="Toy regression: squares start, dots end")
+    return Picture("toy", figure)
+
+
+def results() -> Iterator[Result | Picture]:
     """L at the end: persistent and noise-reuse ES at the optimum, truncated methods at the border of chaos."""
     cases = {
         "PES": (persistent_es(PROBLEM, WINDOWS, **PAIRS), (0, 1, 2), OPTIMUM),
@@ -41,12 +72,17 @@ def results() -> Iterator[Result]:
             (1400, 1650),
         ),
         "truncated backprop": (backprop(PROBLEM, WINDOWS), (0,), STUCK),
+        "ES and backprop, W growing": (growing_windows(), (0, 1, 2), OPTIMUM),
     }
+    paths = {}
     for name, (estimator, seeds, (low, high)) in cases.items():
         began = time.perf_counter()
-        losses, first = descend(estimator, seeds)
+        losses, first, paths[name] = descend(
+            estimator, seeds, NUM_GROWING if isinstance(estimator, dict) else NUM_STEPS
+        )
         spent = time.perf_counter() - began
         yield Result("toy regression", f"{name}: L at the end", low, high, tuple(losses.tolist()), spent)
         if name in ("PES", "NRES"):
             band = (600, 900) if name == "PES" else (580, 850)
             yield Result("toy regression", f"{name}: first outer step with L < 700", *band, tuple(first.tolist()), 0.0)
+    yield heat_map(paths)

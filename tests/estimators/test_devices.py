@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import metalearn as ml
-from metalearn.estimators import devices
+from metalearn.estimators.devices import spread_here
 
 SCRIPT = """
 import json, sys
@@ -33,13 +33,16 @@ found = {}
 with ml.over_devices(jax.devices()[: int(sys.argv[1])]):
     for name, make in makes.items():
         estimator = make()
-        run = lambda key: ml.meta_train(estimator, optimizer, jnp.array([-4.0, -4.0]), key, 12, chunk_length=4)
+        look = ml.held_out_loss(ml.toy_regression(20), 20, 4)
+        start = jnp.array([-4.0, -4.0])
+        run = lambda key: ml.meta_train(estimator, optimizer, start, key, 12, chunk_length=4, evaluate=look)
         before = len(traces)
         theta, history = run(jax.random.key(0))
         assert len(traces) == before + 1, "a chunk was compiled anew"
         mapped = jax.vmap(lambda key: run(key)[0])(jax.random.split(jax.random.key(0), 2))
         state = history.snapshot.estimator_state
         found[name] = [theta.tolist(), history.metrics["gradient_variance"].tolist(), mapped.tolist()]
+        found[name].append(history.evaluations["loss"].tolist())
     used = len(estimator.estimate(theta, state, jax.random.key(1))[1].episodes.devices())
 print(json.dumps({"found": found, "devices": used}))
 """
@@ -62,14 +65,10 @@ def test_two_devices_give_the_numbers_of_one():
             np.testing.assert_allclose(alone, spread, rtol=2e-4, err_msg=name)
 
 
-def test_particles_that_cannot_be_shared_out_are_refused():
-    pair = devices.Mesh(np.array(jax.devices() * 2), (devices.AXIS,))
-    token = devices._MESH.set(pair)
-    try:
-        with pytest.raises(ValueError, match="5 particles cannot be shared evenly among the 2 devices"):
-            ml.backprop(ml.toy_regression(), ml.Truncation(100, 10), num_particles=5)
-    finally:
-        devices._MESH.reset(token)
+@pytest.mark.parametrize(("particles", "devices", "share"), [(6, 4, 3), (8, 4, 2), (5, 4, 5), (4, 1, 4)])
+def test_as_many_devices_as_share_the_particles_evenly(particles, devices, share):
+    with ml.over_devices(jax.devices() * devices):
+        assert spread_here(particles)[0] == share
 
 
 def test_no_device_is_refused():

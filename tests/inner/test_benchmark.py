@@ -136,6 +136,14 @@ def test_dropout_of_the_inputs():
     np.testing.assert_allclose(network.apply(params, jnp.ones((50, 2)), None), 50)
 
 
+def overlapping():
+    """Three of the training examples in the validation data, one of them with another label."""
+    benchmark = small()
+    inputs = jnp.concatenate([benchmark.validation.inputs, benchmark.train.inputs[:, :3]], axis=1)
+    targets = jnp.concatenate([benchmark.validation.targets, (benchmark.train.targets[:3] + 1) % 10])
+    return benchmark._replace(validation=ml.Data(inputs, targets))
+
+
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
@@ -148,6 +156,11 @@ def test_dropout_of_the_inputs():
             "learning_rate must be a number",
         ),
         (lambda: ml.everything(small()._replace(network=ml.mlp((64, 5, 10), "tanh"))), ValueError, "network is mlp"),
+        (
+            lambda: overlapping().problem(lambda theta: optax.sgd(0.1)),
+            ValueError,
+            "3 of the 403 examples of validation",
+        ),
         (lambda: ml.mlp((2, 2), input_dropout=1.0), ValueError, "input_dropout must be a number"),
     ],
 )

@@ -150,6 +150,11 @@ def test_noise_on_few_readings_moves_the_speed_up_little():
             "holds the training data of one benchmark",
         ),
         ({"optimizers": {"mine": 0.1}}, TypeError, "'mine' must be an optax transformation"),
+        (
+            {"benchmarks": {"wine": BENCHMARK._replace(test=BENCHMARK.train)}},
+            ValueError,
+            "train and test must be disjoint",
+        ),
         ({"num_seeds": 0}, ValueError, "num_seeds must be at least 1"),
         ({"key": 0}, TypeError, "typed key"),
     ],

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metalearn.reproductions import LONG, QUICK, Result, influence, table
+from metalearn.reproductions import LONG, QUICK, Picture, Result, influence, rate_decay, table
 
 
 def test_a_result_is_inside_where_every_seed_is():
@@ -16,10 +16,21 @@ def test_a_result_is_inside_where_every_seed_is():
 
 def test_every_experiment_has_a_name_of_its_own():
     assert not set(QUICK) & set(LONG)
-    assert len(QUICK | LONG) == 7
+    assert len(QUICK | LONG) == 9
 
 
 def test_influence_balancing_is_reproduced():
     results = list(influence.results())
     assert len(results) == 6
     assert all(result.inside for result in results), results
+
+
+def test_the_heat_map_yields_a_picture_and_numbers_for_every_objective():
+    found = list(rate_decay.results(resolution=3, num_steps=4, seeds=(0,)))
+    pictures = [one.name for one in found if isinstance(one, Picture)]
+    assert pictures == ["rate_decay_mean_loss", "rate_decay_loss_at_the_end", "rate_decay_mean_error"]
+    results = {one.quantity: one for one in found if isinstance(one, Result)}
+    assert len(results) == 7
+    stays = results["truncated backprop, mean error: distance from the start"]
+    assert stays.inside, stays
+    assert not any(one.inside for name, one in results.items() if name.startswith("PES")), "four steps cannot be enough"

@@ -31,24 +31,24 @@ def assert_within(values, band):
     ("make", "earliest", "latest"), [(ml.persistent_es, 600, 900), (ml.noise_reuse_es, 580, 850)], ids=["pes", "nres"]
 )
 def test_persistent_and_noise_reuse_es_reach_the_optimum_vicol_2021(make, earliest, latest):
-    losses, first = descend(make(PROBLEM, WINDOWS, **PAIRS))
+    losses, first, _ = descend(make(PROBLEM, WINDOWS, **PAIRS))
     assert_within(losses, OPTIMUM)
     assert_within(first, (earliest, latest))
 
 
 def test_truncated_es_is_stuck_at_the_chaos_boundary_vicol_2021():
-    losses, first = descend(ml.evolution_strategies(PROBLEM, WINDOWS, **PAIRS))
+    losses, first, _ = descend(ml.evolution_strategies(PROBLEM, WINDOWS, **PAIRS))
     assert_within(losses, STUCK)
     assert np.all(first == -1)
 
 
 def test_truncated_es_with_more_smoothing_moves_and_stays_far_from_the_optimum_vicol_2021():
-    losses, _ = descend(ml.evolution_strategies(PROBLEM, WINDOWS, sigma=1.0, num_pairs=50))
+    losses, *_ = descend(ml.evolution_strategies(PROBLEM, WINDOWS, sigma=1.0, num_pairs=50))
     assert_within(losses, (1400, 1650))
 
 
 def test_truncated_backprop_is_stuck_at_the_chaos_boundary_vicol_2021():
-    losses, _ = descend(ml.backprop(PROBLEM, WINDOWS), seeds=(0,))
+    losses, *_ = descend(ml.backprop(PROBLEM, WINDOWS), seeds=(0,))
     assert_within(losses, STUCK)
 
 
@@ -57,19 +57,19 @@ def test_truncated_backprop_is_stuck_at_the_chaos_boundary_vicol_2021():
     ("make", "truncation"), [(ml.backprop, WHOLE), (ml.forward_mode, WINDOWS)], ids=["bptt", "rtrl"]
 )
 def test_exact_gradients_are_stuck_at_the_chaos_boundary_vicol_2021(make, truncation):
-    losses, _ = descend(make(PROBLEM, truncation), seeds=(0,))
+    losses, *_ = descend(make(PROBLEM, truncation), seeds=(0,))
     assert_within(losses, STUCK)
 
 
 @pytest.mark.slow
 def test_full_es_reaches_the_optimum_vicol_2021():
-    losses, _ = descend(ml.evolution_strategies(PROBLEM, WHOLE, **PAIRS))
+    losses, *_ = descend(ml.evolution_strategies(PROBLEM, WHOLE, **PAIRS))
     assert_within(losses, OPTIMUM)
 
 
 @pytest.mark.slow
 def test_uoro_rarely_leaves_the_chaos_boundary_vicol_2021():
-    losses, _ = descend(ml.uoro(PROBLEM, WINDOWS), seeds=range(5))
+    losses, *_ = descend(ml.uoro(PROBLEM, WINDOWS), seeds=range(5))
     assert np.sum(losses > 2000) >= 4, losses
 
 
@@ -100,7 +100,7 @@ def persistent_es_with_analytic_gradient(problem, truncation, *, sigma, num_pair
 
 @pytest.mark.slow
 def test_a_naive_analytic_gradient_makes_persistent_es_fail_vicol_2021():
-    losses, _ = descend(persistent_es_with_analytic_gradient(PROBLEM, WINDOWS, **PAIRS), seeds=range(5))
+    losses, *_ = descend(persistent_es_with_analytic_gradient(PROBLEM, WINDOWS, **PAIRS), seeds=range(5))
     assert np.sum(losses > 1000) >= 3, losses
 
 

@@ -1,0 +1,104 @@
+"""The heat map of a learning rate that decays, and descents over it: digits, and what is read of them.
+
+Two numbers, the logarithms of the learning rate at the start and at the end of 500 steps of momentum SGD, linear between, as in the
+heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835), which are of MNIST; those need a download (`mnist`). Three
+objectives: the mean validation loss, the validation loss at the end, and the mean validation error, which is piecewise constant:
+backprop's gradient of it is zero, that of an evolution strategy is not. From (−7, −7), where nothing is learned. The bands are the
+best point of the heat map, read on the same eight fresh trainings, and a tenth above it.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metalearn.estimators import GradientEstimator, backprop, noise_reuse_es, persistent_es
+from metalearn.inner import Benchmark, InnerProblem, Truncation, digits_benchmark, every, linear, log, meta_loss, sgd
+from metalearn.landscape import Axis, Plane, render
+from metalearn.outer import held_out_loss, meta_train
+from metalearn.recording import draw_trajectories
+from metalearn.reproductions.result import Picture, Result
+
+SEEDS = (0, 1, 2)
+START, NUM_STEPS, SLACK = (-7.0, -7.0), 500, 1.1
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "mean loss": {},
+    "loss at the end": {"at_the_end": True},
+    "mean error": {"metric": "error_rate"},
+}
+RATES = {"mean loss": 0.03, "loss at the end": 0.1, "mean error": 0.1}  # of Adam
+PLANE = Plane(
+    Axis("log rate at the start", -9.0, 1.0), Axis("log rate at the end", -13.0, 1.0), lambda x, y: jnp.stack([x, y])
+)
+
+
+def optimizer(num_steps: int) -> Any:
+    """Momentum SGD, its learning rate linear from e^θ₀ to e^θ₁."""
+    return sgd(linear(log(0), log(1), num_steps), 0.9)
+
+
+def judged(benchmark: Benchmark, objective: dict[str, Any]) -> tuple[InnerProblem, int]:
+    """The problem whose mean meta-loss a θ is judged by, and its horizon: on all validation data, every tenth step of it."""
+    problem = benchmark.problem(optimizer(benchmark.num_steps), "validation", **objective)
+    if objective.get("at_the_end"):
+        return problem, benchmark.num_steps
+    return every(problem, 10), benchmark.num_steps // 10
+
+
+def heat_map(problem: InnerProblem, horizon: int, resolution: int = 24) -> np.ndarray:
+    """The meta-loss on the plane, the mean of two trainings: `[resolution, resolution]`."""
+    keys = jax.random.split(jax.random.key(5), 2)
+    at = lambda theta: jnp.mean(jax.vmap(lambda key: meta_loss(problem, theta, key, horizon))(keys))
+    return render(at, PLANE, resolution, chunk_size=16)
+
+
+def descents(estimator: GradientEstimator, rate: float, seeds: tuple[int, ...], num_steps: int) -> np.ndarray:
+    """θ before every outer step, `[seeds, num_steps, 2]`."""
+    start, adam = jnp.array(START), optax.adam(rate)
+    runs = [meta_train(estimator, adam, start, jax.random.key(seed), num_steps)[1].theta for seed in seeds]
+    return np.stack([np.asarray(thetas) for thetas in runs])
+
+
+def results(
+    resolution: int = 24, num_steps: int = NUM_STEPS, seeds: tuple[int, ...] = SEEDS
+) -> Iterator[Result | Picture]:
+    """The objective at the end of 500 outer steps (Adam, σ = .3, 8 pairs, windows of 50), 400 thousand inner steps."""
+    benchmark = digits_benchmark()
+    windows = Truncation(500, 50, stagger=True, shared_minibatches=True)
+    for name, objective in OBJECTIVES.items():
+        problem, (reading, horizon) = benchmark.problem(optimizer(500), **objective), judged(benchmark, objective)
+        values = heat_map(reading, horizon, resolution)
+        measure = jax.jit(held_out_loss(reading, horizon, 8))
+        row, column = np.unravel_index(np.argmin(values), values.shape)
+        best = float(
+            measure(
+                PLANE.theta(PLANE.x.values(resolution)[column], PLANE.y.values(resolution)[row]), jax.random.key(77)
+            )
+        )
+        estimators = {
+            "PES": persistent_es(problem, windows, sigma=0.3, num_pairs=8),
+            "NRES": noise_reuse_es(problem, windows, sigma=0.3, num_pairs=8),
+        }
+        if name == "mean error":
+            estimators["truncated backprop"] = backprop(problem, windows, num_particles=8)
+        paths = {}
+        for label, estimator in estimators.items():
+            began = time.perf_counter()
+            steps = num_steps if label != "truncated backprop" else min(num_steps, 20)
+            thetas = descents(estimator, RATES[name], seeds, steps)
+            paths[label] = thetas[:, :: max(1, steps // 100)]
+            ends = thetas[:, -max(1, steps // 10) :].mean(axis=1)
+            found = tuple(float(measure(jnp.asarray(end), jax.random.key(77))) for end in ends)
+            spent = time.perf_counter() - began
+            if label == "truncated backprop":
+                moved = tuple(np.abs(end - START).max() for end in ends)
+                yield Result("rate decay", f"{label}, {name}: distance from the start", 0.0, 0.0, moved, spent)
+            else:
+                yield Result("rate decay", f"{label}: {name}", -np.inf, SLACK * best, found, spent)
+        title = f"Digits, {name} on the validation data: squares start, dots end"
+        figure = draw_trajectories(values, PLANE, paths, value_name=name, title=title)
+        yield Picture(f"rate_decay_{name.replace(' ', '_')}", figure)
