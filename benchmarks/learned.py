@@ -5,7 +5,6 @@ A perceptron of 1666 weights for every parameter (`ml.learned.mlp_optimizer`) tr
 """
 
 import argparse
-import os
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from rich.console import Console
 
 import metalearn as ml
 from benchmarks.speed import HORIZON, LENGTH, PAIRS, WIDTH, best_of, by_library, network_problem, show
+from metalearn.recording import use_cores
 
 SIGMA, OUTER_RATE = 0.01, 1e-4
 DECAYS = np.array([[0.5], [0.9], [0.99]], np.float32)
@@ -117,7 +117,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the best counts")
     parser.add_argument("--outer", type=int, default=20, help="windows in one program")
     arguments = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())
+    use_cores()
     data, _ = network_problem()
     optimizer = ml.learned.mlp_optimizer()
     theta = optimizer.init(jax.random.key(0))
@@ -129,7 +129,7 @@ def main():
         library |= {f"library over devices, chunks of {chunk or 'its choice'}": make(chunk) for chunk in (None, 8)}
     by = lambda chunk, devices: by_hand(data, theta, arguments.outer, chunk, devices)
     hand = {f"by hand, one device, chunks of {chunk}": by(chunk, 1) for chunk in (4, 8, 64)}
-    many = len(jax.devices())
+    many = max(count for count in range(1, len(jax.devices()) + 1) if PAIRS % count == 0)
     spread = {f"by hand over devices, chunks of {chunk}": by(chunk, many) for chunk in (4, 8, 64 // many)}
     seconds = best_of(library | hand | spread, arguments.rounds)
     speed = {name: 2 * PAIRS * LENGTH * arguments.outer / time for name, time in seconds.items()}

@@ -28,12 +28,14 @@ def main(config):
                     run.figure(one.name, one.figure)
                 else:
                     found.append(one)
+                    text = reproductions.table(results + found)
+                    (run.folder / "reproductions.md").write_text(text + "\n")
             run.table(name, [row(one) for one in found])
             results += found
         run.table("reproductions", [row(one) for one in results])
-        text = reproductions.table(results)
-        (run.folder / "reproductions.md").write_text(text + "\n")
-        print(f"\n{text}\n\n{run.folder}/reproductions.md    {(time.perf_counter() - began) / 60:.1f} minutes")
+        print(
+            f"\n{reproductions.table(results)}\n\n{run.folder}/reproductions.md    {(time.perf_counter() - began) / 60:.1f} minutes"
+        )
 
 
 def row(result):

@@ -2,7 +2,6 @@
 
 import contextlib
 import contextvars
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,12 +20,17 @@ def over_devices(devices: Sequence[Any] | None = None) -> Iterator[None]:
     """A context in which estimators are made that spread their particles over devices.
 
     Each device advances an equal share, and a window ends with one sum over devices: results are those of one device up to the
-    order of sums. An estimator takes as many of the devices as share its particles evenly: choose a multiple of their
-    number. A processor is one device unless told otherwise, and of small programs two threads run one hardly faster than
-    one does; `jax.config.update("jax_num_cpu_devices", 2)` before JAX's first computation makes two devices of it.
+    order of sums (with keys of the default kind). An estimator takes as many of the devices as share its particles evenly:
+    choose a multiple of their number. Where that is one, JAX's default device computes. Between the chunks of `meta_train`
+    the particles are gathered on that device. A processor is one device unless told otherwise, and of small programs two
+    threads run one hardly faster than one does; `jax.config.update("jax_num_cpu_devices", 2)` before JAX's first
+    computation makes two devices of it.
 
         with ml.over_devices():
             estimator = ml.persistent_es(problem, windows, sigma=0.1, num_pairs=8)
+
+    Estimators are spread when they are made, in the thread of the context; θ and keys given to them must not be committed to
+    one device.
 
     Args:
       devices: some of `jax.devices()`; all of this process by default.
@@ -49,9 +53,10 @@ def spread_here(num_particles: int) -> tuple[int, Spread]:
     `[share, ...]`, to the function on all particles `[num_particles, ...]`.
     """
     mesh = _MESH.get()
-    count = 1 if mesh is None else math.gcd(num_particles, mesh.size)
+    size = 1 if mesh is None else mesh.size
+    count = max(share for share in range(1, size + 1) if num_particles % share == 0)
     if mesh is None or count == 1:
         return num_particles, lambda function: function
     each, some = PartitionSpec(AXIS), Mesh(mesh.devices[:count], (AXIS,))
     specs = {"mesh": some, "in_specs": (PartitionSpec(), each), "out_specs": each, "check_vma": False}
-    return num_particles // count, lambda function: jax.shard_map(function, **specs)
+    return num_particles // count, lambda function: jax.jit(jax.shard_map(function, **specs))

@@ -101,7 +101,7 @@ def estimator_of(
         clocks = clock if clock.ndim else None
         shared = jax.random.fold_in(key, SHARED) if truncation.shared_minibatches else None
         own = (memory, episodes, jax.random.split(key, (num_particles, 2)), clocks)
-        return spread(advance_share)((theta, clock, shared), own)
+        return advance_shares((theta, clock, shared), own)
 
     def advance_share(common, particles):
         theta, clock, shared = common
@@ -118,6 +118,8 @@ def estimator_of(
             return gradient, loss, memory, episode
 
         return jax.vmap(one)(particles) if chunk >= share else jax.lax.map(one, particles, batch_size=chunk)
+
+    advance_shares = spread(advance_share)
 
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)

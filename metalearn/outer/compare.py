@@ -58,7 +58,7 @@ def compare(
       TypeError, ValueError: a sentence that names the argument.
     """
     _check(estimators, theta, key, num_episodes, reference_pairs)
-    theta = trees.strong(theta)
+    theta = trees.strong(trees.gathered(theta))
     given = _given_targets(reference, estimators, theta)
     runs = {name: (estimator, num_episodes) for name, estimator in estimators.items()}
     targets = _targets(estimators, reference_pairs, measured=not given, unsmoothed=unsmoothed)

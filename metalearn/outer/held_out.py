@@ -27,12 +27,10 @@ def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Cal
     check_count("num_episodes", num_episodes)
 
     _, spread = spread_here(num_episodes)
-
-    def losses(theta, keys):
-        return jax.vmap(lambda key: meta_loss(problem, theta, key, horizon))(keys)
+    losses = spread(lambda theta, keys: jax.vmap(lambda key: meta_loss(problem, theta, key, horizon))(keys))
 
     def evaluate(theta, key):
-        return jnp.mean(spread(losses)(theta, jax.random.split(key, num_episodes)))
+        return jnp.mean(losses(theta, jax.random.split(key, num_episodes)))
 
     return evaluate
 

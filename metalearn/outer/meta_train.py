@@ -182,7 +182,7 @@ def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
     best = Best(theta, loss, jnp.where(jnp.isfinite(loss), 0, -1).astype(jnp.int32))
     none, spent = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
     first = Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER, spent)
-    return trees.strong(first)
+    return trees.strong(trees.gathered(first))
 
 
 @kept
@@ -225,7 +225,7 @@ def _chunks(first, num_steps, length, stages):
 
 def _look(measure, snapshot):
     """Evaluate θ, and keep it where it is the best so far."""
-    loss, best = measure(snapshot.theta), snapshot.best
+    loss, best = trees.gathered(measure(snapshot.theta)), snapshot.best
     better = jnp.isfinite(loss) & ~(loss >= best.loss)
     found = trees.where(better, Best(snapshot.theta, loss, snapshot.step), best)
     return snapshot._replace(best=found), loss

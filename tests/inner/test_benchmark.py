@@ -8,6 +8,7 @@ import pytest
 
 import metalearn as ml
 from metalearn.inner import tuning as tuning_module
+from metalearn.inner.data import check_disjoint
 from tests.estimators.sampling import QUICK
 
 KEY = jax.random.key(0)
@@ -142,6 +143,14 @@ def overlapping():
     inputs = jnp.concatenate([benchmark.validation.inputs, benchmark.train.inputs[:, :3]], axis=1)
     targets = jnp.concatenate([benchmark.validation.targets, (benchmark.train.targets[:3] + 1) % 10])
     return benchmark._replace(validation=ml.Data(inputs, targets))
+
+
+def test_repeated_examples_are_counted_and_traced_data_pass():
+    first, second = jnp.array([[1.0, 2.0, -0.0]]), np.array([[2.0, 2.0, 0.0, 5.0]])
+    parts = {"a": ml.Data(first, jnp.zeros(3, int)), "b": ml.Data(second, jnp.zeros(4, int))}
+    with pytest.raises(ValueError, match="3 of the 4 examples of b are in a too"):
+        check_disjoint(parts)
+    jax.jit(lambda inputs: check_disjoint(parts | {"a": ml.Data(inputs, parts["a"].targets)}))(first)
 
 
 @pytest.mark.parametrize(

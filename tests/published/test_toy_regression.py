@@ -16,7 +16,19 @@ import pytest
 import metalearn as ml
 from metalearn import trees
 from metalearn.estimators.particles import Method, estimator_of
-from metalearn.reproductions.toy import OPTIMUM, PAIRS, PROBLEM, STUCK, WHOLE, WINDOWS, descend
+from metalearn.reproductions.descents import meta_losses
+from metalearn.reproductions.toy import (
+    HORIZON,
+    NUM_GROWING,
+    OPTIMUM,
+    PAIRS,
+    PROBLEM,
+    STUCK,
+    WHOLE,
+    WINDOWS,
+    descend,
+    growing_windows,
+)
 from tests.conftest import REFERENCE
 
 FIXED = json.loads((REFERENCE / "toy_fixed_theta.json").read_text())
@@ -148,3 +160,11 @@ def test_at_the_origin_truncated_es_points_away_from_the_smoothed_gradient_secti
         )
     cosine = pair[0] @ pair[1] / np.linalg.norm(pair[0]) / np.linalg.norm(pair[1])
     assert abs(cosine + 0.93) < 0.05
+
+
+@pytest.mark.slow
+def test_windows_that_grow_lead_away_from_the_border_of_chaos():
+    (loss,), _, thetas = descend(growing_windows(), seeds=(0,), num_steps=NUM_GROWING)
+    along = meta_losses(PROBLEM, jnp.asarray(thetas), HORIZON)[0]
+    assert np.all(along[8:20] > 2000), "windows of 10 and 25 see no way"
+    assert OPTIMUM[0] < loss < 700
