@@ -31,11 +31,12 @@ from metalearn.inner.hyperparameters import (
     value,
 )
 from metalearn.inner.metrics import cross_entropy, error_rate, mean_squared_error
+from metalearn.inner.minibatches import gaussian_noise
 from metalearn.inner.networks import Network, convolutional, mlp
 from metalearn.inner.optimizers import adam, adamw, clipped, per_layer, sgd
 from metalearn.inner.problem import InnerProblem, check_problem
 from metalearn.inner.ready import digits_training, fractal_training
-from metalearn.inner.task import Task, classification, evaluation, gaussian_noise, regression
+from metalearn.inner.task import Task, classification, evaluation, regression
 from metalearn.inner.trainability import trainability_data, two_layer_training
 from metalearn.inner.training import TrainingState, training
 from metalearn.inner.tuning import Tuning, everything, learned_tuning, per_tensor_adam

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metalearn.inner.checks import check_choice, check_count, check_number, is_known
+from metalearn.inner.checks import check_choice, check_number
 from metalearn.inner.data import Data
 from metalearn.inner.metrics import Scalar, cross_entropy, error_rate, mean_squared_error
+from metalearn.inner.minibatches import Augment, batches, check_data, check_examples
 from metalearn.inner.networks import Network, Params
 
 Key = jax.Array
 Metric = Callable[[jax.Array, jax.Array], Scalar]  # (outputs [outputs, examples], targets) -> scalar
-Augment = Callable[[jax.Array, Key], jax.Array]  # (inputs [features, examples], key) -> inputs
 
 
 class Task(NamedTuple):
@@ -74,8 +74,8 @@ def classification(
     """
     check_number("label_smoothing", label_smoothing, 0, 1)
     check_number("weight_decay", weight_decay, 0)
-    _check_data(network, data, metric, classes=True)
-    _check_examples(data, batch_size, example_weights, num_examples, augment)
+    check_data(network, data, metric, classes=True)
+    check_examples(data, batch_size, example_weights, num_examples, augment)
     plain = isinstance(label_smoothing, (int, float)) and label_smoothing == 0 and example_weights is None
     if metric != "cross_entropy" and not plain:
         raise ValueError(
@@ -110,7 +110,7 @@ def regression(
       ValueError: shapes do not fit, or a number is out of range.
     """
     check_number("weight_decay", weight_decay, 0)
-    _check_data(network, data, metric, classes=False)
+    check_data(network, data, metric, classes=False)
     return _task(network, data, batch_size, _metric(metric, False, metric), weight_decay)
 
 
@@ -141,8 +141,8 @@ def evaluation(
     if not callable(metric):
         check_choice("metric", metric, METRICS)
     integer = jnp.issubdtype(jnp.result_type(data.targets), jnp.integer)
-    _check_data(network, data, metric, classes=integer if callable(metric) else metric != "mean_squared_error")
-    measure, draw = _metric(metric, normalise, metric), _batches(data, batch_size)
+    check_data(network, data, metric, classes=integer if callable(metric) else metric != "mean_squared_error")
+    measure, draw = _metric(metric, normalise, metric), batches(data, batch_size)
 
     def evaluate(params, key):
         inputs, targets = draw(jax.random.split(key)[0])
@@ -152,7 +152,7 @@ def evaluation(
 
 
 def _task(network, data, batch_size, measure, weight_decay, weights=None, num_examples=None, augment=None):
-    draw = _batches(data, batch_size, weights, num_examples)
+    draw = batches(data, batch_size, weights, num_examples)
 
     def loss(params, key):
         batch, dropout = jax.random.split(key)
@@ -174,99 +174,3 @@ def _metric(metric, normalise, name):
     if not normalise:
         return function
     return lambda outputs, *targets: function(outputs, *targets) / math.log(outputs.shape[0])
-
-
-def _batches(data, batch_size, weights=None, num_examples=None):
-    """`key -> (inputs, targets)`, and the weights where there are any: a minibatch drawn with replacement, or everything."""
-    others = () if weights is None else (jnp.asarray(weights),)
-    if batch_size is None:
-        return lambda key: (*data, *others)
-    check_count("batch_size", batch_size)
-    # A minibatch gathered from rows and transposed costs a fraction of one gathered from columns.
-    others = (jnp.asarray(data.targets), *others)
-    if is_known(data.inputs):
-        with jax.ensure_compile_time_eval():  # once, also where the task is a function of θ and built while tracing
-            rows = jnp.asarray(data.inputs).T
-    else:
-        rows = data.inputs.T
-    count = jnp.asarray(rows.shape[0] if num_examples is None else jnp.clip(num_examples, 1, rows.shape[0]), jnp.uint32)
-
-    def draw(key):
-        # randint draws its bits twice, which is half the time of a small step; this bias is below count / 2³².
-        indices = (jax.random.bits(key, (batch_size,), jnp.uint32) % count).astype(jnp.int32)
-        inputs = rows.at[indices].get(mode="promise_in_bounds").T
-        return inputs, *(every.at[..., indices].get(mode="promise_in_bounds") for every in others)
-
-    return draw
-
-
-def _check_examples(data, batch_size, weights, num_examples, augment):
-    count = data.inputs.shape[1]
-    if weights is not None and jnp.shape(weights) != (count,):
-        raise ValueError(
-            f"example_weights must be one number for each of the {count} examples; shape {jnp.shape(weights)} was given."
-        )
-    if num_examples is not None:
-        if batch_size is None:
-            raise ValueError("num_examples says where minibatches are drawn from; give a batch_size with it.")
-        whole = hasattr(num_examples, "__index__") or hasattr(num_examples, "dtype")
-        if not whole or jnp.shape(num_examples) != () or not jnp.issubdtype(jnp.result_type(num_examples), jnp.integer):
-            raise TypeError(f"num_examples must be one whole number; {num_examples!r} was given.")
-        if is_known(num_examples):
-            check_count("num_examples", num_examples)
-            if num_examples > count:
-                raise ValueError(
-                    f"num_examples must be at most the {count} examples there are; {num_examples} was given."
-                )
-    if augment is not None and not callable(augment):
-        raise TypeError(f"augment must be a function (inputs, key) -> inputs; {augment!r} was given.")
-
-
-def gaussian_noise(strength) -> Augment:
-    """Augmentation by noise, x + a N(0, 1) for every input, for `classification(augment=...)`; a may be traced.
-
-    Raises:
-      TypeError, ValueError: the strength is no number of at least 0.
-    """
-    check_number("strength", strength, 0)
-    return lambda inputs, key: (
-        inputs + jnp.asarray(strength, inputs.dtype) * jax.random.normal(key, inputs.shape, inputs.dtype)
-    )
-
-
-def _check_data(network, data, metric, *, classes):
-    if not callable(metric):
-        check_choice("metric", metric, ("cross_entropy", "error_rate") if classes else ("mean_squared_error",))
-    shapes = jnp.shape(data.inputs), jnp.shape(data.targets)
-    if len(shapes[0]) != 2 or shapes[0][1:] != shapes[1][-1:] or len(shapes[1]) != (1 if classes else 2):
-        wanted = "labels [examples]" if classes else "targets [outputs, examples]"
-        raise ValueError(
-            f"The data must be inputs [features, examples] and {wanted}; "
-            f"inputs of shape {shapes[0]} and targets of shape {shapes[1]} "
-            "were given. Examples are columns: transpose rows."
-        )
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    outputs = jax.eval_shape(lambda key: network.apply(network.init(key), data.inputs, None), key)
-    kind = jnp.integer if classes else jnp.floating
-    if not jnp.issubdtype(jnp.result_type(data.targets), kind):
-        wanted = "integer labels" if classes else "floating-point targets"
-        raise TypeError(
-            f"The data must have {wanted} for this metric; dtype {jnp.result_type(data.targets)} was given."
-        )
-    if not classes and outputs.shape != shapes[1]:
-        raise ValueError(
-            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; make them equal."
-        )
-    if classes and (len(outputs.shape) != 2 or outputs.shape[1] != shapes[0][1]):
-        raise ValueError(
-            f"The network must return [classes, {shapes[0][1]}] for these inputs; it returned {outputs.shape}."
-        )
-    if classes and is_known(data.targets):
-        with jax.ensure_compile_time_eval():
-            low, high = int(jnp.min(data.targets)), int(jnp.max(data.targets))
-        if low < 0 or high >= outputs.shape[0]:
-            raise ValueError(
-                f"Labels must be integers from 0 to {outputs.shape[0] - 1}, one less than the network's "
-                f"{outputs.shape[0]} outputs; "
-                f"labels from {low} to {high} were given."
-            )

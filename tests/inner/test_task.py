@@ -9,8 +9,9 @@ import pytest
 
 from metalearn.inner.data import Data
 from metalearn.inner.metrics import cross_entropy, error_rate, mean_squared_error
+from metalearn.inner.minibatches import gaussian_noise
 from metalearn.inner.networks import Network, mlp
-from metalearn.inner.task import classification, evaluation, gaussian_noise, regression
+from metalearn.inner.task import classification, evaluation, regression
 
 KEY = jax.random.key(1)
 EXAMPLES, CLASSES = 12, 3
