@@ -164,7 +164,7 @@ def test_at_the_origin_truncated_es_points_away_from_the_smoothed_gradient_secti
 
 @pytest.mark.slow
 def test_windows_that_grow_lead_away_from_the_border_of_chaos():
-    (loss,), _, thetas = descend(growing_windows(), seeds=(0,), num_steps=NUM_GROWING)
-    along = meta_losses(PROBLEM, jnp.asarray(thetas), HORIZON)[0]
-    assert np.all(along[8:20] > 2000), "windows of 10 and 25 see no way"
-    assert OPTIMUM[0] < loss < 700
+    losses, _, thetas = descend(growing_windows(), seeds=(0, 1), num_steps=NUM_GROWING)
+    along = meta_losses(PROBLEM, jnp.asarray(thetas), HORIZON)
+    assert np.all(along[:, 8:10] > 2000), "windows of 10 see no way"
+    assert np.all((losses > OPTIMUM[0]) & (losses < OPTIMUM[1])), losses
