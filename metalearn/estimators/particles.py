@@ -104,19 +104,10 @@ def estimator_of(
         return advance_shares((theta, clock, shared), own)
 
     def advance_share(common, particles):
-        theta, clock, shared = common
-        room = cache_chunk(problem, theta, 2 * num_particles) // min(method.num_unrolls, 2)
+        room = cache_chunk(problem, common[0], 2 * num_particles) // min(method.num_unrolls, 2)
         chunk = even_chunk(share, max(room, 1)) if chunk_size is None else chunk_size
 
-        def one(particle):
-            memory, episode, (key_episode, key_noise), own_clock = particle
-            own_clock = clock if own_clock is None else own_clock
-            episode = jnp.where(own_clock == 0, key_episode, episode)
-            source = episode if truncation.key is None else truncation.key
-            run = functools.partial(_run_window, problem, truncation, source, own_clock, shared, rematerialise)
-            gradient, memory, loss = method.window(run, theta, memory, own_clock, key_noise)
-            return gradient, loss, memory, episode
-
+        one = functools.partial(_one_window, method, problem, truncation, rematerialise, common)
         return jax.vmap(one)(particles) if chunk >= share else jax.lax.map(one, particles, batch_size=chunk)
 
     advance_shares = spread(advance_share)
@@ -192,6 +183,18 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
         "gradient_variance": total,
     }
     return gradient, variance, metrics
+
+
+def _one_window(method, problem, truncation, rematerialise, common, particle):
+    """One window of one particle; `common` are θ, the clock of particles in lockstep and the key of shared minibatches."""
+    theta, clock, shared = common
+    memory, episode, (key_episode, key_noise), own_clock = particle
+    own_clock = clock if own_clock is None else own_clock
+    episode = jnp.where(own_clock == 0, key_episode, episode)
+    source = episode if truncation.key is None else truncation.key
+    run = functools.partial(_run_window, problem, truncation, source, own_clock, shared, rematerialise)
+    gradient, memory, loss = method.window(run, theta, memory, own_clock, key_noise)
+    return gradient, loss, memory, episode
 
 
 def _run_window(problem, truncation, episode, clock, shared, rematerialise, theta, state):

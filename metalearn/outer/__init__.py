@@ -7,14 +7,17 @@ from metalearn.outer.anatomy import Anatomy, Law, anatomy, lyapunov_law, on_plan
 from metalearn.outer.compare import compare
 from metalearn.outer.diagnose import Diagnosis, diagnose
 from metalearn.outer.evaluate import evaluate, learning_curves, swept_rate
+from metalearn.outer.evolve import evolve
 from metalearn.outer.held_out import held_out_loss
+from metalearn.outer.history import Best, History, Snapshot
 from metalearn.outer.judgement import Curves, Evaluation
-from metalearn.outer.meta_train import Best, History, Snapshot, first_snapshot, meta_train
+from metalearn.outer.meta_train import first_snapshot, meta_train
 from metalearn.outer.population import Population, population_based_training
 from metalearn.outer.recommend import Recommendation
 from metalearn.outer.report import Comparison, Measured, Report
-from metalearn.outer.search import Trials, evolve, grid_search, random_search, uniform
+from metalearn.outer.search import grid_search, random_search, uniform
 from metalearn.outer.trajectories import outer_trajectories
+from metalearn.outer.trials import Trials
 from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
 
 __all__ = [

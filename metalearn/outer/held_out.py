@@ -10,8 +10,10 @@ from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
 from metalearn.inner.unroll import meta_loss
 
+Evaluate = Callable[[Theta, Key], Scalar]
 
-def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Callable[[Theta, Key], Scalar]:
+
+def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Evaluate:
     """`(theta, key) -> (1/N) Σ_i L(θ; key_i)`: the meta-loss over episodes of their own, for `meta_train(evaluate=...)`; made within
     `ml.over_devices` it spreads them.
 
@@ -35,7 +37,7 @@ def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Cal
     return evaluate
 
 
-def check_evaluate(evaluate: Callable[[Theta, Key], Scalar], theta: Theta, key: Key) -> None:
+def check_evaluate(evaluate: Evaluate, theta: Theta, key: Key) -> None:
     """Refuse what does not return one number for a θ.
 
     Raises:

@@ -4,77 +4,32 @@ import functools
 import itertools
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import Key, Scalar, Theta, check_key, check_theta
-from metalearn.outer.held_out import check_evaluate
+from metalearn.inner.problem import Key, Theta, check_key, check_theta
+from metalearn.outer.held_out import Evaluate, check_evaluate
+from metalearn.outer.history import (
+    NEVER,
+    Best,
+    History,
+    Snapshot,
+    evaluations_of,
+    first_of,
+    first_step,
+    on_host,
+    reason_of,
+)
 from metalearn.outer.kept import kept
 from metalearn.outer.sampling import Progress
 
-NEVER = -1
-
-Evaluate = Callable[[Theta, Key], Scalar]
 Stages = GradientEstimator | Mapping[int, GradientEstimator]
-
-
-class Best(NamedTuple):
-    """The θ with the smallest evaluation so far.
-
-    Attributes:
-      theta, loss: it and its evaluation; NaN before the first finite one.
-      step: outer steps taken before it, −1 before the first.
-    """
-
-    theta: Theta
-    loss: jax.Array
-    step: jax.Array
-
-
-class Snapshot(NamedTuple):
-    """Everything the outer loop needs to go on, a pytree of arrays: save it, and hand it to `meta_train(resume=...)`.
-
-    Attributes:
-      step: outer steps taken.
-      theta: the present θ.
-      optimizer_state, estimator_state: of the outer optimiser and of the estimator.
-      best: the best θ evaluated.
-      stopped: the outer step after which θ, or the state of the outer optimiser, would not have been finite, −1 for none;
-        all else is as before it.
-      inner_steps: spent so far, as a float.
-    """
-
-    step: jax.Array
-    theta: Theta
-    optimizer_state: Any
-    estimator_state: Any
-    best: Best
-    stopped: jax.Array
-    inner_steps: jax.Array
-
-
-class History(NamedTuple):
-    """What the outer loop saw.
-
-    Attributes:
-      theta: BEFORE each step, `[num_steps, ...]`.
-      metrics: of the estimator, `[num_steps]` each.
-      evaluations: "step", "inner_steps" spent until then, and "loss" of every evaluation, `[num_evaluations]` each.
-      snapshot: the end, to go on from; it holds the best θ.
-    """
-
-    theta: Theta
-    metrics: dict[str, jax.Array]
-    evaluations: dict[str, jax.Array]
-    snapshot: Snapshot
 
 
 def meta_train(
@@ -130,7 +85,7 @@ def meta_train(
     if resume is None:
         first, snapshot = 0, _begin(stages[0], optimizer, trees.strong(theta), key_init, measure)
     else:
-        first, snapshot = _first_step(resume, num_steps), resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
+        first, snapshot = first_step(resume, num_steps), resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
     runs = {start: _chunk(stage, optimizer, project) for start, stage in stages.items()}
     thetas, metrics, seen = [], [], []
     if measure is not None and resume is None:
@@ -142,25 +97,25 @@ def meta_train(
             snapshot = snapshot._replace(estimator_state=state)
         indices = jnp.arange(begin, end, dtype=jnp.int32)
         snapshot, (past, reports) = trees.gathered(runs[start](trees.gathered(snapshot), indices, key_steps))
-        reason = _reason(snapshot, reports, begin)
+        reason = reason_of(snapshot, reports, begin)
         if reason:
             end = int(snapshot.stopped)
-            past, reports = _first_of((past, reports), end - begin + 1)
+            past, reports = first_of((past, reports), end - begin + 1)
         if measure is not None:
             snapshot, loss = _look(measure, snapshot)
             seen.append((end, snapshot.inner_steps, loss))
         thetas.append(past)
         metrics.append(reports)
         if callback is not None:
-            part = History(past, reports, _evaluations(seen[-1:] if measure else []), snapshot)
-            callback(end, snapshot.theta, jax.tree.map(_host, part))
+            part = History(past, reports, evaluations_of(seen[-1:] if measure else []), snapshot)
+            callback(end, snapshot.theta, jax.tree.map(on_host, part))
         if progress is not None:
             progress("meta-training", end, num_steps)
         if reason:
             warnings.warn(reason, stacklevel=2)
             break
     join = lambda parts: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    return snapshot.theta, History(join(thetas), join(metrics), _evaluations(seen), snapshot)
+    return snapshot.theta, History(join(thetas), join(metrics), evaluations_of(seen), snapshot)
 
 
 def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, theta: Theta, key: Key) -> Snapshot:
@@ -229,44 +184,6 @@ def _look(measure, snapshot):
     better = jnp.isfinite(loss) & ~(loss >= best.loss)
     found = trees.where(better, Best(snapshot.theta, loss, snapshot.step), best)
     return snapshot._replace(best=found), loss
-
-
-def _evaluations(seen):
-    steps, spent, losses = zip(*seen) if seen else ((), (), ())
-    stacked = lambda values: jnp.stack(values) if values else jnp.zeros(0)
-    return {"step": jnp.array(steps, jnp.int32), "inner_steps": stacked(spent), "loss": stacked(losses)}
-
-
-def _reason(snapshot, reports, begin) -> str:
-    """Why training stopped in this chunk, in a sentence; empty where it did not, or nobody can know."""
-    if isinstance(snapshot.stopped, Tracer) or snapshot.stopped < 0:
-        return ""
-    index = int(snapshot.stopped)
-    loss, diverged = (float(reports[name][index - begin]) for name in ("loss", "fraction_diverged"))
-    return (
-        f"Outer step {index} would have made theta, or the outer optimiser's state, non-finite (the estimator saw the loss "
-        f"{loss:.4g}, {diverged:.0%} of its particles diverged): training stopped before it. Clip the gradient, take smaller "
-        "outer steps, or bound what theta sets."
-    )
-
-
-def _first_step(snapshot, num_steps) -> int:
-    if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer) or jnp.ndim(snapshot.step):
-        raise TypeError("resume must be the snapshot of a history, with numbers in it; it cannot be mapped or traced.")
-    first = int(snapshot.step)
-    if first >= num_steps:
-        raise ValueError(
-            f"resume has taken {first} outer steps and num_steps is {num_steps}, which counts them; give a larger num_steps."
-        )
-    return first
-
-
-def _first_of(tree, count):
-    return jax.tree.map(lambda leaf: leaf[:count], tree)
-
-
-def _host(leaf):
-    return leaf if trees.is_key(leaf) else np.asarray(leaf)
 
 
 def _check(estimator, optimizer, theta, key, num_steps, chunk_length) -> dict[int, GradientEstimator]:

@@ -1,6 +1,6 @@
 """What the published experiments share: one outer loop mapped over seeds, and the meta-loss along it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from metalearn.estimators import GradientEstimator
 from metalearn.inner import InnerProblem, meta_loss
 from metalearn.outer import meta_train
 from metalearn.outer.meta_train import Stages
@@ -38,3 +39,22 @@ def meta_losses(problem: InnerProblem, thetas: jax.Array, horizon: int, num_epis
     chunk = max(1, 512 // num_episodes)
     run = jax.jit(lambda thetas: jax.lax.map(at, thetas, batch_size=chunk))
     return np.asarray(run(thetas.reshape(-1, *thetas.shape[2:]))).reshape(thetas.shape[:2])
+
+
+def episode_means(
+    estimator: GradientEstimator, keys: jax.Array, batch_size: int | None = None
+) -> Callable[[Any], np.ndarray]:
+    """θ -> the mean estimate of the episode of each key at that frozen θ, `[episodes, ...]`, `batch_size` episodes at a time."""
+    num_windows = 1 if estimator.description is None else estimator.description.truncation.num_windows
+
+    def one(theta, key):
+        def body(state, key):
+            gradient, state, _ = estimator.estimate(theta, state, key)
+            return state, gradient
+
+        key_init, key_windows = jax.random.split(key)
+        state = estimator.init(theta, key_init)
+        return jnp.mean(jax.lax.scan(body, state, jax.random.split(key_windows, num_windows))[1], axis=0)
+
+    run = jax.jit(lambda theta: jax.lax.map(lambda key: one(theta, key), keys, batch_size=batch_size))
+    return lambda theta: np.asarray(run(theta))

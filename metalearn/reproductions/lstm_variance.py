@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from metalearn.estimators import noise_reuse_es, persistent_es
 from metalearn.inner import InnerProblem, Truncation, unroll
 from metalearn.recording import save_style
+from metalearn.reproductions.descents import episode_means
 from metalearn.reproductions.result import Picture, Result
 
 HIDDEN, CHARACTERS, HORIZON, SIGMA = 4, 19, 256, 1e-3
@@ -101,18 +102,8 @@ def closed_form_d(g):
 def measured(make, problem, theta, num_windows):
     """The variance of one pair's episode mean, summed over parameters."""
     estimator = make(problem, Truncation(HORIZON, HORIZON // num_windows), sigma=SIGMA, num_pairs=1)
-
-    def episode(key):
-        def body(state, key):
-            gradient, state, _ = estimator.estimate(theta, state, key)
-            return state, gradient
-
-        key_init, key_windows = jax.random.split(key)
-        state = estimator.init(theta, key_init)
-        return jnp.mean(jax.lax.scan(body, state, jax.random.split(key_windows, num_windows))[1], axis=0)
-
     keys = jax.random.split(jax.random.key(5), NUM_PAIRS)
-    estimates = np.asarray(jax.jit(lambda keys: jax.lax.map(episode, keys, batch_size=500))(keys))
+    estimates = episode_means(estimator, keys, batch_size=500)(theta)
     return np.sum(np.var(estimates, axis=0, ddof=1))
 
 

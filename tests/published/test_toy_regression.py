@@ -16,7 +16,7 @@ import pytest
 import metalearn as ml
 from metalearn import trees
 from metalearn.estimators.particles import Method, estimator_of
-from metalearn.reproductions.descents import meta_losses
+from metalearn.reproductions.descents import episode_means, meta_losses
 from metalearn.reproductions.toy import (
     HORIZON,
     NUM_GROWING,
@@ -116,28 +116,16 @@ def test_a_naive_analytic_gradient_makes_persistent_es_fail_vicol_2021():
     assert np.sum(losses > 1000) >= 3, losses
 
 
-def episode_means(estimator, num_episodes):
+def means_of(estimator, num_episodes):
     """θ -> the mean estimate of each of `num_episodes` episodes at that frozen θ, `[num_episodes, 2]`."""
-    num_windows = estimator.description.truncation.num_windows
-
-    def one(theta, key):
-        def body(state, key):
-            gradient, state, _ = estimator.estimate(theta, state, key)
-            return state, gradient
-
-        key_init, key_windows = jax.random.split(key)
-        state = estimator.init(theta, key_init)
-        return jnp.mean(jax.lax.scan(body, state, jax.random.split(key_windows, num_windows))[1], axis=0)
-
-    keys = jax.random.split(jax.random.key(0), num_episodes)
-    run = jax.jit(lambda theta: jax.lax.map(lambda key: one(theta, key), keys))
+    run = episode_means(estimator, jax.random.split(jax.random.key(0), num_episodes))
     return lambda theta: np.asarray(run(jnp.asarray(theta, jnp.float32)), np.float64)
 
 
 @pytest.mark.parametrize("name", ["nres", "pes", "tes"])
 def test_the_mean_at_fixed_theta_is_that_of_an_independent_implementation_section_4_1(name):
     make = {"nres": ml.noise_reuse_es, "pes": ml.persistent_es, "tes": ml.evolution_strategies}[name]
-    estimates = episode_means(make(PROBLEM, WINDOWS, sigma=0.3, num_pairs=500), num_episodes=40)
+    estimates = means_of(make(PROBLEM, WINDOWS, sigma=0.3, num_pairs=500), num_episodes=40)
     for row in FIXED:
         sample = estimates(row["theta"])
         error = np.hypot(np.std(sample, axis=0, ddof=1) / np.sqrt(len(sample)), row[name]["se"])
@@ -146,7 +134,7 @@ def test_the_mean_at_fixed_theta_is_that_of_an_independent_implementation_sectio
 
 @pytest.mark.parametrize(("name", "truncation"), [("bptt", WHOLE), ("tbptt_sum", WINDOWS)])
 def test_backprop_at_fixed_theta_is_that_of_an_independent_implementation_section_4_1(name, truncation):
-    estimates = episode_means(ml.backprop(PROBLEM, truncation), num_episodes=1)
+    estimates = means_of(ml.backprop(PROBLEM, truncation), num_episodes=1)
     for row in FIXED:
         np.testing.assert_allclose(estimates(row["theta"])[0], row[name], rtol=1e-3, err_msg=str(row["theta"]))
 
@@ -156,7 +144,7 @@ def test_at_the_origin_truncated_es_points_away_from_the_smoothed_gradient_secti
     pair = []
     for make in (ml.evolution_strategies, ml.noise_reuse_es):
         pair.append(
-            episode_means(make(PROBLEM, WINDOWS, sigma=0.3, num_pairs=500), num_episodes=40)((0.0, 0.0)).mean(axis=0)
+            means_of(make(PROBLEM, WINDOWS, sigma=0.3, num_pairs=500), num_episodes=40)((0.0, 0.0)).mean(axis=0)
         )
     cosine = pair[0] @ pair[1] / np.linalg.norm(pair[0]) / np.linalg.norm(pair[1])
     assert abs(cosine + 0.93) < 0.05
