@@ -10,8 +10,8 @@ from metalearn.recording import application, open_run, output_folder, show_progr
 
 def main(config):
     use_cores()
-    began, known = time.perf_counter(), reproductions.QUICK | reproductions.LONG
-    names = list(config.only) or list(known if config.long else reproductions.QUICK)
+    began, here = time.perf_counter(), reproductions.QUICK | (reproductions.LONG if config.long else {})
+    known, names = reproductions.QUICK | reproductions.LONG | reproductions.DOWNLOADED, list(config.only or here)
     for name in names:
         check_choice("Every one of only", name, known)
     with (

@@ -13,5 +13,6 @@ QUICK = {
     "hyperparameters": digits.hyperparameters,
 }
 LONG = {"weight_decay": weight_decay.results, "learned_optimizer": digits.learned_optimizer}
+DOWNLOADED = {"rate_decay_mnist": rate_decay.mnist_results}
 
-__all__ = ["LONG", "QUICK", "Picture", "Result", "table"]
+__all__ = ["DOWNLOADED", "LONG", "QUICK", "Picture", "Result", "table"]

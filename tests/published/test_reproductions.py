@@ -1,8 +1,10 @@
 """The table of reproductions says inside or outside, and why."""
 
 import numpy as np
+import pytest
 
-from metalearn.reproductions import LONG, QUICK, Picture, Result, influence, rate_decay, table
+from metalearn.recording import downloads
+from metalearn.reproductions import DOWNLOADED, LONG, QUICK, Picture, Result, influence, rate_decay, table
 
 
 def test_a_result_is_inside_where_every_seed_is():
@@ -15,8 +17,7 @@ def test_a_result_is_inside_where_every_seed_is():
 
 
 def test_every_experiment_has_a_name_of_its_own():
-    assert not set(QUICK) & set(LONG)
-    assert len(QUICK | LONG) == 9
+    assert len(QUICK | LONG | DOWNLOADED) == len(QUICK) + len(LONG) + len(DOWNLOADED) == 10
 
 
 def test_influence_balancing_is_reproduced():
@@ -34,3 +35,10 @@ def test_the_heat_map_yields_a_picture_and_numbers_for_every_objective():
     stays = results["truncated backprop, mean error: distance from the start"]
     assert stays.inside, stays
     assert not any(one.inside for name, one in results.items() if name.startswith("PES")), "four steps cannot be enough"
+
+
+def test_mnist_that_cannot_be_downloaded_is_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(downloads, "MNIST", downloads.MNIST._replace(mirrors=()))
+    with pytest.raises(ConnectionError, match="MNIST"):
+        list(rate_decay.mnist_results())
