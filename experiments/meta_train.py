@@ -14,6 +14,7 @@ from metalearn.recording import (
     application,
     draw_descents,
     draw_learning_curves,
+    draw_matrix,
     estimator_of,
     key_of,
     load_snapshot,
@@ -34,11 +35,12 @@ def main(config):
     check_count("seeds", config.seeds)
     benchmark = instantiate(config.problem.benchmark)
     tuning = instantiate(config.problem.tuning, _convert_="all")(benchmark)
+    check_searches(config, tuning)
     problem = benchmark.problem(tuning.optimizer, config.problem.reading, task=tuning.task)
     ml.check_problem(problem, tuning.theta)
     read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
     evaluate, optimizer = held_out(benchmark, read, config.held_out), outer_optimizer(config.outer)
-    check_searches(config, tuning)
+    benchmarks = {config.problem.name: benchmark} | others(config, tuning)
     name = f"meta-train-{config.problem.name}"
     with (
         ml.over_devices(),
@@ -64,7 +66,7 @@ def main(config):
         for name in config.searches:
             theta = search(name, config, benchmark, tuning, read, jax.random.fold_in(key, 2**30), progress)
             tuned[SEARCHES[name]] = tuning.at(theta)
-        judge(config, benchmark, tuned, jax.random.fold_in(key, 2**31), run, progress)
+        judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
         run.figure("descent", draw_descents(histories, title=f"{config.problem.name}: along meta-training"))
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
 
@@ -136,20 +138,24 @@ def search(name, config, benchmark, tuning, read, key, progress):
     )[0]
 
 
-def judge(config, benchmark, tuned, key, run, progress):
+def others(config, tuning):
+    """The benchmarks of the matrix, on which only what does not belong to one network can be judged."""
+    if config.matrix and tuning.learned is None:
+        raise ValueError("matrix needs a learned optimiser, hyperparameters belong to one network; leave it none.")
+    return {name: instantiate(settings) for name, settings in config.matrix.items()}
+
+
+def judge(config, benchmarks, tuned, key, run, progress):
     """The results beside tuned baselines, on fresh seeds."""
-    found = ml.evaluate(
-        tuned,
-        {config.problem.name: benchmark},
-        key,
-        num_seeds=config.judges,
-        baselines=config.baselines,
-        progress=progress,
-    )
+    settings = {"num_seeds": config.judges, "baselines": config.baselines, "progress": progress}
+    found = ml.evaluate(tuned, benchmarks, key, **settings)
     print(f"\n{found}\n")
     run.table("evaluation", found.rows())
-    run.arrays("curves", {row.optimizer: row.curves.validation for row in found.results})
-    run.figure("curves", draw_learning_curves(found, config.problem.name))
+    run.arrays("curves", {f"{row.benchmark}: {row.optimizer}": row.curves.validation for row in found.results})
+    for name in benchmarks:
+        run.figure(f"curves of {name}", draw_learning_curves(found, name))
+    if len(benchmarks) > 1 and config.baselines:
+        run.figure("matrix", draw_matrix(found))
 
 
 if __name__ == "__main__":

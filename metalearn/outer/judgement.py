@@ -65,6 +65,27 @@ class Evaluation:
         """One flat dictionary a row; `x_error` is the standard error of `x` over seeds."""
         return [_flat(row) for row in self.results]
 
+    def best_swept(self) -> dict[str, Row]:
+        """Benchmark -> the swept baseline with the smallest mean loss."""
+        swept = [row for row in self.results if np.isfinite(row.learning_rate)]
+        loss = lambda row: row.mean_loss.value
+        return {name: min((row for row in swept if row.benchmark == name), key=loss) for name in _benchmarks(swept)}
+
+    def ratios(self) -> dict[str, dict[str, float]]:
+        """Benchmark -> optimiser that was judged -> its mean loss over that of the best swept baseline.
+
+        Raises:
+          ValueError: a benchmark has no swept baseline, or nothing was judged beside them.
+        """
+        best = self.best_swept()
+        found: dict[str, dict[str, float]] = {name: {} for name in _benchmarks(self.results)}
+        judged = [row for row in self.results if not np.isfinite(row.learning_rate)]
+        if not judged or best.keys() != found.keys():
+            raise ValueError("Ratios set optimisers beside swept baselines; evaluate at least one with baselines=True.")
+        for row in judged:
+            found[row.benchmark][row.optimizer] = row.mean_loss.value / best[row.benchmark].mean_loss.value
+        return found
+
     def __str__(self) -> str:
         header = ["benchmark", "optimiser", "rate", "mean loss", "final loss", "test loss", "test error", "speed-up"]
         number = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
@@ -77,6 +98,10 @@ class Evaluation:
         widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *body]]
         return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+
+
+def _benchmarks(rows) -> list[str]:
+    return list(dict.fromkeys(row.benchmark for row in rows))
 
 
 def _flat(row) -> dict[str, Any]:

@@ -77,6 +77,41 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
         return figure
 
 
+def draw_matrix(found: Evaluation, *, title: str = "") -> Any:
+    """`found.ratios()` as a matrix of generalisation: blue is better than the best swept baseline, red worse, from a half to the
+    double.
+
+    Returns:
+      A matplotlib figure.
+
+    Raises:
+      ValueError: as `Evaluation.ratios`.
+    """
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    ratios = found.ratios()
+    values = np.array([list(row.values()) for row in ratios.values()])
+    judged = list(next(iter(ratios.values())))
+    with save_style():
+        figure = Figure(figsize=(3.6 + 1.1 * len(judged), 1.6 + 0.42 * len(ratios)))
+        axes = figure.subplots()
+        image = axes.imshow(values, norm=LogNorm(0.5, 2), cmap="RdBu_r", origin="upper", aspect="auto")
+        for (row, column), ratio in np.ndenumerate(values):
+            colour = "white" if abs(np.log2(ratio)) > 0.6 else "black"
+            axes.text(column, row, f"{ratio:.2f}", ha="center", va="center", color=colour)
+        names = [f"{name}\n{best.optimizer}: {best.mean_loss.value:.3g}" for name, best in found.best_swept().items()]
+        axes.set_xticks(range(len(judged)), judged)
+        axes.set_yticks(range(len(names)), names, fontsize=9)
+        axes.grid(False)
+        axes.set_title(title or "Mean validation loss over that of the best swept baseline")
+        ticks = [0.5, 0.7, 1, 1.4, 2]
+        bar = figure.colorbar(image, ax=axes, ticks=ticks, extend="both", label="ratio")
+        bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
+        bar.ax.minorticks_off()
+        return figure
+
+
 def _plain_numbers(axes) -> None:
     """0.1, 0.2, 0.5, 1 on a logarithmic axis, in place of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

@@ -39,15 +39,16 @@ with ml.over_devices(jax.devices()[: int(sys.argv[1])]):
         before = len(traces)
         theta, history = run(jax.random.key(0))
         assert len(traces) == before + 1, "a chunk was compiled anew"
-        mapped = jax.vmap(lambda key: run(key)[0])(jax.random.split(jax.random.key(0), 2))
         state = history.snapshot.estimator_state
         assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves((theta, history)))
         used = len(estimator.estimate(theta, state, jax.random.key(1))[1].episodes.devices())
         assert used == int(sys.argv[1]), name
-        alone = ml.backprop(ml.toy_regression(20), ml.Truncation(20, 20))
-        ml.compare({"alone": alone}, history.snapshot.best.theta, jax.random.key(0), num_episodes=2, reference_pairs=8)
-        found[name] = [theta.tolist(), history.metrics["gradient_variance"].tolist(), mapped.tolist()]
+        found[name] = [theta.tolist(), history.metrics["gradient_variance"].tolist()]
         found[name].append(history.evaluations["loss"].tolist())
+    mapped = jax.vmap(lambda key: run(key)[0])(jax.random.split(jax.random.key(0), 2))
+    found["mapped"] = [mapped.tolist()]
+    alone = ml.backprop(ml.toy_regression(20), ml.Truncation(20, 20))
+    ml.compare({"alone": alone}, history.snapshot.best.theta, jax.random.key(0), num_episodes=2, reference_pairs=8)
 readings = []
 def read(state, theta, key):
     readings.append(1)

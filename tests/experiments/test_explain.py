@@ -1,12 +1,10 @@
 """The report on the command line, as small as it can be."""
 
 import json
-import pathlib
 import re
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.processes import run_experiment
+
 TINY = (
     "size=quick",
     "problem=toy_regression",
@@ -25,8 +23,7 @@ TINY = (
 
 
 def run(folder, *arguments):
-    line = [sys.executable, str(ROOT / "experiments/explain.py"), *arguments, f"folder={folder}"]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=500)
+    return run_experiment("explain", *arguments, f"folder={folder}", cwd=folder)
 
 
 def test_the_report_has_every_part(tmp_path):

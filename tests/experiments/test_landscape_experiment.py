@@ -1,7 +1,6 @@
 """The landscape experiments on the command line: pictures, dimensions, films, resumed runs, and mistakes in one line."""
 
 import json
-import pathlib
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.processes import ROOT, run_experiment
 
 
 def command(experiment, folder, *arguments):
@@ -18,9 +17,8 @@ def command(experiment, folder, *arguments):
     return [sys.executable, script, *arguments, f"folder={folder}", "tracker=none"]
 
 
-def run(experiment, folder, *arguments, before=()):
-    line = [*before, *command(experiment, folder, *arguments)]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=300)
+def run(experiment, folder, *arguments):
+    return run_experiment(experiment, *arguments, f"folder={folder}", "tracker=none", cwd=folder)
 
 
 def refused(result, words):
@@ -110,7 +108,8 @@ SMALL_FILES = (
 
 
 def test_a_disk_that_is_full_is_one_line(tmp_path):
-    result = run("landscape", tmp_path, *SMALL, before=(sys.executable, "-c", SMALL_FILES))
+    line = [sys.executable, "-c", SMALL_FILES, *command("landscape", tmp_path, *SMALL)]
+    result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     refused(result, "cannot be written: file too large. What was finished before it is kept")
     (status,) = tmp_path.glob("*/status.json")
     assert json.loads(status.read_text())["status"] == "failed"

@@ -2,13 +2,13 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests.processes import ROOT, run_experiment
+
 QUICK = ["episodes=4", "reference_pairs=16", "pairs=2", "landscape.resolution=4", "trajectories.length_factor=0.02"]
 
 MINE = '''
@@ -25,11 +25,8 @@ def pull(strength=1.0):
 '''
 
 
-def run(folder, *arguments, **environment):
-    script = str(ROOT / "experiments" / "compare.py")
-    command = [sys.executable, "-W", "error::UserWarning", script, *arguments, f"folder={folder / 'runs'}"]
-    variables = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"), **environment}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables, check=False)
+def run(folder, *arguments):
+    return run_experiment("compare", *arguments, f"folder={folder / 'runs'}", cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +110,9 @@ def test_a_missing_data_extra_names_itself(tmp_path):
     blocked = tmp_path / "blocked" / "sklearn"
     blocked.mkdir(parents=True)
     (blocked / "__init__.py").write_text("raise ImportError('blocked by the test')")
-    result = run(tmp_path, PYTHONPATH=str(blocked.parent))
+    command = [sys.executable, str(ROOT / "experiments/compare.py"), f"folder={tmp_path / 'runs'}"]
+    variables = {**os.environ, "PYTHONPATH": str(blocked.parent)}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=variables, check=False)
     assert result.returncode == 2
     assert "metalearn[data]" in result.stderr
     assert "Traceback" not in result.stderr

@@ -1,15 +1,12 @@
 """The experiment as a user runs it: it tunes, judges, keeps what it made, and goes on where it was stopped."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from metalearn.recording import load_optimizer
+from tests.processes import run_experiment
 
-ROOT = pathlib.Path(__file__).parents[2]
 SMALL = [
     "tuning=learned_optimizer", "estimator=noise_reuse_es", "tracker=none", "problem.benchmark.num_steps=10", "problem.length=5",
     "problem.stagger=false", "outer.num_steps=4", "chunk_length=2", "pairs=2", "judges=2", "held_out=2", "baselines=false",
@@ -17,8 +14,7 @@ SMALL = [
 
 
 def run(folder, *arguments):
-    command = [sys.executable, str(ROOT / "experiments/meta_train.py"), *SMALL, f"folder={folder}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_experiment("meta_train", *SMALL, f"folder={folder}", *arguments)
 
 
 @pytest.mark.slow
@@ -51,6 +47,7 @@ def test_mistakes_are_one_line(tmp_path):
         (("seed=x",), "seed"),
         (("searches=[bayes]",), "Every one of searches must be one of"),
         (("searches=[cma_es]",), "searches need a box"),
+        (("tuning=hyperparameters", "matrix=all"), "matrix needs a learned optimiser"),
     ):
         result = run(tmp_path, *arguments)
         assert result.returncode == 2, result.stderr

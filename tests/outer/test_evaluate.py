@@ -9,6 +9,8 @@ import optax
 import pytest
 
 import metalearn as ml
+from metalearn.outer.report import Measured
+from metalearn.recording import draw_matrix
 
 evaluation = importlib.import_module(
     "metalearn.outer.evaluate"
@@ -163,3 +165,27 @@ def test_mistakes_are_sentences(change, error, sentence):
     given = {"optimizers": {"SGD": optax.sgd(0.1)}, "benchmarks": {"wine": BENCHMARK}, "key": KEY} | change
     with pytest.raises(error, match=sentence):
         ml.evaluate(**given)
+
+
+def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
+    measured = lambda loss: Measured(loss, 0.1)
+
+    def row(benchmark, optimizer, rate, loss):
+        curves = ml.Curves(np.array([10]), np.full((2, 1), loss), np.ones(2), np.ones(2), 0.0)
+        return evaluation.Row(benchmark, optimizer, rate, *[measured(loss)] * 4, float("nan"), curves)
+
+    swept = [
+        row("a", "Adam", 0.1, 0.5),
+        row("a", "SGD", 0.2, 0.4),
+        row("b", "Adam", 0.1, 3.0),
+        row("b", "SGD", 0.1, 4.0),
+    ]
+    judged = [row("a", "mine", float("nan"), 0.2), row("b", "mine", float("nan"), 6.0)]
+    found = ml.Evaluation(tuple(swept + judged))
+    assert found.ratios() == {"a": {"mine": pytest.approx(0.5)}, "b": {"mine": pytest.approx(2.0)}}
+    axes = draw_matrix(found).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0.50", "2.00"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nSGD: 0.4", "b\nAdam: 3"]
+    for results in (swept, judged):
+        with pytest.raises(ValueError, match="Ratios set optimisers beside swept baselines"):
+            ml.Evaluation(tuple(results)).ratios()

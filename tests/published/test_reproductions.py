@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from metalearn.inner import wine_benchmark
 from metalearn.recording import downloads
 from metalearn.reproductions import DOWNLOADED, LONG, QUICK, Picture, Result, influence, rate_decay, table
 
@@ -27,9 +28,10 @@ def test_influence_balancing_is_reproduced():
 
 
 def test_the_heat_map_yields_a_picture_and_numbers_for_every_objective():
-    found = list(rate_decay.results(resolution=3, num_steps=4, seeds=(0,)))
+    benchmark = wine_benchmark((4,), num_steps=100)
+    found = list(rate_decay.results(benchmark, "wine", resolution=3, num_steps=4, seeds=(0,)))
     pictures = [one.name for one in found if isinstance(one, Picture)]
-    assert pictures == ["rate_decay_mean_loss", "rate_decay_loss_at_the_end", "rate_decay_mean_error"]
+    assert pictures == ["wine_mean_loss", "wine_loss_at_the_end", "wine_mean_error"]
     results = {one.quantity: one for one in found if isinstance(one, Result)}
     assert len(results) == 7
     stays = results["truncated backprop, mean error: distance from the start"]
