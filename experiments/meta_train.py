@@ -36,11 +36,13 @@ def main(config):
     benchmark = instantiate(config.problem.benchmark)
     tuning = instantiate(config.problem.tuning, _convert_="all")(benchmark)
     check_searches(config, tuning)
-    problem = benchmark.problem(tuning.optimizer, config.problem.reading, task=tuning.task)
-    ml.check_problem(problem, tuning.theta)
-    read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
-    evaluate, optimizer = held_out(benchmark, read, config.held_out), outer_optimizer(config.outer)
     benchmarks = {config.problem.name: benchmark} | others(config, tuning)
+    trained = benchmarks if config.mixture else {config.problem.name: benchmark}
+    problems = {
+        name: one.problem(tuning.optimizer, config.problem.reading, task=tuning.task) for name, one in trained.items()
+    }
+    ml.check_problem(problems[config.problem.name], tuning.theta)
+    optimizer = outer_optimizer(config.outer)
     name = f"meta-train-{config.problem.name}"
     with (
         ml.over_devices(),
@@ -48,8 +50,10 @@ def main(config):
         show_progress() as progress,
     ):
         histories, tuned = {}, {}
+        weights, evaluate = readings(trained, tuning, config.held_out, key)
         for entry in config.estimators.values():
-            estimator = estimator_of(config.problem, problem, entry, key)
+            parts = {name: estimator_on(config.problem, trained[name], problems[name], entry, key) for name in trained}
+            estimator = ml.mixture(parts, weights) if config.mixture else parts[config.problem.name]
             for seed in range(config.seeds):
                 label, own = (
                     entry.label if config.seeds == 1 else f"{entry.label} {seed}",
@@ -64,10 +68,12 @@ def main(config):
                     path = run.folder / f"{label.replace(' ', '-')}.msgpack"
                     run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
         for name in config.searches:
-            theta = search(name, config, benchmark, tuning, read, jax.random.fold_in(key, 2**30), progress)
+            theta = search(name, config, benchmark, tuning, jax.random.fold_in(key, 2**30), progress)
             tuned[SEARCHES[name]] = tuning.at(theta)
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
-        run.figure("descent", draw_descents(histories, title=f"{config.problem.name}: along meta-training"))
+        descended = {label: history for label, history in histories.items() if history is not None}
+        if descended:
+            run.figure("descent", draw_descents(descended, title=f"{config.problem.name}: along meta-training"))
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
 
 
@@ -106,9 +112,28 @@ def train(config, estimator, optimizer, theta, key, evaluate, label, run, progre
     )
 
 
-def held_out(benchmark, read, num_episodes):
+def estimator_on(settings, benchmark, problem, entry, key):
+    """An estimator on one benchmark: as many windows an episode as the configuration's problem has."""
+    windows = settings.horizon // settings.length
+    if benchmark.num_steps != settings.benchmark.num_steps:
+        settings = {**settings, "horizon": benchmark.num_steps, "length": max(benchmark.num_steps // windows, 1)}
+    return estimator_of(settings, problem, entry, key)
+
+
+def readings(trained, tuning, num_episodes, key):
+    """The weights of a mixture, each the inverse of its loss at the start, and the weighted mean of the held-out losses."""
+    reads = {name: held_out(benchmark, tuning, num_episodes) for name, benchmark in trained.items()}
+    if len(reads) == 1:
+        return None, *reads.values()
+    weights = {name: 1 / float(jax.jit(read)(tuning.theta, key)) for name, read in reads.items()}
+    total = sum(weights.values())
+    return weights, lambda theta, key: sum(weights[name] * read(theta, key) for name, read in reads.items()) / total
+
+
+def held_out(benchmark, tuning, num_episodes):
     """The mean validation loss of fresh trainings, read every tenth step where ten divides their number."""
     stride = math.gcd(benchmark.num_steps, 10)
+    read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
     return ml.held_out_loss(ml.every(read, stride), benchmark.num_steps // stride, num_episodes)
 
 
@@ -122,9 +147,9 @@ def check_searches(config, tuning):
             )
 
 
-def search(name, config, benchmark, tuning, read, key, progress):
+def search(name, config, benchmark, tuning, key, progress):
     """A search without gradients, of as many inner steps as a meta-training of `pairs` pairs takes."""
-    evaluate = held_out(benchmark, read, 1)
+    evaluate = held_out(benchmark, tuning, 1)
     trials = 2 * config.pairs * config.outer.num_steps * config.problem.length // benchmark.num_steps
 
     def told(_, done, total):
@@ -142,6 +167,8 @@ def others(config, tuning):
     """The benchmarks of the matrix, on which only what does not belong to one network can be judged."""
     if config.matrix and tuning.learned is None:
         raise ValueError("matrix needs a learned optimiser, hyperparameters belong to one network; leave it none.")
+    if config.mixture and not config.matrix:
+        raise ValueError("mixture trains on the benchmarks of a matrix too, and there is none; add matrix=all.")
     return {name: instantiate(settings) for name, settings in config.matrix.items()}
 
 
@@ -153,7 +180,7 @@ def judge(config, benchmarks, tuned, key, run, progress):
     run.table("evaluation", found.rows())
     run.arrays("curves", {f"{row.benchmark}: {row.optimizer}": row.curves.validation for row in found.results})
     for name in benchmarks:
-        run.figure(f"curves of {name}", draw_learning_curves(found, name))
+        run.figure(f"curves_{name}", draw_learning_curves(found, name))
     if len(benchmarks) > 1 and config.baselines:
         run.figure("matrix", draw_matrix(found))
 

@@ -12,11 +12,11 @@ STYLES = ("-", "--", ":", "-.")
 GREYS = ("0.25", "0.45", "0.6")
 
 
-def draw_descents(histories: Mapping[str, History | None], *, title: str = "") -> Any:
+def draw_descents(histories: Mapping[str, History], *, title: str = "") -> Any:
     """The evaluations of meta-trainings against the inner steps they cost; a ring marks the smallest of them.
 
     Args:
-      histories: name -> history with evaluations; None is left out.
+      histories: name -> history with evaluations.
       title: the figure's title.
 
     Returns:
@@ -27,8 +27,7 @@ def draw_descents(histories: Mapping[str, History | None], *, title: str = "") -
     with save_style():
         figure = Figure(figsize=(7, 4.4))
         axes = figure.subplots()
-        shown = {name: history for name, history in histories.items() if history is not None}
-        for index, (name, history) in enumerate(shown.items()):
+        for index, (name, history) in enumerate(histories.items()):
             losses = np.asarray(history.evaluations["loss"])
             places = np.asarray(history.evaluations["inner_steps"]) / 1e3
             style: dict[str, Any] = {"color": OKABE_ITO[index % 8], "linestyle": STYLES[index // 8 % 4]}

@@ -23,7 +23,7 @@ def test_it_tunes_judges_and_keeps(tmp_path):
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
-    assert {path.name for path in (folder / "figures").iterdir()} == {"curves.png", "descent.png"}
+    assert {path.name for path in (folder / "figures").iterdir()} == {"curves_learned_optimizer.png", "descent.png"}
     learned, theta = load_optimizer(folder / "NRES.msgpack")
     assert learned.architecture["name"] == "nominal_optimizer"
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
@@ -41,6 +41,24 @@ def test_searches_are_judged_beside_what_was_descended(tmp_path):
         assert words in result.stdout
 
 
+@pytest.mark.slow
+def test_a_mixture_is_trained_on_and_judged_on_every_benchmark_of_the_matrix(tmp_path):
+    (tmp_path / "configs/matrix").mkdir(parents=True)
+    (tmp_path / "configs/matrix/wine.yaml").write_text(
+        "# @package matrix\nwine: {_target_: metalearn.wine_benchmark, hidden: [4], num_steps: 20}\n"
+    )
+    mine = ("--config-dir", tmp_path / "configs")
+    result = run_experiment("meta_train", *mine, *SMALL, f"folder={tmp_path}", "matrix=wine", "mixture=true")
+    assert result.returncode == 0, result.stderr
+    (folder,) = (path for path in tmp_path.iterdir() if path.name != "configs")
+    rows = json.loads((folder / "tables/evaluation.json").read_text())
+    assert [(row["benchmark"], row["optimizer"]) for row in rows] == [("learned_optimizer", "NRES"), ("wine", "NRES")]
+    first = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert {"NRES/loss/wine", "NRES/loss/learned_optimizer"} <= set(first)
+    # four pairs of members over two windows of five and of ten steps, two outer steps in a chunk
+    assert first["NRES/inner_steps"] == 2 * 2 * (5 + 10)
+
+
 def test_mistakes_are_one_line(tmp_path):
     for arguments, words in (
         (("tuning=schedule",), "tuning can be: hyperparameters, learned_optimizer"),
@@ -48,6 +66,7 @@ def test_mistakes_are_one_line(tmp_path):
         (("searches=[bayes]",), "Every one of searches must be one of"),
         (("searches=[cma_es]",), "searches need a box"),
         (("tuning=hyperparameters", "matrix=all"), "matrix needs a learned optimiser"),
+        (("mixture=true",), "mixture trains on the benchmarks of a matrix too"),
     ):
         result = run(tmp_path, *arguments)
         assert result.returncode == 2, result.stderr
