@@ -42,39 +42,42 @@ def main(config):
         name: one.problem(tuning.optimizer, config.problem.reading, task=tuning.task) for name, one in trained.items()
     }
     ml.check_problem(problems[config.problem.name], tuning.theta)
-    optimizer = outer_optimizer(config.outer)
     name = f"meta-train-{config.problem.name}"
     with (
         ml.over_devices(),
         open_run(output_folder(), config, name=name, resume=config.resume, **config.tracker) as run,
         show_progress() as progress,
     ):
-        histories, tuned = {}, {}
-        weights, evaluate = readings(trained, tuning, config.held_out, key)
-        for entry in config.estimators.values():
-            parts = {name: estimator_on(config.problem, trained[name], problems[name], entry, key) for name in trained}
-            estimator = ml.mixture(parts, weights) if config.mixture else parts[config.problem.name]
-            for seed in range(config.seeds):
-                label, own = (
-                    entry.label if config.seeds == 1 else f"{entry.label} {seed}",
-                    jax.random.fold_in(key, seed),
-                )
-                start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
-                theta, histories[label] = train(
-                    config, estimator, optimizer, start, own, evaluate, label, run, progress
-                )
-                tuned[label] = tuning.at(theta)
-                if tuning.learned is not None:
-                    path = run.folder / f"{label.replace(' ', '-')}.msgpack"
-                    run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
+        thetas, histories = descend(config, trained, problems, tuning, key, run, progress)
         for name in config.searches:
-            theta = search(name, config, benchmark, tuning, jax.random.fold_in(key, 2**30), progress)
-            tuned[SEARCHES[name]] = tuning.at(theta)
+            own = jax.random.fold_in(key, 2**30)
+            thetas[SEARCHES[name]] = search(name, config, benchmark, tuning, own, progress)
+        tuned = {label: tuning.at(theta) for label, theta in thetas.items()}
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
-        descended = {label: history for label, history in histories.items() if history is not None}
-        if descended:
-            run.figure("descent", draw_descents(descended, title=f"{config.problem.name}: along meta-training"))
+        if histories:
+            run.figure("descent", draw_descents(histories, title=f"{config.problem.name}: along meta-training"))
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
+
+
+def descend(config, trained, problems, tuning, key, run, progress):
+    """θ at the end of every meta-training, and the histories of those that were not over before."""
+    optimizer, thetas, histories = outer_optimizer(config.outer), {}, {}
+    weights, evaluate = readings(trained, tuning, config.held_out, key)
+    for entry in config.estimators.values():
+        parts = {name: estimator_on(config.problem, trained[name], problems[name], entry, key) for name in trained}
+        estimator = ml.mixture(parts, weights) if config.mixture else parts[config.problem.name]
+        for seed in range(config.seeds):
+            label = entry.label if config.seeds == 1 else f"{entry.label} {seed}"
+            own = jax.random.fold_in(key, seed)
+            start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
+            theta, history = train(config, estimator, optimizer, start, own, evaluate, label, run, progress)
+            thetas[label] = theta
+            if history is not None:
+                histories[label] = history
+            if tuning.learned is not None:
+                path = run.folder / f"{label.replace(' ', '-')}.msgpack"
+                run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
+    return thetas, histories
 
 
 def outer_optimizer(outer):

@@ -120,18 +120,7 @@ def diagnose(
     (converged, distance), raw = border, derivatives.direction
     least = max(cloud.length, cloud.length_error)
     ratio = derivatives.log_gradient - math.log(least) if least > 0 else math.nan
-    candidates = candidates_of(problem, truncation, sigma, raw is not None)
-    comparison = compare(
-        candidates,
-        theta,
-        keys[4],
-        num_episodes=PILOT_EPISODES,
-        reference=dict.fromkeys(candidates, ravel_pytree(theta)[1](jnp.asarray(cloud.mean, _kind(theta)))),
-        reference_pairs=2,
-        unsmoothed=False,
-        progress=progress,
-    )
-    comparison = with_target_error(comparison, cloud.uncertainty)
+    comparison = _compared(problem, theta, truncation, sigma, cloud, raw is not None, keys[4], progress)
     growth = derivatives.log_growth + math.log(sigma / cloud.spread) if cloud.spread > 0 else math.nan
     return Diagnosis(
         theta=jax.tree.map(np.asarray, theta),
@@ -157,6 +146,23 @@ def diagnose(
         recommendation=recommend(comparison, truncation, sigma),
         left_out=derivatives.left_out + _lost(cloud),
     )
+
+
+def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, progress):
+    """The candidates at θ, their bias taken against the cloud's mean, whose own uncertainty counts."""
+    candidates = candidates_of(problem, truncation, sigma, differentiable)
+    target = ravel_pytree(theta)[1](jnp.asarray(cloud.mean, _kind(theta)))
+    comparison = compare(
+        candidates,
+        theta,
+        key,
+        num_episodes=PILOT_EPISODES,
+        reference=dict.fromkeys(candidates, target),
+        reference_pairs=2,
+        unsmoothed=False,
+        progress=progress,
+    )
+    return with_target_error(comparison, cloud.uncertainty)
 
 
 def _side_by_side(*measurements):
