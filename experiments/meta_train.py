@@ -26,22 +26,24 @@ from metalearn.recording import (
     use_cores,
 )
 
+AS_TUNED = "as tuned"
 SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "genetic algorithm"}
 
 
 def main(config):
     use_cores()
     began, key = time.perf_counter(), key_of(config.seed)
-    check_count("seeds", config.seeds)
+    for name in ("seeds", "held_out"):
+        check_count(name, config[name])
     benchmark = instantiate(config.problem.benchmark)
     tuning = instantiate(config.problem.tuning, _convert_="all")(benchmark)
     check_searches(config, tuning)
-    benchmarks = {config.problem.name: benchmark} | others(config, tuning)
-    trained = benchmarks if config.mixture else {config.problem.name: benchmark}
+    benchmarks = {AS_TUNED: benchmark} | others(config, tuning)
+    trained = benchmarks if config.mixture else {AS_TUNED: benchmark}
     problems = {
         name: one.problem(tuning.optimizer, config.problem.reading, task=tuning.task) for name, one in trained.items()
     }
-    ml.check_problem(problems[config.problem.name], tuning.theta)
+    ml.check_problem(problems[AS_TUNED], tuning.theta)
     name = f"meta-train-{config.problem.name}"
     with (
         ml.over_devices(),
@@ -64,8 +66,10 @@ def descend(config, trained, problems, tuning, key, run, progress):
     optimizer, thetas, histories = outer_optimizer(config.outer), {}, {}
     weights, evaluate = readings(trained, tuning, config.held_out, key)
     for entry in config.estimators.values():
-        parts = {name: estimator_on(config.problem, trained[name], problems[name], entry, key) for name in trained}
-        estimator = ml.mixture(parts, weights) if config.mixture else parts[config.problem.name]
+        parts = {
+            name: estimator_on(config.problem, name, trained[name], problems[name], entry, key) for name in trained
+        }
+        estimator = ml.mixture(parts, weights) if config.mixture else parts[AS_TUNED]
         for seed in range(config.seeds):
             label = entry.label if config.seeds == 1 else f"{entry.label} {seed}"
             own = jax.random.fold_in(key, seed)
@@ -115,16 +119,21 @@ def train(config, estimator, optimizer, theta, key, evaluate, label, run, progre
     )
 
 
-def estimator_on(settings, benchmark, problem, entry, key):
-    """An estimator on one benchmark: as many windows an episode as the configuration's problem has."""
-    windows = settings.horizon // settings.length
-    if benchmark.num_steps != settings.benchmark.num_steps:
-        settings = {**settings, "horizon": benchmark.num_steps, "length": max(benchmark.num_steps // windows, 1)}
+def estimator_on(settings, name, benchmark, problem, entry, key):
+    """An estimator on one benchmark; those of the matrix have as many windows an episode as the configuration's problem."""
+    if name != AS_TUNED:
+        windows, steps = settings.horizon // settings.length, benchmark.num_steps
+        if steps % windows:
+            raise ValueError(
+                f"matrix.{name} trains for {steps} steps, which cannot be cut into the {windows} windows of problem.horizon / "
+                "problem.length; change one of them."
+            )
+        settings = {**settings, "horizon": steps, "length": steps // windows}
     return estimator_of(settings, problem, entry, key)
 
 
 def readings(trained, tuning, num_episodes, key):
-    """The weights of a mixture, each the inverse of its loss at the start, and the weighted mean of the held-out losses."""
+    """The weights of a mixture, each the inverse of its loss at one first θ, and the weighted mean of the held-out losses."""
     reads = {name: held_out(benchmark, tuning, num_episodes) for name, benchmark in trained.items()}
     if len(reads) == 1:
         return None, *reads.values()
@@ -172,7 +181,17 @@ def others(config, tuning):
         raise ValueError("matrix needs a learned optimiser, hyperparameters belong to one network; leave it none.")
     if config.mixture and not config.matrix:
         raise ValueError("mixture trains on the benchmarks of a matrix too, and there is none; add matrix=all.")
-    return {name: instantiate(settings) for name, settings in config.matrix.items()}
+    found = {name: instantiate(settings) for name, settings in config.matrix.items()}
+    for name, benchmark in found.items():
+        if name == AS_TUNED:
+            raise ValueError(f"matrix.{name} has the name of the benchmark of the tuning; give it another.")
+        if not isinstance(benchmark, ml.Benchmark):
+            raise ValueError(
+                f"matrix.{name} must be a benchmark, such as {{_target_: metalearn.wine_benchmark}}, and is {benchmark!r}; "
+                f"leave it out with ~matrix.{name}."
+            )
+        benchmark.check()
+    return found
 
 
 def judge(config, benchmarks, tuned, key, run, progress):

@@ -13,30 +13,27 @@ import warnings
 import jax
 
 ROOT = pathlib.Path(__file__).parent.parent
+TIMEOUT = 500.0  # seconds, after which a process is killed
 PRELOADED = ["hydra", "matplotlib.figure", "metalearn.recording", "rich.progress", "sklearn.datasets"]
 
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(PRELOADED)
 
 
-def run_experiment(name, *arguments, cwd=".", env=None, timeout=500) -> subprocess.CompletedProcess:
+def run_experiment(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
     """`python experiments/<name>.py arguments…`, its exit code and what it printed.
 
     Warnings of the user's kind are errors; compiled programs are shared with the tests.
-
-    Args:
-      env: variables that Python and JAX do not read at their start; None leaves them as they are.
     """
     with tempfile.TemporaryDirectory() as place:
         files = [pathlib.Path(place) / stream for stream in ("stdout", "stderr")]
-        script = str(ROOT / "experiments" / f"{name}.py")
-        command = [script, *map(str, arguments)]
-        process = FORKING.Process(target=_job, args=(command, str(cwd), dict(env or os.environ), [*map(str, files)]))
+        command = [str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)]
+        process = FORKING.Process(target=_job, args=(command, str(cwd), dict(os.environ), [*map(str, files)]))
         process.start()
-        process.join(timeout)
+        process.join(TIMEOUT)
         if process.is_alive():
             process.kill()
-            raise subprocess.TimeoutExpired(command, timeout)
+            process.join()
         return subprocess.CompletedProcess(command, process.exitcode, *(path.read_text() for path in files))
 
 

@@ -32,8 +32,8 @@ def error_rate(outputs: jax.Array, labels: jax.Array) -> Scalar:
 
     Piecewise constant: its derivative is zero wherever it exists, so only evolution strategies can descend it.
     """
-    right = (jnp.argmax(outputs, axis=0) == labels) & ~jnp.any(jnp.isnan(outputs), axis=0)
-    return 1 - jnp.mean(right.astype(jnp.promote_types(outputs.dtype, jnp.float32)))
+    wrong = (jnp.argmax(outputs, axis=0) != labels) | jnp.any(jnp.isnan(outputs), axis=0)
+    return jnp.mean(wrong.astype(jnp.promote_types(outputs.dtype, jnp.float32)))
 
 
 def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> Scalar:

@@ -46,4 +46,5 @@ def best_of(name: str, thetas: Theta, losses: jax.Array) -> tuple[Theta, Trials]
 
 
 def at(tree: Theta, index: Any) -> Theta:
+    """The rows of every leaf at an index or indices."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -90,15 +90,16 @@ def draw_matrix(found: Evaluation, *, title: str = "") -> Any:
     from matplotlib.figure import Figure
 
     ratios = found.ratios()
-    values = np.array([list(row.values()) for row in ratios.values()])
+    measured = [list(row.values()) for row in ratios.values()]
+    values = np.array([[one.value for one in row] for row in measured])
     judged = list(next(iter(ratios.values())))
     with save_style():
-        figure = Figure(figsize=(3.6 + 1.1 * len(judged), 1.6 + 0.42 * len(ratios)))
+        figure = Figure(figsize=(3.6 + 1.3 * len(judged), 1.6 + 0.42 * len(ratios)))
         axes = figure.subplots()
         image = axes.imshow(values, norm=LogNorm(0.5, 2), cmap="RdBu_r", origin="upper", aspect="auto")
         for (row, column), ratio in np.ndenumerate(values):
             colour = "white" if abs(np.log2(ratio)) > 0.6 else "black"
-            axes.text(column, row, f"{ratio:.2f}", ha="center", va="center", color=colour)
+            axes.text(column, row, str(measured[row][column]), ha="center", va="center", color=colour)
         names = [f"{name}\n{best.optimizer}: {best.mean_loss.value:.3g}" for name, best in found.best_swept().items()]
         axes.set_xticks(range(len(judged)), judged)
         axes.set_yticks(range(len(names)), names, fontsize=9)

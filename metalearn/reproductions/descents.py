@@ -1,4 +1,4 @@
-"""What the published experiments share: one outer loop mapped over seeds, and the meta-loss along it."""
+"""What the published experiments share: one outer loop mapped over seeds, the meta-loss along it, estimates of whole episodes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,10 +42,9 @@ def meta_losses(problem: InnerProblem, thetas: jax.Array, horizon: int, num_epis
 
 
 def episode_means(
-    estimator: GradientEstimator, keys: jax.Array, batch_size: int | None = None
+    estimator: GradientEstimator, keys: jax.Array, num_windows: int, batch_size: int | None = None
 ) -> Callable[[Any], np.ndarray]:
     """θ -> the mean estimate of the episode of each key at that frozen θ, `[episodes, ...]`, `batch_size` episodes at a time."""
-    num_windows = 1 if estimator.description is None else estimator.description.truncation.num_windows
 
     def one(theta, key):
         def body(state, key):

@@ -103,7 +103,7 @@ def measured(make, problem, theta, num_windows):
     """The variance of one pair's episode mean, summed over parameters."""
     estimator = make(problem, Truncation(HORIZON, HORIZON // num_windows), sigma=SIGMA, num_pairs=1)
     keys = jax.random.split(jax.random.key(5), NUM_PAIRS)
-    estimates = episode_means(estimator, keys, batch_size=500)(theta)
+    estimates = episode_means(estimator, keys, num_windows, batch_size=500)(theta)
     return np.sum(np.var(estimates, axis=0, ddof=1))
 
 

@@ -45,6 +45,7 @@ with ml.over_devices(jax.devices()[: int(sys.argv[1])]):
         assert used == int(sys.argv[1]), name
         found[name] = [theta.tolist(), history.metrics["gradient_variance"].tolist()]
         found[name].append(history.evaluations["loss"].tolist())
+    estimator = makes["chunked"]()
     mapped = jax.vmap(lambda key: run(key)[0])(jax.random.split(jax.random.key(0), 2))
     found["mapped"] = [mapped.tolist()]
     alone = ml.backprop(ml.toy_regression(20), ml.Truncation(20, 20))

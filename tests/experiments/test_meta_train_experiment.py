@@ -7,6 +7,7 @@ import pytest
 from metalearn.recording import load_optimizer
 from tests.processes import run_experiment
 
+WINE = "metalearn.wine_benchmark"
 SMALL = [
     "tuning=learned_optimizer", "estimator=noise_reuse_es", "tracker=none", "problem.benchmark.num_steps=10", "problem.length=5",
     "problem.stagger=false", "outer.num_steps=4", "chunk_length=2", "pairs=2", "judges=2", "held_out=2", "baselines=false",
@@ -23,7 +24,7 @@ def test_it_tunes_judges_and_keeps(tmp_path):
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
-    assert {path.name for path in (folder / "figures").iterdir()} == {"curves_learned_optimizer.png", "descent.png"}
+    assert {path.name for path in (folder / "figures").iterdir()} == {"curves_as_tuned.png", "descent.png"}
     learned, theta = load_optimizer(folder / "NRES.msgpack")
     assert learned.architecture["name"] == "nominal_optimizer"
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
@@ -52,10 +53,10 @@ def test_a_mixture_is_trained_on_and_judged_on_every_benchmark_of_the_matrix(tmp
     assert result.returncode == 0, result.stderr
     (folder,) = (path for path in tmp_path.iterdir() if path.name != "configs")
     rows = json.loads((folder / "tables/evaluation.json").read_text())
-    assert [(row["benchmark"], row["optimizer"]) for row in rows] == [("learned_optimizer", "NRES"), ("wine", "NRES")]
+    assert [(row["benchmark"], row["optimizer"]) for row in rows] == [("as tuned", "NRES"), ("wine", "NRES")]
     first = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
-    assert {"NRES/loss/wine", "NRES/loss/learned_optimizer"} <= set(first)
-    # four pairs of members over two windows of five and of ten steps, two outer steps in a chunk
+    assert {"NRES/loss/wine", "NRES/loss/as tuned"} <= set(first)
+    # two pairs, which are four members, over a window of five and one of ten steps
     assert first["NRES/inner_steps"] == 2 * 2 * (5 + 10)
 
 
@@ -66,6 +67,14 @@ def test_mistakes_are_one_line(tmp_path):
         (("searches=[bayes]",), "Every one of searches must be one of"),
         (("searches=[cma_es]",), "searches need a box"),
         (("tuning=hyperparameters", "matrix=all"), "matrix needs a learned optimiser"),
+        (("problem.length=0",), "length must be at least 1"),
+        (("held_out=0",), "held_out must be at least 1"),
+        ((f"+matrix={{as tuned: {{_target_: {WINE}}}}}",), "matrix.as tuned has the name of the benchmark"),
+        (("+matrix.wine=null",), "matrix.wine must be a benchmark"),
+        (
+            (f"+matrix.wine._target_={WINE}", "+matrix.wine.num_steps=25", "mixture=true"),
+            "which cannot be cut into the 2",
+        ),
         (("mixture=true",), "mixture trains on the benchmarks of a matrix too"),
     ):
         result = run(tmp_path, *arguments)

@@ -112,6 +112,8 @@ def test_error_rate_counts_mistakes_and_has_no_slope():
     outputs = jnp.array([[3.0, 0.0, 0.0, jnp.nan], [1.0, 2.0, 1.0, 0.0]])
     labels = jnp.array([0, 0, 1, 0])
     assert error_rate(outputs, labels).item() == pytest.approx(0.5)
+    for count in (3, 44, 134, 397):
+        assert error_rate(jnp.eye(count), jnp.arange(count)) == 0
     reading = evaluation(LINEAR, LABELS, metric="error_rate")
     expected = np.mean(np.argmax(PARAMS @ INPUTS, axis=0) != np.asarray(LABELS.targets))
     assert 0 < expected < 1

@@ -171,7 +171,8 @@ def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
     measured = lambda loss: Measured(loss, 0.1)
 
     def row(benchmark, optimizer, rate, loss):
-        curves = ml.Curves(np.array([10]), np.full((2, 1), loss), np.ones(2), np.ones(2), 0.0)
+        losses = loss * np.array([[0.5], [1.5]]) if optimizer == "mine" else np.full((2, 1), loss)
+        curves = ml.Curves(np.array([10]), losses, np.ones(2), np.ones(2), 0.0)
         return evaluation.Row(benchmark, optimizer, rate, *[measured(loss)] * 4, float("nan"), curves)
 
     swept = [
@@ -182,9 +183,11 @@ def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
     ]
     judged = [row("a", "mine", float("nan"), 0.2), row("b", "mine", float("nan"), 6.0)]
     found = ml.Evaluation(tuple(swept + judged))
-    assert found.ratios() == {"a": {"mine": pytest.approx(0.5)}, "b": {"mine": pytest.approx(2.0)}}
+    ratios = {name: row["mine"] for name, row in found.ratios().items()}
+    assert (ratios["a"].value, ratios["b"].value) == (pytest.approx(0.5), pytest.approx(2.0))
+    assert ratios["a"].error == pytest.approx(0.25)  # losses .1 and .3: their standard error is .1, over .4
     axes = draw_matrix(found).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["0.50", "2.00"]
+    assert [text.get_text() for text in axes.texts] == [str(ratios["a"]), str(ratios["b"])]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nSGD: 0.4", "b\nAdam: 3"]
     for results in (swept, judged):
         with pytest.raises(ValueError, match="Ratios set optimisers beside swept baselines"):

@@ -118,7 +118,8 @@ def test_a_naive_analytic_gradient_makes_persistent_es_fail_vicol_2021():
 
 def means_of(estimator, num_episodes):
     """θ -> the mean estimate of each of `num_episodes` episodes at that frozen θ, `[num_episodes, 2]`."""
-    run = episode_means(estimator, jax.random.split(jax.random.key(0), num_episodes))
+    keys = jax.random.split(jax.random.key(0), num_episodes)
+    run = episode_means(estimator, keys, estimator.description.truncation.num_windows)
     return lambda theta: np.asarray(run(jnp.asarray(theta, jnp.float32)), np.float64)
 
 
