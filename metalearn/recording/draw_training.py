@@ -99,7 +99,8 @@ def draw_matrix(found: Evaluation, *, title: str = "") -> Any:
         image = axes.imshow(values, norm=LogNorm(0.5, 2), cmap="RdBu_r", origin="upper", aspect="auto")
         for (row, column), ratio in np.ndenumerate(values):
             colour = "white" if abs(np.log2(ratio)) > 0.6 else "black"
-            axes.text(column, row, str(measured[row][column]), ha="center", va="center", color=colour)
+            text = f"{ratio:.2f} ± {measured[row][column].error:.2f}"
+            axes.text(column, row, text, ha="center", va="center", color=colour)
         names = [f"{name}\n{best.optimizer}: {best.mean_loss.value:.3g}" for name, best in found.best_swept().items()]
         axes.set_xticks(range(len(judged)), judged)
         axes.set_yticks(range(len(names)), names, fontsize=9)

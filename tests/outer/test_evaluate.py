@@ -187,7 +187,7 @@ def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
     assert (ratios["a"].value, ratios["b"].value) == (pytest.approx(0.5), pytest.approx(2.0))
     assert ratios["a"].error == pytest.approx(0.25)  # losses .1 and .3: their standard error is .1, over .4
     axes = draw_matrix(found).axes[0]
-    assert [text.get_text() for text in axes.texts] == [str(ratios["a"]), str(ratios["b"])]
+    assert [text.get_text() for text in axes.texts] == ["0.50 ± 0.25", "2.00 ± 1.00"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nSGD: 0.4", "b\nAdam: 3"]
     for results in (swept, judged):
         with pytest.raises(ValueError, match="Ratios set optimisers beside swept baselines"):
