@@ -105,7 +105,7 @@ def results(
             quantity = f"{label}: {title}" if moves else f"{label}, {title}: distance from the start"
             band = (-np.inf, bound) if moves else (0.0, 0.0)
             yield Result(name, quantity, *band, tuple(found), time.perf_counter() - began)
-        heading = f"{name}: {title} on the validation data; squares start, dots end"
+        heading = f"{name[:1].upper()}{name[1:]}: {title} on the validation data; squares start, dots end"
         figure = draw_trajectories(values, PLANE, paths, value_name=title, title=heading)
         yield Picture("_".join(f"{name} {title}".replace(",", "").split()), figure)
 
