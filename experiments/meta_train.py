@@ -9,7 +9,7 @@ import optax
 from hydra.utils import instantiate
 
 import metalearn as ml
-from metalearn.inner.checks import check_choice, check_count
+from metalearn.inner.checks import check_choice, check_count, check_number
 from metalearn.recording import (
     application,
     draw_descents,
@@ -27,14 +27,14 @@ from metalearn.recording import (
 )
 
 AS_TUNED = "as tuned"
+JUDGING = ("judges", "baselines")  # a run that is resumed may be judged otherwise
 SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "genetic algorithm"}
 
 
 def main(config):
     use_cores()
     began, key = time.perf_counter(), key_of(config.seed)
-    for name in ("seeds", "held_out"):
-        check_count(name, config[name])
+    check_settings(config)
     benchmark = instantiate(config.problem.benchmark)
     tuning = instantiate(config.problem.tuning, _convert_="all")(benchmark)
     check_searches(config, tuning)
@@ -47,13 +47,15 @@ def main(config):
     name = f"meta-train-{config.problem.name}"
     with (
         ml.over_devices(),
-        open_run(output_folder(), config, name=name, resume=config.resume, **config.tracker) as run,
+        open_run(output_folder(), config, name=name, resume=config.resume, may_differ=JUDGING, **config.tracker) as run,
         show_progress() as progress,
     ):
         thetas, histories = descend(config, trained, problems, tuning, key, run, progress)
         for name in config.searches:
             own = jax.random.fold_in(key, 2**30)
             thetas[SEARCHES[name]] = search(name, config, benchmark, tuning, own, progress)
+        if tuning.learned is None:
+            run.table("theta", [{"label": label} | values_of(theta) for label, theta in thetas.items()])
         tuned = {label: tuning.at(theta) for label, theta in thetas.items()}
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
         if histories:
@@ -76,12 +78,24 @@ def descend(config, trained, problems, tuning, key, run, progress):
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
             theta, history = train(config, estimator, optimizer, start, own, evaluate, label, run, progress)
             thetas[label] = theta
-            if history is not None:
-                histories[label] = history
+            if history is None:
+                continue
+            histories[label] = history
             if tuning.learned is not None:
                 path = run.folder / f"{label.replace(' ', '-')}.msgpack"
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
     return thetas, histories
+
+
+def check_settings(config):
+    """Refuse before anything is trained what would be refused after it."""
+    for name in ("seeds", "held_out", "judges", "pairs", "chunk_length"):
+        check_count(name, config[name])
+    check_count("outer.num_steps", config.outer.num_steps)
+    check_number("outer.learning_rate", config.outer.learning_rate, 0, open_low=True)
+    for name in ("baselines", "mixture"):
+        if not isinstance(config[name], bool):
+            raise ValueError(f"{name} must be true or false; {config[name]!r} was given.")
 
 
 def outer_optimizer(outer):
@@ -192,6 +206,12 @@ def others(config, tuning):
             )
         benchmark.check()
     return found
+
+
+def values_of(theta):
+    """The numbers of θ by their paths."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(theta)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf).tolist() for path, leaf in leaves}
 
 
 def judge(config, benchmarks, tuned, key, run, progress):

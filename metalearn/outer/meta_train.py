@@ -85,7 +85,9 @@ def meta_train(
     if resume is None:
         first, snapshot = 0, _begin(stages[0], optimizer, trees.strong(theta), key_init, measure)
     else:
-        first, snapshot = first_step(resume, num_steps), resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
+        first = first_step(resume, num_steps)
+        _check_form(resume, stages, optimizer, theta, key_init)
+        snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
     runs = {start: _chunk(stage, optimizer, project) for start, stage in stages.items()}
     thetas, metrics, seen = [], [], []
     if measure is not None and resume is None:
@@ -184,6 +186,25 @@ def _look(measure, snapshot):
     better = jnp.isfinite(loss) & ~(loss >= best.loss)
     found = trees.where(better, Best(snapshot.theta, loss, snapshot.step), best)
     return snapshot._replace(best=found), loss
+
+
+def _check_form(resume, stages, optimizer, theta, key) -> None:
+    """Refuse the snapshot of a run with another θ, outer optimiser or estimator, as far as their forms tell."""
+    _check_same("theta", resume.theta, theta)
+    stage = stages[max(start for start in stages if start < resume.step or start == 0)]
+    form = jax.eval_shape(lambda: _begin(stage, optimizer, trees.strong(theta), key, None))
+    for name in ("optimizer_state", "estimator_state"):
+        _check_same(name, getattr(resume, name), getattr(form, name))
+
+
+def _check_same(name, before, now) -> None:
+    leaves, structures = zip(*(jax.tree.flatten(tree) for tree in (before, now)))
+    first, second = ([jnp.shape(leaf) for leaf in part] for part in leaves)
+    if structures[0] != structures[1] or first != second:
+        raise ValueError(
+            f"resume is the snapshot of another run: its {name} has another structure or other shapes than that of these "
+            "arguments. Resume with the arguments it was made with, or begin without it."
+        )
 
 
 def _check(estimator, optimizer, theta, key, num_steps, chunk_length) -> dict[int, GradientEstimator]:

@@ -36,12 +36,12 @@ def draw_descents(histories: Mapping[str, History], *, title: str = "") -> Any:
             axes.plot(places[best], losses[best], "o", color=style["color"], markerfacecolor="none", markersize=8)
         axes.set(
             xlabel="inner steps (thousands)",
-            ylabel="meta-loss of fresh episodes (cross-entropy)",
+            ylabel="mean validation loss of fresh trainings",
             yscale="log",
             title=title,
         )
         _plain_numbers(axes)
-        axes.legend(title="ring: the smallest")
+        axes.legend(title="a ring marks the smallest")
         return figure
 
 
@@ -69,10 +69,15 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
             error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else 0 * mean
             axes.plot(steps, mean, style, color=colour, label=f"{row.optimizer}: {row.mean_loss}")
             if len(judged + swept) <= 6:
-                axes.fill_between(steps, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.2, linewidth=0)
+                factor = np.exp(2 * error / mean)  # two standard errors of the logarithm, which is what the axis shows
+                axes.fill_between(steps, mean / factor, mean * factor, color=colour, alpha=0.2, linewidth=0)
         axes.set(xlabel="inner step", ylabel="validation loss (cross-entropy)", yscale="log", title=title or benchmark)
         _plain_numbers(axes)
-        axes.legend(title="mean along the run ± standard error", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(
+            title="mean along the run ± standard error;\nbands: two standard errors",
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+        )
         return figure
 
 

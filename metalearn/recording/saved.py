@@ -25,7 +25,7 @@ def save_optimizer(path: Path | str, optimizer: learned.LearnedOptimizer, theta:
       OSError: the file cannot be written.
     """
     _check_optimizer(optimizer)
-    _check_like(theta, optimizer, "theta")
+    optimizer.check(theta, "theta")
     content = {
         "format": FORMAT,
         "architecture": json.dumps(optimizer.architecture),
@@ -66,7 +66,7 @@ def load_optimizer(
             "one with the same arguments, or load the file without naming one."
         )
     theta = jax.tree.map(jnp.asarray, content["theta"])
-    _check_like(theta, found, str(path))
+    found.check(theta, str(path))
     return found, theta
 
 
@@ -132,11 +132,3 @@ def _check_optimizer(optimizer) -> None:
         raise TypeError(
             f"optimizer must be a learned optimiser such as ml.learned.nominal_optimizer(); {optimizer!r} was given."
         )
-
-
-def _check_like(theta, optimizer, where) -> None:
-    """Refuse weights that are not those of the architecture."""
-    wanted = jax.eval_shape(optimizer.init, jax.random.key(0))
-    shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (theta, wanted)]
-    if jax.tree.structure(theta) != jax.tree.structure(wanted) or shapes[0] != shapes[1]:
-        raise ValueError(f"The weights of {where} do not fit the architecture {optimizer.architecture}.")

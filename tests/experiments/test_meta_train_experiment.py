@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from metalearn.recording import load_optimizer
@@ -29,7 +30,7 @@ def test_it_tunes_judges_and_keeps(tmp_path):
     assert learned.architecture["name"] == "nominal_optimizer"
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
     assert "NRES" in result.stdout
-    again = run(tmp_path, f"resume={folder}")
+    again = run(tmp_path, f"resume={folder}", "judges=3")
     assert again.returncode == 0, again.stderr
     assert load_optimizer(folder / "NRES.msgpack")[1]["log_learning_rate"] == theta["log_learning_rate"]
 
@@ -38,6 +39,10 @@ def test_it_tunes_judges_and_keeps(tmp_path):
 def test_searches_are_judged_beside_what_was_descended(tmp_path):
     result = run(tmp_path, "tuning=hyperparameters", "searches=[random_search,genetic]", "outer.num_steps=8")
     assert result.returncode == 0, result.stderr
+    (folder,) = tmp_path.iterdir()
+    rows = json.loads((folder / "tables/theta.json").read_text())
+    assert [row["label"] for row in rows] == ["NRES", "random search", "genetic algorithm"]
+    assert all(sum(np.size(value) for value in row.values()) == 19 for row in rows), "a label and eighteen numbers"
     for words in ("NRES", "random search", "genetic"):
         assert words in result.stdout
 
@@ -69,6 +74,9 @@ def test_mistakes_are_one_line(tmp_path):
         (("tuning=hyperparameters", "matrix=all"), "matrix needs a learned optimiser"),
         (("problem.length=0",), "length must be at least 1"),
         (("held_out=0",), "held_out must be at least 1"),
+        (("judges=0",), "judges must be at least 1"),
+        (("baselines=maybe",), "baselines must be true or false"),
+        (("outer.learning_rate=fast",), "outer.learning_rate must be"),
         ((f"+matrix={{as tuned: {{_target_: {WINE}}}}}",), "matrix.as tuned has the name of the benchmark"),
         (("+matrix.wine=null",), "matrix.wine must be a benchmark"),
         (

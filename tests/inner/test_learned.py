@@ -337,3 +337,9 @@ def test_what_time_features_and_units_are(float64):
     np.testing.assert_allclose(base.unit(jnp.asarray([3.0, 4.0])), np.array([3, 4]) / np.sqrt(12.5))
     assert np.all(base.unit(jnp.zeros(3)) == 0)
     assert per_parameter.DECAYS == (0.5, 0.9, 0.99)
+
+
+def test_weights_of_another_architecture_are_refused():
+    for weights in (learned.mlp_optimizer().init(KEY), learned.nominal_optimizer((4,)).init(KEY)):
+        with pytest.raises(ValueError, match="The weights of theta do not fit the architecture"):
+            learned.nominal_optimizer()(weights)

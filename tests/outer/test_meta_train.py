@@ -236,6 +236,24 @@ def test_bad_input_is_refused_in_a_sentence(change, sentence):
         ml.meta_train(**(arguments | {"num_steps": 3} | change))
 
 
+def test_the_snapshot_of_another_run_is_refused():
+    problem, windows = ml.toy_regression(20), ml.Truncation(20, 5)
+    make = lambda pairs: ml.persistent_es(problem, windows, sigma=0.1, num_pairs=pairs)
+    theta, key, adam = jnp.array([-4.0, -4.0]), jax.random.key(0), optax.adam(0.1)
+    snapshot = ml.meta_train(make(2), adam, theta, key, 2)[1].snapshot
+    go_on = lambda estimator, optimizer, theta: ml.meta_train(estimator, optimizer, theta, key, 4, resume=snapshot)
+    for arguments, part in (
+        ((make(3), adam, theta), "estimator_state"),
+        ((make(2), optax.sgd(0.1), theta), "optimizer_state"),
+        ((make(2), adam, {"rates": theta}), "theta"),
+    ):
+        with pytest.raises(ValueError, match=f"snapshot of another run: its {part} has another structure"):
+            go_on(*arguments)
+    assert go_on(make(2), adam, theta)[1].snapshot.step == 4
+    later = {0: make(2), 2: make(3)}  # whose second stage begins anew at the snapshot
+    assert go_on(later, adam, theta)[1].snapshot.step == 4
+
+
 def test_a_run_that_is_over_cannot_go_on():
     _, history = run(5)
     with pytest.raises(ValueError, match="has taken 5 outer steps and num_steps is 5"):

@@ -34,7 +34,19 @@ class LearnedOptimizer(NamedTuple):
     architecture: dict[str, Any]
 
     def __call__(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
+        self.check(theta)
         return self.optimizer(theta)
+
+    def check(self, theta: Theta, name: str = "theta") -> None:
+        """Refuse weights of another architecture.
+
+        Raises:
+          ValueError: a sentence that names them.
+        """
+        wanted = jax.eval_shape(self.init, jax.random.key(0))
+        shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (theta, wanted)]
+        if jax.tree.structure(theta) != jax.tree.structure(wanted) or shapes[0] != shapes[1]:
+            raise ValueError(f"The weights of {name} do not fit the architecture {self.architecture}.")
 
 
 def dense(key: Key, widths: Sequence[int], *, num_times: int = 0, zero_last: bool = False) -> dict[str, Any]:
