@@ -113,7 +113,9 @@ def persistent_es_with_analytic_gradient(problem, truncation, *, sigma, num_pair
 @pytest.mark.slow
 def test_a_naive_analytic_gradient_makes_persistent_es_fail_vicol_2021():
     losses, *_ = descend(persistent_es_with_analytic_gradient(PROBLEM, WINDOWS, **PAIRS), seeds=range(5))
-    assert np.sum(losses > 1000) >= 3, losses
+    # every seed of PES ends below 570; ten of this twin ended between 720 and 2334, which ones changes with the rounding
+    assert np.all(losses > 600), losses
+    assert np.any(losses > 1000), losses
 
 
 def means_of(estimator, num_episodes):
