@@ -78,11 +78,10 @@ def descend(config, trained, problems, tuning, key, run, progress):
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
             theta, history = train(config, estimator, optimizer, start, own, evaluate, label, run, progress)
             thetas[label] = theta
-            if history is None:
-                continue
-            histories[label] = history
-            if tuning.learned is not None:
-                path = run.folder / f"{label.replace(' ', '-')}.msgpack"
+            if history is not None:
+                histories[label] = history
+            path = run.folder / f"{label.replace(' ', '-')}.msgpack"
+            if tuning.learned is not None and not path.exists():
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
     return thetas, histories
 

@@ -30,6 +30,7 @@ def test_it_tunes_judges_and_keeps(tmp_path):
     assert learned.architecture["name"] == "nominal_optimizer"
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
     assert "NRES" in result.stdout
+    (folder / "NRES.msgpack").unlink()  # as if it had been killed after its last snapshot
     again = run(tmp_path, f"resume={folder}", "judges=3")
     assert again.returncode == 0, again.stderr
     assert load_optimizer(folder / "NRES.msgpack")[1]["log_learning_rate"] == theta["log_learning_rate"]
