@@ -117,6 +117,12 @@ def where(condition, a: Tree, b: Tree) -> Tree:
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
+def alike(a: Tree, b: Tree) -> bool:
+    """Whether two trees have one structure and the same shapes."""
+    first, second = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (a, b))
+    return jax.tree.structure(a) == jax.tree.structure(b) and first == second
+
+
 def size(tree: Tree) -> int:
     """The number of scalars in a tree."""
     return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(tree))

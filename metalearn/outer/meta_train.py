@@ -198,9 +198,7 @@ def _check_form(resume, stages, optimizer, theta, key) -> None:
 
 
 def _check_same(name, before, now) -> None:
-    leaves, structures = zip(*(jax.tree.flatten(tree) for tree in (before, now)))
-    first, second = ([jnp.shape(leaf) for leaf in part] for part in leaves)
-    if structures[0] != structures[1] or first != second:
+    if not trees.alike(before, now):
         raise ValueError(
             f"resume is the snapshot of another run: its {name} has another structure or other shapes than that of these "
             "arguments. Resume with the arguments it was made with, or begin without it."

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metalearn import trees
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import Key, Theta
 
@@ -43,9 +44,7 @@ class LearnedOptimizer(NamedTuple):
         Raises:
           ValueError: a sentence that names them.
         """
-        wanted = jax.eval_shape(self.init, jax.random.key(0))
-        shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (theta, wanted)]
-        if jax.tree.structure(theta) != jax.tree.structure(wanted) or shapes[0] != shapes[1]:
+        if not trees.alike(theta, jax.eval_shape(self.init, jax.random.key(0))):
             raise ValueError(f"The weights of {name} do not fit the architecture {self.architecture}.")
 
 
