@@ -71,5 +71,6 @@ def test_where_estimators_go():
     assert short[:, 0].max() < 0.6
     away, raw = descend(ml.backprop(problem, WHOLE, num_particles=1), 150, 0.05)
     assert raw.max() > 0.9
+    assert np.sum(raw > 1.25 * full.max()) >= 4
     assert np.median(raw) > 3 * np.median(full)
     assert np.sum(np.linalg.norm(away - STARTS, axis=1) < 0.05) >= 2

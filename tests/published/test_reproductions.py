@@ -41,6 +41,15 @@ def test_the_heat_map_yields_a_picture_and_a_number_for_every_estimator():
     assert set(rate_decay.OBJECTIVES) == set(rate_decay.RATES)
 
 
+def test_every_objective_has_its_numbers_and_its_picture(monkeypatch):
+    monkeypatch.setattr(rate_decay, "heat_map", lambda problem, horizon, resolution: np.arange(1.0, 10.0).reshape(3, 3))
+    monkeypatch.setattr(rate_decay, "descents", lambda *_: np.full((1, 4, 2), rate_decay.START))
+    found = list(rate_decay.results(wine_benchmark((4,), num_steps=50), resolution=3, seeds=(0,)))
+    pictures = [one.name for one in found if isinstance(one, Picture)]
+    assert pictures == ["rate_decay_mean_loss", "rate_decay_loss_at_the_end", "rate_decay_mean_error"]
+    assert sum(isinstance(one, Result) for one in found) == 7
+
+
 def test_mnist_that_cannot_be_downloaded_is_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(downloads, "MNIST", downloads.MNIST._replace(mirrors=()))
