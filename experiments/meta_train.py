@@ -39,6 +39,7 @@ def main(config):
     tuning = instantiate(config.problem.tuning, _convert_="all")(benchmark)
     check_searches(config, tuning)
     benchmarks = {AS_TUNED: benchmark} | others(config, tuning)
+    alone = tunings_of(config, benchmarks)
     trained = benchmarks if config.mixture else {AS_TUNED: benchmark}
     problems = {
         name: one.problem(tuning.optimizer, config.problem.reading, task=tuning.task) for name, one in trained.items()
@@ -57,6 +58,8 @@ def main(config):
         if tuning.learned is None:
             run.table("theta", [{"label": label} | values_of(theta) for label, theta in thetas.items()])
         tuned = {label: tuning.at(theta) for label, theta in thetas.items()}
+        if alone:
+            tuned["hyperparameters"] = tuned_alone(config, alone, key, run, progress)
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
         if histories:
             run.figure("descent", draw_descents(histories, title=f"{config.problem.name}: along meta-training"))
@@ -65,7 +68,8 @@ def main(config):
 
 def descend(config, trained, problems, tuning, key, run, progress):
     """θ at the end of every meta-training, and the histories of those that were not over before."""
-    optimizer, thetas, histories = outer_optimizer(config.outer), {}, {}
+    thetas, histories = {}, {}
+    outer = outer_optimizer(config.outer), config.outer.num_steps
     weights, evaluate = readings(trained, tuning, config.held_out, key)
     for entry in config.estimators.values():
         parts = {
@@ -76,7 +80,7 @@ def descend(config, trained, problems, tuning, key, run, progress):
             label = entry.label if config.seeds == 1 else f"{entry.label} {seed}"
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
-            theta, history = train(config, estimator, optimizer, start, own, evaluate, label, run, progress)
+            theta, history = train(config, estimator, *outer, start, own, evaluate, label, run, progress)
             thetas[label] = theta
             if history is not None:
                 histories[label] = history
@@ -92,6 +96,7 @@ def check_settings(config):
         check_count(name, config[name])
     check_count("outer.num_steps", config.outer.num_steps)
     check_number("outer.learning_rate", config.outer.learning_rate, 0, open_low=True)
+    check_count("hyperparameter_steps", config.hyperparameter_steps, 0)
     for name in ("baselines", "mixture"):
         if not isinstance(config[name], bool):
             raise ValueError(f"{name} must be true or false; {config[name]!r} was given.")
@@ -104,9 +109,9 @@ def outer_optimizer(outer):
     return optax.chain(clip, optax.adam(rate))
 
 
-def train(config, estimator, optimizer, theta, key, evaluate, label, run, progress):
+def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, run, progress):
     """One meta-training, from its snapshot where there is one; the history is None where it was over."""
-    path, num_steps = run.folder / f"{label.replace(' ', '-')}.snapshot.npz", config.outer.num_steps
+    path = run.folder / f"{label.replace(' ', '-')}.snapshot.npz"
     snapshot = None
     if path.exists():
         snapshot = load_snapshot(path, ml.first_snapshot(estimator, optimizer, theta, key))
@@ -160,6 +165,31 @@ def held_out(benchmark, tuning, num_episodes):
     stride = math.gcd(benchmark.num_steps, 10)
     read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
     return ml.held_out_loss(ml.every(read, stride), benchmark.num_steps // stride, num_episodes)
+
+
+def tuned_alone(config, tunings, key, run, progress):
+    """Hyperparameters, tuned for each benchmark by NRES with the windows of the configuration: a function of the benchmark."""
+    found = []
+    for name, (benchmark, tuning) in tunings.items():
+        problem = benchmark.problem(tuning.optimizer, task=tuning.task)
+        length = benchmark.num_steps // math.gcd(benchmark.num_steps, config.problem.horizon // config.problem.length)
+        windows = ml.Truncation(benchmark.num_steps, length, stagger=True, shared_minibatches=True)
+        estimator = ml.noise_reuse_es(problem, windows, sigma=0.3, num_pairs=config.pairs)
+        outer = optax.adam(0.1), config.hyperparameter_steps
+        evaluate, label = held_out(benchmark, tuning, config.held_out), f"hyperparameters of {name}"
+        theta, _ = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress)
+        found.append((benchmark, tuning.at(theta)))
+    return lambda benchmark: next(tuned for one, tuned in found if one is benchmark)
+
+
+def tunings_of(config, benchmarks):
+    """The hyperparameters of every benchmark, where they are asked for."""
+    if not config.hyperparameter_steps:
+        return {}
+    try:
+        return {name: (one, ml.everything(one, learning_rate=5e-4)) for name, one in benchmarks.items()}
+    except ValueError as error:
+        raise ValueError(f"{error} hyperparameter_steps=0 judges without them.") from error
 
 
 def check_searches(config, tuning):

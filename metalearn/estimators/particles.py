@@ -94,7 +94,7 @@ def estimator_of(
 ) -> GradientEstimator:
     """Map a method over particles. Arguments are those of the public estimators."""
     share, spread = spread_here(num_particles)
-    steps_per_estimate = num_particles * truncation.length * method.num_unrolls
+    steps_per_estimate = _inner_steps(method, truncation, num_particles)
 
     def advance(theta, memory, episodes, clock, key):
         """One window of every particle: gradients and losses `[num_particles, ...]`, and what they remember."""
@@ -106,41 +106,17 @@ def estimator_of(
     def advance_share(common, particles):
         room = cache_chunk(problem, common[0], 2 * num_particles) // min(method.num_unrolls, 2)
         chunk = even_chunk(share, max(room, 1)) if chunk_size is None else chunk_size
-
         one = functools.partial(_one_window, method, problem, truncation, rematerialise, common)
         return jax.vmap(one)(particles) if chunk >= share else jax.lax.map(one, particles, batch_size=chunk)
 
     advance_shares = spread(advance_share)
+    begin = jax.jit(functools.partial(_begin, method, problem, truncation, num_particles, advance))
 
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)
         check_key(key)
         check_problem(problem, theta)
         return begin(trees.strong(theta), key)
-
-    @jax.jit
-    def begin(theta, key):
-        blank = trees.zeros_of(jax.eval_shape(problem.init, theta, key))
-        memory = trees.broadcast(method.start(theta, blank), num_particles)
-        key_episodes, key_clock, key_burn_in = jax.random.split(key, 3)
-        episodes = jax.random.split(key_episodes, num_particles)
-        clock, unreported = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-        if truncation.stagger:
-            clock = jax.random.randint(key_clock, (num_particles,), 0, truncation.num_windows, jnp.int32)
-            memory, episodes = burn_in(theta, memory, episodes, clock, key_burn_in)
-            unreported = jnp.asarray((truncation.num_windows - 1) * steps_per_estimate, jnp.int32)
-        return Particles(memory, episodes, clock, unreported, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), theta))
-
-    def burn_in(theta, memory, episodes, clock, key):
-        """Bring each particle to its own window of an episode, with θ frozen, so that its state belongs to its
-        clock.
-        """
-
-        def body(window, carry):
-            _, _, *moved = advance(theta, carry[0], carry[1], window, jax.random.fold_in(key, window))
-            return jax.vmap(trees.where)(window < clock, tuple(moved), carry)
-
-        return jax.lax.fori_loop(0, truncation.num_windows - 1, body, (memory, episodes))
 
     def estimate(theta: Theta, state: Particles, key: Key) -> tuple[Theta, Particles, Metrics]:
         check_theta(theta)
@@ -168,9 +144,8 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
 
     def mean(values):
         mask = used.reshape((-1,) + (1,) * (values.ndim - 1))
-        return jnp.sum(jnp.where(mask, values, 0), axis=0, dtype=values.dtype) / jnp.maximum(count, 1).astype(
-            values.dtype
-        )
+        total = jnp.sum(jnp.where(mask, values, 0), axis=0, dtype=values.dtype)
+        return total / jnp.maximum(count, 1).astype(values.dtype)
 
     gradient = jax.tree.map(mean, gradients)
     squares = jax.tree.map(lambda g, m: mean(jnp.square(g - m[None])), gradients, gradient)
@@ -183,6 +158,36 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
         "gradient_variance": total,
     }
     return gradient, variance, metrics
+
+
+def _begin(method, problem, truncation, num_particles, advance, theta, key) -> Particles:
+    """The state before the first estimate."""
+    blank = trees.zeros_of(jax.eval_shape(problem.init, theta, key))
+    memory = trees.broadcast(method.start(theta, blank), num_particles)
+    key_episodes, key_clock, key_burn_in = jax.random.split(key, 3)
+    episodes = jax.random.split(key_episodes, num_particles)
+    clock, unreported = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    if truncation.stagger:
+        clock = jax.random.randint(key_clock, (num_particles,), 0, truncation.num_windows, jnp.int32)
+        memory, episodes = _burn_in(truncation, advance, theta, memory, episodes, clock, key_burn_in)
+        windows = truncation.num_windows - 1
+        unreported = jnp.asarray(windows * _inner_steps(method, truncation, num_particles), jnp.int32)
+    return Particles(memory, episodes, clock, unreported, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), theta))
+
+
+def _burn_in(truncation, advance, theta, memory, episodes, clock, key):
+    """Bring each particle to its own window of an episode, with θ frozen, so that its state belongs to its clock."""
+
+    def body(window, carry):
+        _, _, *moved = advance(theta, carry[0], carry[1], window, jax.random.fold_in(key, window))
+        return jax.vmap(trees.where)(window < clock, tuple(moved), carry)
+
+    return jax.lax.fori_loop(0, truncation.num_windows - 1, body, (memory, episodes))
+
+
+def _inner_steps(method, truncation, num_particles):
+    """Of one window of all particles."""
+    return num_particles * truncation.length * method.num_unrolls
 
 
 def _one_window(method, problem, truncation, rematerialise, common, particle):
@@ -207,19 +212,17 @@ def _run_window(problem, truncation, episode, clock, shared, rematerialise, thet
     start = clock * truncation.length
     if shared is not None:
         key_steps, start = shared, 0
-    state, losses = unroll(
-        problem, state, theta, key_steps, truncation.length, start=start, rematerialise=rematerialise
-    )
+    length = truncation.length
+    state, losses = unroll(problem, state, theta, key_steps, length, start=start, rematerialise=rematerialise)
     return jnp.mean(losses), state
 
 
 def _check_same(theta: Theta, first: Theta) -> None:
     """Refuse another θ than the one the state was made for."""
-    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (theta, first)]
-    if jax.tree.structure(theta) != jax.tree.structure(first) or shapes[0] != shapes[1]:
+    if not trees.alike(theta, first):
         raise ValueError(
-            f"theta must have the structure and shapes that init was given; init saw {jax.tree.structure(first)} with shapes "
-            f"{shapes[1]}, estimate was given {jax.tree.structure(theta)} with shapes {shapes[0]}."
+            "theta must have the structure and shapes that init was given; init saw "
+            f"{jax.tree.map(jnp.shape, first)}, estimate was given {jax.tree.map(jnp.shape, theta)}."
         )
 
 

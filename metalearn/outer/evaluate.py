@@ -222,3 +222,19 @@ def _check(optimizers, benchmarks, key, num_seeds) -> None:
                 f"{name!r} brings a Task, which holds the training data of one benchmark, and there are {len(benchmarks)}. Give a "
                 "function of the benchmark, such as lambda benchmark: ml.everything(benchmark).at(theta)."
             )
+        for place, benchmark in benchmarks.items():
+            _check_usable(name, optimizer, place, benchmark)
+
+
+def _check_usable(name, optimizer, place, benchmark) -> None:
+    """Refuse what cannot take one step on a benchmark."""
+    try:
+        transformation, _ = _at(optimizer, benchmark)
+        params = jax.eval_shape(benchmark.network.init, jax.random.key(0))
+        jax.eval_shape(lambda params: transformation.update(params, transformation.init(params), params), params)
+    except Exception as error:
+        raise TypeError(
+            f"{name!r} cannot take a step on {place!r} ({type(error).__name__}: {str(error).partition(chr(10))[0]}). Give an "
+            "optax transformation, such as optax.adam(1e-3), a pair (transformation, Task), or a function of a benchmark "
+            "that returns either."
+        ) from error

@@ -1,5 +1,6 @@
 """The meta-loss on episodes that the outer loop does not see."""
 
+import inspect
 from collections.abc import Callable
 
 import jax
@@ -45,6 +46,10 @@ def check_evaluate(evaluate: Evaluate, theta: Theta, key: Key) -> None:
     """
     if not callable(evaluate):
         raise TypeError(f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} was given.")
+    try:
+        inspect.signature(evaluate).bind(theta, key)
+    except TypeError as error:
+        raise TypeError(f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} has {error}.") from error
     found = jax.eval_shape(evaluate, theta, key)
     if jnp.shape(found) != () or not jnp.issubdtype(jnp.result_type(found), jnp.floating):
         raise TypeError(f"evaluate must return one floating-point number; it returned {found}.")

@@ -7,7 +7,7 @@
     if __name__ == "__main__":
         application(main, "compare")
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the configuration (one line), 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the configuration (one line), 130 stopped by Ctrl-C or SIGTERM.
 HYDRA_FULL_ERROR=1 shows the traceback of a mistake as well.
 """
 
@@ -79,7 +79,7 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
     folder = Path(config_path) if config_path else Path(inspect.getfile(main)).resolve().parent.parent / "configs"
     show_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
     failures: list[int] = []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is asked to stop says so in its folder
+    signal.signal(signal.SIGTERM, _asked_to_stop)
     try:
         _check_arguments()
         _configure_hydra(main)
@@ -91,8 +91,9 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
             hydra.main(version_base="1.3", config_path=str(folder.resolve()), config_name=config_name)(job)()
     except _Stop as stop:
         failures.append(_report(stop.__cause__ or stop, show_all))
-    except KeyboardInterrupt:
-        print("interrupted: stopped by Ctrl-C; what was recorded so far is kept.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        by = str(error) or "Ctrl-C"
+        print(f"interrupted: stopped by {by}; what was recorded so far is kept.", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
         failures.append(_report(_explained(error), show_all))
@@ -106,6 +107,11 @@ def output_folder() -> Path:
     Only inside an experiment that `application` started.
     """
     return Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+
+
+def _asked_to_stop(number: int, frame: Any) -> None:
+    """A run that is asked to stop says so in its folder, as after Ctrl-C."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def _job(main: Callable[[DictConfig], Any], failures: list[int], show_all: bool) -> Callable[[DictConfig], Any]:

@@ -101,7 +101,7 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, KeyboardInterrupt):
-            self.finish("KeyboardInterrupt: stopped by Ctrl-C")
+            self.finish(f"KeyboardInterrupt: stopped by {str(error) or 'Ctrl-C'}")
             if self._resumable:
                 print(f"Go on with the same command and resume={short(self.folder)}", flush=True)
         elif error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):

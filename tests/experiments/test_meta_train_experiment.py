@@ -12,6 +12,7 @@ WINE = "metalearn.wine_benchmark"
 SMALL = [
     "tuning=learned_optimizer", "estimator=noise_reuse_es", "tracker=none", "problem.benchmark.num_steps=10", "problem.length=5",
     "problem.stagger=false", "outer.num_steps=4", "chunk_length=2", "pairs=2", "judges=2", "held_out=2", "baselines=false",
+    "hyperparameter_steps=0",
 ]  # fmt: skip
 
 
@@ -55,11 +56,15 @@ def test_a_mixture_is_trained_on_and_judged_on_every_benchmark_of_the_matrix(tmp
         "# @package matrix\nwine: {_target_: metalearn.wine_benchmark, hidden: [4], num_steps: 20}\n"
     )
     mine = ("--config-dir", tmp_path / "configs")
-    result = run_experiment("meta_train", *mine, *SMALL, f"folder={tmp_path}", "matrix=wine", "mixture=true")
+    wanted = ("matrix=wine", "mixture=true", "hyperparameter_steps=2")
+    result = run_experiment("meta_train", *mine, *SMALL, f"folder={tmp_path}", *wanted)
     assert result.returncode == 0, result.stderr
     (folder,) = (path for path in tmp_path.iterdir() if path.name != "configs")
     rows = json.loads((folder / "tables/evaluation.json").read_text())
-    assert [(row["benchmark"], row["optimizer"]) for row in rows] == [("as tuned", "NRES"), ("wine", "NRES")]
+    judged = [(name, label) for name in ("as tuned", "wine") for label in ("NRES", "hyperparameters")]
+    assert [(row["benchmark"], row["optimizer"]) for row in rows] == judged
+    losses = [row["mean_loss"] for row in rows if row["optimizer"] == "hyperparameters"]
+    assert losses[0] > losses[1], "each is judged with its own: ten classes begin at a larger loss than three"
     first = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
     assert {"NRES/loss/wine", "NRES/loss/as tuned"} <= set(first)
     # two pairs, which are four members, over a window of five and one of ten steps
@@ -84,6 +89,7 @@ def test_mistakes_are_one_line(tmp_path):
             (f"+matrix.wine._target_={WINE}", "+matrix.wine.num_steps=25", "mixture=true"),
             "which cannot be cut into the 2",
         ),
+        (("hyperparameter_steps=-1",), "hyperparameter_steps must be at least 0"),
         (("mixture=true",), "mixture trains on the benchmarks of a matrix too"),
     ):
         result = run(tmp_path, *arguments)

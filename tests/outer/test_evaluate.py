@@ -152,6 +152,8 @@ def test_noise_on_few_readings_moves_the_speed_up_little():
             "holds the training data of one benchmark",
         ),
         ({"optimizers": {"mine": 0.1}}, TypeError, "'mine' must be an optax transformation"),
+        ({"optimizers": {"mine": optax.adam}}, TypeError, "'mine' cannot take a step on 'wine'"),
+        ({"optimizers": {"mine": lambda: 0}}, TypeError, "'mine' cannot take a step on 'wine'"),
         (
             {"benchmarks": {"wine": BENCHMARK._replace(test=BENCHMARK.train)}},
             ValueError,

@@ -296,15 +296,16 @@ def test_the_process_ends_with_the_code(place):
     assert "problem/quiet" in information
 
 
-def test_ctrl_c_is_one_line_and_keeps_what_was_recorded(place):
+@pytest.mark.parametrize(("sent", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_is_one_line_and_keeps_what_was_recorded(place, sent, by):
     with start(place, "crash=sleep") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "sleeping\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     (line,) = err.splitlines()
-    assert line.startswith("interrupted: ")
+    assert line.startswith(f"interrupted: stopped by {by}; ")
     (run,) = runs(place)
-    assert json.loads((run / "status.json").read_text())["reason"] == "KeyboardInterrupt: stopped by Ctrl-C"
+    assert json.loads((run / "status.json").read_text())["reason"] == f"KeyboardInterrupt: stopped by {by}"
     assert len(read_metrics(run)) == 1

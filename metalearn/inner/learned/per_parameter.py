@@ -66,7 +66,11 @@ def mlp_optimizer(
 
 
 def nominal_optimizer(
-    hidden: Sequence[int] = (8, 8), *, learning_rate: float = 0.03, decays: Sequence[float] = DECAYS
+    hidden: Sequence[int] = (8, 8),
+    *,
+    learning_rate: float = 0.03,
+    decays: Sequence[float] = DECAYS,
+    sizes: bool = False,
 ) -> base.LearnedOptimizer:
     """Adam, corrected by a perceptron for every parameter whose last layer starts at zero: meta-training starts at Adam.
 
@@ -75,10 +79,15 @@ def nominal_optimizer(
     Features and time as in `mlp_optimizer`, m and v as in Adam (0.9 and 0.999). With `hidden=(8, 8)` these are 227
     weights, the logarithm of the learning rate among them.
 
+    With `sizes` it also sees log(root mean square)/4 of g, m̂_β and p in the tensor, and with them what the other features
+    hide: that a training overfits, because its gradient vanishes, and how noisy a tensor's gradient is. It then depends on
+    the unit of the loss, except at its start.
+
     Args:
       hidden: widths of the hidden layers, ReLU.
       learning_rate: η at the start; it is learned too.
       decays: the β of the means; 0.9 must be among them.
+      sizes: whether the sizes of a tensor's gradient, means and parameters are features.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
@@ -90,35 +99,38 @@ def nominal_optimizer(
     """
     widths, rates = base.check_widths(hidden), base.check_decays(decays)
     check_number("learning_rate", learning_rate, 0, open_low=True)
+    if not isinstance(sizes, bool):
+        raise TypeError(f"sizes must be True or False; {sizes!r} was given.")
     if 0.9 not in rates:
         raise ValueError(f"decays must hold 0.9, the momentum of Adam; {rates} was given.")
 
     def init(key):
         rate = jnp.log(jnp.asarray(learning_rate, jnp.result_type(float)))
-        return {"log_learning_rate": rate, "network": _network(key, widths, rates, zero_last=True)}
+        return {"log_learning_rate": rate, "network": _network(key, widths, rates, sizes=sizes, zero_last=True)}
 
     def optimizer(theta):
         def rule(outputs, adam):
             rate = jnp.exp(theta["log_learning_rate"])
             return -rate * (adam * jnp.exp(jnp.clip(outputs[1], -6, 3)) + outputs[0])
 
-        return _per_parameter(theta, rates, rule)
+        return _per_parameter(theta, rates, rule, sizes=sizes)
 
     named = {
         "name": "nominal_optimizer",
         "hidden": list(widths),
         "learning_rate": float(learning_rate),
         "decays": list(rates),
+        "sizes": sizes,
     }
     return base.LearnedOptimizer(init, optimizer, named)
 
 
-def _network(key, widths, decays, *, zero_last=False):
-    inputs = 3 + 2 * len(decays)
+def _network(key, widths, decays, *, sizes=False, zero_last=False):
+    inputs = 3 + 2 * len(decays) + (2 + len(decays)) * sizes
     return base.dense(key, (inputs, *widths, 2), num_times=len(base.TIMES), zero_last=zero_last)
 
 
-def _per_parameter(theta, decays, rule):
+def _per_parameter(theta, decays, rule, *, sizes=False):
     """`rule(outputs [2, parameters], adam [parameters]) -> updates [parameters]`."""
 
     def begin(params):
@@ -137,9 +149,12 @@ def _per_parameter(theta, decays, rule):
         scale = 1 / (base.safe_root(base.unbiased(square, SQUARE, count)) + EPS)
         steps = jnp.concatenate([gradient[None], unbiased])
         rows = jnp.concatenate([steps, base.side_by_side(params)[None]])
-        sizes = [leaf.size for leaf in jax.tree.leaves(grads)]
-        features = jnp.concatenate([base.unit_by_tensor(rows, sizes), steps * scale[None]])
-        bounded = jnp.clip(features, -BOUND, BOUND)
+        counts = [leaf.size for leaf in jax.tree.leaves(grads)]
+        squares = base.mean_squares(rows, counts)
+        features = [rows * base.spread(base.inverse_root(squares), counts), steps * scale[None]]
+        if sizes:
+            features.append(base.spread(jnp.log(squares + base.TINY) / 8, counts))
+        bounded = jnp.clip(jnp.concatenate(features), -BOUND, BOUND)
         outputs = base.forward(theta["network"], bounded, base.time_features(state.count))
         adam = unbiased[decays.index(0.9)] * scale if 0.9 in decays else None
         return base.apart(rule(outputs, adam), grads), after
