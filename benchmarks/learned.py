@@ -22,6 +22,28 @@ TIMES = 3.0 * 1000 ** (np.arange(7, dtype=np.float32) / 6)
 FIRST = WIDTH * WIDTH  # parameters of the first layer; the rest are the second's
 
 
+def unit(rows):
+    squares = rows**2
+    scales = [jnp.mean(part, 1, keepdims=True) for part in (squares[:, :FIRST], squares[:, FIRST:])]
+    first, last = (jnp.where(s > 1e-20, jax.lax.rsqrt(jnp.maximum(s, 1e-20)), 0) for s in scales)
+    return jnp.concatenate([rows[:, :FIRST] * first, rows[:, FIRST:] * last], axis=1)
+
+
+def rule(layers, grads, params, means, square, count):
+    """One step of `ml.learned.mlp_optimizer` on both layers side by side."""
+    means = DECAYS * means + (1 - DECAYS) * grads
+    square = 0.999 * square + 0.001 * grads**2
+    steps = jnp.concatenate([grads[None], means / (1 - DECAYS ** (count + 1))])
+    scale = 1 / (jnp.sqrt(square / (1 - 0.999 ** (count + 1))) + 1e-8)
+    features = jnp.clip(jnp.concatenate([unit(jnp.concatenate([steps, params[None]])), steps * scale]), -5, 5)
+    first, second, third = (layers[f"layer_{index}"] for index in range(3))
+    bias = first["bias"] + first["time"] @ jnp.tanh(count / TIMES - 1)
+    hidden = jax.nn.relu(first["weight"] @ features + bias[:, None])
+    hidden = jax.nn.relu(second["weight"] @ hidden + second["bias"][:, None])
+    out = third["weight"] @ hidden + third["bias"][:, None]
+    return params - 0.01 * out[0] * jnp.exp(jnp.clip(0.1 * out[1], -6, 6)), means, square
+
+
 def by_hand(data, theta, num_outer, chunk_size, devices=1):
     """The same computation with the rule, the network, the pairs and the outer step in one function, and no library."""
     inputs, targets = data
@@ -32,25 +54,6 @@ def by_hand(data, theta, num_outer, chunk_size, devices=1):
         first, last = params[:FIRST].reshape(WIDTH, WIDTH), params[FIRST:]
         hidden = jnp.tanh((jnp.sqrt(2 / WIDTH) * first) @ inputs)
         return jnp.mean((last @ hidden / WIDTH - targets[0]) ** 2)
-
-    def unit(rows):
-        squares = rows**2
-        scales = [jnp.mean(part, 1, keepdims=True) for part in (squares[:, :FIRST], squares[:, FIRST:])]
-        first, last = (jnp.where(s > 1e-20, jax.lax.rsqrt(jnp.maximum(s, 1e-20)), 0) for s in scales)
-        return jnp.concatenate([rows[:, :FIRST] * first, rows[:, FIRST:] * last], axis=1)
-
-    def rule(layers, grads, params, means, square, count):
-        means = DECAYS * means + (1 - DECAYS) * grads
-        square = 0.999 * square + 0.001 * grads**2
-        steps = jnp.concatenate([grads[None], means / (1 - DECAYS ** (count + 1))])
-        scale = 1 / (jnp.sqrt(square / (1 - 0.999 ** (count + 1))) + 1e-8)
-        features = jnp.clip(jnp.concatenate([unit(jnp.concatenate([steps, params[None]])), steps * scale]), -5, 5)
-        first, second, third = (layers[f"layer_{index}"] for index in range(3))
-        bias = first["bias"] + first["time"] @ jnp.tanh(count / TIMES - 1)
-        hidden = jax.nn.relu(first["weight"] @ features + bias[:, None])
-        hidden = jax.nn.relu(second["weight"] @ hidden + second["bias"][:, None])
-        out = third["weight"] @ hidden + third["bias"][:, None]
-        return params - 0.01 * out[0] * jnp.exp(jnp.clip(0.1 * out[1], -6, 6)), means, square
 
     def follow(theta, state):
         layers = theta["network"]

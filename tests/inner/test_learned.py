@@ -9,6 +9,7 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from benchmarks import learned as by_hand
 from metalearn.inner import learned
 from metalearn.inner.learned import base, factored, per_parameter
 from metalearn.inner.problem import InnerProblem, check_problem
@@ -134,6 +135,23 @@ def test_the_per_parameter_rules_are_their_formula(name, reference, float64):
     ours = follow(optimizer(theta), gradients, draw(99))
     for one, other in zip(ours, reference(theta, gradients, draw(99))):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
+
+
+def test_the_loop_of_the_benchmark_takes_the_same_steps():
+    """A ratio of speeds means something where both do the same."""
+    optimizer = learned.mlp_optimizer()
+    theta = moved(optimizer.init(KEY), 0.1)
+    shapes = {"a": (by_hand.WIDTH, by_hand.WIDTH), "b": (1, by_hand.WIDTH)}
+    random = lambda seed: {name: jax.random.normal(jax.random.key(seed), shape) for name, shape in shapes.items()}
+    flat = base.side_by_side(random(0))
+    ours = follow(optimizer(theta), [random(seed) for seed in (1, 2, 3)], random(0))
+    means, square = jnp.zeros((3, flat.size)), jnp.zeros(flat.size)
+    for count, update in enumerate(ours):
+        grads = base.side_by_side(random(count + 1))
+        before = flat
+        with jax.numpy_rank_promotion("allow"):
+            flat, means, square = by_hand.rule(theta["network"], grads, flat, means, square, count)
+        np.testing.assert_allclose(flat - before, base.side_by_side(update), rtol=1e-3, atol=1e-6)
 
 
 def perceptron(network, x, t):
