@@ -63,7 +63,7 @@ def count(theta):
 
 def test_the_numbers_of_weights_are_those_of_the_documentation():
     assert count(learned.nominal_optimizer().init(KEY)) == 227
-    assert count(learned.nominal_optimizer(sizes=True).init(KEY)) == 267
+    assert count(learned.nominal_optimizer(sizes=True).init(KEY)) == 232
     assert count(learned.mlp_optimizer().init(KEY)) == 1666
     assert count(learned.factored_optimizer().init(KEY)) == 25 * 4 + 7 * 4 + 4 + 20 + 10
     assert factored.NUM_FEATURES == 25
@@ -101,8 +101,6 @@ def numpy_mlp(theta, gradients, params, nominal=True, sizes=False):
             hats = [m / (1 - b**t) for b, m in zip(decays, means)]
             scale = np.sqrt(v / (1 - 0.999**t)) + 1e-8
             rows = [x / np.sqrt(np.mean(x * x)) for x in (g, *hats, p.ravel())] + [x / scale for x in (g, *hats)]
-            if sizes:
-                rows += [np.full(g.shape, np.log(np.sqrt(np.mean(x * x))) / 4) for x in (g, *hats, p.ravel())]
             x = np.clip(np.stack(rows), -5, 5)
             times = np.tanh((t - 1) / (3 * 10 ** np.linspace(0, 3, 7)) - 1)
             first, second, last = (network[f"layer_{i}"] for i in range(3))
@@ -111,7 +109,11 @@ def numpy_mlp(theta, gradients, params, nominal=True, sizes=False):
             a, b = last["weight"] @ x + last["bias"][:, None]
             if nominal:
                 adam = hats[1] / scale
-                u = -np.exp(float(theta["log_learning_rate"])) * (adam * np.exp(np.clip(b, -6, 3)) + a)
+                size = [np.sqrt(np.mean(x * x) + 1e-10) for x in (g, *hats, p.ravel())]
+                rate = np.exp(float(theta["log_learning_rate"])) * (
+                    np.prod(size ** np.asarray(theta["powers"])) if sizes else 1
+                )
+                u = -rate * (adam * np.exp(np.clip(b, -6, 3)) + a)
             else:
                 u = -0.01 * a * np.exp(np.clip(0.1 * b, -6, 6))
             update[name] = u.reshape(p.shape)

@@ -12,6 +12,7 @@ from metalearn.inner.learned import base
 DECAYS, SQUARE = (0.5, 0.9, 0.99), 0.999
 BOUND = 5.0  # of every feature
 EPS = 1e-8
+FLOOR = 1e-10  # of mean squares whose logarithm is taken
 
 
 class Moments(NamedTuple):
@@ -56,7 +57,7 @@ def mlp_optimizer(
     check_number("step_size", step_size, 0, open_low=True)
 
     def optimizer(theta):
-        def rule(outputs, adam):
+        def rule(outputs, adam, sizes):
             return -step_size * outputs[0] * jnp.exp(jnp.clip(0.1 * outputs[1], -6, 6))
 
         return _per_parameter(theta, rates, rule)
@@ -79,15 +80,16 @@ def nominal_optimizer(
     Features and time as in `mlp_optimizer`, m and v as in Adam (0.9 and 0.999). With `hidden=(8, 8)` these are 227
     weights, the logarithm of the learning rate among them.
 
-    With `sizes` it also sees log(root mean square)/4 of g, m̂_β and p in the tensor, and with them what the other features
-    hide: that a training overfits, because its gradient vanishes, and how noisy a tensor's gradient is. It then depends on
-    the unit of the loss, except at its start.
+    With `sizes` the learning rate of a tensor is η Π_i r_i^{w_i}, the product within [exp(−6), exp(3)]: r are the roots of
+    the mean squares (plus 1e-10) of g, every m̂_β and p in the tensor, and w, zero at the start, is in θ. Such rules lie
+    between Adam and gradient descent: their steps shrink with the gradient where a training overfits, which the other
+    features do not show. They depend on the unit of the loss.
 
     Args:
       hidden: widths of the hidden layers, ReLU.
       learning_rate: η at the start; it is learned too.
       decays: the β of the means; 0.9 must be among them.
-      sizes: whether the sizes of a tensor's gradient, means and parameters are features.
+      sizes: whether the sizes of a tensor's gradient, means and parameters set its learning rate.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
@@ -106,14 +108,16 @@ def nominal_optimizer(
 
     def init(key):
         rate = jnp.log(jnp.asarray(learning_rate, jnp.result_type(float)))
-        return {"log_learning_rate": rate, "network": _network(key, widths, rates, sizes=sizes, zero_last=True)}
+        theta = {"log_learning_rate": rate, "network": _network(key, widths, rates, zero_last=True)}
+        return theta | {"powers": jnp.zeros(2 + len(rates))} if sizes else theta
 
     def optimizer(theta):
-        def rule(outputs, adam):
-            rate = jnp.exp(theta["log_learning_rate"])
+        def rule(outputs, adam, sizes):
+            power = jnp.clip(theta["powers"] @ sizes, -6, 3) if "powers" in theta else 0.0
+            rate = jnp.exp(theta["log_learning_rate"] + power)
             return -rate * (adam * jnp.exp(jnp.clip(outputs[1], -6, 3)) + outputs[0])
 
-        return _per_parameter(theta, rates, rule, sizes=sizes)
+        return _per_parameter(theta, rates, rule)
 
     named = {
         "name": "nominal_optimizer",
@@ -125,13 +129,15 @@ def nominal_optimizer(
     return base.LearnedOptimizer(init, optimizer, named)
 
 
-def _network(key, widths, decays, *, sizes=False, zero_last=False):
-    inputs = 3 + 2 * len(decays) + (2 + len(decays)) * sizes
+def _network(key, widths, decays, *, zero_last=False):
+    inputs = 3 + 2 * len(decays)
     return base.dense(key, (inputs, *widths, 2), num_times=len(base.TIMES), zero_last=zero_last)
 
 
-def _per_parameter(theta, decays, rule, *, sizes=False):
-    """`rule(outputs [2, parameters], adam [parameters]) -> updates [parameters]`."""
+def _per_parameter(theta, decays, rule):
+    """`rule(outputs [2, parameters], adam [parameters], sizes [2 + decays, parameters]) -> updates [parameters]`; sizes are
+    logarithms of root mean squares.
+    """
 
     def begin(params):
         flat = base.side_by_side(base.zeros(params))
@@ -151,12 +157,11 @@ def _per_parameter(theta, decays, rule, *, sizes=False):
         rows = jnp.concatenate([steps, base.side_by_side(params)[None]])
         counts = [leaf.size for leaf in jax.tree.leaves(grads)]
         squares = base.mean_squares(rows, counts)
-        features = [rows * base.spread(base.inverse_root(squares), counts), steps * scale[None]]
-        if sizes:
-            features.append(base.spread(jnp.log(squares + base.TINY) / 8, counts))
-        bounded = jnp.clip(jnp.concatenate(features), -BOUND, BOUND)
+        features = jnp.concatenate([rows * base.spread(base.inverse_root(squares), counts), steps * scale[None]])
+        bounded = jnp.clip(features, -BOUND, BOUND)
         outputs = base.forward(theta["network"], bounded, base.time_features(state.count))
         adam = unbiased[decays.index(0.9)] * scale if 0.9 in decays else None
-        return base.apart(rule(outputs, adam), grads), after
+        sizes = base.spread(jnp.log(squares + FLOOR) / 2, counts)
+        return base.apart(rule(outputs, adam, sizes), grads), after
 
     return base.transformation(begin, advance)
