@@ -1,7 +1,5 @@
 """Learned optimisers against NumPy, Adam, finite differences, and everything optax does with an optimiser."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +20,6 @@ KEY = jax.random.key(0)
 EVERY = {
     "mlp": lambda: learned.mlp_optimizer((4, 3)),
     "nominal": lambda: learned.nominal_optimizer((4, 3), learning_rate=0.02),
-    "sized": lambda: learned.nominal_optimizer((4, 3), learning_rate=0.02, sizes=True),
     "factored": lambda: learned.factored_optimizer((3, 3)),
     "recurrent": lambda: learned.recurrent_optimizer(4, learning_rate=0.02),
 }
@@ -63,16 +60,12 @@ def count(theta):
 
 def test_the_numbers_of_weights_are_those_of_the_documentation():
     assert count(learned.nominal_optimizer().init(KEY)) == 227
-    assert count(learned.nominal_optimizer(sizes=True).init(KEY)) == 232
     assert count(learned.mlp_optimizer().init(KEY)) == 1666
     assert count(learned.factored_optimizer().init(KEY)) == 25 * 4 + 7 * 4 + 4 + 20 + 10
     assert factored.NUM_FEATURES == 25
 
 
-SIZED = functools.partial(learned.nominal_optimizer, sizes=True)
-
-
-@pytest.mark.parametrize("make", [learned.nominal_optimizer, SIZED, learned.recurrent_optimizer])
+@pytest.mark.parametrize("make", [learned.nominal_optimizer, learned.recurrent_optimizer])
 def test_at_its_start_it_is_adam(make, float64):
     """Tensors of every rank, one of them with a gradient of exactly zero."""
     optimizer = make(learning_rate=0.02)
@@ -85,7 +78,7 @@ def test_at_its_start_it_is_adam(make, float64):
     assert not np.allclose(away[-1]["matrix"], adam[-1]["matrix"], rtol=0.01)
 
 
-def numpy_mlp(theta, gradients, params, nominal=True, sizes=False):
+def numpy_mlp(theta, gradients, params, nominal):
     """The per-parameter rule in NumPy, one tensor at a time."""
     network = jax.tree.map(np.asarray, theta["network"])
     decays, moments, updates = (0.5, 0.9, 0.99), {}, []
@@ -109,11 +102,7 @@ def numpy_mlp(theta, gradients, params, nominal=True, sizes=False):
             a, b = last["weight"] @ x + last["bias"][:, None]
             if nominal:
                 adam = hats[1] / scale
-                size = [np.sqrt(np.mean(x * x) + 1e-10) for x in (g, *hats, p.ravel())]
-                rate = np.exp(float(theta["log_learning_rate"])) * (
-                    np.prod(size ** np.asarray(theta["powers"])) if sizes else 1
-                )
-                u = -rate * (adam * np.exp(np.clip(b, -6, 3)) + a)
+                u = -np.exp(float(theta["log_learning_rate"])) * (adam * np.exp(np.clip(b, -6, 3)) + a)
             else:
                 u = -0.01 * a * np.exp(np.clip(0.1 * b, -6, 6))
             update[name] = u.reshape(p.shape)
@@ -122,20 +111,13 @@ def numpy_mlp(theta, gradients, params, nominal=True, sizes=False):
     return updates
 
 
-@pytest.mark.parametrize(
-    ("name", "reference"),
-    [
-        ("mlp", functools.partial(numpy_mlp, nominal=False)),
-        ("nominal", numpy_mlp),
-        ("sized", functools.partial(numpy_mlp, sizes=True)),
-    ],
-)
-def test_the_per_parameter_rules_are_their_formula(name, reference, float64):
+@pytest.mark.parametrize("name", ["mlp", "nominal"])
+def test_the_per_parameter_rules_are_their_formula(name, float64):
     optimizer = EVERY[name]()
     theta = moved(optimizer.init(KEY))
     gradients = [draw(seed) for seed in range(4)]
     ours = follow(optimizer(theta), gradients, draw(99))
-    for one, other in zip(ours, reference(theta, gradients, draw(99))):
+    for one, other in zip(ours, numpy_mlp(theta, gradients, draw(99), name == "nominal")):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
 
 
@@ -359,7 +341,6 @@ def test_parameters_are_needed():
         (lambda: learned.mlp_optimizer(step_size=0), ValueError, "step_size must be a number"),
         (lambda: learned.nominal_optimizer(decays=(0.5,)), ValueError, "decays must hold 0.9"),
         (lambda: learned.nominal_optimizer(learning_rate=-1.0), ValueError, "learning_rate must be a number"),
-        (lambda: learned.nominal_optimizer(sizes=1), TypeError, "sizes must be True or False"),
         (lambda: learned.factored_optimizer(step_size="big"), TypeError, "step_size must be"),
         (lambda: learned.recurrent_optimizer(0), ValueError, "hidden must be at least 1"),
     ],

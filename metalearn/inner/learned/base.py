@@ -144,18 +144,14 @@ def apart(values: jax.Array, tree: Any) -> Any:
     return jax.tree.unflatten(structure, parts)
 
 
-def mean_squares(rows: jax.Array, sizes: Sequence[int]) -> jax.Array:
-    """The mean square of every row of `[rows, parameters]` in each tensor, `[rows, tensors]`."""
-    ends = itertools.accumulate(sizes)
+def unit_by_tensor(rows: jax.Array, sizes: Sequence[int]) -> jax.Array:
+    """Every row of `[rows, parameters]` over its root mean square in each tensor; zeros where that is below 1e-10."""
+    ends = list(itertools.accumulate(sizes))
     squares = jnp.square(rows)
     means = [jnp.mean(squares[:, end - size : end], axis=1, keepdims=True) for size, end in zip(sizes, ends)]
-    return jnp.concatenate(means, axis=1)
-
-
-def spread(values: jax.Array, sizes: Sequence[int]) -> jax.Array:
-    """Every column of `[rows, tensors]` once for each parameter of its tensor, `[rows, parameters]`."""
-    wide = [jnp.broadcast_to(values[:, i : i + 1], (len(values), size)) for i, size in enumerate(sizes)]
-    return jnp.concatenate(wide, axis=1)
+    scales = inverse_root(jnp.concatenate(means, axis=1))
+    spread = [jnp.broadcast_to(scales[:, i : i + 1], (len(rows), size)) for i, size in enumerate(sizes)]
+    return rows * jnp.concatenate(spread, axis=1)
 
 
 def by_columns(network: Callable[[jax.Array], jax.Array], features: Sequence[jax.Array]) -> list[jax.Array]:

@@ -12,7 +12,6 @@ from metalearn.inner.learned import base
 DECAYS, SQUARE = (0.5, 0.9, 0.99), 0.999
 BOUND = 5.0  # of every feature
 EPS = 1e-8
-FLOOR = 1e-10  # of mean squares whose logarithm is taken
 
 
 class Moments(NamedTuple):
@@ -57,7 +56,7 @@ def mlp_optimizer(
     check_number("step_size", step_size, 0, open_low=True)
 
     def optimizer(theta):
-        def rule(outputs, adam, sizes):
+        def rule(outputs, adam):
             return -step_size * outputs[0] * jnp.exp(jnp.clip(0.1 * outputs[1], -6, 6))
 
         return _per_parameter(theta, rates, rule)
@@ -67,11 +66,7 @@ def mlp_optimizer(
 
 
 def nominal_optimizer(
-    hidden: Sequence[int] = (8, 8),
-    *,
-    learning_rate: float = 0.03,
-    decays: Sequence[float] = DECAYS,
-    sizes: bool = False,
+    hidden: Sequence[int] = (8, 8), *, learning_rate: float = 0.03, decays: Sequence[float] = DECAYS
 ) -> base.LearnedOptimizer:
     """Adam, corrected by a perceptron for every parameter whose last layer starts at zero: meta-training starts at Adam.
 
@@ -80,16 +75,10 @@ def nominal_optimizer(
     Features and time as in `mlp_optimizer`, m and v as in Adam (0.9 and 0.999). With `hidden=(8, 8)` these are 227
     weights, the logarithm of the learning rate among them.
 
-    With `sizes` the learning rate of a tensor is η Π_i r_i^{w_i}, the product within [exp(−6), exp(3)]: r are the roots of
-    the mean squares (plus 1e-10) of g, every m̂_β and p in the tensor, and w, zero at the start, is in θ. Such rules lie
-    between Adam and gradient descent: their steps shrink with the gradient where a training overfits, which the other
-    features do not show. They depend on the unit of the loss.
-
     Args:
       hidden: widths of the hidden layers, ReLU.
       learning_rate: η at the start; it is learned too.
       decays: the β of the means; 0.9 must be among them.
-      sizes: whether the sizes of a tensor's gradient, means and parameters set its learning rate.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
@@ -101,20 +90,16 @@ def nominal_optimizer(
     """
     widths, rates = base.check_widths(hidden), base.check_decays(decays)
     check_number("learning_rate", learning_rate, 0, open_low=True)
-    if not isinstance(sizes, bool):
-        raise TypeError(f"sizes must be True or False; {sizes!r} was given.")
     if 0.9 not in rates:
         raise ValueError(f"decays must hold 0.9, the momentum of Adam; {rates} was given.")
 
     def init(key):
         rate = jnp.log(jnp.asarray(learning_rate, jnp.result_type(float)))
-        theta = {"log_learning_rate": rate, "network": _network(key, widths, rates, zero_last=True)}
-        return theta | {"powers": jnp.zeros(2 + len(rates))} if sizes else theta
+        return {"log_learning_rate": rate, "network": _network(key, widths, rates, zero_last=True)}
 
     def optimizer(theta):
-        def rule(outputs, adam, sizes):
-            power = jnp.clip(theta["powers"] @ sizes, -6, 3) if "powers" in theta else 0.0
-            rate = jnp.exp(theta["log_learning_rate"] + power)
+        def rule(outputs, adam):
+            rate = jnp.exp(theta["log_learning_rate"])
             return -rate * (adam * jnp.exp(jnp.clip(outputs[1], -6, 3)) + outputs[0])
 
         return _per_parameter(theta, rates, rule)
@@ -124,7 +109,6 @@ def nominal_optimizer(
         "hidden": list(widths),
         "learning_rate": float(learning_rate),
         "decays": list(rates),
-        "sizes": sizes,
     }
     return base.LearnedOptimizer(init, optimizer, named)
 
@@ -135,9 +119,7 @@ def _network(key, widths, decays, *, zero_last=False):
 
 
 def _per_parameter(theta, decays, rule):
-    """`rule(outputs [2, parameters], adam [parameters], sizes [2 + decays, parameters]) -> updates [parameters]`; sizes are
-    logarithms of root mean squares.
-    """
+    """`rule(outputs [2, parameters], adam [parameters]) -> updates [parameters]`."""
 
     def begin(params):
         flat = base.side_by_side(base.zeros(params))
@@ -155,13 +137,11 @@ def _per_parameter(theta, decays, rule):
         scale = 1 / (base.safe_root(base.unbiased(square, SQUARE, count)) + EPS)
         steps = jnp.concatenate([gradient[None], unbiased])
         rows = jnp.concatenate([steps, base.side_by_side(params)[None]])
-        counts = [leaf.size for leaf in jax.tree.leaves(grads)]
-        squares = base.mean_squares(rows, counts)
-        features = jnp.concatenate([rows * base.spread(base.inverse_root(squares), counts), steps * scale[None]])
+        sizes = [leaf.size for leaf in jax.tree.leaves(grads)]
+        features = jnp.concatenate([base.unit_by_tensor(rows, sizes), steps * scale[None]])
         bounded = jnp.clip(features, -BOUND, BOUND)
         outputs = base.forward(theta["network"], bounded, base.time_features(state.count))
         adam = unbiased[decays.index(0.9)] * scale if 0.9 in decays else None
-        sizes = base.spread(jnp.log(squares + FLOOR) / 2, counts)
-        return base.apart(rule(outputs, adam, sizes), grads), after
+        return base.apart(rule(outputs, adam), grads), after
 
     return base.transformation(begin, advance)
