@@ -97,9 +97,12 @@ def check_settings(config):
     check_count("outer.num_steps", config.outer.num_steps)
     check_number("outer.learning_rate", config.outer.learning_rate, 0, open_low=True)
     check_count("hyperparameter_steps", config.hyperparameter_steps, 0)
-    for name in ("baselines", "mixture"):
-        if not isinstance(config[name], bool):
-            raise ValueError(f"{name} must be true or false; {config[name]!r} was given.")
+    if config.outer.clip_norm is not None:
+        check_number("outer.clip_norm", config.outer.clip_norm, 0, open_low=True)
+    given = {"baselines": config.baselines, "mixture": config.mixture, "outer.decay": config.outer.decay}
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false; {value!r} was given.")
 
 
 def outer_optimizer(outer):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
-from metalearn.inner.checks import check_number
+from metalearn.inner.checks import check_number, is_known
 from metalearn.inner.problem import Theta, check_key, check_theta
 
 DECAY = 0.9
@@ -154,7 +154,11 @@ def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
         )
     windows = {(part.truncation.horizon, part.truncation.length) for part in known}
     targets = {
-        (part.sigma, min(part.noise_period or part.truncation.horizon, part.truncation.horizon)) for part in known
+        (
+            part.sigma if is_known(part.sigma) else "traced",
+            min(part.noise_period or part.truncation.horizon, part.truncation.horizon),
+        )
+        for part in known
     }
     if len(windows) > 1 or len(targets) > 1:
         raise ValueError(

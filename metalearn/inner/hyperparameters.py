@@ -156,7 +156,7 @@ def piecewise(
     """
     check_choice("interpolation", interpolation, ("linear", "constant"))
     wanted = len(boundaries) + (interpolation == "constant")
-    if not boundaries:
+    if not len(boundaries):
         raise ValueError(
             "piecewise needs at least one boundary; none was given. Give the number itself where nothing changes."
         )

@@ -71,7 +71,7 @@ def training(
         value, grads = jax.value_and_grad(objective)(state.params)
         transformation = optax.with_extra_args_support(_transformation_at(optimizer, theta))
         updates, optimizer_state = transformation.update(
-            grads, state.optimizer_state, state.params, value=value, grad=grads, value_fn=objective
+            grads, _current(transformation, state), state.params, value=value, grad=grads, value_fn=objective
         )
         return TrainingState(
             optax.apply_updates(state.params, updates), _keep_types(state.optimizer_state, optimizer_state)
@@ -102,6 +102,16 @@ def _transformation_at(optimizer, theta) -> optax.GradientTransformation:
             "Is a factory such as adam itself given, in place of adam(learning_rate)?"
         )
     return made
+
+
+def _current(transformation, state):
+    """The optimiser's state; numbers that optax.inject_hyperparams keeps in it become those of this θ."""
+    injected = lambda node: isinstance(node, tuple) and hasattr(node, "hyperparams")
+    old = state.optimizer_state
+    if not any(map(injected, jax.tree.leaves(old, is_leaf=injected))):
+        return old
+    renew = lambda one, other: one._replace(hyperparams=other.hyperparams) if injected(one) else one
+    return jax.tree.map(renew, old, transformation.init(state.params), is_leaf=injected)
 
 
 def _keep_types(old, new):

@@ -4,9 +4,10 @@ Pure like the floors below: no files, no figures, no tracking; progress and logg
 """
 
 from metalearn.outer.anatomy import Anatomy, Law, anatomy, lyapunov_law, on_plane
+from metalearn.outer.baselines import learning_curves, swept_rate
 from metalearn.outer.compare import compare
 from metalearn.outer.diagnose import Diagnosis, diagnose
-from metalearn.outer.evaluate import evaluate, learning_curves, swept_rate
+from metalearn.outer.evaluate import evaluate
 from metalearn.outer.evolve import evolve
 from metalearn.outer.held_out import held_out_loss
 from metalearn.outer.history import Best, History, Snapshot

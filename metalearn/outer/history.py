@@ -84,6 +84,18 @@ def reason_of(snapshot, reports, begin) -> str:
     )
 
 
+def lost_of(reports, begin) -> str:
+    """That no particle of a chunk could be used, in a sentence; empty where one could, or nobody can know."""
+    share = reports["fraction_diverged"]
+    if isinstance(share, Tracer) or np.any(np.asarray(share) < 1):
+        return ""
+    return (
+        f"Every particle of outer steps {begin} to {begin + len(share) - 1} diverged: their estimates are zero. Bound what theta "
+        "sets, or read diverged losses as a cap (ml.saturate); with backprop through Adam take ml.adam, because the derivative "
+        "of optax.adam at a gradient of zero is infinite."
+    )
+
+
 def first_step(snapshot, num_steps) -> int:
     """Where a run goes on from a snapshot.
 

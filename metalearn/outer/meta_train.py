@@ -3,7 +3,7 @@
 import functools
 import itertools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from metalearn import trees
-from metalearn.estimators import GradientEstimator
-from metalearn.inner.checks import check_count
-from metalearn.inner.problem import Key, Theta, check_key, check_theta
+from metalearn.inner.problem import Key, Theta
+from metalearn.outer.arguments import Stages, check_functions, stages_of
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.history import (
     NEVER,
@@ -23,13 +22,12 @@ from metalearn.outer.history import (
     evaluations_of,
     first_of,
     first_step,
+    lost_of,
     on_host,
     reason_of,
 )
 from metalearn.outer.kept import kept
 from metalearn.outer.sampling import Progress
-
-Stages = GradientEstimator | Mapping[int, GradientEstimator]
 
 
 def meta_train(
@@ -55,7 +53,8 @@ def meta_train(
     Args:
       estimator: a gradient estimator; or a schedule of them, such as `{0: short, 200: long}`: from outer step 200 on
         `long`, whose episodes begin anew. Horizons, windows and sigmas are scheduled so.
-      optimizer: the outer optimiser. Clip there: `optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.003))`.
+      optimizer: the outer optimiser, which is given `value` (the estimator's loss) and `grad` as well. Clip there:
+        `optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.003))`.
       theta: the starting point, any pytree of floating-point arrays.
       key: a typed key.
       num_steps: outer steps, at least 1, those before `resume` included.
@@ -75,7 +74,8 @@ def meta_train(
     Raises:
       TypeError, ValueError: a sentence that names the argument.
     """
-    stages = _check(estimator, optimizer, theta, key, num_steps, chunk_length)
+    stages = stages_of(estimator, optimizer, theta, key, num_steps, chunk_length)
+    check_functions(theta, project, callback, progress)
     if evaluate is not None:
         check_evaluate(evaluate, theta, key)
     key_init, key_steps = jax.random.split(key)
@@ -89,7 +89,7 @@ def meta_train(
         _check_form(resume, stages, optimizer, theta, key_init)
         snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
     runs = {start: _chunk(stage, optimizer, project) for start, stage in stages.items()}
-    thetas, metrics, seen = [], [], []
+    thetas, metrics, seen, warned = [], [], [], False
     if measure is not None and resume is None:
         seen.append((0, snapshot.inner_steps, snapshot.best.loss))
     for begin, end in _chunks(first, num_steps, chunk_length, stages):
@@ -99,7 +99,7 @@ def meta_train(
             snapshot = snapshot._replace(estimator_state=state)
         indices = jnp.arange(begin, end, dtype=jnp.int32)
         snapshot, (past, reports) = trees.gathered(runs[start](trees.gathered(snapshot), indices, key_steps))
-        reason = reason_of(snapshot, reports, begin)
+        reason, lost = reason_of(snapshot, reports, begin), lost_of(reports, begin)
         if reason:
             end = int(snapshot.stopped)
             past, reports = first_of((past, reports), end - begin + 1)
@@ -113,6 +113,9 @@ def meta_train(
             callback(end, snapshot.theta, jax.tree.map(on_host, part))
         if progress is not None:
             progress("meta-training", end, num_steps)
+        if lost and not warned:
+            warned = True
+            warnings.warn(lost, stacklevel=2)
         if reason:
             warnings.warn(reason, stacklevel=2)
             break
@@ -130,7 +133,7 @@ def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, t
     Raises:
       TypeError, ValueError: as `meta_train`.
     """
-    stages = _check(estimator, optimizer, theta, key, 1, None)
+    stages = stages_of(estimator, optimizer, theta, key, 1, None)
     return _begin(stages[0], optimizer, trees.strong(theta), jax.random.split(key)[0], None)
 
 
@@ -151,10 +154,14 @@ def _measure(evaluate) -> Any:
 def _chunk(estimator, optimizer, project) -> Any:
     """`(snapshot, indices, key) -> (snapshot, (θ before each step, metrics))`, compiled once for all runs."""
 
+    update = optax.with_extra_args_support(optimizer).update
+
     def outer_step(key, snapshot, index):
         theta = snapshot.theta
         gradient, state, metrics = estimator.estimate(theta, snapshot.estimator_state, jax.random.fold_in(key, index))
-        updates, optimizer_state = optimizer.update(gradient, snapshot.optimizer_state, theta)
+        updates, optimizer_state = update(
+            gradient, snapshot.optimizer_state, theta, value=metrics["loss"], grad=gradient
+        )
         moved = optax.apply_updates(theta, updates)
         moved = moved if project is None else project(moved)
         sound = trees.all_finite(optimizer_state) | ~trees.all_finite(snapshot.optimizer_state)
@@ -166,7 +173,8 @@ def _chunk(estimator, optimizer, project) -> Any:
 
     def run(snapshot, indices, key):
         snapshot, (past, reports) = jax.lax.scan(functools.partial(outer_step, key), snapshot, indices)
-        spent = snapshot.inner_steps + jnp.sum(reports["inner_steps"]).astype(jnp.float32)
+        taken = (snapshot.stopped < 0) | (indices <= snapshot.stopped)
+        spent = snapshot.inner_steps + jnp.sum(jnp.where(taken, reports["inner_steps"], 0)).astype(jnp.float32)
         return snapshot._replace(inner_steps=spent), (past, reports)
 
     return jax.jit(run)
@@ -203,23 +211,3 @@ def _check_same(name, before, now) -> None:
             f"resume is the snapshot of another run: its {name} has another structure or other shapes than that of these "
             "arguments. Resume with the arguments it was made with, or begin without it."
         )
-
-
-def _check(estimator, optimizer, theta, key, num_steps, chunk_length) -> dict[int, GradientEstimator]:
-    check_theta(theta)
-    check_key(key)
-    check_count("num_steps", num_steps)
-    if chunk_length is not None:
-        check_count("chunk_length", chunk_length)
-    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-        raise TypeError(f"optimizer must be an optax transformation such as optax.adam(0.01); {optimizer!r} was given.")
-    stages = dict(estimator) if isinstance(estimator, Mapping) else {0: estimator}
-    for start, stage in stages.items():
-        check_count("Every first step of a stage", start, 0)
-        if not isinstance(stage, GradientEstimator):
-            raise TypeError(
-                f"estimator must be a GradientEstimator such as ml.persistent_es(...); {stage!r} was given."
-            )
-    if 0 not in stages:
-        raise ValueError(f"A schedule of estimators must begin at outer step 0; its stages begin at {sorted(stages)}.")
-    return stages

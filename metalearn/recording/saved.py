@@ -49,6 +49,8 @@ def load_optimizer(
       FileNotFoundError: there is no such file.
       ValueError: it is no file of a learned optimiser, or one of another architecture.
     """
+    if expected is not None:
+        _check_optimizer(expected, "expected")
     try:
         content: Any = flax.serialization.msgpack_restore(Path(path).read_bytes())
         architecture, version = json.loads(content["architecture"]), content["format"]
@@ -56,6 +58,7 @@ def load_optimizer(
             raise ValueError(f"{architecture['name']!r} of format {version} is not known to this version of metalearn")
         settings = {name: value for name, value in architecture.items() if name != "name"}
         found = getattr(learned, architecture["name"])(**settings)
+        theta = jax.tree.map(jnp.asarray, content["theta"])
     except OSError:
         raise
     except Exception as error:
@@ -65,7 +68,6 @@ def load_optimizer(
             f"{path} holds the architecture {architecture}, and {expected.architecture} was expected. Build the expected "
             "one with the same arguments, or load the file without naming one."
         )
-    theta = jax.tree.map(jnp.asarray, content["theta"])
     found.check(theta, str(path))
     return found, theta
 
@@ -127,8 +129,8 @@ def _restored(leaf, like):
     return jnp.asarray(leaf.view(np.dtype(like.dtype)))
 
 
-def _check_optimizer(optimizer) -> None:
+def _check_optimizer(optimizer, name: str = "optimizer") -> None:
     if not isinstance(optimizer, learned.LearnedOptimizer):
         raise TypeError(
-            f"optimizer must be a learned optimiser such as ml.learned.nominal_optimizer(); {optimizer!r} was given."
+            f"{name} must be a learned optimiser such as ml.learned.nominal_optimizer(); {optimizer!r} was given."
         )

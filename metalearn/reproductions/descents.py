@@ -11,7 +11,7 @@ import optax
 from metalearn.estimators import GradientEstimator
 from metalearn.inner import InnerProblem, meta_loss
 from metalearn.outer import meta_train
-from metalearn.outer.meta_train import Stages
+from metalearn.outer.arguments import Stages
 
 
 def keys(seeds: Sequence[int]) -> jax.Array:

@@ -11,7 +11,7 @@ import optax
 from metalearn.estimators import backprop, clip_gradient, combine, evolution_strategies, noise_reuse_es, persistent_es
 from metalearn.inner import Truncation, meta_loss, toy_regression
 from metalearn.landscape import Axis, Plane, render
-from metalearn.outer.meta_train import Stages
+from metalearn.outer.arguments import Stages
 from metalearn.recording import draw_trajectories
 from metalearn.reproductions.descents import iterates, meta_losses
 from metalearn.reproductions.result import Picture, Result

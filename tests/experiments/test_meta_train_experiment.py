@@ -82,6 +82,8 @@ def test_mistakes_are_one_line(tmp_path):
         (("held_out=0",), "held_out must be at least 1"),
         (("judges=0",), "judges must be at least 1"),
         (("baselines=maybe",), "baselines must be true or false"),
+        (("outer.clip_norm=-1",), "outer.clip_norm must be"),
+        (("outer.decay=maybe",), "outer.decay must be true or false"),
         (("outer.learning_rate=fast",), "outer.learning_rate must be"),
         ((f"+matrix={{as tuned: {{_target_: {WINE}}}}}",), "matrix.as tuned has the name of the benchmark"),
         (("+matrix.wine=null",), "matrix.wine must be a benchmark"),

@@ -115,6 +115,13 @@ def test_everything_is_eighteen_numbers_that_all_matter():
     assert all(bool(jnp.all(leaf != 0)) for leaf in jax.tree.leaves(gradient))
 
 
+def test_everything_starts_where_the_benchmark_does():
+    benchmark = small()._replace(network=ml.mlp((64, 5, 10), "relu", initial_scale=0.1, gain=0.5))
+    tuning = ml.everything(benchmark)
+    starts = [benchmark.network.init(KEY), tuning.task(tuning.theta).init(KEY)]
+    jax.tree.map(np.testing.assert_array_equal, *starts)
+
+
 def test_no_theta_lets_b2_round_to_one():
     """Beyond the limit v̂ would be divided by zero: logits of 100 are finite trainings, unsaturated."""
     benchmark = small()
@@ -165,6 +172,11 @@ def test_repeated_examples_are_counted_and_traced_data_pass():
             "learning_rate must be a number",
         ),
         (lambda: ml.everything(small()._replace(network=ml.mlp((64, 5, 10), "tanh"))), ValueError, "network is mlp"),
+        (
+            lambda: ml.everything(small()._replace(network=ml.mlp((64, 5, 10), "relu", bias=False))),
+            ValueError,
+            "network is mlp",
+        ),
         (
             lambda: overlapping().problem(lambda theta: optax.sgd(0.1)),
             ValueError,

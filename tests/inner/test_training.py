@@ -1,5 +1,6 @@
 """Training as a map: the published fractal trajectories, NumPy loops, and every transformation of JAX."""
 
+import functools
 import pathlib
 
 import jax
@@ -191,6 +192,22 @@ def test_optimisers_that_need_the_loss_get_it(name):
     start = jax.jit(problem.init)(THETA, KEY)
     losses = jax.jit(lambda state: unroll(problem, state, THETA, KEY, 3)[1])(start)
     assert losses[-1] < problem.loss(start, THETA, KEY)
+
+
+def test_injected_hyperparameters_are_those_of_this_theta():
+    """optax.inject_hyperparams keeps its numbers in the state, where θ of the episode's start would stay."""
+    plain = training(classify(), lambda theta: optax.sgd(jnp.exp(theta)))
+    injected = training(classify(), lambda theta: optax.inject_hyperparams(optax.sgd)(learning_rate=jnp.exp(theta)))
+    theta = jnp.float32(-1.0)
+    check_problem(injected, theta)
+    state = {name: problem.init(theta, KEY) for name, problem in (("plain", plain), ("injected", injected))}
+
+    def later(name, problem, theta):
+        return jax.tree.leaves(problem.step(state[name], theta, KEY).params)[0].sum()
+
+    slopes = [jax.grad(functools.partial(later, *one))(theta) for one in (("plain", plain), ("injected", injected))]
+    assert slopes[0] != 0
+    assert float(slopes[1]) == pytest.approx(float(slopes[0]), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import metalearn as ml
+from metalearn.outer import baselines
 from metalearn.outer.report import Measured
 from metalearn.recording import draw_matrix
 
@@ -60,16 +61,16 @@ def test_a_training_that_diverges_reads_as_the_cap_and_is_counted():
 
 
 def test_the_sweep_finds_the_best_of_its_rates(monkeypatch):
-    monkeypatch.setattr(evaluation, "RATES", (1e-4, 3e-2, 1e4))
+    monkeypatch.setattr(baselines, "RATES", (1e-4, 3e-2, 1e4))
     rate = ml.swept_rate(BENCHMARK, "Adam", "constant", KEY)
-    keys = jax.random.split(KEY, evaluation.SWEEP_SEEDS)
+    keys = jax.random.split(KEY, baselines.SWEEP_SEEDS)
     means = [np.mean([by_hand(optax.adam(one), key)[0] for key in keys[:2]]) for one in (1e-4, 3e-2)]
     assert means[1] < means[0]
     assert rate == 3e-2
 
 
 def test_a_linear_schedule_ends_at_zero():
-    transformation = evaluation.baseline_optimizer(BENCHMARK, "SGD", "linear", 0.4)
+    transformation = baselines.baseline_optimizer(BENCHMARK, "SGD", "linear", 0.4)
     params = jnp.ones(())
     state, updates = transformation.init(params), []
     for _ in range(BENCHMARK.num_steps + 1):
@@ -80,7 +81,7 @@ def test_a_linear_schedule_ends_at_zero():
 
 def test_a_table_of_all(monkeypatch):
     """The nominal optimiser starts as Adam; the task of a pair is what is descended; a function is given the benchmark."""
-    monkeypatch.setattr(evaluation, "RATES", (1e-3, 3e-2))
+    monkeypatch.setattr(baselines, "RATES", (1e-3, 3e-2))
     monkeypatch.setattr(evaluation, "BASELINES", {"Adam": optax.adam})
     learned = ml.learned.nominal_optimizer((4,), learning_rate=0.03)
     entries = {
@@ -152,6 +153,8 @@ def test_noise_on_few_readings_moves_the_speed_up_little():
             "holds the training data of one benchmark",
         ),
         ({"optimizers": {"mine": 0.1}}, TypeError, "'mine' must be an optax transformation"),
+        ({"optimizers": {"mine": ml.everything(BENCHMARK)}}, TypeError, "Of a Tuning give tuning.at.theta."),
+        ({"optimizers": {"Adam, constant": optax.adam(0.1)}}, ValueError, "are names of swept baselines"),
         ({"optimizers": {"mine": optax.adam}}, TypeError, "'mine' cannot take a step on 'wine'"),
         ({"optimizers": {"mine": lambda: 0}}, TypeError, "'mine' cannot take a step on 'wine'"),
         (
@@ -167,6 +170,25 @@ def test_mistakes_are_sentences(change, error, sentence):
     given = {"optimizers": {"SGD": optax.sgd(0.1)}, "benchmarks": {"wine": BENCHMARK}, "key": KEY} | change
     with pytest.raises(error, match=sentence):
         ml.evaluate(**given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((BENCHMARK, "adam", "constant", KEY), "name must be one of"),
+        ((BENCHMARK, "Adam", "cosine", KEY), "schedule must be one of"),
+        ((BENCHMARK._replace(validation=BENCHMARK.train), "Adam", "constant", KEY), "must be disjoint"),
+    ],
+)
+def test_a_sweep_refuses_what_it_does_not_know(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ml.swept_rate(*arguments)
+
+
+def test_an_optimiser_that_needs_the_loss_is_judged():
+    plateau = optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau())
+    found = ml.evaluate({"plateau": plateau}, {"wine": BENCHMARK}, KEY, num_seeds=2, baselines=False)
+    assert found["wine", "plateau"].final_loss.value < 1.0
 
 
 def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():

@@ -1,5 +1,7 @@
 """The outer loop: it descends, repeats itself, and does not depend on how it is cut into chunks."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,6 +155,7 @@ def test_training_stops_at_the_last_finite_theta_and_says_so(chunk_length):
     assert theta == pytest.approx(0.3 - 0.5)
     assert history.snapshot.stopped == 5
     assert history.snapshot.step == 5
+    assert history.snapshot.inner_steps == 6, "of one a step; what a chunk did after it is not counted"
     assert history.theta.shape == (6,)
     assert np.isfinite(history.theta).all()
     # with the state of the outer optimiser and of the estimator kept, a clipped run goes on from there
@@ -178,6 +181,31 @@ def test_the_inner_steps_of_an_evaluation_are_those_spent_until_then():
         np.testing.assert_array_equal(history.evaluations["inner_steps"], 24 * history.evaluations["step"])
 
 
+@pytest.mark.parametrize("every", [True, False])
+def test_a_run_without_any_usable_particle_says_so_once(every):
+    def estimate(theta, state, key):
+        share = jnp.where(every | (state != 1), 1.0, 0.5)
+        return jnp.zeros_like(theta), state + 1, {"loss": jnp.nan, "fraction_diverged": share, "inner_steps": 1}
+
+    lost = ml.GradientEstimator(lambda theta, key: jnp.zeros((), jnp.int32), estimate)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ml.meta_train(lost, optax.sgd(0.1), START, KEY, 6, chunk_length=3)
+    (only,) = (str(one.message) for one in told)
+    assert only.startswith(f"Every particle of outer steps {'0 to 2' if every else '3 to 5'} diverged")
+
+
+@pytest.mark.parametrize("name", ["polyak_sgd", "reduce_on_plateau"])
+def test_an_outer_optimiser_is_given_the_loss(name):
+    """The step of Polyak is value/‖g‖² times the gradient, so that one step is known."""
+    plateau = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=2, cooldown=0, factor=0.1))
+    outer = {"polyak_sgd": optax.polyak_sgd(1e3), "reduce_on_plateau": plateau}[name]
+    theta, _ = ml.meta_train(explosive(99), outer, START, KEY, 1 if name == "polyak_sgd" else 30)
+    expected = 0.3 - 2.5 if name == "polyak_sgd" else 0.3 - 0.1 * 30
+    assert (float(theta) == pytest.approx(expected)) == (name == "polyak_sgd")
+    assert float(theta) > -3.0
+
+
 def test_a_copy_that_stops_stays_where_it_is_and_the_others_go_on():
     def descend(at):
         return ml.meta_train(explosive(at), optax.sgd(0.1), START, jax.random.key(0), 10)
@@ -199,6 +227,15 @@ def test_it_maps_over_sigma_and_over_seeds():
         assert end == pytest.approx(float(descend(sigma, key)[0]), rel=1e-4)
 
 
+def test_a_combination_maps_over_sigma():
+    def descend(sigma):
+        parts = [ml.noise_reuse_es(PROBLEM, TRUNCATION, sigma=sigma, num_pairs=count) for count in (2, 3)]
+        return ml.meta_train(ml.combine(parts), optax.adam(0.02), START, KEY, 3)[0]
+
+    sigmas = jnp.array([0.1, 0.3])
+    np.testing.assert_allclose(jax.vmap(descend)(sigmas), [descend(float(sigma)) for sigma in sigmas], rtol=1e-4)
+
+
 @pytest.mark.parametrize("evaluate", [None, lambda theta, key: jnp.sum(theta**2)])
 def test_chunks_of_one_length_are_one_program(evaluate):
     traces = []
@@ -206,7 +243,7 @@ def test_chunks_of_one_length_are_one_program(evaluate):
     optimizer = optax.GradientTransformation(optax.sgd(0.1).init, update)
     estimator = ml.persistent_es(ml.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=2)
     ml.meta_train(estimator, optimizer, jnp.zeros(2), jax.random.key(0), 12, chunk_length=4, evaluate=evaluate)
-    assert len(traces) == 1
+    assert len(traces) == 2, "once when its form is looked at, once by the program"
 
 
 def test_progress_is_told_of_every_chunk():
@@ -229,6 +266,11 @@ def test_progress_is_told_of_every_chunk():
         ({"estimator": {0: ESTIMATOR, -1: ESTIMATOR}}, "first step of a stage must be at least 0"),
         ({"resume": 3}, "resume must be the snapshot of a history"),
         ({"optimizer": 0.1}, "optimizer must be an optax transformation"),
+        ({"optimizer": optax.lbfgs()}, "optimizer cannot take a step on theta .TypeError: .*value_fn"),
+        ({"project": lambda theta: None}, "project must return a theta of the same structure"),
+        ({"callback": 3}, "callback must be a function"),
+        ({"progress": True}, "progress must be a function"),
+        ({"theta": jnp.float32(np.nan)}, "theta must be finite where meta-training starts"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(change, sentence):

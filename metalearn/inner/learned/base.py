@@ -6,7 +6,7 @@ shapes work; the parameters of all tensors then pass through the network side by
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -184,6 +184,8 @@ def check_decays(decays: Sequence[float]) -> tuple[float, ...]:
     Raises:
       TypeError, ValueError: a rate is no number in [0, 1), or there is none.
     """
+    if not isinstance(decays, Iterable):
+        raise TypeError(f"decays must be a sequence of rates, such as ({decays},); {decays} was given.")
     rates = tuple(decays)
     if not rates:
         raise ValueError("decays needs at least one rate, such as (0.9,); none was given.")
