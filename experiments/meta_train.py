@@ -172,7 +172,7 @@ def held_out(benchmark, tuning, num_episodes):
 
 def tuned_alone(config, tunings, key, run, progress):
     """Hyperparameters, tuned for each benchmark by NRES with the windows of the configuration: a function of the benchmark."""
-    found = []
+    found, rows = [], []
     for name, (benchmark, tuning) in tunings.items():
         problem = benchmark.problem(tuning.optimizer, task=tuning.task)
         length = benchmark.num_steps // math.gcd(benchmark.num_steps, config.problem.horizon // config.problem.length)
@@ -182,6 +182,8 @@ def tuned_alone(config, tunings, key, run, progress):
         evaluate, label = held_out(benchmark, tuning, config.held_out), f"hyperparameters of {name}"
         theta, _ = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress)
         found.append((benchmark, tuning.at(theta)))
+        rows += [{"benchmark": name, "name": path, "value": value} for path, value in values_of(theta).items()]
+    run.table("hyperparameters", rows)
     return lambda benchmark: next(tuned for one, tuned in found if one is benchmark)
 
 

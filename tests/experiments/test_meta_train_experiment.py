@@ -65,6 +65,8 @@ def test_a_mixture_is_trained_on_and_judged_on_every_benchmark_of_the_matrix(tmp
     assert [(row["benchmark"], row["optimizer"]) for row in rows] == judged
     losses = [row["mean_loss"] for row in rows if row["optimizer"] == "hyperparameters"]
     assert losses[0] > losses[1], "each is judged with its own: ten classes begin at a larger loss than three"
+    values = json.loads((folder / "tables/hyperparameters.json").read_text())
+    assert {value["benchmark"] for value in values} == {"as tuned", "wine"}
     first = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
     assert {"NRES/loss/wine", "NRES/loss/as tuned"} <= set(first)
     # two pairs, which are four members, over a window of five and one of ten steps
