@@ -191,10 +191,13 @@ def tunings_of(config, benchmarks):
     """The hyperparameters of every benchmark, where they are asked for."""
     if not config.hyperparameter_steps:
         return {}
-    try:
-        return {name: (one, ml.everything(one, learning_rate=5e-4)) for name, one in benchmarks.items()}
-    except ValueError as error:
-        raise ValueError(f"{error} hyperparameter_steps=0 judges without them.") from error
+    tunings = {}
+    for name, benchmark in benchmarks.items():
+        try:
+            tunings[name] = benchmark, ml.everything(benchmark, learning_rate=5e-4)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error} hyperparameter_steps=0 judges without them.") from error
+    return tunings
 
 
 def check_searches(config, tuning):

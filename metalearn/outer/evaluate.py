@@ -46,12 +46,7 @@ def evaluate(
     Raises:
       TypeError, ValueError: a sentence that names the argument.
     """
-    _check(optimizers, benchmarks, key, num_seeds)
-    reserved = {f"{name}, {schedule}" for name in BASELINES for schedule in SCHEDULES} if baselines else set()
-    if reserved & set(optimizers):
-        raise ValueError(
-            f"{sorted(reserved & set(optimizers))} are names of swept baselines; judge yours under others."
-        )
+    _check(optimizers, benchmarks, key, num_seeds, baselines)
     rows, total = [], len(benchmarks) * (len(optimizers) + 2 * len(BASELINES) * baselines)
     key_sweep, key_seeds = jax.random.split(key)
     done = 0
@@ -113,7 +108,7 @@ def _smooth(curves):
     return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
 
 
-def _check(optimizers, benchmarks, key, num_seeds) -> None:
+def _check(optimizers, benchmarks, key, num_seeds, baselines) -> None:
     check_key(key)
     check_count("num_seeds", num_seeds)
     known = isinstance(benchmarks, Mapping) and benchmarks and isinstance(optimizers, Mapping)
@@ -124,6 +119,9 @@ def _check(optimizers, benchmarks, key, num_seeds) -> None:
         )
     for benchmark in benchmarks.values():
         benchmark.check()
+    swept = {f"{name}, {schedule}" for name in BASELINES for schedule in SCHEDULES}
+    if baselines and swept & set(optimizers):
+        raise ValueError(f"{sorted(swept & set(optimizers))} are names of swept baselines; judge yours under others.")
     for name, optimizer in optimizers.items():
         pair = isinstance(optimizer, tuple) and len(optimizer) == 2
         if not (hasattr(optimizer, "init") or callable(optimizer) or pair):
