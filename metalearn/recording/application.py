@@ -34,7 +34,7 @@ from omegaconf import DictConfig
 
 from metalearn.recording.local import unwritable
 from metalearn.recording.mistakes import sentence
-from metalearn.recording.secrets import hide
+from metalearn.recording.secrets import hide_in_file
 
 BUG, MISTAKE, INTERRUPTED = 1, 2, 130
 
@@ -120,7 +120,7 @@ def _job(main: Callable[[DictConfig], Any], failures: list[int], show_all: bool)
         settings = HydraConfig.get()
         sweep = settings.mode == RunMode.MULTIRUN
         if sweep:
-            _hide_secrets(Path(settings.sweep.dir) / "multirun.yaml")
+            hide_in_file(Path(settings.sweep.dir) / "multirun.yaml")
         try:
             return main(config)
         except Exception as error:
@@ -243,12 +243,3 @@ def _logging(handlers: list[str]) -> dict:
 
 def _only_key(entry: Any) -> str:
     return next(iter(entry)) if isinstance(entry, dict) else str(entry)
-
-
-def _hide_secrets(path: Path) -> None:
-    """Hydra's sweeper writes the configuration as it is."""
-    import yaml
-
-    if path.exists():
-        content = hide(yaml.safe_load(path.read_text(encoding="utf-8")))
-        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 HIDDEN = "<hidden>"
@@ -90,3 +91,12 @@ def scrub_arguments(arguments: Iterable[str], secrets: Iterable[str] = ()) -> li
         clean.append(HIDDEN if hide_next else scrub(argument, secrets))
         hide_next = argument.startswith("-") and "=" not in argument and is_secret(argument)
     return clean
+
+
+def hide_in_file(path: Path) -> None:
+    """Hide what `hide` hides in a YAML file that others wrote; Hydra's sweeper writes the configuration as it is."""
+    import yaml
+
+    if path.exists():
+        content = hide(yaml.safe_load(path.read_text(encoding="utf-8")))
+        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
