@@ -12,6 +12,8 @@ import metalearn as ml
 from metalearn.inner.checks import check_choice, check_count, check_number
 from metalearn.recording import (
     application,
+    benchmarks_of,
+    by_path,
     draw_descents,
     draw_learning_curves,
     draw_matrix,
@@ -19,6 +21,7 @@ from metalearn.recording import (
     key_of,
     load_snapshot,
     open_run,
+    outer_optimizer,
     output_folder,
     save_optimizer,
     save_snapshot,
@@ -56,7 +59,7 @@ def main(config):
             own = jax.random.fold_in(key, 2**30)
             thetas[SEARCHES[name]] = search(name, config, benchmark, tuning, own, progress)
         if tuning.learned is None:
-            run.table("theta", [{"label": label} | values_of(theta) for label, theta in thetas.items()])
+            run.table("theta", [{"label": label} | by_path(theta) for label, theta in thetas.items()])
         tuned = {label: tuning.at(theta) for label, theta in thetas.items()}
         if alone:
             tuned["hyperparameters"] = tuned_alone(config, alone, key, run, progress)
@@ -103,13 +106,6 @@ def check_settings(config):
     for name, value in given.items():
         if not isinstance(value, bool):
             raise ValueError(f"{name} must be true or false; {value!r} was given.")
-
-
-def outer_optimizer(outer):
-    """Adam, with the decay and the clipping of the configuration."""
-    rate = optax.cosine_decay_schedule(outer.learning_rate, outer.num_steps) if outer.decay else outer.learning_rate
-    clip = optax.identity() if outer.clip_norm is None else optax.clip_by_global_norm(outer.clip_norm)
-    return optax.chain(clip, optax.adam(rate))
 
 
 def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, run, progress):
@@ -171,7 +167,7 @@ def held_out(benchmark, tuning, num_episodes):
 
 
 def tuned_alone(config, tunings, key, run, progress):
-    """Hyperparameters, tuned for each benchmark by NRES with the windows of the configuration: a function of the benchmark."""
+    """Hyperparameters, tuned for each benchmark by NRES as tuning=hyperparameters does: a function of the benchmark."""
     found, rows = [], []
     for name, (benchmark, tuning) in tunings.items():
         problem = benchmark.problem(tuning.optimizer, task=tuning.task)
@@ -182,7 +178,7 @@ def tuned_alone(config, tunings, key, run, progress):
         evaluate, label = held_out(benchmark, tuning, config.held_out), f"hyperparameters of {name}"
         theta, _ = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress)
         found.append((benchmark, tuning.at(theta)))
-        rows += [{"benchmark": name, "name": path, "value": value} for path, value in values_of(theta).items()]
+        rows += [{"benchmark": name, "name": path, "value": value} for path, value in by_path(theta).items()]
     run.table("hyperparameters", rows)
     return lambda benchmark: next(tuned for one, tuned in found if one is benchmark)
 
@@ -232,23 +228,9 @@ def others(config, tuning):
         raise ValueError("matrix needs a learned optimiser, hyperparameters belong to one network; leave it none.")
     if config.mixture and not config.matrix:
         raise ValueError("mixture trains on the benchmarks of a matrix too, and there is none; add matrix=all.")
-    found = {name: instantiate(settings) for name, settings in config.matrix.items()}
-    for name, benchmark in found.items():
-        if name == AS_TUNED:
-            raise ValueError(f"matrix.{name} has the name of the benchmark of the tuning; give it another.")
-        if not isinstance(benchmark, ml.Benchmark):
-            raise ValueError(
-                f"matrix.{name} must be a benchmark, such as {{_target_: metalearn.wine_benchmark}}, and is {benchmark!r}; "
-                f"leave it out with ~matrix.{name}."
-            )
-        benchmark.check()
-    return found
-
-
-def values_of(theta):
-    """The numbers of θ by their paths."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(theta)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf).tolist() for path, leaf in leaves}
+    if AS_TUNED in config.matrix:
+        raise ValueError(f"matrix.{AS_TUNED} has the name of the benchmark of the tuning; give it another.")
+    return benchmarks_of(config.matrix)
 
 
 def judge(config, benchmarks, tuned, key, run, progress):

@@ -7,9 +7,11 @@ a view beside it; so a result depends on no service, and no function below needs
 from metalearn.recording.application import application as application
 from metalearn.recording.application import output_folder as output_folder
 from metalearn.recording.configured import AXIS as AXIS
+from metalearn.recording.configured import benchmarks_of as benchmarks_of
 from metalearn.recording.configured import estimator_of as estimator_of
 from metalearn.recording.configured import key_of as key_of
 from metalearn.recording.configured import outer_of as outer_of
+from metalearn.recording.configured import outer_optimizer as outer_optimizer
 from metalearn.recording.configured import plane_of as plane_of
 from metalearn.recording.configured import theta_of as theta_of
 from metalearn.recording.cores import use_cores as use_cores
@@ -48,4 +50,5 @@ from metalearn.recording.tracking import Run as Run
 from metalearn.recording.tracking import Tracker as Tracker
 from metalearn.recording.tracking import collect_provenance as collect_provenance
 from metalearn.recording.tracking import open_run as open_run
+from metalearn.recording.values import by_path as by_path
 from metalearn.recording.weights_and_biases import WandbRun as WandbRun

@@ -1,4 +1,4 @@
-"""What the `problem` group of a configuration describes: θ, and a plane through it."""
+"""What groups of a configuration describe: θ and a plane through it, estimators, benchmarks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from hydra.utils import instantiate
 
 from metalearn.estimators import GradientEstimator
-from metalearn.inner import InnerProblem, Truncation
+from metalearn.inner import Benchmark, InnerProblem, Truncation
 from metalearn.inner.checks import check_count
 from metalearn.landscape import Axis, Plane, through
 
@@ -49,9 +50,35 @@ def estimator_of(settings: Mapping, problem: InnerProblem, entry: Mapping, key: 
     return instantiate(entry["build"], _convert_="all")(problem, truncation)
 
 
+def benchmarks_of(matrix: Mapping) -> dict[str, Benchmark]:
+    """The benchmarks of the `matrix` group.
+
+    Raises:
+      ValueError: an entry is no benchmark, or its parts have examples in common.
+    """
+    found = {}
+    for name, settings in matrix.items():
+        one = instantiate(settings) if isinstance(settings, Mapping) else settings
+        if not isinstance(one, Benchmark):
+            raise ValueError(
+                f"matrix.{name} must be a benchmark, such as {{_target_: metalearn.wine_benchmark}}, and is {one!r}; "
+                f"leave it out with ~matrix.{name}."
+            )
+        one.check()
+        found[name] = one
+    return found
+
+
 def outer_of(settings: Mapping, name: str, entry: Mapping) -> dict[str, Any]:
     """How an estimator of the group is descended with: its own `outer`, where the problem has none for it by name."""
     return {**entry["outer"], **(settings.get("outer") or {}).get(name, {})}
+
+
+def outer_optimizer(outer: Any) -> optax.GradientTransformation:
+    """Adam, with the decay and the clipping of the configuration."""
+    rate = optax.cosine_decay_schedule(outer.learning_rate, outer.num_steps) if outer.decay else outer.learning_rate
+    clip = optax.identity() if outer.clip_norm is None else optax.clip_by_global_norm(outer.clip_norm)
+    return optax.chain(clip, optax.adam(rate))
 
 
 def key_of(seed: Any) -> jax.Array:

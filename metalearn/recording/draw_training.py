@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from metalearn.inner.checks import check_choice
 from metalearn.outer import Evaluation, History
 from metalearn.recording.figures import OKABE_ITO, save_style
 
@@ -53,12 +54,17 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
 
     Returns:
       A matplotlib figure.
+
+    Raises:
+      ValueError: the evaluation has no such benchmark.
     """
     from matplotlib.figure import Figure
 
+    check_choice("benchmark", benchmark, dict.fromkeys(row.benchmark for row in found.results))
     rows = [row for row in found.results if row.benchmark == benchmark]
     swept = sorted((row for row in rows if np.isfinite(row.learning_rate)), key=lambda row: row.mean_loss.value)[:3]
     judged = [row for row in rows if not np.isfinite(row.learning_rate)]
+    banded = len(judged + swept) <= 6
     styles = [(OKABE_ITO[index % 8], "-") for index in range(len(judged))] + list(zip(GREYS, STYLES[1:]))
     with save_style():
         figure = Figure(figsize=(9, 4.8))
@@ -68,13 +74,13 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
             mean = curves.mean(axis=0)
             error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else 0 * mean
             axes.plot(steps, mean, style, color=colour, label=f"{row.optimizer}: {row.mean_loss}")
-            if len(judged + swept) <= 6:
+            if banded:
                 factor = np.exp(2 * error / mean)  # two standard errors of the logarithm, which is what the axis shows
                 axes.fill_between(steps, mean / factor, mean * factor, color=colour, alpha=0.2, linewidth=0)
         axes.set(xlabel="inner step", ylabel="validation loss (cross-entropy)", yscale="log", title=title or benchmark)
         _plain_numbers(axes)
         axes.legend(
-            title="mean along the run ± standard error;\nbands: two standard errors",
+            title="mean along the run ± standard error" + ";\nbands: two standard errors" * banded,
             loc="center left",
             bbox_to_anchor=(1.0, 0.5),
         )

@@ -32,6 +32,12 @@ def plain(value: Any) -> Any:
     return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else str(value)
 
 
+def by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree as numbers and lists, by their paths: {"rate": {"w": array(1.0)}} becomes {"rate/w": 1.0}."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): to_numpy(leaf).tolist() for path, leaf in leaves}
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dictionaries as one: {"es": {"loss": 1}} becomes {"es/loss": 1}."""
     flat = {}

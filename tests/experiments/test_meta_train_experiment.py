@@ -89,6 +89,7 @@ def test_mistakes_are_one_line(tmp_path):
         (("outer.learning_rate=fast",), "outer.learning_rate must be"),
         ((f"+matrix={{as tuned: {{_target_: {WINE}}}}}",), "matrix.as tuned has the name of the benchmark"),
         (("+matrix.wine=null",), "matrix.wine must be a benchmark"),
+        (("+matrix.wine=3",), "matrix.wine must be a benchmark"),
         (
             (f"+matrix.wine._target_={WINE}", "+matrix.wine.num_steps=25", "mixture=true"),
             "which cannot be cut into the 2",
