@@ -1,4 +1,7 @@
-"""Tune hyperparameters or a learned optimiser on a benchmark, and judge the result beside baselines tuned for it."""
+"""Tune hyperparameters or a learned optimiser on a benchmark, and judge the result beside baselines tuned for it.
+
+Its parts are `tuning`, `matrix`, `estimator` and `tracker`.
+"""
 
 import math
 import time
@@ -13,11 +16,13 @@ from metalearn.inner.checks import check_choice, check_count, check_number
 from metalearn.recording import (
     application,
     benchmarks_of,
+    built,
     by_path,
     draw_descents,
     draw_learning_curves,
     draw_matrix,
     estimator_of,
+    extend_evaluations,
     key_of,
     load_snapshot,
     open_run,
@@ -39,7 +44,7 @@ def main(config):
     began, key = time.perf_counter(), key_of(config.seed)
     check_settings(config)
     benchmark = instantiate(config.problem.benchmark)
-    tuning = instantiate(config.problem.tuning, _convert_="all")(benchmark)
+    tuning = built(config.problem.tuning, "problem.tuning", benchmark)
     check_searches(config, tuning)
     benchmarks = {AS_TUNED: benchmark} | others(config, tuning)
     alone = tunings_of(config, benchmarks)
@@ -54,7 +59,7 @@ def main(config):
         open_run(output_folder(), config, name=name, resume=config.resume, may_differ=JUDGING, **config.tracker) as run,
         show_progress() as progress,
     ):
-        thetas, histories = descend(config, trained, problems, tuning, key, run, progress)
+        thetas, curves = descend(config, trained, problems, tuning, key, run, progress)
         for name in config.searches:
             own = jax.random.fold_in(key, 2**30)
             thetas[SEARCHES[name]] = search(name, config, benchmark, tuning, own, progress)
@@ -64,14 +69,13 @@ def main(config):
         if alone:
             tuned["hyperparameters"] = tuned_alone(config, alone, key, run, progress)
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
-        if histories:
-            run.figure("descent", draw_descents(histories, title=f"{config.problem.name}: along meta-training"))
+        run.figure("descent", draw_descents(curves, title=f"{config.problem.name}: along meta-training"))
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
 
 
 def descend(config, trained, problems, tuning, key, run, progress):
-    """θ at the end of every meta-training, and the histories of those that were not over before."""
-    thetas, histories = {}, {}
+    """θ at the end of every meta-training, and its evaluations."""
+    thetas, curves = {}, {}
     outer = outer_optimizer(config.outer), config.outer.num_steps
     weights, evaluate = readings(trained, tuning, config.held_out, key)
     for entry in config.estimators.values():
@@ -83,14 +87,12 @@ def descend(config, trained, problems, tuning, key, run, progress):
             label = entry.label if config.seeds == 1 else f"{entry.label} {seed}"
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
-            theta, history = train(config, estimator, *outer, start, own, evaluate, label, run, progress)
+            theta, curves[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress)
             thetas[label] = theta
-            if history is not None:
-                histories[label] = history
             path = run.folder / f"{label.replace(' ', '-')}.msgpack"
             if tuning.learned is not None and not path.exists():
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
-    return thetas, histories
+    return thetas, curves
 
 
 def check_settings(config):
@@ -109,20 +111,21 @@ def check_settings(config):
 
 
 def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, run, progress):
-    """One meta-training, from its snapshot where there is one; the history is None where it was over."""
-    path = run.folder / f"{label.replace(' ', '-')}.snapshot.npz"
+    """θ after one meta-training, from its snapshot where there is one, and the evaluations of all of it."""
+    path, curve = (run.folder / f"{label.replace(' ', '-')}.{name}.npz" for name in ("snapshot", "evaluations"))
     snapshot = None
     if path.exists():
         snapshot = load_snapshot(path, ml.first_snapshot(estimator, optimizer, theta, key))
         if snapshot.step >= num_steps:
-            return snapshot.theta, None
+            return snapshot.theta, np.load(curve)
 
     def look(step, theta, history):
+        extend_evaluations(curve, history.evaluations)
         save_snapshot(path, history.snapshot)
         means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
         run.log({label: means | {"fresh_episodes": float(history.evaluations["loss"][-1])}}, step=step)
 
-    return ml.meta_train(
+    theta, _ = ml.meta_train(
         estimator,
         optimizer,
         theta,
@@ -134,6 +137,7 @@ def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, 
         progress=lambda _, done, total: progress(label, done, total),
         resume=snapshot,
     )
+    return theta, np.load(curve)
 
 
 def estimator_on(settings, name, benchmark, problem, entry, key):
@@ -210,13 +214,9 @@ def search(name, config, benchmark, tuning, key, progress):
     """A search without gradients, of as many inner steps as a meta-training of `pairs` pairs takes."""
     evaluate = held_out(benchmark, tuning, 1)
     trials = 2 * config.pairs * config.outer.num_steps * config.problem.length // benchmark.num_steps
-
-    def told(_, done, total):
-        progress(name, done, total)
-
+    told, size = lambda _, done, total: progress(name, done, total), 2 * config.pairs
     if name == "random_search":
         return ml.random_search(evaluate, ml.uniform(*tuning.box), key, max(trials, 1), progress=told)[0]
-    size = 2 * config.pairs
     return ml.evolve(
         evaluate, name, tuning.theta, key, max(trials // size, 1), population_size=size, sigma=0.3, progress=told
     )[0]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from metalearn.inner.checks import check_choice, check_count, check_number, is_known
 
 Key = jax.Array
+_FLAX = "A Flax module that takes examples as rows is wrapped with examples_first=True."
 Augment = Callable[[jax.Array, Key], jax.Array]  # (inputs [features, examples], key) -> inputs
 
 
@@ -74,16 +75,17 @@ def check_data(network, data, metric, *, classes):
     """Refuse a metric that is unknown, and data that do not fit it or the network."""
     if not callable(metric):
         check_choice("metric", metric, ("cross_entropy", "error_rate") if classes else ("mean_squared_error",))
+    if not (hasattr(data, "inputs") and hasattr(data, "targets")):
+        raise TypeError(f"The data must be an ml.Data(inputs, targets); a {type(data).__name__} was given.")
     shapes = jnp.shape(data.inputs), jnp.shape(data.targets)
     if len(shapes[0]) != 2 or shapes[0][1:] != shapes[1][-1:] or len(shapes[1]) != (1 if classes else 2):
         wanted = "labels [examples]" if classes else "targets [outputs, examples]"
         raise ValueError(
             f"The data must be inputs [features, examples] and {wanted}; "
             f"inputs of shape {shapes[0]} and targets of shape {shapes[1]} "
-            "were given. Examples are columns: transpose rows."
+            f"were given. {_layout(shapes, classes)}"
         )
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    outputs = jax.eval_shape(lambda key: network.apply(network.init(key), data.inputs, None), key)
+    outputs = _outputs(network, data)
     kind = jnp.integer if classes else jnp.floating
     if not jnp.issubdtype(jnp.result_type(data.targets), kind):
         wanted = "integer labels" if classes else "floating-point targets"
@@ -92,11 +94,11 @@ def check_data(network, data, metric, *, classes):
         )
     if not classes and outputs.shape != shapes[1]:
         raise ValueError(
-            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; make them equal."
+            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; make them equal. {_FLAX}"
         )
     if classes and (len(outputs.shape) != 2 or outputs.shape[1] != shapes[0][1]):
         raise ValueError(
-            f"The network must return [classes, {shapes[0][1]}] for these inputs; it returned {outputs.shape}."
+            f"The network must return [classes, {shapes[0][1]}] for these inputs; it returned {outputs.shape}. {_FLAX}"
         )
     if classes and is_known(data.targets):
         with jax.ensure_compile_time_eval():
@@ -107,3 +109,25 @@ def check_data(network, data, metric, *, classes):
                 f"{outputs.shape[0]} outputs; "
                 f"labels from {low} to {high} were given."
             )
+
+
+def _outputs(network, data):
+    """The form of what the network says about the inputs."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    try:
+        return jax.eval_shape(lambda key: network.apply(network.init(key), data.inputs, None), key)
+    except ValueError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ValueError(
+            f"The network cannot take inputs of shape {jnp.shape(data.inputs)}, which is [features, examples] "
+            f"({type(error).__name__}: {reason}). {_FLAX}"
+        ) from error
+
+
+def _layout(shapes, classes) -> str:
+    """What to do about data of another form."""
+    if classes and len(shapes[1]) == 2:
+        return "Labels are one integer an example: of one-hot columns take jnp.argmax(targets, axis=0)."
+    return "Examples are columns: transpose rows."

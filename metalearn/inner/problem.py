@@ -107,6 +107,12 @@ def check_problem(problem: InnerProblem, theta: Theta) -> None:
         )
 
 
+_BRANCH = (
+    " No `if` may depend on theta; those of optax's schedules ask for their number of steps, and where it is theta, "
+    "ml.linear, ml.cosine, ml.log_linear, ml.inverse_time and ml.piecewise take it."
+)
+
+
 def _shape_of(name: str, trace: Callable[[], Any]) -> Any:
     try:
         return trace()
@@ -115,6 +121,7 @@ def _shape_of(name: str, trace: Callable[[], Any]) -> Any:
         arguments = "(theta, key)" if name == "init" else "(state, theta, key)"
         raise TypeError(
             f"The problem's {name}{arguments} could not be traced with this theta: {type(error).__name__}: {reason}"
+            + _BRANCH * isinstance(error, jax.errors.ConcretizationTypeError)
         ) from error
 
 

@@ -16,11 +16,10 @@ from metalearn.inner.problem import Key, check_key
 from metalearn.inner.task import Task, evaluation
 from metalearn.inner.training import training
 from metalearn.inner.unroll import unroll
-from metalearn.outer.judgement import Curves
+from metalearn.outer.judgement import RATES, Curves
 
 SCHEDULES = ("constant", "linear")
 CAP = 20.0  # losses beyond it, and those that are not finite, read as it
-RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # from 1e-4 to 1
 SWEEP_SEEDS = 4
 STRIDE = 10  # steps between two readings of all validation data, each as dear as several steps
 

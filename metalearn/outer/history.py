@@ -103,7 +103,10 @@ def first_step(snapshot, num_steps) -> int:
       TypeError, ValueError: it is none, or has taken all steps.
     """
     if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer) or jnp.ndim(snapshot.step):
-        raise TypeError("resume must be the snapshot of a history, with numbers in it; it cannot be mapped or traced.")
+        raise TypeError(
+            "resume must be the snapshot of a history, with numbers in it, which cannot be mapped or traced; one in a file is read "
+            "by ml.recording.load_snapshot."
+        )
     first = int(snapshot.step)
     if first >= num_steps:
         raise ValueError(

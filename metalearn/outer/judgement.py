@@ -7,6 +7,9 @@ import numpy as np
 
 from metalearn.outer.report import Measured
 
+RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # of every sweep, from 1e-4 to 1
+ENDS = "* the first or last of the swept rates: one beyond may be better"
+
 
 class Curves(NamedTuple):
     """Trainings of one optimiser on one benchmark, over seeds.
@@ -53,7 +56,8 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All optimisers on all benchmarks. `print` shows a table; `rows()` is for logging."""
+    """All optimisers on all benchmarks. `print` shows a table, with a star at a learning rate that is the first or last of those
+    swept; `rows()` is for logging."""
 
     results: tuple[Row, ...]
 
@@ -93,14 +97,19 @@ class Evaluation:
         header = ["benchmark", "optimiser", "rate", "mean loss", "final loss", "test loss", "test error", "speed-up"]
         number = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
         body = [
-            [row.benchmark, row.optimizer, number(row.learning_rate)]
+            [row.benchmark, row.optimizer, number(row.learning_rate) + "*" * _at_an_end(row)]
             + [str(one) for one in (row.mean_loss, row.final_loss, row.test_loss, row.test_error)]
             + [number(row.speed_up)]
             for row in self.results
         ]
         widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *body]]
-        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+        below = [ENDS] * any(map(_at_an_end, self.results))
+        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *below])
+
+
+def _at_an_end(row) -> bool:
+    return row.learning_rate in (RATES[0], RATES[-1])
 
 
 def _ratio(curves, others) -> Measured:

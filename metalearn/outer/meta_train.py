@@ -63,8 +63,8 @@ def meta_train(
         every chunk, with one key, so that two readings differ by θ alone. The θ of the smallest is kept in
         `history.snapshot.best`; its loss is too small on average, because it was chosen for that.
       chunk_length: outer steps in one program, between two looks; all by default.
-      callback: called as `callback(step, theta, history)` after each chunk, with the history of that chunk, to log, to
-        save `history.snapshot`, or to stop by raising.
+      callback: called as `callback(step, theta, history)` after each chunk, with the history since the call before, to log,
+        to save `history.snapshot`, or to stop by raising.
       progress: called as `progress("meta-training", done, num_steps)` after each chunk.
       resume: the snapshot of a run with the same arguments, from which this one goes on.
 
@@ -89,7 +89,7 @@ def meta_train(
         _check_form(resume, stages, optimizer, theta, key_init)
         snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
     runs = {start: _chunk(stage, optimizer, project) for start, stage in stages.items()}
-    thetas, metrics, seen, warned = [], [], [], False
+    thetas, metrics, seen, shown, warned = [], [], [], 0, False
     if measure is not None and resume is None:
         seen.append((0, snapshot.inner_steps, snapshot.best.loss))
     for begin, end in _chunks(first, num_steps, chunk_length, stages):
@@ -109,8 +109,9 @@ def meta_train(
         thetas.append(past)
         metrics.append(reports)
         if callback is not None:
-            part = History(past, reports, evaluations_of(seen[-1:] if measure else []), snapshot)
+            part = History(past, reports, evaluations_of(seen[shown:]), snapshot)
             callback(end, snapshot.theta, jax.tree.map(on_host, part))
+            shown = len(seen)
         if progress is not None:
             progress("meta-training", end, num_steps)
         if lost and not warned:

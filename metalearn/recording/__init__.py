@@ -8,6 +8,7 @@ from metalearn.recording.application import application as application
 from metalearn.recording.application import output_folder as output_folder
 from metalearn.recording.configured import AXIS as AXIS
 from metalearn.recording.configured import benchmarks_of as benchmarks_of
+from metalearn.recording.configured import built as built
 from metalearn.recording.configured import estimator_of as estimator_of
 from metalearn.recording.configured import key_of as key_of
 from metalearn.recording.configured import outer_of as outer_of
@@ -40,6 +41,7 @@ from metalearn.recording.local import read_metrics as read_metrics
 from metalearn.recording.progress import show_progress as show_progress
 from metalearn.recording.report import Section as Section
 from metalearn.recording.report import write_report as write_report
+from metalearn.recording.saved import extend_evaluations as extend_evaluations
 from metalearn.recording.saved import load_optimizer as load_optimizer
 from metalearn.recording.saved import load_snapshot as load_snapshot
 from metalearn.recording.saved import save_optimizer as save_optimizer

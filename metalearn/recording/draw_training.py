@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 
 from metalearn.inner.checks import check_choice
-from metalearn.outer import Evaluation, History
+from metalearn.outer import Evaluation
 from metalearn.recording.figures import OKABE_ITO, save_style
 
 STYLES = ("-", "--", ":", "-.")
 GREYS = ("0.25", "0.45", "0.6")
 
 
-def draw_descents(histories: Mapping[str, History], *, title: str = "") -> Any:
+def draw_descents(evaluations: Mapping[str, Mapping[str, Any]], *, title: str = "") -> Any:
     """The evaluations of meta-trainings against the inner steps they cost; a ring marks the smallest of them.
 
     Args:
-      histories: name -> history with evaluations.
+      evaluations: name -> `history.evaluations`.
       title: the figure's title.
 
     Returns:
@@ -28,12 +28,11 @@ def draw_descents(histories: Mapping[str, History], *, title: str = "") -> Any:
     with save_style():
         figure = Figure(figsize=(7, 4.4))
         axes = figure.subplots()
-        for index, (name, history) in enumerate(histories.items()):
-            losses = np.asarray(history.evaluations["loss"])
-            places = np.asarray(history.evaluations["inner_steps"]) / 1e3
+        for index, (name, seen) in enumerate(evaluations.items()):
+            losses, places = np.asarray(seen["loss"]), np.asarray(seen["inner_steps"]) / 1e3
             style: dict[str, Any] = {"color": OKABE_ITO[index % 8], "linestyle": STYLES[index // 8 % 4]}
             axes.plot(places, losses, label=name, **style)
-            best = int(np.nanargmin(losses))
+            best = losses == np.nanmin(losses, initial=np.inf)
             axes.plot(places[best], losses[best], "o", color=style["color"], markerfacecolor="none", markersize=8)
         axes.set(
             xlabel="inner steps (thousands)",

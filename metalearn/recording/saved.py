@@ -1,6 +1,7 @@
 """Learned optimisers and interrupted meta-training as files."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,28 @@ def save_snapshot(path: Path | str, snapshot: Any) -> Path:
     Raises:
       OSError: the file cannot be written.
     """
-    leaves: dict[str, Any] = {f"leaf_{index}": _raw(leaf) for index, leaf in enumerate(jax.tree.leaves(snapshot))}
-    with replacing(Path(path)) as file, open(file, "wb") as stream:
-        np.savez(stream, **leaves)
+    _write(Path(path), {f"leaf_{index}": _raw(leaf) for index, leaf in enumerate(jax.tree.leaves(snapshot))})
     return Path(path)
+
+
+def extend_evaluations(path: Path | str, evaluations: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Write the evaluations of a history after those of the same run in an `.npz` file, and return them all: the curve of a
+    meta-training that was interrupted. Those in the file at the same outer steps, or later ones, are replaced.
+
+    Args:
+      path: the file, made where it is missing.
+      evaluations: "step", and other arrays of the same length, such as `history.evaluations`.
+
+    Raises:
+      OSError: the file cannot be read or written.
+    """
+    added = {name: np.asarray(values) for name, values in evaluations.items()}
+    if Path(path).exists():
+        with np.load(path) as file:
+            kept = file["step"] < min(added["step"], default=np.inf)
+            added = {name: np.concatenate([file[name][kept], values]) for name, values in added.items()}
+    _write(Path(path), added)
+    return added
 
 
 def load_snapshot(path: Path | str, like: Any) -> Any:
@@ -103,14 +122,33 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(f"{path} is no file of a snapshot: {type(error).__name__}: {error}") from None
-    shapes = [[(leaf.shape, leaf.dtype) for leaf in part] for part in (leaves, map(_raw, wanted))]
-    if shapes[0] != shapes[1]:
         raise ValueError(
-            f"{path} is the snapshot of another run: it has {len(leaves)} arrays, and this estimator, optimiser and theta have "
-            f"{len(wanted)}, or their shapes and types differ. Resume with the settings it was written with."
+            f"{path} is no file that save_snapshot wrote, or is cut short ({type(error).__name__})."
+        ) from None
+    difference = _difference(leaves, like)
+    if difference:
+        raise ValueError(
+            f"{path} is the snapshot of another run: {difference}. Resume with the settings it was written with."
         )
     return jax.tree.unflatten(structure, [_restored(leaf, one) for leaf, one in zip(leaves, wanted)])
+
+
+def _difference(leaves, like) -> str:
+    """Where the arrays of a file first differ in form from those of a tree; empty where they do not."""
+    wanted = jax.tree_util.tree_leaves_with_path(like)
+    if len(leaves) != len(wanted):
+        return f"it has {len(leaves)} arrays, and this estimator, optimiser and theta have {len(wanted)}"
+    for leaf, (path, one) in zip(leaves, wanted):
+        raw = _raw(one)
+        if (leaf.shape, leaf.dtype) != (raw.shape, raw.dtype):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            return f"its {name} is {leaf.dtype}{list(leaf.shape)}, and here it is {raw.dtype}{list(raw.shape)}"
+    return ""
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    with replacing(path) as file, open(file, "wb") as stream:
+        np.savez(stream, **arrays)
 
 
 def _raw(leaf) -> np.ndarray:

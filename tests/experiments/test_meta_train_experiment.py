@@ -35,6 +35,8 @@ def test_it_tunes_judges_and_keeps(tmp_path):
     again = run(tmp_path, f"resume={folder}", "judges=3")
     assert again.returncode == 0, again.stderr
     assert load_optimizer(folder / "NRES.msgpack")[1]["log_learning_rate"] == theta["log_learning_rate"]
+    assert np.load(folder / "NRES.evaluations.npz")["step"].tolist() == [0, 2, 4]
+    assert len(list((folder / "figures").glob("descent*.png"))) == 2, "drawn again, from what was kept"
 
 
 @pytest.mark.slow
@@ -89,6 +91,8 @@ def test_mistakes_are_one_line(tmp_path):
         (("outer.learning_rate=fast",), "outer.learning_rate must be"),
         ((f"+matrix={{as tuned: {{_target_: {WINE}}}}}",), "matrix.as tuned has the name of the benchmark"),
         (("+matrix.wine=null",), "matrix.wine must be a benchmark"),
+        (("+problem.tuning.sizes=true",), "problem.tuning: got an unexpected keyword argument 'sizes'"),
+        (("+estimators.noise_reuse_es.build.size=1",), "build: got an unexpected keyword argument 'size'"),
         (("+matrix.wine=3",), "matrix.wine must be a benchmark"),
         (
             (f"+matrix.wine._target_={WINE}", "+matrix.wine.num_steps=25", "mixture=true"),

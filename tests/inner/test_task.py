@@ -2,6 +2,7 @@
 
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ from metalearn.inner.metrics import cross_entropy, error_rate, mean_squared_erro
 from metalearn.inner.minibatches import gaussian_noise
 from metalearn.inner.networks import Network, mlp
 from metalearn.inner.task import classification, evaluation, regression
+from metalearn.inner.wrapped import from_linen
 
 KEY = jax.random.key(1)
 EXAMPLES, CLASSES = 12, 3
@@ -20,6 +22,7 @@ INPUTS = jnp.asarray(DRAW.normal(size=(4, EXAMPLES)), jnp.float32)
 LABELS = Data(INPUTS, jnp.arange(EXAMPLES, dtype=jnp.int32) % CLASSES)
 NUMBERS = Data(INPUTS, jnp.asarray(DRAW.normal(size=(2, EXAMPLES)), jnp.float32))
 LINEAR = Network(lambda key: jax.random.normal(key, (CLASSES, 4)), lambda params, inputs, key=None: params @ inputs)
+ROWS = from_linen(nn.Dense(CLASSES), (1, 4))  # takes examples as rows, and does not say so
 PARAMS = LINEAR.init(KEY)
 TO_TWO = Network(lambda key: jnp.ones((2, 4)), lambda params, inputs, key=None: params @ inputs)
 MARKS = Network(lambda key: jnp.ones((1, 1)), lambda params, inputs, key=None: inputs)
@@ -203,6 +206,17 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
             "metric must be one of.*mean_squared_error; 'loss'",
         ),
         (lambda: evaluation(mlp((5, 3)), LABELS), ValueError, "with 5 features"),
+        (
+            lambda: classification(LINEAR, Data(INPUTS, jax.nn.one_hot(LABELS.targets, 3, axis=0))),
+            ValueError,
+            r"one-hot columns take jnp.argmax\(targets, axis=0\)",
+        ),
+        (
+            lambda: classification(LINEAR, (INPUTS, LABELS.targets)),
+            TypeError,
+            r"an ml.Data\(inputs, targets\); a tuple",
+        ),
+        (lambda: classification(ROWS, LABELS), ValueError, "examples as rows is wrapped with examples_first=True"),
     ],
 )
 def test_mistakes_are_sentences(make, error, sentence):

@@ -13,7 +13,7 @@ import pytest
 from metalearn.inner.classic import linear_quadratic, noisy_linear_quadratic
 from metalearn.inner.data import Data
 from metalearn.inner.derived import every
-from metalearn.inner.hyperparameters import log, logit, value
+from metalearn.inner.hyperparameters import cosine, log, logit, value
 from metalearn.inner.networks import mlp
 from metalearn.inner.optimizers import adam, clipped, per_layer, sgd
 from metalearn.inner.problem import check_problem
@@ -250,3 +250,11 @@ def test_every_draws_anew_in_each_step():
         jax.random.split(jax.random.key(1), 2000)
     )
     assert float(jnp.var(ends)) == pytest.approx(25, rel=0.2)
+
+
+def test_a_schedule_that_asks_for_its_number_of_steps_is_refused_with_those_that_do_not():
+    task = Task(lambda key: jnp.ones(3), lambda params, key: jnp.sum(params**2))
+    theta = jnp.float32(10.0)
+    with pytest.raises(TypeError, match=r"TracerBoolConversionError.*ml\.cosine.* take it"):
+        check_problem(training(task, lambda theta: optax.sgd(optax.cosine_decay_schedule(0.1, theta))), theta)
+    check_problem(training(task, lambda theta: sgd(cosine(0.1, 0.0, lambda theta: theta))(theta)), theta)

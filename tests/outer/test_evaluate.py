@@ -10,8 +10,9 @@ import pytest
 
 import metalearn as ml
 from metalearn.outer import baselines
+from metalearn.outer.judgement import Evaluation
 from metalearn.outer.report import Measured
-from metalearn.recording import draw_matrix
+from metalearn.recording import draw_learning_curves, draw_matrix
 
 evaluation = importlib.import_module(
     "metalearn.outer.evaluate"
@@ -67,6 +68,17 @@ def test_the_sweep_finds_the_best_of_its_rates(monkeypatch):
     means = [np.mean([by_hand(optax.adam(one), key)[0] for key in keys[:2]]) for one in (1e-4, 3e-2)]
     assert means[1] < means[0]
     assert rate == 3e-2
+
+
+def test_a_rate_at_the_end_of_the_sweep_is_marked():
+    curves = ml.learning_curves(BENCHMARK, optax.sgd(1.0), KEY, num_seeds=2)
+    row = lambda rate: evaluation._row("wine", f"SGD {rate}", rate, curves)
+    table = str(Evaluation((row(1e-4), row(0.1), row(1.0), row(np.nan))))
+    assert [line.split()[3] for line in table.splitlines()[2:6]] == ["0.0001*", "0.1", "1*", "–"]
+    assert "one beyond may be better" in table
+    assert "*" not in str(Evaluation((row(0.1), row(np.nan))))
+    with pytest.raises(ValueError, match="benchmark must be one of wine; 'digits' was given"):
+        draw_learning_curves(Evaluation((row(0.1),)), "digits")
 
 
 def test_a_linear_schedule_ends_at_zero():

@@ -79,6 +79,13 @@ def test_evaluations_are_those_of_theta_and_the_best_is_kept():
     points = [START, *history.theta[jnp.array([6, 12, 18])], theta]
     losses = [float(held_out(point, jax.random.key(1))) for point in points]
     np.testing.assert_allclose(history.evaluations["loss"], losses, rtol=1e-6)
+    told = []
+    run(
+        evaluate=held_out,
+        chunk_length=6,
+        callback=lambda step, theta, part: told.extend(part.evaluations["step"].tolist()),
+    )
+    assert told == [0, 6, 12, 18, 20], "what a callback is told is everything, once"
     best = history.snapshot.best
     assert best.step == [0, 6, 12, 18, 20][int(np.argmin(losses))]
     assert best.theta == points[int(np.argmin(losses))]

@@ -1,5 +1,6 @@
 """Learned optimisers and snapshots come back from their files as they were, and nothing else does."""
 
+import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,7 @@ import optax
 import pytest
 
 import metalearn as ml
-from metalearn.recording import load_optimizer, load_snapshot, save_optimizer, save_snapshot
+from metalearn.recording import extend_evaluations, load_optimizer, load_snapshot, save_optimizer, save_snapshot
 
 KEY = jax.random.key(0)
 MADE = [
@@ -51,6 +52,13 @@ def test_what_is_no_file_of_an_optimiser_is_refused(tmp_path):
         load_optimizer(other)
     with pytest.raises(FileNotFoundError):
         load_optimizer(tmp_path / "none")
+    whole = save_optimizer(tmp_path / "one.msgpack", MADE[1], MADE[1].init(KEY))
+    content = flax.serialization.msgpack_restore(whole.read_bytes())
+    other.write_bytes(flax.serialization.msgpack_serialize({k: v for k, v in content.items() if k != "theta"}))
+    with pytest.raises(ValueError, match="is no file of a learned optimiser: KeyError: 'theta'"):
+        load_optimizer(other)
+    with pytest.raises(TypeError, match="expected must be a learned optimiser"):
+        load_optimizer(whole, MADE[1].init(KEY))
 
 
 def test_every_type_of_array_comes_back(tmp_path):
@@ -65,10 +73,10 @@ def test_every_type_of_array_comes_back(tmp_path):
 def test_what_is_no_snapshot_is_refused(tmp_path):
     path = save_snapshot(tmp_path / "one.npz", {"a": jnp.ones(3)})
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match="is no file of a snapshot"):
+    with pytest.raises(ValueError, match="is no file that save_snapshot wrote"):
         load_snapshot(path, {"a": jnp.ones(3)})
     np.savez(tmp_path / "two.npz", other=np.ones(3))
-    with pytest.raises(ValueError, match="is no file of a snapshot"):
+    with pytest.raises(ValueError, match="is no file that save_snapshot wrote"):
         load_snapshot(tmp_path / "two.npz", {"a": jnp.ones(3)})
 
 
@@ -81,5 +89,19 @@ def test_a_run_goes_on_from_a_file_with_the_same_bits(tmp_path):
     snapshot = load_snapshot(path, ml.first_snapshot(*arguments))
     assert ml.meta_train(*arguments, 20, resume=snapshot)[0] == whole
     other = ml.first_snapshot(estimator, optax.sgd(0.02), *arguments[2:])
-    with pytest.raises(ValueError, match="is the snapshot of another run"):
+    with pytest.raises(ValueError, match=r"is the snapshot of another run: it has \d+ arrays"):
         load_snapshot(path, other)
+    with pytest.raises(ValueError, match=r"its theta is float32\[\], and here it is float32\[2\]"):
+        load_snapshot(path, ml.first_snapshot(estimator, optax.adam(0.02), jnp.ones(2), KEY))
+
+
+def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):
+    """What a run saw after its last snapshot it sees again; the curve has it once."""
+    path = tmp_path / "curve.npz"
+    curve = lambda *steps: {"step": jnp.asarray(steps, jnp.int32), "loss": jnp.asarray(steps, float) / 10}
+    extend_evaluations(path, curve(0, 2))
+    extend_evaluations(path, curve(4))
+    found = extend_evaluations(path, curve(4, 6))
+    assert found["step"].tolist() == [0, 2, 4, 6]
+    np.testing.assert_allclose(np.load(path)["loss"], [0, 0.2, 0.4, 0.6], rtol=1e-6)
+    assert extend_evaluations(path, curve())["step"].tolist() == [0, 2, 4, 6]
