@@ -12,7 +12,11 @@ QUICK = {
     "noisy_rates": digits.noisy_rates,
     "hyperparameters": digits.hyperparameters,
 }
-LONG = {"weight_decay": weight_decay.results, "learned_optimizer": digits.learned_optimizer}
+LONG = {
+    "truncated_backprop": digits.truncated_backprop,
+    "learned_optimizer": digits.learned_optimizer,
+    "weight_decay": weight_decay.results,
+}
 DOWNLOADED = {"rate_decay_mnist": rate_decay.mnist_results}
 
 __all__ = ["DOWNLOADED", "LONG", "QUICK", "Picture", "Result", "table"]

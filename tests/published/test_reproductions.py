@@ -18,7 +18,7 @@ def test_a_result_is_inside_where_every_seed_is():
 
 
 def test_every_experiment_has_a_name_of_its_own():
-    assert len(QUICK | LONG | DOWNLOADED) == len(QUICK) + len(LONG) + len(DOWNLOADED) == 10
+    assert len(QUICK | LONG | DOWNLOADED) == len(QUICK) + len(LONG) + len(DOWNLOADED) == 11
 
 
 def test_influence_balancing_is_reproduced():
