@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import metalearn as ml
-from metalearn.recording import draw_comparison, draw_trajectories
+from metalearn.recording import draw_comparison, draw_descents, draw_trajectories
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +46,13 @@ def test_trajectories_are_drawn_over_their_landscape(tmp_path):
     assert first.get_ylabel() == "b"
     assert sum(axes.axison for axes in figure.axes) == 7  # six panels and the colour bar
     figure.savefig(tmp_path / "figure.png")
+
+
+def test_descents_are_drawn_with_a_ring_at_the_smallest_also_where_losses_are_unknown():
+    curve = lambda *losses: {"inner_steps": 1000 * np.arange(len(losses)), "loss": np.array(losses)}
+    figure = draw_descents({"NRES": curve(1.0, 0.2, np.nan, 0.3), "PES": curve(np.nan, np.nan)}, title="here")
+    (axes,) = figure.axes
+    rings = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert rings == [[[1.0, 0.2]], []]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["NRES", "PES"]
+    assert labels(figure) == [("inner steps (thousands)", "mean validation loss of fresh trainings", "here")]
