@@ -59,7 +59,7 @@ def main(config):
         open_run(output_folder(), config, name=name, resume=config.resume, may_differ=JUDGING, **config.tracker) as run,
         show_progress() as progress,
     ):
-        thetas, curves = descend(config, trained, problems, tuning, key, run, progress)
+        thetas = descend(config, trained, problems, tuning, key, run, progress)
         for name in config.searches:
             own = jax.random.fold_in(key, 2**30)
             thetas[SEARCHES[name]] = search(name, config, benchmark, tuning, own, progress)
@@ -69,13 +69,15 @@ def main(config):
         if alone:
             tuned["hyperparameters"] = tuned_alone(config, alone, key, run, progress)
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
-        run.figure("descent", draw_descents(curves, title=f"{config.problem.name}: along meta-training"))
+        files = {label: file_of(run, label, "evaluations.npz") for label in thetas}
+        if curves := {label: np.load(path) for label, path in files.items() if path.exists()}:
+            run.figure("descent", draw_descents(curves, title=f"{config.problem.name}: along meta-training"))
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
 
 
 def descend(config, trained, problems, tuning, key, run, progress):
-    """θ at the end of every meta-training, and its evaluations."""
-    thetas, curves = {}, {}
+    """θ at the end of every meta-training."""
+    thetas = {}
     outer = outer_optimizer(config.outer), config.outer.num_steps
     weights, evaluate = readings(trained, tuning, config.held_out, key)
     for entry in config.estimators.values():
@@ -87,12 +89,15 @@ def descend(config, trained, problems, tuning, key, run, progress):
             label = entry.label if config.seeds == 1 else f"{entry.label} {seed}"
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
-            theta, curves[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress)
-            thetas[label] = theta
-            path = run.folder / f"{label.replace(' ', '-')}.msgpack"
+            thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress)
+            path = file_of(run, label, "msgpack")
             if tuning.learned is not None and not path.exists():
-                run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, theta))
-    return thetas, curves
+                run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, thetas[label]))
+    return thetas
+
+
+def file_of(run, label, ending):
+    return run.folder / f"{label.replace(' ', '-')}.{ending}"
 
 
 def check_settings(config):
@@ -111,21 +116,20 @@ def check_settings(config):
 
 
 def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, run, progress):
-    """θ after one meta-training, from its snapshot where there is one, and the evaluations of all of it."""
-    path, curve = (run.folder / f"{label.replace(' ', '-')}.{name}.npz" for name in ("snapshot", "evaluations"))
-    snapshot = None
+    """θ after one meta-training, from its snapshot where there is one."""
+    path, snapshot = file_of(run, label, "snapshot.npz"), None
     if path.exists():
         snapshot = load_snapshot(path, ml.first_snapshot(estimator, optimizer, theta, key))
         if snapshot.step >= num_steps:
-            return snapshot.theta, np.load(curve)
+            return snapshot.theta
 
     def look(step, theta, history):
-        extend_evaluations(curve, history.evaluations)
+        extend_evaluations(file_of(run, label, "evaluations.npz"), history.evaluations)
         save_snapshot(path, history.snapshot)
         means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
         run.log({label: means | {"fresh_episodes": float(history.evaluations["loss"][-1])}}, step=step)
 
-    theta, _ = ml.meta_train(
+    return ml.meta_train(
         estimator,
         optimizer,
         theta,
@@ -136,8 +140,7 @@ def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, 
         callback=look,
         progress=lambda _, done, total: progress(label, done, total),
         resume=snapshot,
-    )
-    return theta, np.load(curve)
+    )[0]
 
 
 def estimator_on(settings, name, benchmark, problem, entry, key):
@@ -180,7 +183,7 @@ def tuned_alone(config, tunings, key, run, progress):
         estimator = ml.noise_reuse_es(problem, windows, sigma=0.3, num_pairs=config.pairs)
         outer = optax.adam(0.1), config.hyperparameter_steps
         evaluate, label = held_out(benchmark, tuning, config.held_out), f"hyperparameters of {name}"
-        theta, _ = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress)
+        theta = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress)
         found.append((benchmark, tuning.at(theta)))
         rows += [{"benchmark": name, "name": path, "value": value} for path, value in by_path(theta).items()]
     run.table("hyperparameters", rows)

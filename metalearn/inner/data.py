@@ -109,6 +109,16 @@ def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
     return tuple(Data(data.inputs[:, part], data.targets[..., part]) for part in parts)
 
 
+def check_is_data(name: str, data) -> None:
+    """Refuse what is no `Data`, such as a tuple of arrays.
+
+    Raises:
+      TypeError: a sentence that begins with the name.
+    """
+    if not (hasattr(data, "inputs") and hasattr(data, "targets")):
+        raise TypeError(f"{name} must be an ml.Data(inputs, targets); a {type(data).__name__} was given.")
+
+
 def check_disjoint(parts: Mapping[str, Data]) -> None:
     """Refuse parts of data that have an example in common: who is tuned on what they train on looks better than they are.
 
@@ -117,8 +127,11 @@ def check_disjoint(parts: Mapping[str, Data]) -> None:
         looked at and passes.
 
     Raises:
+      TypeError: a part is no `Data`.
       ValueError: two parts have an example in common.
     """
+    for name, part in parts.items():
+        check_is_data(name, part)
     known = {name: part.inputs for name, part in parts.items() if is_known(part.inputs)}
     rows = {name: _rows(inputs) for name, inputs in known.items()}
     for (first, ours), (second, theirs) in itertools.combinations(rows.items(), 2):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn.inner.checks import check_choice, check_count, check_number, is_known
+from metalearn.inner.data import check_is_data
 
 Key = jax.Array
 _FLAX = "A Flax module that takes examples as rows is wrapped with examples_first=True."
@@ -75,8 +76,7 @@ def check_data(network, data, metric, *, classes):
     """Refuse a metric that is unknown, and data that do not fit it or the network."""
     if not callable(metric):
         check_choice("metric", metric, ("cross_entropy", "error_rate") if classes else ("mean_squared_error",))
-    if not (hasattr(data, "inputs") and hasattr(data, "targets")):
-        raise TypeError(f"The data must be an ml.Data(inputs, targets); a {type(data).__name__} was given.")
+    check_is_data("The data", data)
     shapes = jnp.shape(data.inputs), jnp.shape(data.targets)
     if len(shapes[0]) != 2 or shapes[0][1:] != shapes[1][-1:] or len(shapes[1]) != (1 if classes else 2):
         wanted = "labels [examples]" if classes else "targets [outputs, examples]"
@@ -94,11 +94,11 @@ def check_data(network, data, metric, *, classes):
         )
     if not classes and outputs.shape != shapes[1]:
         raise ValueError(
-            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; make them equal. {_FLAX}"
+            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; make them equal."
         )
     if classes and (len(outputs.shape) != 2 or outputs.shape[1] != shapes[0][1]):
         raise ValueError(
-            f"The network must return [classes, {shapes[0][1]}] for these inputs; it returned {outputs.shape}. {_FLAX}"
+            f"The network must return [classes, {shapes[0][1]}] for these inputs; it returned {outputs.shape}."
         )
     if classes and is_known(data.targets):
         with jax.ensure_compile_time_eval():
@@ -113,6 +113,10 @@ def check_data(network, data, metric, *, classes):
 
 def _outputs(network, data):
     """The form of what the network says about the inputs."""
+    if not (hasattr(network, "init") and hasattr(network, "apply")):
+        raise TypeError(
+            f"network must be a Network, such as ml.mlp((64, 32, 10)); a {type(network).__name__} was given."
+        )
     key = jax.eval_shape(lambda: jax.random.key(0))
     try:
         return jax.eval_shape(lambda key: network.apply(network.init(key), data.inputs, None), key)
@@ -128,6 +132,8 @@ def _outputs(network, data):
 
 def _layout(shapes, classes) -> str:
     """What to do about data of another form."""
-    if classes and len(shapes[1]) == 2:
+    if classes and len(shapes[1]) == 2 and 1 in shapes[1]:
+        return "Labels are one integer an example: take targets.ravel()."
+    if classes and len(shapes[1]) == 2 and shapes[0][1:] == shapes[1][1:]:
         return "Labels are one integer an example: of one-hot columns take jnp.argmax(targets, axis=0)."
     return "Examples are columns: transpose rows."

@@ -108,8 +108,8 @@ def check_problem(problem: InnerProblem, theta: Theta) -> None:
 
 
 _BRANCH = (
-    " No `if` may depend on theta; those of optax's schedules ask for their number of steps, and where it is theta, "
-    "ml.linear, ml.cosine, ml.log_linear, ml.inverse_time and ml.piecewise take it."
+    "no `if` may depend on theta or the state; write jnp.where. Optax's schedules ask for their steps, rates or scales: "
+    "ml.linear, ml.cosine, ml.log_linear, ml.inverse_time and ml.piecewise take them from theta."
 )
 
 
@@ -120,8 +120,8 @@ def _shape_of(name: str, trace: Callable[[], Any]) -> Any:
         reason = (str(error).strip().splitlines() or [""])[0]
         arguments = "(theta, key)" if name == "init" else "(state, theta, key)"
         raise TypeError(
-            f"The problem's {name}{arguments} could not be traced with this theta: {type(error).__name__}: {reason}"
-            + _BRANCH * isinstance(error, jax.errors.ConcretizationTypeError)
+            f"The problem's {name}{arguments} could not be traced with this theta: {type(error).__name__}: "
+            + (_BRANCH if isinstance(error, jax.errors.TracerBoolConversionError) else reason)
         ) from error
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn.inner.checks import check_choice, check_number
-from metalearn.inner.data import Data
+from metalearn.inner.data import Data, check_is_data
 from metalearn.inner.metrics import Scalar, cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.minibatches import Augment, batches, check_data, check_examples
 from metalearn.inner.networks import Network, Params
@@ -140,6 +140,7 @@ def evaluation(
     """
     if not callable(metric):
         check_choice("metric", metric, METRICS)
+    check_is_data("data", data)
     integer = jnp.issubdtype(jnp.result_type(data.targets), jnp.integer)
     check_data(network, data, metric, classes=integer if callable(metric) else metric != "mean_squared_error")
     measure, draw = _metric(metric, normalise, metric), batches(data, batch_size)

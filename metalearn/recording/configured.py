@@ -49,20 +49,23 @@ def estimator_of(settings: Mapping, problem: InnerProblem, entry: Mapping, key: 
     repeated = key if settings["repeat_randomness"] else None
     how = {name: settings.get(name, False) for name in ("stagger", "shared_minibatches")}
     truncation = Truncation(horizon, horizon if entry["whole"] else settings["length"], key=repeated, **how)
-    return built(entry["build"], f"estimators.{entry['label']}.build", problem, truncation)
+    return built(entry["build"], f"build of the estimator {entry['label']}", problem, truncation)
 
 
 def built(settings: Mapping, place: str, *arguments: Any) -> Any:
     """What an entry with `_partial_: true` describes, called with the arguments that the experiment knows.
 
     Raises:
-      TypeError: its target does not take what the entry gives it; the sentence begins with the place.
+      TypeError, ValueError: it describes no function, or one that does not take what the entry gives it; the sentence begins
+        with the place.
     """
     function = instantiate(settings, _convert_="all")
+    if not callable(function):
+        raise ValueError(f"{place} must have a _target_ and _partial_: true; it is {settings!r}.")
     made = function if isinstance(function, functools.partial) else functools.partial(function)
     try:
         inspect.signature(made.func).bind(*made.args, *arguments, **made.keywords)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"{place}: {error}; check the values given to {settings['_target_']}.") from None
     return made(*arguments)
 

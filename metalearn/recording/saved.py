@@ -1,6 +1,7 @@
 """Learned optimisers and interrupted meta-training as files."""
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,16 @@ def extend_evaluations(path: Path | str, evaluations: Mapping[str, Any]) -> dict
 
     Raises:
       OSError: the file cannot be read or written.
+      ValueError: it holds something else.
     """
     added = {name: np.asarray(values) for name, values in evaluations.items()}
     if Path(path).exists():
-        with np.load(path) as file:
-            kept = file["step"] < min(added["step"], default=np.inf)
-            added = {name: np.concatenate([file[name][kept], values]) for name, values in added.items()}
+        try:
+            with np.load(path) as file:
+                kept = file["step"] < min(added["step"], default=np.inf)
+                added = {name: np.concatenate([file[name][kept], values]) for name, values in added.items()}
+        except (ValueError, KeyError, zipfile.BadZipFile):
+            raise ValueError(f"{path} is no file that extend_evaluations wrote; move it away.") from None
     _write(Path(path), added)
     return added
 
@@ -142,7 +147,9 @@ def _difference(leaves, like) -> str:
         raw = _raw(one)
         if (leaf.shape, leaf.dtype) != (raw.shape, raw.dtype):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            return f"its {name} is {leaf.dtype}{list(leaf.shape)}, and here it is {raw.dtype}{list(raw.shape)}"
+            return (
+                f"its {name or 'array'} is {leaf.dtype}{list(leaf.shape)}, and here it is {raw.dtype}{list(raw.shape)}"
+            )
     return ""
 
 

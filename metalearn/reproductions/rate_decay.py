@@ -38,7 +38,7 @@ from metalearn.recording.downloads import mnist
 from metalearn.reproductions.result import Picture, Result
 
 SEEDS = (0, 1, 2)
-START, NUM_STEPS, SLACK = (-7.0, -7.0), 500, 1.1
+START, NUM_STEPS, SLACK, JUDGES = (-7.0, -7.0), 500, 1.1, 64
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "mean loss": {},
     "loss at the end": {"at_the_end": True},
@@ -93,7 +93,7 @@ def results(
     for title, objective in objectives.items():
         reading, horizon = judged(benchmark, objective)
         values = heat_map(reading, horizon, resolution)
-        measure = functools.partial(jax.jit(held_out_loss(reading, horizon, 8)), key=jax.random.key(77))
+        measure = functools.partial(jax.jit(held_out_loss(reading, horizon, JUDGES)), key=jax.random.key(77))
         bound, paths = SLACK * float(measure(_lowest(values))), {}
         for label, estimator in _estimators(benchmark, objective).items():
             began = time.perf_counter()

@@ -91,8 +91,9 @@ def test_mistakes_are_one_line(tmp_path):
         (("outer.learning_rate=fast",), "outer.learning_rate must be"),
         ((f"+matrix={{as tuned: {{_target_: {WINE}}}}}",), "matrix.as tuned has the name of the benchmark"),
         (("+matrix.wine=null",), "matrix.wine must be a benchmark"),
+        (("problem.tuning=null",), "problem.tuning must have a _target_ and _partial_: true"),
         (("+problem.tuning.sizes=true",), "problem.tuning: got an unexpected keyword argument 'sizes'"),
-        (("+estimators.noise_reuse_es.build.size=1",), "build: got an unexpected keyword argument 'size'"),
+        (("+estimators.noise_reuse_es.build.size=1",), "build of the estimator NRES: got an unexpected keyword"),
         (("+matrix.wine=3",), "matrix.wine must be a benchmark"),
         (
             (f"+matrix.wine._target_={WINE}", "+matrix.wine.num_steps=25", "mixture=true"),

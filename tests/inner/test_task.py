@@ -216,6 +216,14 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
             TypeError,
             r"an ml.Data\(inputs, targets\); a tuple",
         ),
+        (lambda: classification(LINEAR, Data(INPUTS, LABELS.targets[None])), ValueError, r"take targets\.ravel\(\)"),
+        (
+            lambda: classification(LINEAR, Data(INPUTS.T, jax.nn.one_hot(LABELS.targets, 3))),
+            ValueError,
+            "columns: transpose rows",
+        ),
+        (lambda: classification(lambda inputs: inputs, LABELS), TypeError, "network must be a Network"),
+        (lambda: evaluation(LINEAR, (INPUTS, LABELS.targets)), TypeError, "data must be an ml.Data"),
         (lambda: classification(ROWS, LABELS), ValueError, "examples as rows is wrapped with examples_first=True"),
     ],
 )

@@ -105,3 +105,6 @@ def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):
     assert found["step"].tolist() == [0, 2, 4, 6]
     np.testing.assert_allclose(np.load(path)["loss"], [0, 0.2, 0.4, 0.6], rtol=1e-6)
     assert extend_evaluations(path, curve())["step"].tolist() == [0, 2, 4, 6]
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="is no file that extend_evaluations wrote"):
+        extend_evaluations(path, curve(8))
