@@ -1,7 +1,4 @@
-"""Tune hyperparameters or a learned optimiser on a benchmark, and judge the result beside baselines tuned for it.
-
-Its parts are `tuning`, `matrix`, `estimator` and `tracker`.
-"""
+"""Tune hyperparameters or a learned optimiser and judge them beside tuned baselines; parts: tuning, matrix, estimator, tracker."""
 
 import math
 import time
