@@ -58,8 +58,7 @@ def main(config):
     ):
         thetas = descend(config, trained, problems, tuning, key, run, progress)
         for name in config.searches:
-            own = jax.random.fold_in(key, 2**30)
-            thetas[SEARCHES[name]] = search(name, config, benchmark, tuning, own, progress)
+            thetas[SEARCHES[name]] = search(name, config, benchmark, tuning, jax.random.fold_in(key, 2**30), progress)
         if tuning.learned is None:
             run.table("theta", [{"label": label} | by_path(theta) for label, theta in thetas.items()])
         tuned = {label: tuning.at(theta) for label, theta in thetas.items()}
@@ -213,8 +212,9 @@ def check_searches(config, tuning):
 def search(name, config, benchmark, tuning, key, progress):
     """A search without gradients, of as many inner steps as a meta-training of `pairs` pairs takes."""
     evaluate = held_out(benchmark, tuning, 1)
-    trials = 2 * config.pairs * config.outer.num_steps * config.problem.length // benchmark.num_steps
-    told, size = lambda _, done, total: progress(name, done, total), 2 * config.pairs
+    size = 2 * config.pairs
+    trials = size * config.outer.num_steps * config.problem.length // benchmark.num_steps
+    told = lambda _, done, total: progress(name, done, total)
     if name == "random_search":
         return ml.random_search(evaluate, ml.uniform(*tuning.box), key, max(trials, 1), progress=told)[0]
     return ml.evolve(
