@@ -70,7 +70,7 @@ def normal_like(key: Key, tree: Tree, scale=1.0) -> Tree:
     leaves, structure = jax.tree.flatten(tree)
     kinds, drawn = [jnp.result_type(leaf) for leaf in leaves], {}
     distinct = list(dict.fromkeys(kinds))
-    for one, kind in zip(jax.random.split(key, max(len(distinct), 1)), distinct):
+    for one, kind in zip([key] if len(distinct) < 2 else jax.random.split(key, len(distinct)), distinct):
         places = [place for place, found in enumerate(kinds) if found == kind]
         flat, unravel = ravel_pytree([jnp.asarray(leaves[place], kind) for place in places])
         noise = scale * jax.random.normal(one, flat.shape, kind)

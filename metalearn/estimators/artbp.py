@@ -69,7 +69,7 @@ def artbp(
 
     method = Method(start=lambda theta, state: state, window=window)
     memory = tape_memory(problem, truncation, num_particles, rematerialise)
-    description = Description(problem, truncation, num_particles, memory)
+    description = Description(problem, truncation, num_particles, memory, name="ARTBP")
     return estimator_of(method, cut, truncation, num_particles, chunk_size, description, rematerialise)
 
 

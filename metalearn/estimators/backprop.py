@@ -65,7 +65,9 @@ def backprop(
 
     memory = tape_memory(problem, truncation, num_particles, rematerialise)
     method = Method(start=lambda theta, state: state, window=window)
-    description = Description(problem, truncation, num_particles, memory, 0.0 if sigma is None else sigma)
+    name = "backprop" if truncation.num_windows == 1 else "truncated backprop"
+    smoothing = 0.0 if sigma is None else sigma
+    description = Description(problem, truncation, num_particles, memory, smoothing, name=name)
     return estimator_of(method, problem, truncation, num_particles, chunk_size, description, rematerialise)
 
 

@@ -68,5 +68,7 @@ def evolution_strategies(
         ) + num_pairs * trees.num_bytes(theta)
 
     method = Method(lambda theta, state: state, window, num_unrolls=(2 if antithetic else 1) + (not whole))
-    description = Description(problem, truncation, num_pairs, memory, sigma)
+    description = Description(
+        problem, truncation, num_pairs, memory, sigma, name="full ES" if whole else "truncated ES"
+    )
     return estimator_of(method, problem, truncation, num_pairs, chunk_size, description)

@@ -55,5 +55,5 @@ def forward_gradient(
         truncation,
         num_directions,
         chunk_size,
-        Description(problem, truncation, num_directions, memory),
+        Description(problem, truncation, num_directions, memory, name="forward gradients"),
     )

@@ -59,7 +59,7 @@ def forward_mode(
         truncation,
         num_particles,
         chunk_size,
-        Description(problem, truncation, num_particles, memory),
+        Description(problem, truncation, num_particles, memory, name="forward mode"),
     )
 
 

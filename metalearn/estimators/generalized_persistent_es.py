@@ -73,7 +73,10 @@ def generalized_persistent_es(
     def memory(theta):
         return num_pairs * 2 * (state_bytes(problem, theta) + trees.num_bytes(theta))
 
-    description = Description(problem, truncation, num_pairs, memory, sigma, min(noise_period, truncation.horizon))
+    period = min(noise_period, truncation.horizon)
+    names = {truncation.horizon: "noise-reuse ES", truncation.length: "persistent ES"}
+    name = names.get(period, "generalised persistent ES")
+    description = Description(problem, truncation, num_pairs, memory, sigma, period, name)
     return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, chunk_size, description)
 
 

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from metalearn import trees
+from metalearn.compilation import program
 from metalearn.estimators.average import average
 from metalearn.estimators.base import Description, GradientEstimator, Metrics
 from metalearn.estimators.devices import spread_here
@@ -111,7 +112,8 @@ def estimator_of(
         return jax.vmap(one)(particles) if chunk >= share else jax.lax.map(one, particles, batch_size=chunk)
 
     advance_shares = spread(advance_share)
-    begin = jax.jit(functools.partial(_begin, method, problem, truncation, num_particles, advance))
+    start = functools.partial(_begin, method, problem, truncation, num_particles, advance)
+    begin = program(start, f"the start of {description.name}", calls=1)
 
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)
@@ -130,17 +132,18 @@ def estimator_of(
         clock = (state.clock + 1) % truncation.num_windows
         return gradient, Particles(memory, episodes, clock, jnp.zeros((), jnp.int32), variance), metrics
 
-    return GradientEstimator(init, jax.jit(estimate), description)
+    return GradientEstimator(init, program(estimate, description.name), description)
 
 
 def _begin(method, problem, truncation, num_particles, advance, theta, key) -> Particles:
     """The state before the first estimate."""
     blank = trees.zeros_of(jax.eval_shape(problem.init, theta, key))
     memory = trees.broadcast(method.start(theta, blank), num_particles)
-    key_episodes, key_clock, key_burn_in = jax.random.split(key, 3)
-    episodes = jax.random.split(key_episodes, num_particles)
+    episodes = jnp.broadcast_to(key, (num_particles,))  # particles in lockstep draw theirs at the first window
     clock, unreported = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
     if truncation.stagger:
+        key_episodes, key_clock, key_burn_in = jax.random.split(key, 3)
+        episodes = jax.random.split(key_episodes, num_particles)
         clock = jax.random.randint(key_clock, (num_particles,), 0, truncation.num_windows, jnp.int32)
         memory, episodes = _burn_in(truncation, advance, theta, memory, episodes, clock, key_burn_in)
         windows = truncation.num_windows - 1

@@ -65,7 +65,7 @@ def uoro(
         truncation,
         num_particles,
         chunk_size,
-        Description(problem, truncation, num_particles, memory),
+        Description(problem, truncation, num_particles, memory, name="UORO"),
     )
 
 

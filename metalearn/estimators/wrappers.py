@@ -1,6 +1,7 @@
 """Estimators made of estimators: clipping, normalising, and the combination by inverse variance."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
+from metalearn.compilation import program
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.inner.checks import check_number, is_known
 from metalearn.inner.problem import Theta, check_key, check_theta
@@ -42,7 +44,7 @@ def _scaled(estimator: GradientEstimator, factor) -> GradientEstimator:
             metrics = metrics | {"gradient_variance": weight**2 * metrics["gradient_variance"]}
         return trees.scale(weight, gradient), state, metrics
 
-    return estimator._replace(estimate=jax.jit(estimate))
+    return estimator._replace(estimate=program(estimate, "an estimate"))
 
 
 def _check_estimator(estimator) -> None:
@@ -106,7 +108,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
         check_key(key)
         return begin(theta, key)
 
-    @jax.jit
+    @functools.partial(program, name="the start of a combination", calls=1)
     def begin(theta, key):
         states, variances, spent = [], [], jnp.zeros((), jnp.int32)
         for estimator, part in zip(estimators, jax.random.split(key, len(estimators))):
@@ -139,7 +141,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
         spent, window = jnp.zeros((), jnp.int32), (state.window + 1) % num_windows
         return gradient, Combined(tuple(states), tuple(variances), weighing, variance, spent, window), metrics
 
-    return GradientEstimator(init, jax.jit(estimate), description)
+    return GradientEstimator(init, program(estimate, "a combined estimate"), description)
 
 
 def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:

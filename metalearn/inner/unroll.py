@@ -117,24 +117,31 @@ def unroll(
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; {num_steps} was given.")
-
-    def take_step(state, index):
-        moved = problem.step(state, theta, jax.random.fold_in(key, index))
-        return jax.tree.map(_keep_type, state, moved)
+    step, read = (jax.jit(function, inline=True) for function in (problem.step, problem.loss))  # each is traced once
 
     def body(state, index):
-        return take_step(state, index), problem.loss(state, theta, jax.random.fold_in(key, index))
+        here = jax.random.fold_in(key, index)
+        loss = read(*_constant_if(index == start, (state, theta)), here)
+        moved = step(state, theta, here)
+        return jax.tree.map(_keep_type, state, moved), loss
 
-    state = take_step(trees.strong(state), start)
-    state, losses = _scan(body, state, start + jnp.arange(1, num_steps), rematerialise)
-    last = problem.loss(state, theta, jax.random.fold_in(key, start + num_steps))
-    return state, jnp.append(losses, last)
+    # The loss at the first state is computed and left out: a first step of its own would be a second copy of the step.
+    state, losses = _scan(body, trees.strong(state), start + jnp.arange(num_steps), rematerialise)
+    last = read(state, theta, jax.random.fold_in(key, start + num_steps))
+    return state, jnp.append(losses[1:], last)
+
+
+def _constant_if(condition, tree):
+    """The same values, whose derivative is zero under the condition: a loss that is left out adds no NaN to a gradient."""
+    return jax.tree.map(
+        lambda leaf: jnp.where(condition, jax.lax.stop_gradient(leaf), leaf) if trees.is_inexact(leaf) else leaf, tree
+    )
 
 
 def _scan(body, carry, indices, rematerialise):
-    """`lax.scan`, in ⌈√n⌉ checkpointed segments where wanted; the remainder that fills no segment comes last."""
+    """`lax.scan`, in about √n checkpointed segments where wanted; a remainder that fills no segment comes last."""
     count = len(indices)
-    segment = math.isqrt(count)
+    segment = segment_length(count)
     if not rematerialise or segment < 2:
         return jax.lax.scan(body, carry, indices)
 
@@ -144,8 +151,17 @@ def _scan(body, carry, indices, rematerialise):
 
     whole = count - count % segment
     carry, losses = jax.lax.scan(run_segment, carry, indices[:whole].reshape(-1, segment))
+    losses = losses.reshape(-1)
+    if whole == count:
+        return carry, losses
     carry, rest = run_segment(carry, indices[whole:])
-    return carry, jnp.concatenate([losses.reshape(-1), rest])
+    return carry, jnp.concatenate([losses, rest])
+
+
+def segment_length(count: int) -> int:
+    """⌊√count⌋, or a divisor of the count between half of it and it: a remainder would be compiled beside the segments."""
+    root = math.isqrt(count)
+    return next((size for size in range(root, root // 2, -1) if count % size == 0), root)
 
 
 def _keep_type(old, new) -> jax.Array:

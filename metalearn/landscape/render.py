@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn.compilation import program
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.landscape.plane import Plane, check_plane
@@ -50,7 +51,8 @@ def render(
     x, y = np.meshgrid(plane.x.values(width), plane.y.values(height))
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     padded = np.concatenate([points, np.repeat(points[-1:], -len(points) % chunk_size, axis=0)])
-    run = jax.jit(jax.vmap(lambda point: function(plane.place(point[0], point[1]))))
+    one = lambda point: function(plane.place(point[0], point[1]))
+    run = program(jax.vmap(one), "the landscape", calls=len(padded) // chunk_size)
 
     def chunk(first):
         return jax.tree.map(np.asarray, run(jnp.asarray(padded[first : first + chunk_size], float)))

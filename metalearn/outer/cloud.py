@@ -1,5 +1,6 @@
 """The cloud of runs about θ: full-horizon ES, where the two ends of its pairs go, and where training stops to converge."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from metalearn.compilation import program
 from metalearn.dynamics import tangent
 from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation, unroll
@@ -16,6 +18,7 @@ from metalearn.outer.kept import kept
 from metalearn.threads import in_this_precision, on_every_device
 
 CHUNK = 16  # pairs run together
+CLOUD_CALLS = 32  # of a chunk, at one point: 256 pairs, and 32 for each of five sigmas
 BOUND = 1e8  # of the state's entries: what left it has no place in the spread of the cloud
 DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
 
@@ -99,7 +102,7 @@ def _run(problem, horizon):
 def _pairs(problem, truncation) -> Any:
     run = _run(problem, truncation.horizon)
 
-    @jax.jit
+    @functools.partial(program, name="the cloud", calls=CLOUD_CALLS)
     def some(theta, sigma, key):
         point, unravel = ravel_pytree(theta)
         noise, seeds = jax.random.split(key)
@@ -117,7 +120,7 @@ def _pairs(problem, truncation) -> Any:
 def _labels(problem, horizon) -> Any:
     run = _run(problem, horizon)
 
-    @jax.jit
+    @functools.partial(program, name="the border", calls=1 + len(RINGS))
     def labels(theta, places, episode):
         unravel = ravel_pytree(theta)[1]
         return jax.vmap(lambda place: run(unravel(place), episode)[2])(places)

@@ -1,25 +1,25 @@
 """The comparison of gradient estimators at a fixed θ, with standard errors."""
 
-import concurrent.futures
+import contextlib
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn import trees
-from metalearn.estimators import Description, GradientEstimator
+from metalearn import heartbeat, trees
+from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
+from metalearn.outer.references import Plan, Tag, plan_runs
 from metalearn.outer.report import Comparison, Measured, Report
-from metalearn.outer.sampling import Episodes, Progress, compile_episodes, run_episodes
+from metalearn.outer.sampling import Batch, Episodes, Progress, compile_episodes, run_episodes, seconds_per_episode
 from metalearn.outer.statistics import distance, jackknife, statistics, with_target_noise
-from metalearn.outer.targets import smoothed_target, unsmoothed_target
 from metalearn.threads import in_this_precision
-
-REFERENCE_PAIRS = 64  # pairs in one episode of a reference run
 
 
 def compare(
@@ -29,9 +29,10 @@ def compare(
     *,
     num_episodes: int,
     reference: Theta | Mapping[str, Theta] | None = None,
-    reference_pairs: int = 4096,
+    reference_pairs: int | None = None,
     unsmoothed: bool = True,
     progress: Progress | None = None,
+    callback: Callable[[Report], None] | None = None,
 ) -> Comparison:
     """Measure bias, variance, cosine and signal to noise of gradient estimators at a fixed θ.
 
@@ -47,9 +48,12 @@ def compare(
       reference: None: every target is measured with `reference_pairs` pairs of full-horizon ES (or backprop episodes
         where nothing is smoothed). A gradient in the structure of θ: the target of all. A mapping from names to
         gradients: the target of each.
-      reference_pairs: the size of the reference runs.
+      reference_pairs: the size of the reference runs. By default as many pairs as all estimators run together, at least 128 and
+        at most 4096; the error of the target is part of the errors of bias and cosine.
       unsmoothed: False to leave the unsmoothed gradient, and the bias to it, unmeasured.
-      progress: called as `progress(name, done, total)` between batches.
+      progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
+      callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN where
+        other programs were still being compiled; they are measured at the end.
 
     Returns:
       A `Comparison`.
@@ -60,55 +64,89 @@ def compare(
     _check(estimators, theta, key, num_episodes, reference_pairs)
     theta = trees.strong(trees.gathered(theta))
     given = _given_targets(reference, estimators, theta)
-    runs = {name: (estimator, num_episodes) for name, estimator in estimators.items()}
-    targets = _targets(estimators, reference_pairs, measured=not given, unsmoothed=unsmoothed)
-    plain = {_tag(e.description, False) for e in estimators.values() if e.description is not None}
-    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        compiling = {
-            tag: pool.submit(in_this_precision(compile_episodes), run[0], theta, run[1], key)
-            for tag, run in (runs | targets).items()
-        }
-        measured = {}
-        for done, future in enumerate(compiling.values()):
-            concurrent.futures.wait([future])
-            if progress is not None:
-                progress("compiling", done + 1, len(compiling))
-        for index, (tag, (_, count)) in enumerate((runs | targets).items()):
-            label = tag if tag in runs else f"reference {len(measured) - len(runs) + 1}"
-            refused = isinstance(compiling[tag].exception(), (TypeError, ValueError, NotImplementedError))
-            if refused and tag in plain:
-                continue  # a problem that reverse mode cannot differentiate has no unsmoothed target: it is reported as unknown
-            program = compiling[tag].result()
-            measured[tag] = run_episodes(
-                program, theta, jax.random.fold_in(key, index), count, name=label, progress=progress
-            )
-    reports = []
-    for name, estimator in estimators.items():
-        description = estimator.description
-        own = given.get(name) if given or description is None else measured.get(_tag(description, True))
-        gradient = None if description is None else measured.get(_tag(description, False))
-        memory = None if description is None else description.memory(theta)
-        with np.errstate(over="ignore", invalid="ignore"):  # an exploding gradient has an infinite variance
-            reports.append(_report(name, measured[name], own, gradient, memory))
+    plan = plan_runs(
+        estimators, theta, num_episodes, reference_pairs, measured=reference is None, unsmoothed=unsmoothed
+    )
+    measured: dict[Tag, Episodes] = {}
+    with _programs(plan, key, progress) as programs:
+        for name in estimators:
+            for tag in plan.needed(name):
+                batch = programs(tag)
+                if batch is not None and tag not in measured:
+                    measured[tag] = _run(plan, tag, batch, key, programs.pending(), progress)
+            if callback is not None:
+                callback(_report_of(name, estimators, plan, measured, given))
+        for name in estimators:
+            if math.isnan(measured[name].seconds):
+                seconds = seconds_per_episode(programs(name), theta, key)
+                measured[name] = dataclasses.replace(measured[name], seconds=seconds)
+    reports = [_report_of(name, estimators, plan, measured, given) for name in estimators]
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
 
 
-def _targets(
-    estimators, reference_pairs: int, measured: bool, unsmoothed: bool
-) -> dict[Any, tuple[GradientEstimator, int]]:
-    """The reference runs that the estimators need, each once: `tag -> (estimator, episodes)`."""
-    runs = {}
-    for estimator in estimators.values():
-        description = estimator.description
-        if description is None:
-            continue
-        repeated = description.truncation.key is not None
-        if unsmoothed:
-            runs[_tag(description, False)] = (unsmoothed_target(description), 2 if repeated else reference_pairs)
-        if measured and description.sigma:
-            pairs = min(REFERENCE_PAIRS, reference_pairs // 2)
-            runs[_tag(description, True)] = (smoothed_target(description, pairs), reference_pairs // pairs)
-    return runs
+class _Programs:
+    """The programs of a plan, compiled on two threads in the order in which they are needed."""
+
+    def __init__(self, plan: Plan, key: Key, progress: Progress | None, pool: ThreadPoolExecutor):
+        self.plan, self.progress = plan, progress
+        self.futures: dict[Any, Future] = {}
+        order = {self._kind(tag): tag for tag in reversed(plan.order())}  # runs of one program: the first of them
+        for index, (kind, tag) in enumerate(reversed(order.items())):
+            title = f"{tag if isinstance(tag, str) else 'a reference'}, {index + 1} of {len(order)}"
+            self.futures[kind] = pool.submit(in_this_precision(_compile), title, plan.runs[tag], key)
+        self.told = 0
+
+    def _kind(self, tag: Tag):
+        run = self.plan.runs[tag]
+        return id(run.estimator), run.count
+
+    def __call__(self, tag: Tag) -> Batch | None:
+        """The program of a run; None for a ∇L that cannot be differentiated, which is reported as unknown."""
+        future = self.futures[self._kind(tag)]
+        refused = isinstance(future.exception(), (TypeError, ValueError, NotImplementedError))
+        self._tell()
+        return None if refused and tag in self.plan.gradient.values() else future.result()
+
+    def pending(self) -> bool:
+        """Whether programs are still being compiled."""
+        return not all(future.done() for future in self.futures.values())
+
+    def _tell(self):
+        done = sum(future.done() for future in self.futures.values())
+        if self.progress is not None and done > self.told:
+            self.told = done
+            self.progress("compiling", done, len(self.futures))
+
+
+@contextlib.contextmanager
+def _programs(plan: Plan, key: Key, progress: Progress | None) -> Iterator[_Programs]:
+    pool = ThreadPoolExecutor(max_workers=2)
+    try:
+        yield _Programs(plan, key, progress, pool)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _compile(title, run, key) -> Batch:
+    with heartbeat.titled(title):
+        return compile_episodes(run.estimator, run.theta, run.count, key)
+
+
+def _run(plan: Plan, tag: Tag, batch: Batch, key: Key, pending: bool, progress: Progress | None) -> Episodes:
+    """The episodes of one run; their time is unknown where programs are compiled beside them."""
+    run, index = plan.runs[tag], list(plan.runs).index(tag)
+    label = tag if isinstance(tag, str) else "reference"
+    found = run_episodes(batch, run.theta, jax.random.fold_in(key, index), run.count, name=label, progress=progress)
+    return dataclasses.replace(found, seconds=math.nan) if pending else found
+
+
+def _report_of(name, estimators, plan: Plan, measured, given) -> Report:
+    description = estimators[name].description
+    own = given[name] if given else measured.get(plan.target.get(name))
+    gradient = measured.get(plan.gradient.get(name))
+    memory = None if description is None else description.memory(plan.runs[name].theta)
+    with np.errstate(over="ignore", invalid="ignore"):  # an exploding gradient has an infinite variance
+        return _report(name, measured[name], own, gradient, memory)
 
 
 def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
@@ -150,15 +188,6 @@ def _center(source, runs: Episodes) -> tuple[np.ndarray, float]:
     return source, 0.0
 
 
-def _tag(description: Description, smoothed: bool):
-    key = description.truncation.key
-    repeated = None if key is None else tuple(np.ravel(jax.random.key_data(key)).tolist())
-    place = (*map(id, description.problem), description.truncation.horizon, repeated)
-    if not smoothed or description.sigma == 0:
-        return place
-    return (*place, float(description.sigma), description.noise_period or description.truncation.horizon)
-
-
 def _given_targets(reference, estimators, theta) -> dict[str, np.ndarray]:
     if reference is None:
         return {}
@@ -183,7 +212,8 @@ def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
         if not isinstance(estimator, GradientEstimator):
             raise TypeError(f"{name!r} must be a GradientEstimator; {type(estimator).__name__} was given.")
     check_count("num_episodes", num_episodes, 2)
-    check_count("reference_pairs", reference_pairs, 2)
+    if reference_pairs is not None:
+        check_count("reference_pairs", reference_pairs, 2)
     check_theta(theta)
     check_key(key)
     if not trees.all_finite(theta):

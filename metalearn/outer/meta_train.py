@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from metalearn import trees
+from metalearn.compilation import program
 from metalearn.inner.problem import Key, Theta
 from metalearn.outer.arguments import Stages, check_functions, stages_of
 from metalearn.outer.held_out import Evaluate, check_evaluate
@@ -88,7 +89,8 @@ def meta_train(
         first = first_step(resume, num_steps)
         _check_form(resume, stages, optimizer, theta, key_init)
         snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
-    runs = {start: _chunk(stage, optimizer, project) for start, stage in stages.items()}
+    longest = min(chunk_length or num_steps, num_steps)
+    runs = {start: _chunk(stage, optimizer, project, longest) for start, stage in stages.items()}
     thetas, metrics, seen, shown, warned = [], [], [], 0, False
     if measure is not None and resume is None:
         seen.append((0, snapshot.inner_steps, snapshot.best.loss))
@@ -97,8 +99,8 @@ def meta_train(
         if begin == start > 0:
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
             snapshot = snapshot._replace(estimator_state=state)
-        indices = jnp.arange(begin, end, dtype=jnp.int32)
-        snapshot, (past, reports) = trees.gathered(runs[start](trees.gathered(snapshot), indices, key_steps))
+        snapshot, (past, reports) = trees.gathered(runs[start](trees.gathered(snapshot), begin, end - begin, key_steps))
+        past, reports = first_of((past, reports), end - begin)
         reason, lost = reason_of(snapshot, reports, begin), lost_of(reports, begin)
         if reason:
             end = int(snapshot.stopped)
@@ -148,12 +150,14 @@ def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
 
 @kept
 def _measure(evaluate) -> Any:
-    return jax.jit(lambda theta, key: evaluate(theta, key))
+    return program(lambda theta, key: evaluate(theta, key), "the evaluation")
 
 
 @kept
-def _chunk(estimator, optimizer, project) -> Any:
-    """`(snapshot, indices, key) -> (snapshot, (θ before each step, metrics))`, compiled once for all runs."""
+def _chunk(estimator, optimizer, project, length) -> Any:
+    """`(snapshot, begin, count, key) -> (snapshot, (θ before each step, metrics))`, with room for `length` steps, of which
+    `count` are taken: one program for all chunks, and one effort for all lengths of a run, so that no bit depends on them.
+    """
 
     update = optax.with_extra_args_support(optimizer).update
 
@@ -172,13 +176,20 @@ def _chunk(estimator, optimizer, project) -> Any:
         stopped = jnp.where(good | (snapshot.stopped >= 0), snapshot.stopped, index)
         return after._replace(stopped=stopped), (theta, metrics)
 
-    def run(snapshot, indices, key):
-        snapshot, (past, reports) = jax.lax.scan(functools.partial(outer_step, key), snapshot, indices)
-        taken = (snapshot.stopped < 0) | (indices <= snapshot.stopped)
+    def run(snapshot, begin, count, key):
+        def body(index, carry):
+            snapshot, rows = carry
+            snapshot, row = outer_step(key, snapshot, (begin + index).astype(jnp.int32))
+            return snapshot, jax.tree.map(lambda all, one: all.at[index].set(one), rows, row)
+
+        metrics = jax.eval_shape(estimator.estimate, snapshot.theta, snapshot.estimator_state, key)[2]
+        rows = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), (snapshot.theta, metrics))
+        snapshot, (past, reports) = jax.lax.fori_loop(0, count, body, (snapshot, rows))
+        taken = (snapshot.stopped < 0) | (begin + jnp.arange(length) <= snapshot.stopped)
         spent = snapshot.inner_steps + jnp.sum(jnp.where(taken, reports["inner_steps"], 0)).astype(jnp.float32)
         return snapshot._replace(inner_steps=spent), (past, reports)
 
-    return jax.jit(run)
+    return program(run, "meta-training")
 
 
 def _chunks(first, num_steps, length, stages):

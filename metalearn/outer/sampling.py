@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from metalearn.compilation import program
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.problem import Key, Theta
@@ -59,14 +59,14 @@ class Episodes:
         return kept.mean(axis=0), float(kept.var(axis=0, ddof=min(1, len(kept) - 1)).sum() / len(kept))
 
 
-class Program(NamedTuple):
-    """A compiled batch of episodes: `run(theta, keys)`, with `batch` keys."""
+class Batch(NamedTuple):
+    """A compiled batch of episodes: `run(theta, keys)`, with `size` keys."""
 
     run: Callable[[Theta, jax.Array], Any]
-    batch: int
+    size: int
 
 
-def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int, key: Key) -> Program:
+def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int, key: Key) -> Batch:
     """One program for a batch of independent episodes at a frozen θ; each starts from `estimator.init` and sees every
     window once. It is kept, and serves other θ of the same shapes.
     """
@@ -77,50 +77,50 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
 
 
 @kept
-def _compile(estimator, tree, leaves, num_episodes, implementation, under) -> Program:
+def _compile(estimator, tree, leaves, num_episodes, implementation, under) -> Batch:
     """`under`: what the program is compiled under, and what tells it from others."""
     theta, description = jax.tree.unflatten(tree, leaves), estimator.description
     windows = 1 if description is None else description.truncation.num_windows
     particles = 1 if description is None else description.num_particles
     room = 1 if description is None else cache_chunk(description.problem, theta, 64 * particles) // particles
     together = even_chunk(num_episodes, max(room, 1))
-    batch = together * max(1, num_episodes // (BATCHES * together))  # whole groups: a remainder is a second program
+    size = together * max(1, num_episodes // (BATCHES * together))  # whole groups: a remainder is a second program
 
     def episode(theta, key):
-        key_init, key_run = jax.random.split(key)
+        keys = jax.random.split(key, windows + 1)
 
-        def window(state, index):
-            gradient, state, metrics = estimator.estimate(theta, state, jax.random.fold_in(key_run, index))
+        def window(state, key):
+            gradient, state, metrics = estimator.estimate(theta, state, key)
             return state, (ravel_pytree(gradient)[0], metrics)
 
-        return jax.lax.scan(window, estimator.init(theta, key_init), jnp.arange(windows))[1]
+        return jax.lax.scan(window, estimator.init(theta, keys[0]), keys[1:])[1]
 
     def episodes(theta, keys):
         return jax.lax.map(lambda key: episode(theta, key), keys, batch_size=together)
 
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl=implementation), batch))
-    return Program(jax.jit(episodes).lower(theta, keys).compile(), batch)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl=implementation), size))
+    return Batch(program(episodes, "episodes", calls=-(-num_episodes // size)).ahead(theta, keys), size)
 
 
 def run_episodes(
-    program: Program, theta: Theta, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
+    batch: Batch, theta: Theta, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
 ) -> Episodes:
     """Run a program at θ until it has seen `num_episodes`; the time per episode is that of the second and later batches
     where there are any.
     """
-    batch = program.batch
-    keys = jax.random.split(key, -(-num_episodes // batch) * batch).reshape(-1, batch)
+    size = batch.size
+    keys = jax.random.split(key, -(-num_episodes // size) * size).reshape(-1, size)
     parts, timed = [], []
     for index in range(len(keys)):
         begin = time.perf_counter()
         parts.append(
             jax.tree.map(
-                lambda leaf: np.asarray(leaf, np.float64), jax.block_until_ready(program.run(theta, keys[index]))
+                lambda leaf: np.asarray(leaf, np.float64), jax.block_until_ready(batch.run(theta, keys[index]))
             )
         )
         timed.append(time.perf_counter() - begin)
         if progress is not None:
-            progress(name, min((index + 1) * batch, num_episodes), num_episodes)
+            progress(name, min((index + 1) * size, num_episodes), num_episodes)
     gradients, metrics = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
     with np.errstate(over="ignore", invalid="ignore"):  # the square of an exploding gradient is infinite
         means, squares = gradients.mean(axis=1), np.square(gradients).sum(axis=2).mean(axis=1)
@@ -128,8 +128,15 @@ def run_episodes(
         means=means,
         squares=squares,
         inner_steps=float(metrics["inner_steps"].sum(axis=1).mean()),
-        seconds=float(np.mean(timed[1:] or timed)) / batch,
+        seconds=float(np.mean(timed[1:] or timed)) / size,
         fraction_diverged=float(metrics["fraction_diverged"].mean()),
         lost=(metrics["fraction_diverged"] == 1).any(axis=1),
         loss=float(np.nanmean(metrics["loss"])) if np.isfinite(metrics["loss"]).any() else float("nan"),
     )
+
+
+def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> float:
+    """The time per episode of one batch that has run before."""
+    keys, began = jax.random.split(key, batch.size), time.perf_counter()
+    jax.block_until_ready(batch.run(theta, keys))
+    return (time.perf_counter() - began) / batch.size

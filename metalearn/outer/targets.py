@@ -1,49 +1,123 @@
-"""What an estimator ought to estimate, computed another way.
+"""What an estimator should estimate, computed another way.
 
-Each estimator has its own target: the gradient of the meta-loss as it smooths it. A target is measured by a
-full-horizon estimator that has no accumulator and no window, so that an error in those shows as a bias.
+Each estimator has its own target: the gradient of the meta-loss as it smooths it. A target is measured over whole episodes,
+without an accumulator and without windows, so that an error in those shows as a bias. The smoothing is an argument of the
+program, not a part of it: all estimators of one problem share one program for smoothed targets and one for ∇L.
 """
 
-import dataclasses
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.estimators import Description, GradientEstimator, backprop, evolution_strategies
+from metalearn.estimators import Description, GradientEstimator
+from metalearn.estimators.average import average
+from metalearn.estimators.memory import cache_chunk, even_chunk, residual_bytes
 from metalearn.inner.derived import in_windows
-from metalearn.inner.unroll import Truncation
+from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.inner.unroll import Truncation, unroll
+from metalearn.outer.kept import kept
+
+TAPE_BYTES = 2**26  # above it the steps of an episode are recomputed on the way back instead of stored
 
 
-def unsmoothed_target(description: Description) -> GradientEstimator:
-    """∇L by backprop through whole episodes."""
-    problem, whole = description.problem, _whole(description.truncation)
-    return backprop(problem, whole, num_particles=1, rematerialise=True)
+class Smoothed(NamedTuple):
+    """Where and how a meta-loss is smoothed: the argument of `smoothed_target` in the place of θ.
 
-
-def smoothed_target(description: Description, num_pairs: int) -> GradientEstimator:
-    """The gradient of the smoothed meta-loss of an estimator, by full-horizon antithetic ES.
-
-    One perturbation per episode: ES on θ. One per block of K steps: ES on the n = ⌈T/K⌉ copies of θ that the blocks
-      use, whose gradients
-    add up, Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_n + ε_n).
+    Attributes:
+      theta: θ.
+      sigma: the standard deviation of the perturbation.
+      blocks: for each of the n equal parts of an episode, the first part that has the same perturbation, `[n]`.
     """
-    problem, whole = description.problem, _whole(description.truncation)
-    if description.sigma == 0:
-        return unsmoothed_target(description)
-    period = description.noise_period or whole.horizon
-    if period >= whole.horizon:
-        return evolution_strategies(problem, whole, sigma=description.sigma, num_pairs=num_pairs)
-    copies = -(-whole.horizon // period)
-    apart = evolution_strategies(in_windows(problem, period), whole, sigma=description.sigma, num_pairs=num_pairs)
+
+    theta: Theta
+    sigma: jax.Array
+    blocks: jax.Array
+
+
+def smoothing_of(description: Description, theta: Theta, parts: int) -> Smoothed:
+    """The smoothing of an estimator at θ, for a target whose episodes have this many parts (see `parts_of`)."""
+    horizon, period = description.truncation.horizon, period_of(description)
+    starts = [part * (horizon // parts) // period * period // (horizon // parts) for part in range(parts)]
+    kind = jnp.result_type(*jax.tree.leaves(theta))
+    return Smoothed(theta, jnp.asarray(description.sigma, kind), jnp.asarray(starts, jnp.int32))
+
+
+def period_of(description: Description) -> int:
+    """The inner steps for which one perturbation is kept."""
+    horizon = description.truncation.horizon
+    return min(description.noise_period or horizon, horizon)
+
+
+def parts_of(descriptions: list[Description]) -> int:
+    """The parts of an episode of which the perturbations of all these estimators, which share a horizon, are made."""
+    horizon = descriptions[0].truncation.horizon
+    return horizon // math.gcd(horizon, *map(period_of, descriptions))
+
+
+@kept
+def smoothed_target(problem: InnerProblem, truncation: Truncation, parts: int, num_pairs: int) -> GradientEstimator:
+    """The gradient of a smoothed meta-loss by antithetic ES over whole episodes; `Smoothed` takes the place of θ.
+
+    Part j of an episode runs at θ ± ε_{b(j)}, ε_b ~ N(0, σ²I) independent for each block b. The estimate is the sum of ES over
+    the blocks, Σ_b ε_b (L⁺ − L⁻) / (2σ²), an estimate of Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_n + ε_n).
+    """
+    apart = in_windows(problem, truncation.horizon // parts)
+
+    def pair(smoothed, key):
+        key_noise, key_episode = jax.random.split(key)
+        copies = trees.broadcast(smoothed.theta, parts)
+        drawn = trees.scale(smoothed.sigma, trees.normal_like(key_noise, copies))
+        noise = jax.tree.map(lambda leaf: leaf[smoothed.blocks], drawn)
+        first = smoothed.blocks == jnp.arange(parts)
+        credit = jax.tree.map(lambda leaf: jnp.tensordot(first.astype(leaf.dtype), leaf, 1), drawn)
+        member = lambda sign: _loss(apart, truncation, trees.add(copies, trees.scale(sign, noise)), key_episode)
+        losses = jax.vmap(member)(jnp.array([1.0, -1.0]))
+        return trees.scale((losses[0] - losses[1]) / (2 * smoothed.sigma**2), credit), jnp.mean(losses)
+
+    def estimate(smoothed, state, key):
+        room = cache_chunk(problem, smoothed.theta, 2 * num_pairs) // 2
+        keys = jax.random.split(key, num_pairs)
+        found = jax.lax.map(lambda one: pair(smoothed, one), keys, batch_size=even_chunk(num_pairs, max(room, 1)))
+        return _averaged(found, state, 2 * num_pairs * truncation.horizon)
+
+    return GradientEstimator(_nothing, estimate)
+
+
+@kept
+def gradient_target(problem: InnerProblem, truncation: Truncation, rematerialise: bool) -> GradientEstimator:
+    """∇L by backpropagation through whole episodes."""
 
     def estimate(theta, state, key):
-        gradient, state, metrics = apart.estimate(trees.broadcast(theta, copies), state, key)
-        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), gradient), state, metrics
+        loss, gradient = jax.value_and_grad(lambda theta: _loss(problem, truncation, theta, key, rematerialise))(theta)
+        found = jax.tree.map(lambda leaf: leaf[None], (gradient, loss))
+        return _averaged(found, state, truncation.horizon)
 
-    about = dataclasses.replace(description, truncation=whole, num_particles=num_pairs)
-    return GradientEstimator(lambda theta, key: apart.init(trees.broadcast(theta, copies), key), estimate, about)
+    return GradientEstimator(_nothing, estimate, Description(problem, truncation, 1, _unknown))
 
 
-def _whole(truncation: Truncation) -> Truncation:
-    return Truncation(truncation.horizon, truncation.horizon, key=truncation.key)
+def needs_rematerialisation(problem: InnerProblem, theta: Theta, horizon: int) -> bool:
+    """Whether the tape of a whole episode is too large to be kept."""
+    return horizon * residual_bytes(problem, theta) > TAPE_BYTES
+
+
+def _loss(problem, truncation, theta, key, rematerialise=False):
+    """L of one episode, drawn as every estimator draws it from an episode key."""
+    start, steps = jax.random.split(key if truncation.key is None else truncation.key)
+    state = problem.init(theta, start)
+    return jnp.mean(unroll(problem, state, theta, steps, truncation.horizon, rematerialise=rematerialise)[1])
+
+
+def _averaged(found, state, inner_steps):
+    gradient, _, metrics = average(*found)
+    return gradient, state, metrics | {"inner_steps": jnp.asarray(inner_steps, jnp.int32)}
+
+
+def _nothing(theta: Any, key: Any) -> tuple[()]:
+    return ()
+
+
+def _unknown(theta: Any) -> int:
+    return 0

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from metalearn.compilation import program
 from metalearn.estimators import GradientEstimator, backprop, noise_reuse_es, persistent_es
 from metalearn.inner import (
     Benchmark,
@@ -93,7 +94,9 @@ def results(
     for title, objective in objectives.items():
         reading, horizon = judged(benchmark, objective)
         values = heat_map(reading, horizon, resolution)
-        measure = functools.partial(jax.jit(held_out_loss(reading, horizon, JUDGES)), key=jax.random.key(77))
+        measure = functools.partial(
+            program(held_out_loss(reading, horizon, JUDGES), "the held-out loss"), key=jax.random.key(77)
+        )
         bound, paths = SLACK * float(measure(_lowest(values))), {}
         for label, estimator in _estimators(benchmark, objective).items():
             began = time.perf_counter()

@@ -1,0 +1,212 @@
+"""Floor 0: every program is compiled here, with the options for which compiling and running it are shortest together.
+
+Full optimisation of a small program takes seconds and saves milliseconds of a pilot; a meta-training of millions of steps
+gains from it. How long a program will run is estimated from its operations and the number of its calls, both known before
+it is compiled. Nothing is decided by a clock: the same call is compiled in the same way every time.
+"""
+
+import collections
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.core import Tracer
+from jax.extend.core import jaxprs_in_params
+
+from metalearn import heartbeat
+
+
+class Effort(NamedTuple):
+    """How much XLA's CPU back end optimises.
+
+    Attributes:
+      options: compiler options of a CPU; other devices are given none.
+      compile_seconds: seconds of compiling, for each equation of the program.
+      slowdown: the run time relative to full optimisation.
+    """
+
+    options: dict[str, Any]
+    compile_seconds: float
+    slowdown: float
+
+
+# Measured on two cores with jax 0.10.2: `python -m benchmarks.compilation`.
+EFFORTS = {
+    "minimal": Effort({"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}, 3.5e-4, 4.0),
+    "low": Effort({"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}, 5.5e-4, 1.3),
+    "medium": Effort({"xla_backend_optimization_level": 1}, 8.5e-4, 1.03),
+    "full": Effort({}, 12.5e-4, 1.0),
+}
+AUTOMATIC = "automatic"
+UNKNOWN_CALLS = "medium"  # the effort of programs that may be called once or a million times: it runs as fast as full
+ELEMENT, FLOP, EQUATION = (
+    1e-9,
+    3e-11,
+    1e-7,
+)  # seconds of an element of an array, of a flop of a product, of an operation
+RANDOM = 20  # elements that a random number counts for
+
+_effort = AUTOMATIC
+_compiled: collections.deque["Compiled"] = collections.deque(maxlen=4096)
+
+
+class Compiled(NamedTuple):
+    """A program that was compiled: its name, its effort, its number of equations, the seconds of tracing and compiling."""
+
+    name: str
+    effort: str
+    equations: int
+    seconds: float
+
+
+def compilation_effort(effort: str = AUTOMATIC) -> None:
+    """Choose how much XLA optimises the programs that metalearn compiles from now on in this process. Only on CPUs.
+
+    Args:
+      effort: "automatic" weighs the seconds of compiling a program against those of running it. "minimal", "low", "medium" and
+        "full" are used for every program. Results agree within rounding, which chaos amplifies.
+
+    Raises:
+      ValueError: if `effort` is another word.
+    """
+    global _effort
+    if effort not in (AUTOMATIC, *EFFORTS):
+        raise ValueError(f"effort must be one of {', '.join((AUTOMATIC, *EFFORTS))}; {effort!r} was given.")
+    _effort = effort
+
+
+def compiled_programs() -> tuple[Compiled, ...]:
+    """The programs that metalearn compiled in this process, in their order (the last 4096)."""
+    return tuple(_compiled)
+
+
+def program(function: Callable, name: str, calls: int | None = None, **jit_arguments: Any) -> "Program":
+    """`jax.jit(function)`, compiled with the effort that suits how often it will be called.
+
+    The effort is chosen at the first call outside of other programs, and kept. Inside of another program it is `jax.jit` itself.
+
+    Args:
+      function: what `jax.jit` takes.
+      name: what is said while it is compiled.
+      calls: how often it will be called; None where that is unknown.
+      jit_arguments: `static_argnames`, `donate_argnums` and so on.
+    """
+    return Program(function, name, calls, jit_arguments)
+
+
+class Program:
+    """What `program` returns."""
+
+    def __init__(self, function: Callable, name: str, calls: int | None, jit_arguments: dict[str, Any]):
+        @functools.wraps(function)
+        def traced(*arguments, **keywords):
+            heartbeat.compiling_here()
+            return function(*arguments, **keywords)
+
+        self.name, self.calls = name, calls
+        self._traced, self._jit_arguments = traced, jit_arguments
+        self._inner = jax.jit(function, **jit_arguments)
+        self._outer: Any = None
+        self._known: Any = "", 0  # effort and number of equations
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *arguments, **keywords):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, keywords))):
+            return self._inner(*arguments, **keywords)
+        try:
+            return self._call(arguments, keywords)
+        except ValueError as error:  # constants inside of another program: JAX gives options to whole programs only
+            if "top-level" not in str(error):
+                raise
+            return self._inner(*arguments, **keywords)
+
+    def _call(self, arguments, keywords):
+        with heartbeat.watched(self.name) as watch:
+            if self._outer is None:
+                *self._known, _ = self._plan(arguments, keywords)
+                self._outer = jax.jit(self._traced, compiler_options=_options(self._known[0]), **self._jit_arguments)
+            result = self._outer(*arguments, **keywords)
+            if watch.began is not None:
+                _compiled.append(Compiled(self.name, *self._known, watch.seconds()))
+        return result
+
+    def __getattr__(self, name: str):
+        """`lower`, `trace`, `eval_shape`, ... of `jax.jit`."""
+        return getattr(self.__dict__["_inner"], name)
+
+    def ahead(self, *arguments, **keywords):
+        """Compile for these arguments, or their shapes, without running: a `jax.stages.Compiled`."""
+        with heartbeat.watched(self.name) as watch:
+            effort, equations, traced = self._plan(arguments, keywords)
+            compiled = traced.lower().compile(compiler_options=_options(effort))
+            _compiled.append(Compiled(self.name, effort, equations, watch.seconds()))
+        return compiled
+
+    def _plan(self, arguments, keywords):
+        traced = jax.jit(self._traced, **self._jit_arguments).trace(*arguments, **keywords)
+        heartbeat.compiling_here()
+        equations, seconds = measure(traced.jaxpr.jaxpr)
+        return effort_for(equations, seconds, self.calls), equations, traced
+
+
+def effort_for(equations: int, seconds: float, calls: int | None) -> str:
+    """The effort for which compiling a program and calling it is estimated to be shortest.
+
+    Args:
+      equations, seconds: as `measure` returns them.
+      calls: how often it will be called; None where that is unknown.
+    """
+    if _effort != AUTOMATIC:
+        return _effort
+    if calls is None:
+        return UNKNOWN_CALLS
+    total = {
+        name: equations * effort.compile_seconds + calls * seconds * effort.slowdown for name, effort in EFFORTS.items()
+    }
+    return min(total, key=lambda name: total[name])
+
+
+def measure(jaxpr) -> tuple[int, float]:
+    """The number of equations of a program, inner programs included, and an estimate of its run time in seconds.
+
+    Bodies of scans count for each of their steps; other loops, whose number of steps is unknown, count once.
+    """
+    equations, seconds = 0, 0.0
+    for equation in jaxpr.eqns:
+        inner = [measure(body) for body in jaxprs_in_params(equation.params)]
+        repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        equations += sum(count for count, _ in inner) or 1
+        seconds += repeats * sum(spent for _, spent in inner) if inner else _seconds(equation)
+    return equations, seconds
+
+
+def _seconds(equation) -> float:
+    """An estimate for one operation."""
+    name, elements = equation.primitive.name, sum(math.prod(_shape(out)) for out in equation.outvars)
+    if name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        return EQUATION + 2 * FLOP * elements * math.prod(_shape(equation.invars[0])[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        return EQUATION + 2 * FLOP * elements * math.prod(_shape(equation.invars[1])[1:])
+    return EQUATION + ELEMENT * elements * (RANDOM if name.startswith(("random_", "threefry")) else 1)
+
+
+def _shape(variable) -> tuple[int, ...]:
+    return getattr(variable.aval, "shape", ())
+
+
+@functools.cache
+def _accepted(effort: str) -> bool:
+    """Whether this version of XLA knows the options: an unknown one is an error."""
+    try:
+        jax.jit(lambda: 0).lower().compile(compiler_options=EFFORTS[effort].options)
+    except Exception:
+        return False
+    return True
+
+
+def _options(effort: str) -> dict[str, Any] | None:
+    options = EFFORTS[effort].options
+    return options if options and jax.default_backend() == "cpu" and _accepted(effort) else None
