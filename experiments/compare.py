@@ -41,7 +41,8 @@ def main(config):
         show_progress() as progress,
     ):
         settings = {"num_episodes": config.episodes, "reference_pairs": config.reference_pairs, "progress": progress}
-        comparison = ml.compare(estimators, theta, jax.random.fold_in(key, 1), **settings)
+        say = lambda report: print(report, flush=True)  # each row as soon as it is known; the table follows
+        comparison = ml.compare(estimators, theta, jax.random.fold_in(key, 1), callback=say, **settings)
         title = (
             f"{config.problem.name} at theta = {config.problem.theta}, {config.pairs} pairs, {config.episodes} episodes"
         )
@@ -78,7 +79,7 @@ def follow(config, problem, plane, key, run, progress):
     if not config.trajectories.length_factor:
         return
     starts = theta_of(config.problem.plane.starts, "problem.plane.starts")
-    values, paths, rows = jax.jit(jax.vmap(value)), {}, []
+    values, paths, rows = ml.jit(jax.vmap(value), "the meta-loss", calls=len(config.estimators)), {}, []
     episode, key = jax.random.fold_in(key, 2), jax.random.fold_in(key, 4)
     for _, entry, found in descents(config, problem, plane, starts, key, episode, progress):
         if isinstance(found, str):

@@ -11,12 +11,16 @@ import importlib
 
 from metalearn import dynamics as dynamics
 from metalearn import landscape as landscape
+from metalearn.compilation import compilation_effort as compilation_effort
+from metalearn.compilation import compiled_programs as compiled_programs
+from metalearn.compilation import jit as jit
 from metalearn.estimators import *  # noqa: F403
 from metalearn.inner import *  # noqa: F403
 from metalearn.outer import *  # noqa: F403
 
 _LAZY = {
     "recording": "metalearn.recording",
+    "cache_programs": "metalearn.recording.cache",
     "mnist": "metalearn.recording.downloads",
     "fashion_mnist": "metalearn.recording.downloads",
 }

@@ -82,7 +82,7 @@ def compiled_programs() -> tuple[Compiled, ...]:
     return tuple(_compiled)
 
 
-def program(function: Callable, name: str, calls: int | None = None, **jit_arguments: Any) -> "Program":
+def jit(function: Callable, name: str, calls: int | None = None, **jit_arguments: Any) -> "Program":
     """`jax.jit(function)`, compiled with the effort that suits how often it will be called.
 
     The effort is chosen at the first call outside of other programs, and kept. Inside of another program it is `jax.jit` itself.
@@ -97,7 +97,7 @@ def program(function: Callable, name: str, calls: int | None = None, **jit_argum
 
 
 class Program:
-    """What `program` returns."""
+    """What `jit` returns."""
 
     def __init__(self, function: Callable, name: str, calls: int | None, jit_arguments: dict[str, Any]):
         @functools.wraps(function)
@@ -109,7 +109,7 @@ class Program:
         self._traced, self._jit_arguments = traced, jit_arguments
         self._inner = jax.jit(function, **jit_arguments)
         self._outer: Any = None
-        self._known: Any = "", 0  # effort and number of equations
+        self._known = "", 0  # effort and number of equations
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *arguments, **keywords):
@@ -125,7 +125,8 @@ class Program:
     def _call(self, arguments, keywords):
         with heartbeat.watched(self.name) as watch:
             if self._outer is None:
-                *self._known, _ = self._plan(arguments, keywords)
+                effort, equations, _ = self._plan(arguments, keywords)
+                self._known = effort, equations
                 self._outer = jax.jit(self._traced, compiler_options=_options(self._known[0]), **self._jit_arguments)
             result = self._outer(*arguments, **keywords)
             if watch.began is not None:

@@ -11,6 +11,8 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "metalearn"
 FLOORS = {
     "trees": 0,
     "threads": 0,
+    "heartbeat": 0,
+    "compilation": 0.5,
     "inner": 1,
     "estimators": 2,
     "dynamics": 2,
@@ -76,6 +78,7 @@ def test_the_test_sees_a_wrong_import():
 
 
 def test_heavy_libraries_are_imported_only_where_they_are_used():
-    code = "import sys, metalearn; print([m for m in ('wandb', 'matplotlib', 'sklearn', 'hydra', 'rich') if m in sys.modules])"
+    names = ('wandb', 'matplotlib', 'sklearn', 'hydra', 'rich', 'flax', 'orbax', 'evosax')
+    code = f"import sys, metalearn; print([m for m in {names} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

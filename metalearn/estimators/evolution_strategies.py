@@ -1,10 +1,11 @@
 """Evolution strategies over whole episodes, and their biased truncation."""
 
+import jax
 import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
-from metalearn.estimators.generalized_persistent_es import pair_gradient, run_pair
+from metalearn.estimators.generalized_persistent_es import pair_gradient, run_members
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
 from metalearn.inner.checks import check_count
@@ -53,14 +54,12 @@ def evolution_strategies(
 
     def window(run, theta, state, clock, key):
         noise = trees.normal_like(key, theta, sigma)
+        signs = ([1.0, -1.0] if antithetic else [1.0]) + ([] if whole else [0.0])  # the last moves the state on
+        losses, states = run_members(run, theta, noise, jnp.array(signs), trees.broadcast(state, len(signs)))
+        after = state if whole else jax.tree.map(lambda leaf: leaf[-1], states)
         if antithetic:
-            losses, _ = run_pair(run, theta, noise, trees.broadcast(state, 2))
-            gradient, loss = pair_gradient(noise, losses, sigma), jnp.mean(losses)
-        else:
-            loss, _ = run(trees.add(theta, noise), state)
-            gradient = trees.scale(loss / sigma**2, noise)
-        after = state if whole else run(theta, state)[1]
-        return gradient, after, loss
+            return pair_gradient(noise, losses, sigma), after, jnp.mean(losses[:2])
+        return trees.scale(losses[0] / sigma**2, noise), after, losses[0]
 
     def memory(theta):
         return num_pairs * ((2 if antithetic else 1) + (not whole)) * state_bytes(

@@ -82,8 +82,13 @@ def generalized_persistent_es(
 
 def run_pair(run, theta, noise, states):
     """Advance the members θ + ε and θ − ε with common random numbers: losses `[2]` and states `[2, ...]`."""
+    return run_members(run, theta, noise, jnp.array([1.0, -1.0]), states)
+
+
+def run_members(run, theta, noise, signs, states):
+    """Advance the members θ + sign · ε with common random numbers: losses and states, one for each of `signs`."""
     member = lambda sign, state: run(trees.add(theta, trees.scale(sign, noise)), state)
-    return jax.vmap(member)(jnp.array([1.0, -1.0]), states)
+    return jax.vmap(member)(signs, states)
 
 
 def pair_gradient(credit, losses, sigma):

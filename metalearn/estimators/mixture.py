@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators.base import GradientEstimator
 from metalearn.inner.checks import check_number
 from metalearn.inner.problem import Theta, check_key, check_theta
@@ -68,7 +68,7 @@ def mixture(
             variance = _sum({name: trees.scale(shares[name] ** 2, states[name].variance) for name in shares})
         return gradient, Mixed(states, variance), _metrics(reports, shares)
 
-    return GradientEstimator(init, program(estimate, "an estimate of a mixture"))
+    return GradientEstimator(init, jit(estimate, "an estimate of a mixture"))
 
 
 def _metrics(reports, shares):

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from metalearn import trees
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators.average import average
 from metalearn.estimators.base import Description, GradientEstimator, Metrics
 from metalearn.estimators.devices import spread_here
@@ -113,7 +113,7 @@ def estimator_of(
 
     advance_shares = spread(advance_share)
     start = functools.partial(_begin, method, problem, truncation, num_particles, advance)
-    begin = program(start, f"the start of {description.name}", calls=1)
+    begin = jit(start, f"the start of {description.name}", calls=1)
 
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)
@@ -132,7 +132,7 @@ def estimator_of(
         clock = (state.clock + 1) % truncation.num_windows
         return gradient, Particles(memory, episodes, clock, jnp.zeros((), jnp.int32), variance), metrics
 
-    return GradientEstimator(init, program(estimate, description.name), description)
+    return GradientEstimator(init, jit(estimate, description.name), description)
 
 
 def _begin(method, problem, truncation, num_particles, advance, theta, key) -> Particles:

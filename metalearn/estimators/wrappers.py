@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.inner.checks import check_number, is_known
 from metalearn.inner.problem import Theta, check_key, check_theta
@@ -44,7 +44,7 @@ def _scaled(estimator: GradientEstimator, factor) -> GradientEstimator:
             metrics = metrics | {"gradient_variance": weight**2 * metrics["gradient_variance"]}
         return trees.scale(weight, gradient), state, metrics
 
-    return estimator._replace(estimate=program(estimate, "an estimate"))
+    return estimator._replace(estimate=jit(estimate, "an estimate"))
 
 
 def _check_estimator(estimator) -> None:
@@ -108,7 +108,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
         check_key(key)
         return begin(theta, key)
 
-    @functools.partial(program, name="the start of a combination", calls=1)
+    @functools.partial(jit, name="the start of a combination", calls=1)
     def begin(theta, key):
         states, variances, spent = [], [], jnp.zeros((), jnp.int32)
         for estimator, part in zip(estimators, jax.random.split(key, len(estimators))):
@@ -141,7 +141,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
         spent, window = jnp.zeros((), jnp.int32), (state.window + 1) % num_windows
         return gradient, Combined(tuple(states), tuple(variances), weighing, variance, spent, window), metrics
 
-    return GradientEstimator(init, program(estimate, "a combined estimate"), description)
+    return GradientEstimator(init, jit(estimate, "a combined estimate"), description)
 
 
 def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:

@@ -10,7 +10,7 @@ import numpy as np
 from hydra.utils import instantiate
 
 from metalearn import dynamics
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.inner import InnerProblem, check_problem, meta_loss
 from metalearn.inner.checks import check_number, refusal
@@ -78,9 +78,7 @@ class Study:
     def start(self) -> float:
         """The largest finite loss of a start, of those at the corners of the plane."""
         first, steps = jax.random.split(self.episode)
-        loss = program(
-            lambda point: self.problem.loss(self.problem.init(point, first), point, steps), "losses", calls=4
-        )
+        loss = jit(lambda point: self.problem.loss(self.problem.init(point, first), point, steps), "losses", calls=4)
         corners = [(x, y) for x in self.plane.x.points(2) for y in self.plane.y.points(2)]
         losses = np.array([float(loss(jax.numpy.array(corner))) for corner in corners])
         return float(np.max(losses[np.isfinite(losses)], initial=0.0))
@@ -88,7 +86,7 @@ class Study:
     @functools.cached_property
     def measured(self):
         """`value`, compiled."""
-        return program(self.value, "the meta-loss")
+        return jit(self.value, "the meta-loss")
 
     def at(self, x: float) -> jax.Array:
         """A point of the cut."""

@@ -17,7 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from metalearn import trees
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key, check_problem
 from metalearn.landscape import measure as accounts
@@ -188,7 +188,7 @@ def _keys(key):
     return start, steps
 
 
-@functools.partial(program, name="starts of pixels", static_argnames="settings")
+@functools.partial(jit, name="starts of pixels", static_argnames="settings")
 def _start(values, key, settings):
     def one(value):
         theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), settings.place(value[0], value[1]))
@@ -200,7 +200,7 @@ def _start(values, key, settings):
     return jax.tree.map(lambda leaf: leaf.reshape(len(values), *leaf.shape[2:]), chunks)
 
 
-@functools.partial(program, name="pixels", static_argnames="settings", donate_argnums=0)
+@functools.partial(jit, name="pixels", static_argnames="settings", donate_argnums=0)
 def _advance(pixels, order, num_chunks, first, last, key, settings):
     """Take the steps first … last − 1 of the pixels named in `order`, and stop those that are settled."""
     problem, size = settings.problem, settings.chunk_size
@@ -237,7 +237,7 @@ def _is_lost(state):
     return jnp.any(jnp.stack(lost)) if lost else jnp.array(False)
 
 
-@functools.partial(program, name="ends of pixels", static_argnames="settings")
+@functools.partial(jit, name="ends of pixels", static_argnames="settings")
 def _finish(pixels, settings):
     record = accounts.settle(pixels.record, pixels.stop, settings.num_steps)
     return *accounts.verdict(record, settings.num_steps), record.escape

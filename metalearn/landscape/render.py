@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.landscape.plane import Plane, check_plane
@@ -52,7 +52,7 @@ def render(
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     padded = np.concatenate([points, np.repeat(points[-1:], -len(points) % chunk_size, axis=0)])
     one = lambda point: function(plane.place(point[0], point[1]))
-    run = program(jax.vmap(one), "the landscape", calls=len(padded) // chunk_size)
+    run = jit(jax.vmap(one), "the landscape", calls=len(padded) // chunk_size)
 
     def chunk(first):
         return jax.tree.map(np.asarray, run(jnp.asarray(padded[first : first + chunk_size], float)))

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from metalearn import trees
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.inner.benchmark import Benchmark
 from metalearn.inner.checks import check_choice, check_count
 from metalearn.inner.derived import every
@@ -60,7 +60,7 @@ def learning_curves(
         raise TypeError(
             f"optimizer must be an optax transformation, such as optax.adam(1e-3) or learned(theta); {optimizer!r} was given."
         )
-    curves = program(lambda keys: _curves(benchmark, optimizer, keys, task), "learning curves", calls=1)
+    curves = jit(lambda keys: _curves(benchmark, optimizer, keys, task), "learning curves", calls=1)
     found = curves(jax.random.split(key, num_seeds))
     return _host(benchmark, *found)
 
@@ -98,7 +98,7 @@ def swept_rate(benchmark: Benchmark, name: str, schedule: str, key: Key) -> floa
         return jnp.mean(curves[0])
 
     keys = jax.random.split(key, SWEEP_SEEDS)
-    sweep = program(lambda rates: jax.lax.map(score, rates), f"a sweep of the rate of {name}", calls=1)
+    sweep = jit(lambda rates: jax.lax.map(score, rates), f"a sweep of the rate of {name}", calls=1)
     scores = sweep(jnp.asarray(RATES, jnp.result_type(float)))
     return RATES[int(np.argmin(scores))]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.dynamics import tangent
 from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation, unroll
@@ -102,7 +102,7 @@ def _run(problem, horizon):
 def _pairs(problem, truncation) -> Any:
     run = _run(problem, truncation.horizon)
 
-    @functools.partial(program, name="the cloud", calls=CLOUD_CALLS)
+    @functools.partial(jit, name="the cloud", calls=CLOUD_CALLS)
     def some(theta, sigma, key):
         point, unravel = ravel_pytree(theta)
         noise, seeds = jax.random.split(key)
@@ -120,7 +120,7 @@ def _pairs(problem, truncation) -> Any:
 def _labels(problem, horizon) -> Any:
     run = _run(problem, horizon)
 
-    @functools.partial(program, name="the border", calls=1 + len(RINGS))
+    @functools.partial(jit, name="the border", calls=1 + len(RINGS))
     def labels(theta, places, episode):
         unravel = ravel_pytree(theta)[1]
         return jax.vmap(lambda place: run(unravel(place), episode)[2])(places)

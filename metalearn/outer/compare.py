@@ -78,7 +78,9 @@ def compare(
                 callback(_report_of(name, estimators, plan, measured, given))
         for name in estimators:
             if math.isnan(measured[name].seconds):
-                seconds = seconds_per_episode(programs(name), theta, key)
+                batch = programs(name)
+                assert batch is not None
+                seconds = seconds_per_episode(batch, theta, key)
                 measured[name] = dataclasses.replace(measured[name], seconds=seconds)
     reports = [_report_of(name, estimators, plan, measured, given) for name in estimators]
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))

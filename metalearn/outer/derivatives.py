@@ -7,7 +7,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from metalearn import dynamics
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.inner.checks import refusal
 from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation
@@ -43,14 +43,12 @@ def _orbit(problem, horizon):
     """What forward and reverse mode say of one orbit."""
     exponents = lambda theta, key: dynamics.lyapunov(problem, theta, key, num_steps=horizon)
     gradient = lambda theta, key: dynamics.meta_gradient(problem, theta, key, num_steps=horizon)
-    return program(lambda theta, key: (exponents(theta, key), gradient(theta, key)), "exponents and gradients", calls=1)
+    return jit(lambda theta, key: (exponents(theta, key), gradient(theta, key)), "exponents and gradients", calls=1)
 
 
 @kept
 def _jacobians(problem, truncation):
-    return program(
-        lambda theta, key: window_jacobians(problem, theta, truncation, key), "Jacobians of windows", calls=1
-    )
+    return jit(lambda theta, key: window_jacobians(problem, theta, truncation, key), "Jacobians of windows", calls=1)
 
 
 def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncation, key: Key) -> Derivatives:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from metalearn import trees
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.inner.problem import Key, Theta
 from metalearn.outer.arguments import Stages, check_functions, stages_of
 from metalearn.outer.held_out import Evaluate, check_evaluate
@@ -150,7 +150,7 @@ def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
 
 @kept
 def _measure(evaluate) -> Any:
-    return program(lambda theta, key: evaluate(theta, key), "the evaluation")
+    return jit(lambda theta, key: evaluate(theta, key), "the evaluation")
 
 
 @kept
@@ -189,7 +189,7 @@ def _chunk(estimator, optimizer, project, length) -> Any:
         spent = snapshot.inner_steps + jnp.sum(jnp.where(taken, reports["inner_steps"], 0)).astype(jnp.float32)
         return snapshot._replace(inner_steps=spent), (past, reports)
 
-    return program(run, "meta-training")
+    return jit(run, "meta-training")
 
 
 def _chunks(first, num_steps, length, stages):

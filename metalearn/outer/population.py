@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key, State, Theta, check_inner, check_key, check_problem
 from metalearn.inner.unroll import Truncation, unroll
@@ -109,7 +109,7 @@ def _train(problem, truncation, sample, num_members, sigma, num_exchanged) -> An
         schedule = jax.tree.map(lambda leaf: jnp.where(known < 0, jnp.nan, leaf), _ancestors(seen, parents, best))
         return Population(seen, loss, parents, jax.tree.map(lambda leaf: leaf[-1], states), known, schedule)
 
-    return program(train, "population-based training", calls=1)
+    return jit(train, "population-based training", calls=1)
 
 
 def _exchange(loss, count, key):

@@ -64,6 +64,11 @@ class Report:
     memory: int | None
     num_episodes: int
 
+    def __str__(self) -> str:
+        """One line: bias, cosine and signal to noise, and the share that diverged."""
+        shown = ", ".join(f"{COLUMNS[field]} {getattr(self, field)}" for field in BRIEF)
+        return f"{self.name}: {shown}, diverged {self.fraction_diverged:.1%}"
+
 
 COLUMNS = {
     "bias": "bias / |target|",
@@ -75,6 +80,7 @@ COLUMNS = {
     "signal_to_noise_per_step": "SNR / 10⁶ steps",
     "signal_to_noise_per_second": "SNR / s",
 }
+BRIEF = ("bias", "cosine", "signal_to_noise_per_step")
 
 
 @dataclasses.dataclass(frozen=True)

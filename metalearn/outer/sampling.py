@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.problem import Key, Theta
@@ -99,7 +99,7 @@ def _compile(estimator, tree, leaves, num_episodes, implementation, under) -> Ba
         return jax.lax.map(lambda key: episode(theta, key), keys, batch_size=together)
 
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl=implementation), size))
-    return Batch(program(episodes, "episodes", calls=-(-num_episodes // size)).ahead(theta, keys), size)
+    return Batch(jit(episodes, "episodes", calls=-(-num_episodes // size)).ahead(theta, keys), size)
 
 
 def run_episodes(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.problem import Key, Theta
 from metalearn.outer.meta_train import meta_train
@@ -42,7 +42,7 @@ def outer_trajectories(
         return jax.tree.map(lambda past, end: jnp.concatenate([past, end[None]]), history.theta, theta), history.metrics
 
     count = len(jax.tree.leaves(starts)[0])
-    descents = program(jax.vmap(descend), "outer trajectories", calls=1)
+    descents = jit(jax.vmap(descend), "outer trajectories", calls=1)
     return descents(starts, jax.random.split(key, count))
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.inner.problem import Theta
 from metalearn.outer.held_out import Evaluate
 from metalearn.outer.kept import kept
@@ -29,7 +29,7 @@ class Trials(NamedTuple):
 @kept
 def measured(evaluate: Evaluate) -> Any:
     """`(thetas, keys) -> losses`, compiled once for all searches."""
-    return program(jax.vmap(evaluate), "the trials")
+    return jit(jax.vmap(evaluate), "the trials")
 
 
 def best_of(name: str, thetas: Theta, losses: jax.Array) -> tuple[Theta, Trials]:

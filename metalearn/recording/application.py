@@ -32,6 +32,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from metalearn.recording.cache import cache_programs
 from metalearn.recording.local import unwritable
 from metalearn.recording.mistakes import sentence
 from metalearn.recording.secrets import hide_in_file
@@ -83,7 +84,8 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
     try:
         _check_arguments()
         _configure_hydra(main)
-        _keep_compiled_programs()
+        if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+            cache_programs()
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
         job = _job(main, failures, show_all)
@@ -188,14 +190,6 @@ def _errors_passed_on() -> Iterator[None]:
         del os.environ["HYDRA_FULL_ERROR"]
         if before is not None:
             os.environ["HYDRA_FULL_ERROR"] = before
-
-
-def _keep_compiled_programs() -> None:
-    """A second run of an experiment reads its programs from the user's cache folder instead of compiling them."""
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(base / "metalearn" / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def _configure_hydra(main: Callable) -> None:

@@ -5,10 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from metalearn import heartbeat
+
 
 @contextlib.contextmanager
 def show_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars with an estimate of the time left, or, where there is no terminal, a line for each part that is done.
+    """Bars with an estimate of the time left, and what is being compiled; where there is no terminal, a line for each part that
+    is done, and every 15 seconds one for each program that is being compiled.
 
     Yields `report(name, done, total)`.
     """
@@ -40,11 +43,16 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bars:
-        tasks = {}
+        tasks, compiling = {}, bars.add_task("", total=None, visible=False)
+
+        def show(activities):
+            said = "; ".join(map(str, activities))
+            bars.update(compiling, description=said, visible=bool(said))
 
         def bar(name: str, done: int, total: int) -> None:
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=total)
             bars.update(tasks[name], completed=done, total=total)
 
-        yield bar
+        with heartbeat.listening(show):
+            yield bar

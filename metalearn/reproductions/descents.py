@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.inner import InnerProblem, meta_loss
 from metalearn.outer import meta_train
@@ -38,7 +38,7 @@ def meta_losses(problem: InnerProblem, thetas: jax.Array, horizon: int, num_epis
     episodes = keys(range(num_episodes))
     at = lambda theta: jnp.mean(jax.vmap(lambda key: meta_loss(problem, theta, key, horizon))(episodes))
     chunk = max(1, 512 // num_episodes)
-    run = program(lambda thetas: jax.lax.map(at, thetas, batch_size=chunk), "meta-losses", calls=1)
+    run = jit(lambda thetas: jax.lax.map(at, thetas, batch_size=chunk), "meta-losses", calls=1)
     return np.asarray(run(thetas.reshape(-1, *thetas.shape[2:]))).reshape(thetas.shape[:2])
 
 
@@ -56,5 +56,5 @@ def episode_means(
         state = estimator.init(theta, key_init)
         return jnp.mean(jax.lax.scan(body, state, jax.random.split(key_windows, num_windows))[1], axis=0)
 
-    run = program(lambda theta: jax.lax.map(lambda key: one(theta, key), keys, batch_size=batch_size), "episodes")
+    run = jit(lambda theta: jax.lax.map(lambda key: one(theta, key), keys, batch_size=batch_size), "episodes")
     return lambda theta: np.asarray(run(theta))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
 from metalearn.inner import Truncation, digits_benchmark, every, everything, learned, linear, log, sgd
 from metalearn.outer import held_out_loss, meta_train
@@ -30,7 +30,7 @@ def tuned(benchmark, tuning, estimator, optimizer, theta, num_steps) -> tuple[li
     """
     began = time.perf_counter()
     read = every(benchmark.problem(tuning[0], "validation", task=tuning[1]), 10)
-    measure = program(held_out_loss(read, benchmark.num_steps // 10, JUDGES), "the held-out loss")
+    measure = jit(held_out_loss(read, benchmark.num_steps // 10, JUDGES), "the held-out loss")
     last = lambda thetas: jax.tree.map(lambda leaf: jnp.mean(leaf[-num_steps // 10 :], axis=0), thetas)
     run = lambda seed: meta_train(estimator, optimizer, theta(seed), jax.random.key(seed), num_steps)[1].theta
     ends = [last(run(seed)) for seed in SEEDS]

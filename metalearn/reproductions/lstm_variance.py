@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators import noise_reuse_es, persistent_es
 from metalearn.inner import InnerProblem, Truncation, unroll
 from metalearn.recording import save_style
@@ -88,7 +88,7 @@ def window_jacobian(problem, theta, num_windows):
 
         return jax.lax.scan(body, problem.init(copies[0], key), copies)[1]
 
-    jacobian = program(jax.jacrev(window_losses), "Jacobians of windows", calls=1)
+    jacobian = jit(jax.jacrev(window_losses), "Jacobians of windows", calls=1)
     return np.asarray(jacobian(jnp.tile(theta[None], (num_windows, 1))))
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metalearn.compilation import program
+from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator, backprop, noise_reuse_es, persistent_es
 from metalearn.inner import (
     Benchmark,
@@ -95,7 +95,7 @@ def results(
         reading, horizon = judged(benchmark, objective)
         values = heat_map(reading, horizon, resolution)
         measure = functools.partial(
-            program(held_out_loss(reading, horizon, JUDGES), "the held-out loss"), key=jax.random.key(77)
+            jit(held_out_loss(reading, horizon, JUDGES), "the held-out loss"), key=jax.random.key(77)
         )
         bound, paths = SLACK * float(measure(_lowest(values))), {}
         for label, estimator in _estimators(benchmark, objective).items():
