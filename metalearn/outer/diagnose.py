@@ -17,9 +17,17 @@ from metalearn.outer.card import card_of
 from metalearn.outer.cloud import border_distance, measure_cloud
 from metalearn.outer.compare import compare
 from metalearn.outer.derivatives import measure_derivatives
-from metalearn.outer.recommend import PILOT_EPISODES, Recommendation, candidates_of, recommend, with_target_error
+from metalearn.outer.recommend import (
+    PILOT_EPISODES,
+    PILOT_PARTICLES,
+    Recommendation,
+    candidates_of,
+    recommend,
+    with_target_error,
+)
 from metalearn.outer.report import Comparison, Measured
 from metalearn.outer.sampling import Progress
+from metalearn.outer.targets import needs_rematerialisation
 from metalearn.outer.windows import Spectrum
 from metalearn.threads import in_this_precision
 
@@ -150,7 +158,9 @@ def diagnose(
 
 def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, progress):
     """The candidates at θ, their bias taken against the cloud's mean, whose own uncertainty counts."""
-    candidates = candidates_of(problem, truncation, sigma, differentiable)
+    steps = (PILOT_PARTICLES * truncation.horizon, PILOT_PARTICLES * truncation.length)
+    tapes = tuple(differentiable and needs_rematerialisation(problem, theta, count) for count in steps)
+    candidates = candidates_of(problem, truncation, sigma, differentiable, tapes)
     target = ravel_pytree(theta)[1](jnp.asarray(cloud.mean, _kind(theta)))
     comparison = compare(
         candidates,

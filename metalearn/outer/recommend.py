@@ -36,8 +36,8 @@ class Recommendation(NamedTuple):
 
 
 @kept
-def candidates_of(problem, truncation, sigma, differentiable) -> dict[str, Any]:
-    """The estimators that are run, by name."""
+def candidates_of(problem, truncation, sigma, differentiable, rematerialise) -> dict[str, Any]:
+    """The estimators that are run, by name; `rematerialise` for backprop through an episode and through a window."""
     whole = dataclasses.replace(truncation, length=truncation.horizon)
     smooth = {"sigma": sigma, "num_pairs": PILOT_PAIRS}
     found = {
@@ -46,10 +46,10 @@ def candidates_of(problem, truncation, sigma, differentiable) -> dict[str, Any]:
         "truncated ES": evolution_strategies(problem, truncation, **smooth),
     }
     if differentiable:
-        particles = {"sigma": sigma, "num_particles": PILOT_PARTICLES, "rematerialise": True}
+        particles = {"sigma": sigma, "num_particles": PILOT_PARTICLES}
         found |= {
-            "perturbed backprop": backprop(problem, whole, **particles),
-            "perturbed truncated backprop": backprop(problem, truncation, **particles),
+            "perturbed backprop": backprop(problem, whole, rematerialise=rematerialise[0], **particles),
+            "perturbed truncated backprop": backprop(problem, truncation, rematerialise=rematerialise[1], **particles),
         }
     return found
 

@@ -20,7 +20,7 @@ from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.outer.kept import kept
 
-TAPE_BYTES = 2**26  # above it the steps of an episode are recomputed on the way back instead of stored
+TAPE_BYTES = 2**28  # above it the steps of an episode are recomputed on the way back instead of stored
 
 
 class Smoothed(NamedTuple):
@@ -98,9 +98,9 @@ def gradient_target(problem: InnerProblem, truncation: Truncation, rematerialise
     return GradientEstimator(_nothing, estimate, Description(problem, truncation, 1, _unknown))
 
 
-def needs_rematerialisation(problem: InnerProblem, theta: Theta, horizon: int) -> bool:
-    """Whether the tape of a whole episode is too large to be kept."""
-    return horizon * residual_bytes(problem, theta) > TAPE_BYTES
+def needs_rematerialisation(problem: InnerProblem, theta: Theta, num_steps: int) -> bool:
+    """Whether the tape of this many steps is too large to be kept."""
+    return num_steps * residual_bytes(problem, theta) > TAPE_BYTES
 
 
 def _loss(problem, truncation, theta, key, rematerialise=False):

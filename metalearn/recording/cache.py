@@ -1,0 +1,38 @@
+"""Compiled programs kept on disk, so that a second process reads them instead of compiling them."""
+
+import os
+from pathlib import Path
+
+import jax
+
+from metalearn.inner.checks import check_count
+
+LEAST_SECONDS = 0.2  # of compilation: quicker programs are not kept
+
+
+def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> Path:
+    """Keep compiled programs in a folder, for this process and later ones: JAX's persistent compilation cache.
+
+    Call it at the head of a script or a notebook. Experiments do. All programs are kept that take .2 seconds or more to compile,
+    those of other JAX code too. When the folder outgrows its bound, the programs that were not used for longest are removed.
+
+        import metalearn as ml
+        ml.cache_programs()
+
+    Args:
+      folder: where; by default `metalearn/compiled` in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache).
+      max_bytes: the bound on the size of the folder.
+
+    Returns:
+      The folder.
+
+    Raises:
+      TypeError, ValueError: if `max_bytes` is not a whole number of at least 1.
+    """
+    check_count("max_bytes", max_bytes)
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    place = Path(folder).expanduser().resolve() if folder is not None else base / "metalearn" / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_compilation_cache_max_size", int(max_bytes))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    return place
