@@ -79,6 +79,11 @@ def compilation_effort(effort: str = AUTOMATIC) -> None:
     _effort = effort
 
 
+def asked_effort() -> str:
+    """What `compilation_effort` chose last."""
+    return _effort
+
+
 def compiled_programs() -> tuple[Compiled, ...]:
     """The programs that metalearn compiled in this process, in their order (the last 4096)."""
     return tuple(_compiled)
@@ -110,9 +115,8 @@ class Program:
         self.name, self.calls = name, calls
         self._traced, self._jit_arguments = traced, jit_arguments
         self._inner = jax.jit(function, **jit_arguments)
-        self._outer: Any = None
+        self._outer: dict[str, tuple[Any, str, int]] = {}  # asked effort -> program, effort, equations
         self._first_call = threading.RLock()  # threads that call at the same time would each compile
-        self._known = "", 0  # effort and number of equations
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *arguments, **keywords):
@@ -126,19 +130,19 @@ class Program:
             return self._inner(*arguments, **keywords)
 
     def _call(self, arguments, keywords):
-        once = self._first_call if self._outer is None else contextlib.nullcontext()
+        asked = _effort
+        once = contextlib.nullcontext() if asked in self._outer else self._first_call
         with once, heartbeat.watched(self.name) as watch:
-            outer = self._outer or self._choose(arguments, keywords)
-            result = outer(*arguments, **keywords)
-            self._outer = outer
+            chosen = self._outer.get(asked) or self._choose(arguments, keywords)
+            result = chosen[0](*arguments, **keywords)
+            self._outer[asked] = chosen
             if watch.began is not None:
-                _compiled.append(Compiled(self.name, *self._known, watch.seconds()))
+                _compiled.append(Compiled(self.name, *chosen[1:], watch.seconds()))
         return result
 
     def _choose(self, arguments, keywords):
         effort, equations, _ = self._plan(arguments, keywords)
-        self._known = effort, equations
-        return jax.jit(self._traced, compiler_options=_options(effort), **self._jit_arguments)
+        return jax.jit(self._traced, compiler_options=_options(effort), **self._jit_arguments), effort, equations
 
     def __getattr__(self, name: str):
         """`lower`, `trace`, `eval_shape`, ... of `jax.jit`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 INTERVAL = 15.0  # seconds between two lines about one program
+TICK = 1.0  # seconds between two looks
 
 _lock = threading.Lock()
 _active: list["Watch"] = []
@@ -99,10 +100,10 @@ def _announce(watch: Watch) -> None:
 
 
 def _beat() -> None:
-    """Once a second, tell the listeners, or say every 15 seconds what is being compiled; end when nothing is."""
+    """At every tick, tell the listeners, or say every 15 seconds what is being compiled; end when nothing is."""
     global _thread
     while True:
-        time.sleep(1.0)
+        time.sleep(TICK)
         with _lock:
             watches = list(_active)
             if not watches:

@@ -12,6 +12,7 @@ FLOORS = {
     "trees": 0,
     "threads": 0,
     "heartbeat": 0,
+    "kept": 0,
     "compilation": 0.5,
     "inner": 1,
     "estimators": 2,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from metalearn import trees
 from metalearn.estimators.backprop import tape_memory
 from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.particles import Method, check_common, estimator_of
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key
@@ -16,6 +17,7 @@ from metalearn.inner.unroll import Truncation
 CUT = 0x6375  # folded into the step's key, so that the cuts are drawn beside the step's own numbers and change none
 
 
+@kept_estimator
 def artbp(
     problem: InnerProblem,
     truncation: Truncation,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
 from metalearn.inner.checks import check_count, check_number
@@ -14,6 +15,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
 
+@kept_estimator
 def backprop(
     problem: InnerProblem,
     truncation: Truncation,

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from metalearn.kept import Arguments, Result, kept
+
 AXIS = "particles"
 _MESH: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar("mesh", default=None)
 
@@ -46,6 +48,11 @@ def over_devices(devices: Sequence[Any] | None = None) -> Iterator[None]:
         yield
     finally:
         _MESH.reset(token)
+
+
+def kept_estimator(make: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A factory that returns the estimator it made before for the same arguments and devices, with its compiled programs."""
+    return kept(make, under=_MESH.get)
 
 
 def spread_here(num_particles: int) -> tuple[int, Spread]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.generalized_persistent_es import pair_gradient, run_members
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
@@ -13,6 +14,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
 
+@kept_estimator
 def evolution_strategies(
     problem: InnerProblem,
     truncation: Truncation,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.forward_mode import push_forward
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.particles import Method, check_common, estimator_of
@@ -13,6 +14,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
 
+@kept_estimator
 def forward_gradient(
     problem: InnerProblem, truncation: Truncation, *, num_directions: int, chunk_size: int | None = None
 ) -> GradientEstimator:

@@ -6,6 +6,7 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.particles import Method, check_common, estimator_of
 from metalearn.inner.checks import check_count
@@ -13,6 +14,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
 
+@kept_estimator
 def forward_mode(
     problem: InnerProblem, truncation: Truncation, *, num_particles: int = 1, chunk_size: int | None = None
 ) -> GradientEstimator:

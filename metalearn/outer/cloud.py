@@ -13,8 +13,8 @@ from metalearn.compilation import jit
 from metalearn.dynamics import tangent
 from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation, unroll
+from metalearn.kept import kept
 from metalearn.landscape.measure import trains
-from metalearn.outer.kept import kept
 from metalearn.threads import in_this_precision, on_every_device
 
 CHUNK = 16  # pairs run together

@@ -11,7 +11,7 @@ from metalearn.compilation import jit
 from metalearn.inner.checks import refusal
 from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation
-from metalearn.outer.kept import kept
+from metalearn.kept import kept
 from metalearn.outer.report import Measured
 from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
 

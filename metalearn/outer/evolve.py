@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from metalearn import trees
 from metalearn.inner.checks import check_choice, check_count, check_number
 from metalearn.inner.problem import Key, Theta, check_key, check_theta
+from metalearn.kept import kept
 from metalearn.outer.held_out import Evaluate, check_evaluate
-from metalearn.outer.kept import kept
 from metalearn.outer.sampling import Progress
 from metalearn.outer.trials import Trials, best_of, measured
 

@@ -13,6 +13,7 @@ import optax
 from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.problem import Key, Theta
+from metalearn.kept import kept
 from metalearn.outer.arguments import Stages, check_functions, stages_of
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.history import (
@@ -27,7 +28,6 @@ from metalearn.outer.history import (
     on_host,
     reason_of,
 )
-from metalearn.outer.kept import kept
 from metalearn.outer.sampling import Progress
 
 

@@ -11,7 +11,7 @@ from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key, State, Theta, check_inner, check_key, check_problem
 from metalearn.inner.unroll import Truncation, unroll
-from metalearn.outer.kept import kept
+from metalearn.kept import kept
 
 
 class Population(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
 from metalearn.inner.unroll import Truncation
-from metalearn.outer.kept import kept
+from metalearn.kept import kept
 from metalearn.outer.report import Comparison, Measured, Report
 
 KNOWN, SEEN = 0.5, 3.0

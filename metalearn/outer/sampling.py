@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn.compilation import jit
+from metalearn.compilation import asked_effort, jit
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.problem import Key, Theta
-from metalearn.outer.kept import kept
+from metalearn.kept import kept
 from metalearn.threads import precision
 
 Progress = Callable[[str, int, int], None]
@@ -73,7 +73,7 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
     leaves, tree = jax.tree.flatten(jax.eval_shape(lambda theta: theta, theta))
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     implementation = str(jax.random.key_impl(key))
-    return _compile(estimator, tree, tuple(leaves), num_episodes, implementation, (precision(), device))
+    return _compile(estimator, tree, tuple(leaves), num_episodes, implementation, (precision(), device, asked_effort()))
 
 
 @kept

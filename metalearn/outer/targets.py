@@ -18,7 +18,7 @@ from metalearn.estimators.memory import cache_chunk, even_chunk, residual_bytes
 from metalearn.inner.derived import in_windows
 from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.inner.unroll import Truncation, unroll
-from metalearn.outer.kept import kept
+from metalearn.kept import kept
 
 TAPE_BYTES = 2**28  # above it the steps of an episode are recomputed on the way back instead of stored
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from metalearn.compilation import jit
 from metalearn.inner.problem import Theta
+from metalearn.kept import kept
 from metalearn.outer.held_out import Evaluate
-from metalearn.outer.kept import kept
 
 
 class Trials(NamedTuple):
