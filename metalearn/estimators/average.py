@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
-from metalearn import trees
 from metalearn.estimators.base import Metrics
 from metalearn.inner.problem import Theta
 
@@ -15,22 +15,22 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
       gradients: `[num_particles, ...]` in the structure of θ.
       losses: `[num_particles]`.
     """
-    used = jnp.isfinite(losses) & jax.vmap(trees.all_finite)(gradients)
+    one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], gradients))
+    kind = jnp.promote_types(one.dtype, losses.dtype)
+    flat = [leaf.reshape(len(losses), -1).astype(kind) for leaf in jax.tree.leaves(gradients)]
+    values = jnp.concatenate(
+        [*flat, losses[:, None].astype(kind)], axis=1
+    )  # in one array, each operation is one kernel
+    used = jnp.all(jnp.isfinite(values), axis=1)
     count = jnp.sum(used)
-
-    def mean(values):
-        mask = used.reshape((-1,) + (1,) * (values.ndim - 1))
-        total = jnp.sum(jnp.where(mask, values, 0), axis=0, dtype=values.dtype)
-        return total / jnp.maximum(count, 1).astype(values.dtype)
-
-    gradient = jax.tree.map(mean, gradients)
-    squares = jax.tree.map(lambda g, m: mean(jnp.square(g - m[None])), gradients, gradient)
-    freedom = jnp.where(count > 1, count - 1, jnp.nan)
-    variance = jax.tree.map(lambda s: (s / freedom).astype(s.dtype), squares)
-    total = sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(variance)), start=jnp.zeros(()))
+    over_used = lambda numbers: jnp.sum(jnp.where(used[:, None], numbers, 0), axis=0)
+    mean = over_used(values) / jnp.maximum(count, 1).astype(kind)
+    freedom = jnp.where(count > 1, count * (count - 1), jnp.nan).astype(kind)
+    variance = over_used(jnp.square(values - mean[None])) / freedom
     metrics = {
-        "loss": jnp.where(count > 0, mean(losses), jnp.nan),
+        "loss": jnp.where(count > 0, mean[-1], jnp.nan).astype(losses.dtype),
         "fraction_diverged": (len(used) - count) / len(used),
-        "gradient_variance": total,
+        "gradient_variance": jnp.sum(variance[:-1]).astype(jnp.result_type(float)),
     }
-    return gradient, variance, metrics
+    back = lambda vector: unravel(vector[:-1].astype(one.dtype))
+    return back(mean), back(variance), metrics

@@ -65,10 +65,13 @@ def generalized_persistent_es(
     def window(run, theta, memory, clock, key):
         states, noise, accumulated = memory
         fresh = trees.normal_like(key, theta, sigma)
-        new_block = clock % windows_per_block == 0
-        noise = trees.where(new_block, fresh, noise)
         so_far = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, accumulated), accumulated)
-        accumulated = trees.where(new_block, trees.add(so_far, noise), so_far)
+        if windows_per_block == 1:
+            noise, accumulated = fresh, trees.add(so_far, fresh)
+        else:
+            new_block = clock % windows_per_block == 0
+            noise = trees.where(new_block, fresh, noise)
+            accumulated = trees.where(new_block, trees.add(so_far, noise), so_far)
         losses, states = run_pair(run, theta, noise, states)
         return pair_gradient(accumulated, losses, sigma), (states, noise, accumulated), jnp.mean(losses)
 

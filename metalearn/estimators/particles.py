@@ -129,7 +129,7 @@ def estimator_of(
         gradients, losses, memory, episodes = advance(theta, state.memory, state.episodes, state.clock, key)
         gradient, variance, metrics = average(gradients, losses)
         metrics["inner_steps"] = steps_per_estimate + state.unreported_steps
-        clock = (state.clock + 1) % truncation.num_windows
+        clock = jnp.where(state.clock + 1 == truncation.num_windows, 0, state.clock + 1)
         return gradient, Particles(memory, episodes, clock, jnp.zeros((), jnp.int32), variance), metrics
 
     return GradientEstimator(init, jit(estimate, description.name), description)
