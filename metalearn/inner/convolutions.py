@@ -1,110 +1,111 @@
-"""Draft."""
-import math
+"""Convolutions that processors run well under `jax.vmap`, in any problem, whatever wrote them.
+
+Mapped over particles with kernels of their own, a convolution becomes a grouped one, which JAX's compiler for processors
+runs slowly; gradients by kernels are slow there in any case. The functions of a problem are therefore read as JAX
+programs, and every convolution in them is replaced by slices and one matrix product.
+"""
+
 import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
-import jax.numpy as jnp
-from jax import lax
 from jax.extend import core
 
-MODE = "separable"
-CHECKPOINT = True
-LOOPS = {"scan", "while", "cond", "jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint"}
+from metalearn.inner.patches import convolve, replaceable
+from metalearn.inner.problem import InnerProblem
+
+CONVOLUTION = "conv_general_dilated"
+OUTER = {  # operations whose inner programs are read as well
+    *("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2"),
+    *("scan", "while", "cond", "custom_jvp_call", "custom_vjp_call"),
+}
 
 
-def prepare(problem):
-    return problem._replace(**{name: without_convolutions(f) for name, f in problem._asdict().items()})
+def prepare(problem: InnerProblem) -> InnerProblem:
+    """The problem with its three functions passed through `without_convolutions`; prepared once, it stays as it is.
+
+    Args:
+      problem: any inner problem.
+    """
+    return InnerProblem(*map(without_convolutions, problem))
 
 
-def without_convolutions(function):
-    def wrapped(*args):
-        program, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+def without_convolutions(function: Callable) -> Callable:
+    """The same function with its convolutions as slices and matrix products, where JAX computes on a processor.
+
+    Results agree up to the order of sums. A function without convolutions is called as it is; elsewhere than on a
+    processor every function is. Derivatives taken inside the function are seen and replaced too; those taken outside go
+    through the matrix products, and keep no more in memory than those of a convolution. Very large windows, of more
+    than 32 positions along an axis of both kernel and output, stay convolutions.
+
+    Args:
+      function: a function of pytrees that JAX can trace.
+    """
+    if isinstance(function, _Rewritten):
+        return function
+    return _Rewritten(function)
+
+
+class _Rewritten:
+    """A function, and for which shapes of its arguments it is known to hold no convolution."""
+
+    def __init__(self, function):
+        self.function, self.plain = function, set()
+        functools.update_wrapper(self, function, updated=())
+
+    def __eq__(self, other):
+        return isinstance(other, _Rewritten) and self.function == other.function
+
+    def __hash__(self):
+        return hash((_Rewritten, self.function))
+
+    def __call__(self, *args):
+        leaves, structure = jax.tree.flatten(args)
+        signature = structure, tuple((jax.numpy.shape(leaf), jax.numpy.result_type(leaf)) for leaf in leaves)
+        if jax.default_backend() != "cpu" or signature in self.plain:
+            return self.function(*args)
+        program, shape = jax.make_jaxpr(self.function, return_shape=True)(*args)
         if not _holds(program.jaxpr):
-            return function(*args)
-        rewritten = _rewrite(program)
-        out = core.jaxpr_as_fun(rewritten)(*jax.tree.leaves(args))
-        return jax.tree.unflatten(jax.tree.structure(shape), out)
-    return wrapped
+            self.plain.add(signature)
+            return self.function(*args)
+        outputs = core.jaxpr_as_fun(_rewritten(program))(*leaves)
+        return jax.tree.unflatten(jax.tree.structure(shape), outputs)
 
 
-def _holds(program):
-    return any(e.primitive.name == "conv_general_dilated" or any(map(_holds, _inner(e))) for e in program.eqns)
+def _replaces(equation) -> bool:
+    if equation.primitive.name != CONVOLUTION:
+        return False
+    return replaceable(*(atom.aval for atom in (*equation.invars, *equation.outvars)), equation.params)
 
 
-def _inner(e):
-    return core.jaxprs_in_params(e.params) if e.primitive.name in LOOPS else ()
+def _holds(program) -> bool:
+    """Whether there is a convolution to replace in a program, or in those inside it."""
+    return any(_replaces(equation) or any(map(_holds, _inner(equation))) for equation in program.eqns)
 
 
-def _rewrite(program):
-    if isinstance(program, core.ClosedJaxpr):
-        return program.replace(jaxpr=_rewrite(program.jaxpr))
-    return program.replace(eqns=[_equation(e) for e in program.eqns])
+def _inner(equation):
+    return core.jaxprs_in_params(equation.params) if equation.primitive.name in OUTER else ()
 
 
-def _equation(e):
-    if e.primitive.name == "conv_general_dilated":
-        f = functools.partial(convolve, **e.params)
-        if CHECKPOINT: f = jax.checkpoint(f, prevent_cse=False)
-        made = jax.make_jaxpr(jax.jit(f))(*[jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in e.invars]).jaxpr.eqns[0]
-        return made.replace(invars=e.invars, outvars=e.outvars)
-    if not any(map(_holds, _inner(e))):
-        return e
-    def value(x):
-        if isinstance(x, (core.Jaxpr, core.ClosedJaxpr)): return _rewrite(x)
-        if isinstance(x, (tuple, list)): return type(x)(map(value, x)) if type(x) in (tuple, list) else x
-        return x
-    return e.replace(params={k: value(v) for k, v in e.params.items()})
+def _rewritten(value):
+    """A program with its convolutions replaced; a tuple of programs (branches) likewise; other values as they are."""
+    if isinstance(value, core.ClosedJaxpr):
+        return value.replace(jaxpr=_rewritten(value.jaxpr))
+    if isinstance(value, core.Jaxpr):
+        return value.replace(eqns=list(map(_equation, value.eqns))) if _holds(value) else value
+    return tuple(map(_rewritten, value)) if type(value) is tuple else value
 
 
-def convolve(lhs, rhs, *, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count, precision, preferred_element_type, out_sharding):
-    ls, rs, os_ = dimension_numbers
-    n = len(window_strides)
-    P = [f"p{a}" for a in range(n)]; K = [f"k{a}" for a in range(n)]
-    labels = _named(ls, ["b", "i", *P])
-    kernel = _named(rs, ["o", "i", *K])
-    out = _named(os_, ["b", "o", *P])
-    groups = max(feature_group_count, batch_group_count)
-    config = [(0, 0, 0)] * lhs.ndim
-    for a in range(n): config[ls[2 + a]] = (*padding[a], lhs_dilation[a] - 1)
-    x = lax.pad(lhs, jnp.zeros((), lhs.dtype), config)
-    channel = labels[max(ls[0], ls[1])]
-    sizes = {}
-    order = sorted(range(n), key=lambda a: -ls[2 + a])
-    for a in order:
-        axis = labels.index(f"p{a}")
-        k = rhs.shape[rs[2 + a]]
-        span = (k - 1) * rhs_dilation[a] + 1
-        p = max(0, (x.shape[axis] - span) // window_strides[a] + 1)
-        s, d = window_strides[a], rhs_dilation[a]
-        few, many, fs, ms, fl, ml_ = (k, p, d, s, f"k{a}", f"p{a}") if k <= p else (p, k, s, d, f"p{a}", f"k{a}")
-        place = labels.index(channel)
-        labels[axis] = ml_
-        if MODE == "gather":
-            import numpy as np
-            idx = np.arange(many)[:, None] * ms + np.arange(few)[None] * fs
-            x = jnp.take(x, idx.reshape(-1), axis=axis, mode="clip").reshape(*x.shape[:axis], many, few, *x.shape[axis+1:])
-            x = jnp.moveaxis(x, axis + 1, place)
-        else:
-            parts = [lax.slice_in_dim(x, j * fs, j * fs + (many - 1) * ms + 1, ms, axis) for j in range(few)]
-            x = jnp.stack(parts, place)
-        labels.insert(place, fl)
-    w = rhs
-    if groups > 1:
-        x, labels = _split(x, labels, "i" if feature_group_count > 1 else "b", groups)
-        w, kernel = _split(w, kernel, "o", groups)
-        at = out.index("o"); out = [*out[:at], "g", *out[at:]]
-    names = {name: i for i, name in enumerate(["g", "b", "i", "o", *P, *K])}
-    y = jnp.einsum(x, [names[l] for l in labels], w, [names[l] for l in kernel], [names[l] for l in out], precision=precision, preferred_element_type=preferred_element_type)
-    if groups > 1:
-        at = out.index("g"); y = y.reshape(*y.shape[:at], -1, *y.shape[at + 2:])
-    return y
+def _equation(equation):
+    """One operation of a program: a convolution becomes a call of `convolve`, with the same inputs and outputs.
 
-
-def _named(spec, names):
-    out = [None] * len(spec)
-    for axis, name in zip(spec, names): out[axis] = name
-    return out
-
-
-def _split(x, labels, name, groups):
-    at = labels.index(name)
-    return x.reshape(*x.shape[:at], groups, -1, *x.shape[at + 1:]), [*labels[:at], "g", *labels[at:]]
+    `jax.checkpoint` keeps the inputs for the backward pass, as a convolution does, and not the larger windows.
+    """
+    if _replaces(equation):
+        replacement = jax.checkpoint(functools.partial(convolve, **equation.params), prevent_cse=False)
+        program = jax.make_jaxpr(jax.jit(replacement))(*(atom.aval for atom in equation.invars))
+        return program.eqns[0].replace(invars=equation.invars, outvars=equation.outvars)
+    if any(map(_holds, _inner(equation))):
+        return equation.replace(params={name: _rewritten(value) for name, value in equation.params.items()})
+    return equation
