@@ -7,7 +7,6 @@ programs, and every convolution in them is replaced by slices and one matrix pro
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jax.extend import core
@@ -76,7 +75,8 @@ class _Rewritten:
 def _replaces(equation) -> bool:
     if equation.primitive.name != CONVOLUTION:
         return False
-    return replaceable(*(atom.aval for atom in (*equation.invars, *equation.outvars)), equation.params)
+    lhs, rhs = equation.invars
+    return replaceable(lhs.aval, rhs.aval, equation.outvars[0].aval, equation.params)
 
 
 def _holds(program) -> bool:
