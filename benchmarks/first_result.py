@@ -83,16 +83,18 @@ print(json.dumps({"first point, everything included": time.perf_counter() - bega
 NETWORK = """
 from benchmarks.networks import NETWORKS
 problem, theta = NETWORKS["NAME"]()
-windows = ml.Truncation(60, 10)
+windows, count, episodes = ml.Truncation(60, 10), 8, 16
+if "NAME" in ("transformer", "LSTM"):  # whose steps take milliseconds
+    windows, count, episodes = ml.Truncation(20, 5), 4, 4
 estimators = {
-    "PES": ml.persistent_es(problem, windows, sigma=0.1, num_pairs=8),
-    "NRES": ml.noise_reuse_es(problem, windows, sigma=0.1, num_pairs=8),
-    "TBPTT": ml.backprop(problem, windows, num_particles=8),
+    "PES": ml.persistent_es(problem, windows, sigma=0.1, num_pairs=count),
+    "NRES": ml.noise_reuse_es(problem, windows, sigma=0.1, num_pairs=count),
+    "TBPTT": ml.backprop(problem, windows, num_particles=count),
 }
 times = {}
 for name, at in {"first point": theta, "next point": {"learning_rate": theta["learning_rate"] - 1}}.items():
     start = time.perf_counter()
-    found = ml.compare(estimators, at, jax.random.key(0), num_episodes=16)
+    found = ml.compare(estimators, at, jax.random.key(0), num_episodes=episodes)
     times[name] = time.perf_counter() - start
 print(json.dumps(times))
 """

@@ -4,6 +4,7 @@ import jax
 from jax.extend.core import jaxprs_in_params
 
 from metalearn import trees
+from metalearn.inner.convolutions import prepare
 from metalearn.inner.problem import InnerProblem, Theta
 
 CACHE_BYTES = 2**21
@@ -53,7 +54,8 @@ def residual_bytes(problem: InnerProblem, theta: Theta) -> int:
 
 
 def _step_and_loss(problem):
-    return lambda state, theta, key: (problem.step(state, theta, key), problem.loss(state, theta, key))
+    _, step, loss = prepare(problem)
+    return lambda state, theta, key: (step(state, theta, key), loss(state, theta, key))
 
 
 def _key():

@@ -13,6 +13,7 @@ from jax.extend import core
 
 from metalearn.inner.patches import convolve, replaceable
 from metalearn.inner.problem import InnerProblem
+from metalearn.kept import kept
 
 CONVOLUTION = "conv_general_dilated"
 OUTER = {  # operations whose inner programs are read as well
@@ -30,6 +31,7 @@ def prepare(problem: InnerProblem) -> InnerProblem:
     return InnerProblem(*map(without_convolutions, problem))
 
 
+@kept
 def without_convolutions(function: Callable) -> Callable:
     """The same function with its convolutions as slices and matrix products, where JAX computes on a processor.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn import trees
+from metalearn.inner.convolutions import prepare
 from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key
 
 
@@ -117,7 +118,7 @@ def unroll(
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; {num_steps} was given.")
-    step, read = (jax.jit(function, inline=True) for function in (problem.step, problem.loss))  # each is traced once
+    step, read = (jax.jit(one, inline=True) for one in prepare(problem)[1:])  # each is traced once
 
     def body(state, index):
         here = jax.random.fold_in(key, index)

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count
+from metalearn.inner.convolutions import prepare
 from metalearn.inner.problem import InnerProblem, Key, check_problem
 from metalearn.landscape import measure as accounts
 from metalearn.threads import on_every_device
@@ -203,7 +204,7 @@ def _start(values, key, settings):
 @functools.partial(jit, name="pixels", static_argnames="settings", donate_argnums=0)
 def _advance(pixels, order, num_chunks, first, last, key, settings):
     """Take the steps first … last − 1 of the pixels named in `order`, and stop those that are settled."""
-    problem, size = settings.problem, settings.chunk_size
+    problem, size = prepare(settings.problem), settings.chunk_size
     key_steps = _keys(key)[1]
 
     def step(index, carry):

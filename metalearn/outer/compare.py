@@ -48,12 +48,13 @@ def compare(
       reference: None: every target is measured with `reference_pairs` pairs of full-horizon ES (or backprop episodes
         where nothing is smoothed). A gradient in the structure of θ: the target of all. A mapping from names to
         gradients: the target of each.
-      reference_pairs: the size of the reference runs. By default as many pairs as all estimators run together, at least 128 and
-        at most 4096; the error of the target is part of the errors of bias and cosine.
+      reference_pairs: the size of the reference runs. By default as many pairs as the largest of the estimators runs in all its
+        episodes, at least 16 and at most 4096, and a quarter as many episodes of backprop; the errors of the targets are part of
+        those of bias and cosine.
       unsmoothed: False to leave the unsmoothed gradient, and the bias to it, unmeasured.
       progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
-      callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN where
-        other programs were still being compiled; they are measured at the end.
+      callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN: they are
+        measured at the end, when nothing else runs.
 
     Returns:
       A `Comparison`.
@@ -73,15 +74,12 @@ def compare(
             for tag in plan.needed(name):
                 batch = programs(tag)
                 if batch is not None and tag not in measured:
-                    measured[tag] = _run(plan, tag, batch, key, programs.pending(), progress)
+                    measured[tag] = _run(plan, tag, batch, key, progress)
             if callback is not None:
                 callback(_report_of(name, estimators, plan, measured, given))
         for name in estimators:
-            if math.isnan(measured[name].seconds):
-                batch = programs(name)
-                assert batch is not None
-                seconds = seconds_per_episode(batch, theta, key)
-                measured[name] = dataclasses.replace(measured[name], seconds=seconds)
+            seconds = seconds_per_episode(programs(name), theta, key)
+            measured[name] = dataclasses.replace(measured[name], seconds=seconds)
     reports = [_report_of(name, estimators, plan, measured, given) for name in estimators]
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
 
@@ -102,16 +100,12 @@ class _Programs:
         run = self.plan.runs[tag]
         return id(run.estimator), run.count
 
-    def __call__(self, tag: Tag) -> Batch | None:
-        """The program of a run; None for a ∇L that cannot be differentiated, which is reported as unknown."""
+    def __call__(self, tag: Tag) -> Any:
+        """The `Batch` of a run; None for a ∇L that cannot be differentiated, which is reported as unknown."""
         future = self.futures[self._kind(tag)]
         refused = isinstance(future.exception(), (TypeError, ValueError, NotImplementedError))
         self._tell()
         return None if refused and tag in self.plan.gradient.values() else future.result()
-
-    def pending(self) -> bool:
-        """Whether programs are still being compiled."""
-        return not all(future.done() for future in self.futures.values())
 
     def _tell(self):
         done = sum(future.done() for future in self.futures.values())
@@ -134,12 +128,10 @@ def _compile(title, run, key) -> Batch:
         return compile_episodes(run.estimator, run.theta, run.count, key)
 
 
-def _run(plan: Plan, tag: Tag, batch: Batch, key: Key, pending: bool, progress: Progress | None) -> Episodes:
-    """The episodes of one run; their time is unknown where programs are compiled beside them."""
+def _run(plan: Plan, tag: Tag, batch: Batch, key: Key, progress: Progress | None) -> Episodes:
     run, index = plan.runs[tag], list(plan.runs).index(tag)
     label = tag if isinstance(tag, str) else "reference"
-    found = run_episodes(batch, run.theta, jax.random.fold_in(key, index), run.count, name=label, progress=progress)
-    return dataclasses.replace(found, seconds=math.nan) if pending else found
+    return run_episodes(batch, run.theta, jax.random.fold_in(key, index), run.count, name=label, progress=progress)
 
 
 def _report_of(name, estimators, plan: Plan, measured, given) -> Report:

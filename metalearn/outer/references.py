@@ -18,7 +18,7 @@ from metalearn.outer.targets import (
 )
 
 EPISODE_PAIRS = 64  # pairs in one episode of a smoothed reference
-MOST_PAIRS = 4096
+FEWEST_PAIRS, MOST_PAIRS = 16, 4096  # of a reference whose size is not given
 
 Tag = Any
 
@@ -71,7 +71,7 @@ def plan_runs(
     """
     plan = Plan({name: Run(one, theta, num_episodes) for name, one in estimators.items()}, {}, {})
     described = {name: one.description for name, one in estimators.items() if one.description is not None}
-    pairs = reference_pairs or _enough(list(described.values()), num_episodes)
+    pairs = reference_pairs or (_enough(list(described.values()), num_episodes) if described else 0)
     groups: dict[Tag, list[Description]] = {}
     for description in described.values():
         groups.setdefault(_place(description), []).append(description)
@@ -79,7 +79,7 @@ def plan_runs(
         place = _place(description)
         if unsmoothed:
             plan.gradient[name] = place
-            plan.runs[place] = _gradient_run(description, theta, pairs)
+            plan.runs[place] = _gradient_run(description, theta, reference_pairs or max(pairs // 4, FEWEST_PAIRS))
         if measured and description.sigma:
             plan.target[name] = (*place, float(description.sigma), period_of(description))
             smoothed = [one for one in groups[place] if one.sigma]
@@ -90,9 +90,9 @@ def plan_runs(
 
 
 def _enough(described: list[Description], num_episodes: int) -> int:
-    """As many pairs as all estimators run together: the target is then known better than any of their means."""
-    run = num_episodes * sum(description.num_particles for description in described)
-    return min(MOST_PAIRS, max(run, 2 * EPISODE_PAIRS))
+    """As many pairs as the largest of the estimators runs: the target is then known as well as their means."""
+    run = num_episodes * max(description.num_particles for description in described)
+    return min(MOST_PAIRS, max(run, FEWEST_PAIRS))
 
 
 def _whole(description: Description):
@@ -101,13 +101,13 @@ def _whole(description: Description):
     return type(whole)(whole.horizon, whole.horizon, key=whole.key)
 
 
-def _gradient_run(description: Description, theta: Theta, pairs: int) -> Run:
+def _gradient_run(description: Description, theta: Theta, episodes: int) -> Run:
     problem, whole = description.problem, _whole(description)
     try:
         rematerialise = needs_rematerialisation(problem, theta, whole.horizon)
     except (TypeError, ValueError, NotImplementedError):
         rematerialise = False  # reverse mode does not exist here, which compiling the reference will say
-    return Run(gradient_target(problem, whole, rematerialise), theta, 2 if whole.key is not None else pairs)
+    return Run(gradient_target(problem, whole, rematerialise), theta, 2 if whole.key is not None else episodes)
 
 
 def _smoothed_run(description: Description, theta: Theta, pairs: int, parts: int) -> Run:

@@ -1,6 +1,7 @@
 """Many independent episodes of an estimator at a fixed θ, with their cost."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.problem import Key, Theta
 from metalearn.kept import kept
-from metalearn.threads import precision
+from metalearn.threads import in_this_precision, on_every_device, precision
 
 Progress = Callable[[str, int, int], None]
 BATCHES = 8
@@ -28,7 +29,7 @@ class Episodes:
       means: the mean estimate of each episode, `[num_episodes, d]`.
       squares: the mean over its windows of ‖g_t‖², `[num_episodes]`.
       inner_steps: applications of the map per episode, burn-in included.
-      seconds: time per episode after compilation.
+      seconds: time per episode after compilation; NaN where it was not measured.
       fraction_diverged: particles that were left out, on average.
       loss: the mean loss the estimator saw.
       lost: episodes with a window in which every particle diverged, whose estimate is zero for want of any, `[num_episodes]`.
@@ -105,22 +106,19 @@ def _compile(estimator, tree, leaves, num_episodes, implementation, under) -> Ba
 def run_episodes(
     batch: Batch, theta: Theta, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
 ) -> Episodes:
-    """Run a program at θ until it has seen `num_episodes`; the time per episode is that of the second and later batches
-    where there are any.
+    """Run a program at θ until it has seen `num_episodes`, two batches at a time on the cores of a lone CPU. The time of an
+    episode is left unknown (NaN): `seconds_per_episode` measures it.
     """
     size = batch.size
     keys = jax.random.split(key, -(-num_episodes // size) * size).reshape(-1, size)
-    parts, timed = [], []
-    for index in range(len(keys)):
-        begin = time.perf_counter()
-        parts.append(
-            jax.tree.map(
-                lambda leaf: np.asarray(leaf, np.float64), jax.block_until_ready(batch.run(theta, keys[index]))
-            )
-        )
-        timed.append(time.perf_counter() - begin)
+    one = in_this_precision(
+        lambda keys: jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), batch.run(theta, keys))
+    )
+    parts = []
+    for part in on_every_device(one, keys) if jax.local_device_count() == 1 else map(one, keys):
+        parts.append(part)
         if progress is not None:
-            progress(name, min((index + 1) * size, num_episodes), num_episodes)
+            progress(name, min(len(parts) * size, num_episodes), num_episodes)
     gradients, metrics = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
     with np.errstate(over="ignore", invalid="ignore"):  # the square of an exploding gradient is infinite
         means, squares = gradients.mean(axis=1), np.square(gradients).sum(axis=2).mean(axis=1)
@@ -128,7 +126,7 @@ def run_episodes(
         means=means,
         squares=squares,
         inner_steps=float(metrics["inner_steps"].sum(axis=1).mean()),
-        seconds=float(np.mean(timed[1:] or timed)) / size,
+        seconds=math.nan,
         fraction_diverged=float(metrics["fraction_diverged"].mean()),
         lost=(metrics["fraction_diverged"] == 1).any(axis=1),
         loss=float(np.nanmean(metrics["loss"])) if np.isfinite(metrics["loss"]).any() else float("nan"),
@@ -136,7 +134,7 @@ def run_episodes(
 
 
 def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> float:
-    """The time per episode of one batch that has run before."""
-    keys, began = jax.random.split(key, batch.size), time.perf_counter()
+    """The time per episode of one batch that has run before, when nothing else runs."""
+    keys, began = jax.block_until_ready(jax.random.split(key, batch.size)), time.perf_counter()
     jax.block_until_ready(batch.run(theta, keys))
     return (time.perf_counter() - began) / batch.size
