@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test slow lint bench reproduce requirements clean
+.PHONY: setup demo test check slow lint bench reproduce requirements clean
 
 setup: $(READY)
 
@@ -25,6 +25,11 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
 
+# Linters, types, and the tests that a wrong formula fails first.
+check: lint
+	$(BIN)/python -m pytest -n 2 tests/estimators/test_numpy_reference.py tests/estimators/test_closed_forms.py \
+		tests/test_compilation.py tests/test_statistics.py tests/test_floors.py
+
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -n 2
 
@@ -38,6 +43,7 @@ reproduce: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.first_result
 
 # Hashes without addresses: the files say what is installed and never from where.
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade

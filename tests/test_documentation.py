@@ -1,5 +1,6 @@
 """Every Python block of the documentation runs as it stands, and the README's example is as short as it says."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -9,6 +10,8 @@ import jax
 import optax
 import pytest
 
+import metalearn as ml
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -16,12 +19,13 @@ def blocks(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
 
 
-def test_the_first_example_prints_a_comparison():
+def test_the_first_example_prints_a_comparison(tmp_path):
     example = blocks("README.md")[0]
     assert len([line for line in example.splitlines() if line.strip()]) <= 25
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, cwd="/", check=False
-    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-W", "error", "-c", example]
+    result = subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment, check=False)
+    assert list((tmp_path / "metalearn" / "compiled").iterdir()), "the example keeps its programs"
     assert result.returncode == 0, result.stderr
     for name in ("TBPTT", "truncated ES", "PES"):
         assert name in result.stdout
@@ -45,7 +49,21 @@ def test_the_other_examples_of_the_readme_run():
     exec(short, names | {"jax": jax})
 
 
-@pytest.mark.parametrize("guide", ["networks", "landscapes", "chaos", "meta_training"])
+@pytest.fixture(autouse=True)
+def cache(monkeypatch):
+    """Programs that examples keep go where those of the tests are."""
+    keep = lambda *arguments: pathlib.Path(jax.config.jax_compilation_cache_dir)
+    monkeypatch.setattr(ml, "cache_programs", keep, raising=False)
+
+
+@pytest.fixture
+def same_effort():
+    yield
+    ml.compilation_effort("low")
+
+
+@pytest.mark.usefixtures("same_effort")
+@pytest.mark.parametrize("guide", ["networks", "landscapes", "chaos", "meta_training", "compilation"])
 def test_the_guides_run(guide, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -5,6 +5,7 @@
       provenance.json   commit, versions, device, command line
       status.json       running, finished or failed, with the reason; a killed run stays "running"
       metrics.jsonl     one line per call of `log`, flushed at once
+      programs.json     what was compiled, with which effort, and the seconds of it; written at the end
       figures/*.png  tables/*.json *.csv  arrays/*.npz  files/*
 
 JSON has no word for a float that is not finite: such values are written as the strings "nan", "inf" and "-inf", which
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from metalearn.compilation import compiled_programs
 from metalearn.recording.values import columns, finite, flatten, plain, restore, save_arrays
 
 
@@ -45,6 +47,7 @@ class LocalRun:
 
         self.path = path
         self._begin = time.monotonic()
+        self._compiled_before = len(compiled_programs())
         self._started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         with replacing(path / "config.yaml") as file:
             file.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -97,6 +100,8 @@ class LocalRun:
         if self._metrics.closed:
             return None
         self._metrics.close()
+        programs = [one._asdict() for one in compiled_programs()[self._compiled_before :]]
+        self._write_json(self.path / "programs.json", programs)
         self._write_status("failed" if error else "finished", error)
         return f"Recorded in {short(self.path)}"
 
