@@ -42,7 +42,7 @@ EFFORTS = {
     "full": Effort({"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}, 4.4e-3, 1.0),
 }
 AUTOMATIC = "automatic"
-UNKNOWN_CALLS = "medium"  # the effort of programs that may be called once or a million times: it runs as fast as full
+UNKNOWN_CALLS = 1000  # of a program that may be called once or a million times; full is not worth its seconds there
 ELEMENT, FLOP, EQUATION = (
     1e-9,
     3e-11,
@@ -172,12 +172,10 @@ def effort_for(equations: int, seconds: float, calls: int | None) -> str:
     """
     if _effort != AUTOMATIC:
         return _effort
-    if calls is None:
-        return UNKNOWN_CALLS
-    total = {
-        name: equations * effort.compile_seconds + calls * seconds * effort.slowdown for name, effort in EFFORTS.items()
-    }
-    return min(total, key=lambda name: total[name])
+    candidates = [name for name in EFFORTS if calls is not None or name != "full"]
+    running = seconds * (UNKNOWN_CALLS if calls is None else calls)
+    total = lambda effort: equations * effort.compile_seconds + running * effort.slowdown
+    return min(candidates, key=lambda name: total(EFFORTS[name]))
 
 
 def measure(jaxpr) -> tuple[int, float]:
@@ -195,8 +193,12 @@ def measure(jaxpr) -> tuple[int, float]:
 
 
 def _seconds(equation) -> float:
-    """An estimate for one operation."""
+    """An estimate for one operation. Constants are made on the fly, and what is written into an array costs what is written."""
     name, elements = equation.primitive.name, sum(math.prod(_shape(out)) for out in equation.outvars)
+    if name == "broadcast_in_dim":
+        return 0.0
+    if name == "dynamic_update_slice" or name.startswith("scatter"):
+        elements = math.prod(_shape(equation.invars[1 if name == "dynamic_update_slice" else 2]))
     if name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         return EQUATION + 2 * FLOP * elements * math.prod(_shape(equation.invars[0])[axis] for axis in contracted)

@@ -133,3 +133,63 @@ def test_bad_input_is_refused_in_a_sentence(change, sentence):
     arguments |= {"num_episodes": 4} | change
     with pytest.raises((TypeError, ValueError), match=sentence):
         ml.compare(**arguments)
+
+
+WALK = ml.phase_walk(omega=1.5)
+
+
+def smoothed_in_four_ways():
+    """Estimators made anew, of one problem."""
+    problem, windows = WALK, ml.Truncation(12, 4)
+    es = {"sigma": 0.2, "num_pairs": 4}
+    return {
+        "PES": ml.persistent_es(problem, windows, **es),
+        "NRES": ml.noise_reuse_es(problem, windows, **es),
+        "GPES": ml.generalized_persistent_es(problem, windows, noise_period=8, **es),
+        "wide": ml.noise_reuse_es(problem, windows, sigma=0.4, num_pairs=4),
+        "TBPTT": ml.backprop(problem, windows),
+    }
+
+
+def compared(theta=0.3, **arguments):
+    """A comparison, and how many programs it compiled."""
+    before = len(ml.compiled_programs())
+    found = ml.compare(smoothed_in_four_ways(), jnp.float32(theta), jax.random.key(1), num_episodes=16, **arguments)
+    return found, len(ml.compiled_programs()) - before
+
+
+def test_references_share_programs_and_a_second_point_compiles_none():
+    first, count = compared()
+    assert count == len(smoothed_in_four_ways()) + 2, "one program for all smoothed targets, one for the gradient"
+    again, more = compared(theta=0.4)
+    assert more == 0, "the estimators were made anew from the same arguments: they are the same"
+    assert np.all(again["PES"].mean != first["PES"].mean)
+    targets = {name: first[name].target[0] for name in smoothed_in_four_ways()}
+    assert len(set(targets.values())) == 5, "four smoothings, and no smoothing"
+
+
+def test_columns_that_are_not_asked_for_have_no_programs():
+    _, count = compared(reference=jnp.float32(1.0), unsmoothed=False)
+    assert count == 0
+
+
+def test_reports_come_as_soon_as_they_are_known():
+    seen = []
+    found, _ = compared(callback=lambda report: seen.append((report, len(ml.compiled_programs()))))
+    assert [report.name for report, _ in seen] == list(smoothed_in_four_ways())
+    for report, _ in seen:
+        assert np.isnan(report.seconds)
+        assert found[report.name].seconds > 0
+        np.testing.assert_array_equal(found[report.name].mean, report.mean)
+        assert str(report).startswith(f"{report.name}: bias / |target| ")
+
+
+def test_smoothings_in_blocks_have_their_own_targets():
+    """∂/∂θ of E Σ_t sin(ω s_t) / T, s_t = Σ_b n_b(t) (θ + ε_b), in closed form: cos(ω t θ) ω t exp(−ω² σ² Σ_b n_b² / 2)."""
+    found = ml.compare(smoothed_in_four_ways(), THETA, jax.random.key(2), num_episodes=4, reference_pairs=100_000)
+    steps, omega = np.arange(1, 13), 1.5
+    for name, period, sigma in (("PES", 4, 0.2), ("NRES", 12, 0.2), ("GPES", 8, 0.2), ("wide", 12, 0.4)):
+        counts = np.array([[np.clip(t - first, 0, period) for first in range(0, 12, period)] for t in steps])
+        damping = np.exp(-(omega**2) * sigma**2 * (counts**2).sum(axis=1) / 2)
+        exact = np.mean(omega * steps * np.cos(omega * steps * float(THETA)) * damping)
+        assert found[name].target[0] == pytest.approx(exact, abs=0.04), name
