@@ -35,7 +35,12 @@ def with_effort():
 def test_the_effort_grows_with_the_work():
     chosen = [effort_for(500, 1e-3, calls) for calls in (1, 500, 10_000, 10_000_000)]
     assert chosen == ["minimal", "low", "medium", "full"]
-    assert [effort_for(500, seconds, None) for seconds in (1e-6, 1e-3, 1.0, 1e3)] == ["minimal", "low", "medium", "medium"]
+    assert [effort_for(500, seconds, None) for seconds in (1e-6, 1e-3, 1.0, 1e3)] == [
+        "minimal",
+        "low",
+        "medium",
+        "medium",
+    ]
     assert effort_for(50, 1.0, 1) in ("medium", "full")  # long runs of small programs
 
 

@@ -18,6 +18,7 @@ import json, sys
 import jax, jax.numpy as jnp, optax
 import metalearn as ml
 
+ml.compilation_effort("low")
 traces = []
 def counted(gradient, state, theta=None):
     traces.append(1)

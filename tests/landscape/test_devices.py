@@ -21,8 +21,10 @@ if address:
     jax.distributed.initialize(address, 2, number, heartbeat_timeout_seconds=20, shutdown_timeout_seconds=10)
 try:
     import numpy as np
+    from metalearn.compilation import compilation_effort
     from metalearn.landscape import condition, trainability
     from metalearn.landscape import pixels
+    compilation_effort("low")  # that of the suite: bits are those of one effort
     used, band = set(), pixels._start
     def spy(values, key, settings):
         found = band(values, key, settings)
