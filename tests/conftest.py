@@ -7,17 +7,14 @@ import pathlib
 import jax
 import pytest
 
-from metalearn.compilation import EFFORTS, compilation_effort
+from metalearn.compilation import compilation_effort
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # The suite is bound by compilation: programs are optimised little, those of the library and those of JAX here and in child
 # processes. Workers share them, and a second run finds those of the first.
-EFFORT = "low"
-compilation_effort(EFFORT)
-if jax.__version_info__ < (0, 11):  # an option that XLA does not know in XLA_FLAGS ends the process
-    flags = [f"--{name}={str(value).lower()}" for name, value in EFFORTS[EFFORT].options.items()]
-    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags]).strip()
+compilation_effort("low")
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
 ROOT = pathlib.Path(__file__).parent.parent
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import metalearn as ml
-from metalearn.compilation import EFFORTS
 from metalearn.landscape import Axis, Plane, condition, convergence_measure, edges, trainability
 from metalearn.landscape.pixels import _advance
 
@@ -51,7 +50,7 @@ def losses_of(problem, thetas, num_steps):
         key = jax.random.key(0)
         return jax.lax.scan(body, problem.init(theta, key), None, length=num_steps)[1]
 
-    return np.asarray(jax.jit(jax.vmap(one), compiler_options=EFFORTS["full"].options)(thetas))  # as the reference was
+    return np.asarray(jax.jit(jax.vmap(one))(thetas))
 
 
 def notebook(data, activation, thetas, num_steps):
