@@ -27,6 +27,8 @@ class Description:
       noise_period: the inner steps for which one perturbation is kept in the smoothed objective; the horizon unless the
         smoothing is independent from block to block.
       name: what it is called while its program is compiled.
+      family: `(make, numbers)`, where `make(numbers)` is this estimator, also for traced numbers: estimators of one `make` share
+        their programs in `ml.compare`. None for an estimator with programs of its own.
     """
 
     problem: InnerProblem
@@ -36,6 +38,7 @@ class Description:
     sigma: float = 0.0
     noise_period: int | None = None
     name: str = "an estimate"
+    family: tuple[Callable[[Any], Any], Any] | None = None
 
 
 class GradientEstimator(NamedTuple):

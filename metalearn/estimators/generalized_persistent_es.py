@@ -56,7 +56,28 @@ def generalized_persistent_es(
             f"noise_period must be a multiple of the window length {truncation.length}, so that a perturbation changes between windows; "
             f"{noise_period} was given."
         )
-    windows_per_block = -(-noise_period // truncation.length)
+    make = _family(problem, truncation, num_pairs, chunk_size)
+    period = min(noise_period, truncation.horizon)
+    windows_per_block = -(-period // truncation.length)
+    names = {truncation.horizon: "noise-reuse ES", truncation.length: "persistent ES"}
+
+    def memory(theta):
+        return num_pairs * 2 * (state_bytes(problem, theta) + trees.num_bytes(theta))
+
+    name, numbers = names.get(period, "generalised persistent ES"), (sigma, windows_per_block)
+    description = Description(problem, truncation, num_pairs, memory, sigma, period, name, (make, numbers))
+    return _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
+
+
+@kept_estimator
+def _family(problem, truncation, num_pairs, chunk_size):
+    """The estimator as a function of σ and of the windows of a block."""
+    description = Description(problem, truncation, num_pairs, lambda theta: 0)
+    return lambda numbers: _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
+
+
+def _estimator(problem, truncation, num_pairs, chunk_size, numbers, description):
+    sigma, windows_per_block = numbers
 
     def start(theta, state):
         still = jax.tree.map(jnp.zeros_like, theta)
@@ -66,7 +87,7 @@ def generalized_persistent_es(
         states, noise, accumulated = memory
         fresh = trees.normal_like(key, theta, sigma)
         so_far = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, accumulated), accumulated)
-        if windows_per_block == 1:
+        if isinstance(windows_per_block, int) and windows_per_block == 1:
             noise, accumulated = fresh, trees.add(so_far, fresh)
         else:
             new_block = clock % windows_per_block == 0
@@ -75,13 +96,6 @@ def generalized_persistent_es(
         losses, states = run_pair(run, theta, noise, states)
         return pair_gradient(accumulated, losses, sigma), (states, noise, accumulated), jnp.mean(losses)
 
-    def memory(theta):
-        return num_pairs * 2 * (state_bytes(problem, theta) + trees.num_bytes(theta))
-
-    period = min(noise_period, truncation.horizon)
-    names = {truncation.horizon: "noise-reuse ES", truncation.length: "persistent ES"}
-    name = names.get(period, "generalised persistent ES")
-    description = Description(problem, truncation, num_pairs, memory, sigma, period, name)
     return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, chunk_size, description)
 
 

@@ -17,7 +17,15 @@ from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
 from metalearn.outer.references import Plan, Tag, plan_runs
 from metalearn.outer.report import Comparison, Measured, Report
-from metalearn.outer.sampling import Batch, Episodes, Progress, compile_episodes, run_episodes, seconds_per_episode
+from metalearn.outer.sampling import (
+    Batch,
+    Episodes,
+    Progress,
+    compile_episodes,
+    family_of,
+    run_episodes,
+    seconds_per_episode,
+)
 from metalearn.outer.statistics import distance, jackknife, statistics, with_target_noise
 from metalearn.threads import in_this_precision
 
@@ -31,6 +39,7 @@ def compare(
     reference: Theta | Mapping[str, Theta] | None = None,
     reference_pairs: int | None = None,
     unsmoothed: bool = True,
+    timed: bool = True,
     progress: Progress | None = None,
     callback: Callable[[Report], None] | None = None,
 ) -> Comparison:
@@ -52,6 +61,7 @@ def compare(
         episodes, at least 16 and at most 4096, and a quarter as many episodes of backprop; the errors of the targets are part of
         those of bias and cosine.
       unsmoothed: False to leave the unsmoothed gradient, and the bias to it, unmeasured.
+      timed: False to leave the time of an episode, and signal to noise per second, unmeasured (NaN).
       progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
       callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN: they are
         measured at the end, when nothing else runs.
@@ -77,7 +87,7 @@ def compare(
                     measured[tag] = _run(plan, tag, batch, key, progress)
             if callback is not None:
                 callback(_report_of(name, estimators, plan, measured, given))
-        for name in estimators:
+        for name in estimators if timed else ():
             seconds = seconds_per_episode(programs(name), theta, key)
             measured[name] = dataclasses.replace(measured[name], seconds=seconds)
     reports = [_report_of(name, estimators, plan, measured, given) for name in estimators]
@@ -88,7 +98,7 @@ class _Programs:
     """The programs of a plan, compiled on two threads in the order in which they are needed."""
 
     def __init__(self, plan: Plan, key: Key, progress: Progress | None, pool: ThreadPoolExecutor):
-        self.plan, self.progress = plan, progress
+        self.plan, self.key, self.progress = plan, key, progress
         self.futures: dict[Any, Future] = {}
         order = {self._kind(tag): tag for tag in reversed(plan.order())}  # runs of one program: the first of them
         for index, (kind, tag) in enumerate(reversed(order.items())):
@@ -98,14 +108,17 @@ class _Programs:
 
     def _kind(self, tag: Tag):
         run = self.plan.runs[tag]
-        return id(run.estimator), run.count
+        return id(family_of(run.estimator)[0]), run.count
 
     def __call__(self, tag: Tag) -> Any:
         """The `Batch` of a run; None for a ∇L that cannot be differentiated, which is reported as unknown."""
         future = self.futures[self._kind(tag)]
         refused = isinstance(future.exception(), (TypeError, ValueError, NotImplementedError))
         self._tell()
-        return None if refused and tag in self.plan.gradient.values() else future.result()
+        if refused and tag in self.plan.gradient.values():
+            return None
+        future.result()
+        return _compile("", self.plan.runs[tag], self.key)  # kept: with the numbers of this run
 
     def _tell(self):
         done = sum(future.done() for future in self.futures.values())

@@ -170,6 +170,7 @@ def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, pro
         reference=dict.fromkeys(candidates, target),
         reference_pairs=2,
         unsmoothed=False,
+        timed=False,
         progress=progress,
     )
     return with_target_error(comparison, cloud.uncertainty)

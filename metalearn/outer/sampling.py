@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
@@ -73,21 +74,37 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
     """
     leaves, tree = jax.tree.flatten(jax.eval_shape(lambda theta: theta, theta))
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    implementation = str(jax.random.key_impl(key))
-    return _compile(estimator, tree, tuple(leaves), num_episodes, implementation, (precision(), device, asked_effort()))
+    implementation, under = str(jax.random.key_impl(key)), (precision(), device, asked_effort())
+    make, numbers = family_of(estimator)
+    numbers = tuple(map(jnp.asarray, numbers))
+    together, windows = _together(estimator.description, theta, num_episodes)
+    size = together * max(1, num_episodes // (BATCHES * together))  # whole groups: a remainder is a second program
+    calls = -(-num_episodes // size)
+    forms = tuple(map(jax.typeof, numbers))
+    run = _compile(make, tree, tuple(leaves), forms, windows, together, size, calls, implementation, under)
+    return Batch(lambda theta, keys: run(theta, keys, numbers), size)
+
+
+def family_of(estimator: GradientEstimator) -> tuple[Any, Any]:
+    """Estimators with one `make` share their programs: `(make, numbers)`; an estimator on its own is its own `make`."""
+    description = estimator.description
+    return (estimator, ()) if description is None or description.family is None else description.family
+
+
+def _together(description, theta, num_episodes) -> tuple[int, int]:
+    """How many episodes are advanced together, and the windows of each."""
+    if description is None:
+        return 1, 1
+    particles = description.num_particles
+    room = cache_chunk(description.problem, theta, 64 * particles) // particles
+    return even_chunk(num_episodes, max(room, 1)), description.truncation.num_windows
 
 
 @kept
-def _compile(estimator, tree, leaves, num_episodes, implementation, under) -> Batch:
+def _compile(make, tree, leaves, forms, windows, together, size, calls, implementation, under) -> Any:
     """`under`: what the program is compiled under, and what tells it from others."""
-    theta, description = jax.tree.unflatten(tree, leaves), estimator.description
-    windows = 1 if description is None else description.truncation.num_windows
-    particles = 1 if description is None else description.num_particles
-    room = 1 if description is None else cache_chunk(description.problem, theta, 64 * particles) // particles
-    together = even_chunk(num_episodes, max(room, 1))
-    size = together * max(1, num_episodes // (BATCHES * together))  # whole groups: a remainder is a second program
 
-    def episode(theta, key):
+    def episode(estimator, theta, key):
         keys = jax.random.split(key, windows + 1)
 
         def window(state, key):
@@ -96,11 +113,12 @@ def _compile(estimator, tree, leaves, num_episodes, implementation, under) -> Ba
 
         return jax.lax.scan(window, estimator.init(theta, keys[0]), keys[1:])[1]
 
-    def episodes(theta, keys):
-        return jax.lax.map(lambda key: episode(theta, key), keys, batch_size=together)
+    def episodes(theta, keys, numbers):
+        estimator = make if isinstance(make, GradientEstimator) else make(numbers)
+        return jax.lax.map(lambda key: episode(estimator, theta, key), keys, batch_size=together)
 
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl=implementation), size))
-    return Batch(jit(episodes, "episodes", calls=-(-num_episodes // size)).ahead(theta, keys), size)
+    return jit(episodes, "episodes", calls).ahead(jax.tree.unflatten(tree, leaves), keys, forms)
 
 
 def run_episodes(
