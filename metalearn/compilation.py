@@ -113,6 +113,7 @@ class Program:
             return function(*arguments, **keywords)
 
         self.name, self.calls = name, calls
+        self.family: Any = None  # see `estimators.base.Family`
         self._traced, self._jit_arguments = traced, jit_arguments
         self._inner = jax.jit(function, **jit_arguments)
         self._outer: dict[str, tuple[Any, str, int]] = {}  # asked effort -> program, effort, equations

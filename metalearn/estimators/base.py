@@ -27,8 +27,6 @@ class Description:
       noise_period: the inner steps for which one perturbation is kept in the smoothed objective; the horizon unless the
         smoothing is independent from block to block.
       name: what it is called while its program is compiled.
-      family: `(make, numbers)`, where `make(numbers)` is this estimator, also for traced numbers: estimators of one `make` share
-        their programs in `ml.compare`. None for an estimator with programs of its own.
     """
 
     problem: InnerProblem
@@ -38,7 +36,23 @@ class Description:
     sigma: float = 0.0
     noise_period: int | None = None
     name: str = "an estimate"
-    family: tuple[Callable[[Any], Any], Any] | None = None
+
+
+class Family(NamedTuple):
+    """Estimators that differ by numbers alone, and share their programs in `ml.compare`.
+
+    An estimate carries it as an attribute, so that an estimator with another `estimate` or `init`, made with `_replace`,
+    is not taken for one of the family.
+
+    Attributes:
+      make: `numbers -> estimator`, also for traced numbers.
+      numbers: those of this estimator.
+      init: its `init`.
+    """
+
+    make: Callable[[tuple[Any, ...]], "GradientEstimator"]
+    numbers: tuple[Any, ...]
+    init: Callable[..., Any]
 
 
 class GradientEstimator(NamedTuple):

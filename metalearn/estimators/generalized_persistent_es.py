@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.base import Description, Family, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
@@ -65,8 +65,10 @@ def generalized_persistent_es(
         return num_pairs * 2 * (state_bytes(problem, theta) + trees.num_bytes(theta))
 
     name, numbers = names.get(period, "generalised persistent ES"), (sigma, windows_per_block)
-    description = Description(problem, truncation, num_pairs, memory, sigma, period, name, (make, numbers))
-    return _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
+    description = Description(problem, truncation, num_pairs, memory, sigma, period, name)
+    estimator = _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
+    estimator.estimate.family = Family(make, numbers, estimator.init)
+    return estimator
 
 
 @kept_estimator

@@ -87,8 +87,8 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
 
 def family_of(estimator: GradientEstimator) -> tuple[Any, Any]:
     """Estimators with one `make` share their programs: `(make, numbers)`; an estimator on its own is its own `make`."""
-    description = estimator.description
-    return (estimator, ()) if description is None or description.family is None else description.family
+    family = getattr(estimator.estimate, "family", None)
+    return (estimator, ()) if family is None or family.init is not estimator.init else (family.make, family.numbers)
 
 
 def _together(description, theta, num_episodes) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import pytest
 import metalearn as ml
 
 THETA = jnp.float32(0.3)
+KEY = jax.random.key(0)
 TRUE, SMOOTHED, INDEPENDENT = (
     4.910742 / 6,
     3.362569 / 6,
@@ -193,3 +194,19 @@ def test_smoothings_in_blocks_have_their_own_targets():
         damping = np.exp(-(omega**2) * sigma**2 * (counts**2).sum(axis=1) / 2)
         exact = np.mean(omega * steps * np.cos(omega * steps * float(THETA)) * damping)
         assert found[name].target[0] == pytest.approx(exact, abs=0.04), name
+
+
+@pytest.mark.parametrize("wrap", [lambda e: ml.clip_gradient(e, 1e-3), lambda e: e._replace(estimate=doubled(e))])
+def test_what_is_wrapped_is_not_taken_for_one_of_its_family(wrap):
+    plain = smoothed_in_four_ways()["PES"]
+    found = ml.compare({"plain": plain, "wrapped": wrap(plain)}, THETA, KEY, num_episodes=4, reference_pairs=4)
+    ratio = np.abs(found["wrapped"].mean / found["plain"].mean)
+    assert ratio[0] < 0.1 or ratio[0] > 1.5
+
+
+def doubled(estimator):
+    def estimate(theta, state, key):
+        gradient, *rest = estimator.estimate(theta, state, key)
+        return 2 * gradient, *rest
+
+    return estimate
