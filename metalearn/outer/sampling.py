@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn.compilation import asked_effort, jit
+from metalearn.compilation import Program, asked_effort, jit
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.problem import Key, Theta
@@ -87,7 +87,7 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
 
 def family_of(estimator: GradientEstimator) -> tuple[Any, Any]:
     """Estimators with one `make` share their programs: `(make, numbers)`; an estimator on its own is its own `make`."""
-    family = getattr(estimator.estimate, "family", None)
+    family = estimator.estimate.family if isinstance(estimator.estimate, Program) else None
     return (estimator, ()) if family is None or family.init is not estimator.init else (family.make, family.numbers)
 
 

@@ -1,5 +1,7 @@
 """The comparison against the exact means and variances of the phase walk."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -205,6 +207,7 @@ def test_what_is_wrapped_is_not_taken_for_one_of_its_family(wrap):
 
 
 def doubled(estimator):
+    @functools.wraps(estimator.estimate)  # which copies attributes
     def estimate(theta, state, key):
         gradient, *rest = estimator.estimate(theta, state, key)
         return 2 * gradient, *rest
