@@ -53,6 +53,9 @@ class _Rewritten:
 
     def __init__(self, function):
         self.function, self.plain = function, set()
+        self.traced = jax.jit(
+            function, inline=True
+        )  # JAX remembers its trace: the function is traced once for all programs
         functools.update_wrapper(self, function, updated=())
 
     def __eq__(self, other):
@@ -65,11 +68,11 @@ class _Rewritten:
         leaves, structure = jax.tree.flatten(args)
         signature = structure, tuple((jax.numpy.shape(leaf), jax.numpy.result_type(leaf)) for leaf in leaves)
         if jax.default_backend() != "cpu" or signature in self.plain:
-            return self.function(*args)
-        program, shape = jax.make_jaxpr(self.function, return_shape=True)(*args)
-        if not _holds(program.jaxpr):
+            return self.traced(*args)
+        if not _holds(self.traced.trace(*args).jaxpr.jaxpr):
             self.plain.add(signature)
-            return self.function(*args)
+            return self.traced(*args)
+        program, shape = jax.make_jaxpr(self.function, return_shape=True)(*args)
         outputs = core.jaxpr_as_fun(_rewritten(program))(*leaves)
         return jax.tree.unflatten(jax.tree.structure(shape), outputs)
 
