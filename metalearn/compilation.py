@@ -5,7 +5,6 @@ gains from it. How long a program will run is estimated from its operations and 
 it is compiled. Nothing is decided by a clock: the same call is compiled in the same way every time.
 """
 
-import collections
 import contextlib
 import functools
 import math
@@ -51,7 +50,7 @@ ELEMENT, FLOP, EQUATION = (
 RANDOM = 20  # elements that a random number counts for
 
 _effort = AUTOMATIC
-_compiled: collections.deque["Compiled"] = collections.deque(maxlen=4096)
+_compiled: list["Compiled"] = []
 
 
 class Compiled(NamedTuple):
@@ -85,14 +84,15 @@ def asked_effort() -> str:
 
 
 def compiled_programs() -> tuple[Compiled, ...]:
-    """The programs that metalearn compiled in this process, in their order (the last 4096)."""
+    """The programs that metalearn compiled in this process, in their order."""
     return tuple(_compiled)
 
 
 def jit(function: Callable, name: str, calls: int | None = None, **jit_arguments: Any) -> "Program":
     """`jax.jit(function)`, compiled with the effort that suits how often it will be called.
 
-    The effort is chosen at the first call outside of other programs, and kept. Inside of another program it is `jax.jit` itself.
+    The effort is chosen for each form (structure, shapes and dtypes) of the arguments. Inside of another program it is `jax.jit`
+    itself.
 
     Args:
       function: what `jax.jit` takes.
@@ -116,38 +116,46 @@ class Program:
         self.family: Any = None  # see `estimators.base.Family`
         self._traced, self._jit_arguments = traced, jit_arguments
         self._inner = jax.jit(function, **jit_arguments)
-        self._outer: dict[str, tuple[Any, str, int]] = {}  # asked effort -> program, effort, equations
+        self._jits: dict[str, Any] = {}  # effort -> program
+        self._plans: dict[Any, tuple[str, int]] = {}  # asked effort and form of the arguments -> effort, equations
         self._first_call = threading.RLock()  # threads that call at the same time would each compile
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *arguments, **keywords):
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, keywords))):
+        leaves, structure = jax.tree.flatten((arguments, keywords))
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
             return self._inner(*arguments, **keywords)
+        form = _effort, structure, *map(_form, leaves)
         try:
-            return self._call(arguments, keywords)
+            return self._call(form, arguments, keywords)
         except ValueError as error:  # constants inside of another program: JAX gives options to whole programs only
             if "top-level" not in str(error):
                 raise
             return self._inner(*arguments, **keywords)
 
-    def _call(self, arguments, keywords):
-        asked = _effort
-        once = contextlib.nullcontext() if asked in self._outer else self._first_call
+    def _call(self, form, arguments, keywords):
+        once = contextlib.nullcontext() if form in self._plans else self._first_call
         with once, heartbeat.watched(self.name) as watch:
-            chosen = self._outer.get(asked) or self._choose(arguments, keywords)
-            result = chosen[0](*arguments, **keywords)
-            self._outer[asked] = chosen
+            effort, equations = self._plans.get(form) or self._plan(arguments, keywords)[:2]
+            if effort not in self._jits:
+                self._jits[effort] = jax.jit(self._traced, compiler_options=_options(effort), **self._jit_arguments)
+            result = self._jits[effort](*arguments, **keywords)
+            self._plans[form] = effort, equations
             if watch.began is not None:
-                _compiled.append(Compiled(self.name, *chosen[1:], watch.seconds()))
+                _compiled.append(Compiled(self.name, effort, equations, watch.seconds()))
         return result
-
-    def _choose(self, arguments, keywords):
-        effort, equations, _ = self._plan(arguments, keywords)
-        return jax.jit(self._traced, compiler_options=_options(effort), **self._jit_arguments), effort, equations
 
     def __getattr__(self, name: str):
         """`lower`, `trace`, `eval_shape`, ... of `jax.jit`."""
-        return getattr(self.__dict__["_inner"], name)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
 
     def ahead(self, *arguments, **keywords):
         """Compile for these arguments, or their shapes, without running: a `jax.stages.Compiled`."""
@@ -206,6 +214,13 @@ def _seconds(equation) -> float:
     if name == "conv_general_dilated":
         return EQUATION + 2 * FLOP * elements * math.prod(_shape(equation.invars[1])[1:])
     return EQUATION + ELEMENT * elements * (RANDOM if name.startswith(("random_", "threefry")) else 1)
+
+
+def _form(leaf):
+    """What tells one argument from another for JAX: structure apart, the shape and dtype, or the static value."""
+    if hasattr(leaf, "shape"):
+        return leaf.shape, leaf.dtype
+    return type(leaf) if isinstance(leaf, (bool, int, float, complex)) else leaf
 
 
 def _shape(variable) -> tuple[int, ...]:

@@ -1,11 +1,13 @@
 """Efforts are chosen by counts, programs compiled with different efforts agree, and they stay small."""
 
+import copy
 import threading
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import metalearn as ml
@@ -206,3 +208,34 @@ def test_calls_that_compile_nothing_are_silent(capsys, monkeypatch):
     with heartbeat.watched("a call"):
         time.sleep(0.05)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("automatic")
+def test_the_effort_is_that_of_the_arguments_and_not_of_an_earlier_call():
+    program = ml.jit(lambda x: jnp.tanh(x @ x), "a square")
+    efforts = []
+    for size in (3, 600, 4):
+        program(jnp.ones((size, size)))
+        efforts.append(ml.compiled_programs()[-1].effort)
+    assert efforts == ["minimal", "medium", "minimal"]
+
+
+@pytest.mark.usefixtures("automatic")
+def test_no_bit_of_a_meta_training_depends_on_the_length_of_its_chunks():
+    """Where efforts are chosen; the longest history is large beside the program."""
+    estimator = ml.persistent_es(ml.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=2)
+    optimizer, start = optax.adam(0.01), jnp.zeros(2)
+    ends, efforts = [], set()
+    for chunk in (7, 2000):
+        before = len(ml.compiled_programs())
+        ends.append(ml.meta_train(estimator, optimizer, start, KEY, 2000, chunk_length=chunk)[0])
+        named = [one for one in ml.compiled_programs()[before:] if one.name == "meta-training"]
+        efforts |= {(one.effort, one.equations) for one in named}
+    assert len(efforts) == 1
+    np.testing.assert_array_equal(*ends)
+
+
+def test_a_program_can_be_copied():
+    estimator = METHODS["persistent ES"](ml.phase_walk(), ml.Truncation(6, 3))
+    assert copy.deepcopy(estimator).estimate is estimator.estimate
+    assert copy.copy(estimator.estimate) is estimator.estimate

@@ -16,20 +16,20 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
       losses: `[num_particles]`.
     """
     one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], gradients))
-    kind = jnp.promote_types(one.dtype, losses.dtype)
+    kind = jnp.promote_types(jnp.promote_types(one.dtype, losses.dtype), jnp.float32)
     flat = [leaf.reshape(len(losses), -1).astype(kind) for leaf in jax.tree.leaves(gradients)]
     values = jnp.concatenate(
         [*flat, losses[:, None].astype(kind)], axis=1
     )  # in one array, each operation is one kernel
     used = jnp.all(jnp.isfinite(values), axis=1)
-    count = jnp.sum(used)
+    count = jnp.sum(used).astype(kind)
     over_used = lambda numbers: jnp.sum(jnp.where(used[:, None], numbers, 0), axis=0)
-    mean = over_used(values) / jnp.maximum(count, 1).astype(kind)
-    freedom = jnp.where(count > 1, count * (count - 1), jnp.nan).astype(kind)
-    variance = over_used(jnp.square(values - mean[None])) / freedom
+    mean = over_used(values) / jnp.maximum(count, 1)
+    freedom = jnp.where(count > 1, count - 1, jnp.nan)
+    variance = over_used(jnp.square(values - mean[None])) / jnp.maximum(count, 1) / freedom
     metrics = {
         "loss": jnp.where(count > 0, mean[-1], jnp.nan).astype(losses.dtype),
-        "fraction_diverged": (len(used) - count) / len(used),
+        "fraction_diverged": ((len(used) - count) / len(used)).astype(jnp.result_type(float)),
         "gradient_variance": jnp.sum(variance[:-1]).astype(jnp.result_type(float)),
     }
     back = lambda vector: unravel(vector[:-1].astype(one.dtype))

@@ -23,7 +23,6 @@ class Description:
       num_particles: the particles (pairs, directions) that one estimate averages.
       memory: `theta -> bytes`, the peak memory of the states, accumulators and tapes of all particles, by formula.
       sigma: the standard deviation of the smoothing; 0 where the target is the unsmoothed gradient.
-      name: what the estimator is called while its program is compiled.
       noise_period: the inner steps for which one perturbation is kept in the smoothed objective; the horizon unless the
         smoothing is independent from block to block.
       name: what it is called while its program is compiled.

@@ -50,6 +50,20 @@ def over_devices(devices: Sequence[Any] | None = None) -> Iterator[None]:
         _MESH.reset(token)
 
 
+def on_these_devices(function: Callable[..., Result]) -> Callable[..., Result]:
+    """The function, called in the context of now, whatever context and thread it is called in."""
+    mesh = _MESH.get()
+
+    def call(*arguments):
+        token = _MESH.set(mesh)
+        try:
+            return function(*arguments)
+        finally:
+            _MESH.reset(token)
+
+    return call
+
+
 def kept_estimator(make: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """A factory that returns the estimator it made before for the same arguments and devices, with its compiled programs."""
     return kept(make, under=_MESH.get)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.estimators.base import Description, Family, GradientEstimator
-from metalearn.estimators.devices import kept_estimator
+from metalearn.estimators.devices import kept_estimator, on_these_devices
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
 from metalearn.inner.checks import check_count
@@ -75,7 +75,8 @@ def generalized_persistent_es(
 def _family(problem, truncation, num_pairs, chunk_size):
     """The estimator as a function of σ and of the windows of a block."""
     description = Description(problem, truncation, num_pairs, lambda theta: 0)
-    return lambda numbers: _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
+    make = lambda numbers: _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
+    return on_these_devices(make)
 
 
 def _estimator(problem, truncation, num_pairs, chunk_size, numbers, description):

@@ -26,7 +26,9 @@ class InnerProblem(NamedTuple):
         what they are.
       loss: `(state, theta, key) -> scalar`, the observable ℓ.
 
-    θ and the state are any pytrees, a key is a typed `jax.random.key`. All three are pure functions that JAX can trace.
+    θ and the state are any pytrees, a key is a typed `jax.random.key`. All three are pure functions that JAX can trace. As under
+    `jax.jit`, a function is traced once and remembered: a global variable or an attribute that it reads, and that changes
+    later, keeps its first value. Pass such numbers in θ, or define the functions anew.
     """
 
     init: Callable[[Theta, Key], State]

@@ -126,6 +126,10 @@ def unroll(
         moved = step(state, theta, here)
         return jax.tree.map(_keep_type, state, moved), loss
 
+    if num_steps == 1:
+        here = jax.random.fold_in(key, start)
+        state = jax.tree.map(_keep_type, trees.strong(state), step(trees.strong(state), theta, here))
+        return state, read(state, theta, jax.random.fold_in(key, start + 1))[None]
     # The loss at the first state is computed and left out: a first step of its own would be a second copy of the step.
     state, losses = _scan(body, trees.strong(state), start + jnp.arange(num_steps), rematerialise)
     last = read(state, theta, jax.random.fold_in(key, start + num_steps))

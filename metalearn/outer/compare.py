@@ -100,9 +100,11 @@ class _Programs:
     def __init__(self, plan: Plan, key: Key, progress: Progress | None, pool: ThreadPoolExecutor):
         self.plan, self.key, self.progress = plan, key, progress
         self.futures: dict[Any, Future] = {}
+        self.first: dict[Any, Tag] = {}
         order = {self._kind(tag): tag for tag in reversed(plan.order())}  # runs of one program: the first of them
         for index, (kind, tag) in enumerate(reversed(order.items())):
             title = f"{tag if isinstance(tag, str) else 'a reference'}, {index + 1} of {len(order)}"
+            self.first[kind] = tag
             self.futures[kind] = pool.submit(in_this_precision(_compile), title, plan.runs[tag], key)
         self.told = 0
 
@@ -112,13 +114,16 @@ class _Programs:
 
     def __call__(self, tag: Tag) -> Any:
         """The `Batch` of a run; None for a ∇L that cannot be differentiated, which is reported as unknown."""
-        future = self.futures[self._kind(tag)]
+        kind = self._kind(tag)
+        future = self.futures[kind]
         refused = isinstance(future.exception(), (TypeError, ValueError, NotImplementedError))
         self._tell()
         if refused and tag in self.plan.gradient.values():
             return None
-        future.result()
-        return _compile("", self.plan.runs[tag], self.key)  # kept: with the numbers of this run
+        batch = future.result()
+        return (
+            batch if tag == self.first[kind] else _compile(str(tag), self.plan.runs[tag], self.key)
+        )  # kept, with its numbers
 
     def _tell(self):
         done = sum(future.done() for future in self.futures.values())

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.compilation import jit
@@ -90,6 +91,10 @@ def meta_train(
         _check_form(resume, stages, optimizer, theta, key_init)
         snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
     longest = min(chunk_length or num_steps, num_steps)
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((theta, key, resume)))
+    take = lambda run: (
+        run.__wrapped__ if traced else run
+    )  # the number of steps is then a constant: a loop with a reverse mode
     runs = {start: _chunk(stage, optimizer, project, longest) for start, stage in stages.items()}
     thetas, metrics, seen, shown, warned = [], [], [], 0, False
     if measure is not None and resume is None:
@@ -99,7 +104,8 @@ def meta_train(
         if begin == start > 0:
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
             snapshot = snapshot._replace(estimator_state=state)
-        snapshot, (past, reports) = trees.gathered(runs[start](trees.gathered(snapshot), begin, end - begin, key_steps))
+        found = take(runs[start])(trees.gathered(snapshot), begin, end - begin, key_steps)
+        snapshot, (past, reports) = trees.gathered(found)
         past, reports = first_of((past, reports), end - begin)
         reason, lost = reason_of(snapshot, reports, begin), lost_of(reports, begin)
         if reason:
@@ -156,7 +162,8 @@ def _measure(evaluate) -> Any:
 @kept
 def _chunk(estimator, optimizer, project, length) -> Any:
     """`(snapshot, begin, count, key) -> (snapshot, (θ before each step, metrics))`, with room for `length` steps, of which
-    `count` are taken: one program for all chunks, and one effort for all lengths of a run, so that no bit depends on them.
+    `count` are taken: one program for all chunks. Nothing but the history has their length, so that the effort of the program,
+    and with it every bit, is the same for all lengths.
     """
 
     update = optax.with_extra_args_support(optimizer).update
@@ -178,16 +185,16 @@ def _chunk(estimator, optimizer, project, length) -> Any:
 
     def run(snapshot, begin, count, key):
         def body(index, carry):
-            snapshot, rows = carry
-            snapshot, row = outer_step(key, snapshot, (begin + index).astype(jnp.int32))
-            return snapshot, jax.tree.map(lambda all, one: all.at[index].set(one), rows, row)
+            before, rows, spent = carry
+            snapshot, row = outer_step(key, before, jnp.asarray(begin + index, jnp.int32))
+            spent += jnp.where(before.stopped < 0, row[1]["inner_steps"], 0)
+            return snapshot, jax.tree.map(lambda all, one: all.at[index].set(one), rows, row), spent
 
         metrics = jax.eval_shape(estimator.estimate, snapshot.theta, snapshot.estimator_state, key)[2]
         rows = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), (snapshot.theta, metrics))
-        snapshot, (past, reports) = jax.lax.fori_loop(0, count, body, (snapshot, rows))
-        taken = (snapshot.stopped < 0) | (begin + jnp.arange(length) <= snapshot.stopped)
-        spent = snapshot.inner_steps + jnp.sum(jnp.where(taken, reports["inner_steps"], 0)).astype(jnp.float32)
-        return snapshot._replace(inner_steps=spent), (past, reports)
+        none = jnp.zeros((), metrics["inner_steps"].dtype)
+        after, rows, spent = jax.lax.fori_loop(0, count, body, (snapshot, rows, none))
+        return after._replace(inner_steps=snapshot.inner_steps + spent.astype(jnp.float32)), rows
 
     return jit(run, "meta-training")
 

@@ -17,7 +17,8 @@ from metalearn.outer.targets import (
     smoothing_of,
 )
 
-EPISODE_PAIRS = 64  # pairs in one episode of a smoothed reference
+EPISODE_PAIRS = 64  # at most, in one episode of a smoothed reference
+GROUPS = 8  # at least so many episodes, whose spread gives the error of the target
 FEWEST_PAIRS, MOST_PAIRS = 16, 4096  # of a reference whose size is not given
 
 Tag = Any
@@ -111,13 +112,13 @@ def _gradient_run(description: Description, theta: Theta, episodes: int) -> Run:
 
 
 def _smoothed_run(description: Description, theta: Theta, pairs: int, parts: int) -> Run:
-    together = min(EPISODE_PAIRS, pairs // 2)
+    together = min(EPISODE_PAIRS, max(1, pairs // GROUPS))
     target = smoothed_target(description.problem, _whole(description), parts, together)
-    return Run(target, smoothing_of(description, theta, parts), pairs // together)
+    return Run(target, smoothing_of(description, theta, parts), -(-pairs // together))
 
 
 def _place(description: Description) -> Tag:
     """What references can share: the problem, the horizon and the key of repeated episodes."""
     key = description.truncation.key
-    repeated = None if key is None else tuple(np.ravel(jax.random.key_data(key)).tolist())
+    repeated = None if key is None else (str(key.dtype), *np.ravel(jax.random.key_data(key)).tolist())
     return (*map(id, description.problem), description.truncation.horizon, repeated)

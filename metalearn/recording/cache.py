@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from metalearn.inner.checks import check_count
 
@@ -35,4 +36,5 @@ def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> 
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_compilation_cache_max_size", int(max_bytes))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    compilation_cache.reset_cache()  # JAX opens the folder once
     return place

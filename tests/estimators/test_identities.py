@@ -21,6 +21,7 @@ from metalearn.estimators import (
     noise_reuse_es,
     persistent_es,
 )
+from metalearn.estimators.average import average
 from metalearn.inner.classic import linear_quadratic, noisy_linear_quadratic
 from metalearn.inner.derived import final_loss
 from metalearn.inner.problem import InnerProblem
@@ -274,3 +275,16 @@ def test_the_final_loss_is_a_mean_over_windows():
 
     found, episodes = run(forward_mode(last, CUTS, num_particles=PARTICLES), WINDOWS)
     same(found.mean(axis=1), gradients(reading, episodes))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
+@pytest.mark.parametrize("count", [2, 300, 50_000])
+def test_the_variance_of_the_mean_is_right_for_any_number_of_particles(count, dtype):
+    """Also where count · (count − 1) is beyond the integers of 32 bits, or the numbers of the dtype."""
+    numbers = jax.random.normal(jax.random.key(0), (count, 2)).astype(dtype)
+    _, variance, metrics = average({"a": numbers}, jnp.ones(count))
+    expected = np.var(np.asarray(numbers, np.float64), axis=0, ddof=1) / count
+    np.testing.assert_allclose(metrics["gradient_variance"], expected.sum(), rtol=1e-3)
+    np.testing.assert_allclose(
+        np.asarray(variance["a"], np.float64), expected, rtol=3e-2 if dtype == jnp.float16 else 1e-3
+    )

@@ -308,3 +308,13 @@ def test_a_run_that_is_over_cannot_go_on():
     _, history = run(5)
     with pytest.raises(ValueError, match="has taken 5 outer steps and num_steps is 5"):
         run(5, resume=history.snapshot)
+
+
+def test_meta_training_has_a_reverse_mode():
+    estimator = ml.backprop(ml.toy_regression(20), ml.Truncation(20, 5))
+    end = lambda theta: jnp.sum(ml.meta_train(estimator, optax.sgd(0.01), theta, jax.random.key(0), 3)[0])
+    start = jnp.array([-3.0, -3.0])
+    slope = jax.grad(end)(start)
+    expected = jax.jacfwd(end)(start)
+    np.testing.assert_allclose(slope, expected, rtol=1e-4)
+    assert np.all(slope != 0)
