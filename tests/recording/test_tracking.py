@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
+import metalearn as ml
 from metalearn.recording import LocalRun, Run, RunFolderError, WandbRun, open_run, read_metrics, save_style
 from metalearn.recording.secrets import hide, is_secret, scrub_arguments
 
@@ -416,3 +417,14 @@ def test_the_style_is_left_as_it_was_found():
         assert matplotlib.get_backend().lower() == "agg"
     after = dict(matplotlib.rcParams.copy())
     assert {name for name in before if name != "backend" and before[name] != after[name]} == set()
+
+
+def test_a_run_lists_the_programs_that_it_compiled(tmp_path):
+    ml.jit(lambda x: x + 1, "before the run")(1.0)
+    run = LocalRun(tmp_path, {}, {})
+    ml.jit(lambda x: x + 2, "one of the run")(1.0)
+    run.finish()
+    (program,) = json.loads((tmp_path / "programs.json").read_text())
+    assert program["name"] == "one of the run"
+    assert program["effort"] == "low"
+    assert program["equations"] == 1
