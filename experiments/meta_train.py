@@ -157,9 +157,7 @@ def readings(trained, tuning, num_episodes, key):
     reads = {name: held_out(benchmark, tuning, num_episodes) for name, benchmark in trained.items()}
     if len(reads) == 1:
         return None, *reads.values()
-    weights = {
-        name: 1 / float(ml.jit(read, "the held-out loss", calls=1)(tuning.theta, key)) for name, read in reads.items()
-    }
+    weights = {name: 1 / float(ml.jit(read, "a loss", calls=1)(tuning.theta, key)) for name, read in reads.items()}
     total = sum(weights.values())
     return weights, lambda theta, key: sum(weights[name] * read(theta, key) for name, read in reads.items()) / total
 

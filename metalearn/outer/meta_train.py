@@ -91,11 +91,7 @@ def meta_train(
         _check_form(resume, stages, optimizer, theta, key_init)
         snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
     longest = min(chunk_length or num_steps, num_steps)
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((theta, key, resume)))
-    take = lambda run: (
-        run.__wrapped__ if traced else run
-    )  # the number of steps is then a constant: a loop with a reverse mode
-    runs = {start: _chunk(stage, optimizer, project, longest) for start, stage in stages.items()}
+    runs = _programs(stages, optimizer, project, longest, inside=(theta, key, resume))
     thetas, metrics, seen, shown, warned = [], [], [], 0, False
     if measure is not None and resume is None:
         seen.append((0, snapshot.inner_steps, snapshot.best.loss))
@@ -104,9 +100,8 @@ def meta_train(
         if begin == start > 0:
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
             snapshot = snapshot._replace(estimator_state=state)
-        found = take(runs[start])(trees.gathered(snapshot), begin, end - begin, key_steps)
-        snapshot, (past, reports) = trees.gathered(found)
-        past, reports = first_of((past, reports), end - begin)
+        found = runs[start](trees.gathered(snapshot), begin, end - begin, key_steps)
+        snapshot, (past, reports) = trees.gathered((found[0], first_of(found[1], end - begin)))
         reason, lost = reason_of(snapshot, reports, begin), lost_of(reports, begin)
         if reason:
             end = int(snapshot.stopped)
@@ -157,6 +152,15 @@ def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
 @kept
 def _measure(evaluate) -> Any:
     return jit(lambda theta, key: evaluate(theta, key), "the evaluation")
+
+
+def _programs(stages, optimizer, project, length, inside) -> dict[int, Any]:
+    """The chunk of each stage. Inside of another program it is a plain function, whose number of steps is a constant: a loop
+    with a reverse mode.
+    """
+    chunks = {start: _chunk(stage, optimizer, project, length) for start, stage in stages.items()}
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inside))
+    return {start: chunk.__wrapped__ if traced else chunk for start, chunk in chunks.items()}
 
 
 @kept

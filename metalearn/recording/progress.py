@@ -10,8 +10,10 @@ from metalearn import heartbeat
 
 @contextlib.contextmanager
 def show_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars with an estimate of the time left, and what is being compiled; where there is no terminal, a line for each part that
-    is done, and every 15 seconds one for each program that is being compiled.
+    """Show bars with an estimate of the time left, and what is being compiled.
+
+    Without a terminal, print a line for each part when it is done, and every 15 seconds one for each program that is being
+    compiled.
 
     Yields `report(name, done, total)`.
     """
