@@ -99,7 +99,16 @@ def jit(function: Callable, name: str, calls: int | None = None, **jit_arguments
       name: what is said while it is compiled.
       calls: how often it will be called; None where that is unknown.
       jit_arguments: `static_argnames`, `donate_argnums` and so on.
+
+    Raises:
+      TypeError, ValueError: if `name` is not a string, or `calls` not a whole number of at least 1.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, what is said while the function is compiled; {name!r} was given.")
+    if calls is not None and (isinstance(calls, bool) or not hasattr(calls, "__index__")):
+        raise TypeError(f"calls must be a whole number, or None where it is unknown; {calls!r} was given.")
+    if calls is not None and calls < 1:
+        raise ValueError(f"calls must be at least 1, or None where it is unknown; {calls} was given.")
     return Program(function, name, calls, jit_arguments)
 
 
@@ -142,7 +151,7 @@ class Program:
             result = self._jits[effort](*arguments, **keywords)
             self._plans[form] = effort, equations
             if watch.began is not None:
-                _compiled.append(Compiled(self.name, effort, equations, watch.seconds()))
+                _compiled.append(Compiled(watch.name, effort, equations, watch.seconds()))
         return result
 
     def __getattr__(self, name: str):
@@ -162,7 +171,7 @@ class Program:
         with heartbeat.watched(self.name) as watch:
             effort, equations, traced = self._plan(arguments, keywords)
             compiled = traced.lower().compile(compiler_options=_options(effort))
-            _compiled.append(Compiled(self.name, effort, equations, watch.seconds()))
+            _compiled.append(Compiled(watch.name, effort, equations, watch.seconds()))
         return compiled
 
     def _plan(self, arguments, keywords):

@@ -239,3 +239,17 @@ def test_a_program_can_be_copied():
     estimator = METHODS["persistent ES"](ml.phase_walk(), ml.Truncation(6, 3))
     assert copy.deepcopy(estimator).estimate is estimator.estimate
     assert copy.copy(estimator.estimate) is estimator.estimate
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"name": 5}, "name must be a string"),
+        ({"calls": 0}, "calls must be at least 1"),
+        ({"calls": "many"}, "calls must be a whole number"),
+        ({"calls": True}, "calls must be a whole number"),
+    ],
+)
+def test_bad_arguments_of_jit_are_refused(arguments, sentence):
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        ml.jit(**({"function": jnp.sin, "name": "a sine"} | arguments))

@@ -15,6 +15,7 @@ from metalearn import heartbeat, trees
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
+from metalearn.outer.arguments import check_functions
 from metalearn.outer.references import Plan, Tag, plan_runs
 from metalearn.outer.report import Comparison, Measured, Report
 from metalearn.outer.sampling import (
@@ -73,6 +74,7 @@ def compare(
       TypeError, ValueError: a sentence that names the argument.
     """
     _check(estimators, theta, key, num_episodes, reference_pairs)
+    check_functions(theta, None, callback, progress)
     theta = trees.strong(trees.gathered(theta))
     given = _given_targets(reference, estimators, theta)
     plan = plan_runs(

@@ -7,6 +7,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from metalearn.inner.checks import check_count
+from metalearn.recording.local import RunFolderError
 
 LEAST_SECONDS = 0.2  # of compilation: quicker programs are not kept
 
@@ -28,11 +29,21 @@ def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> 
       The folder.
 
     Raises:
-      TypeError, ValueError: if `max_bytes` is not a whole number of at least 1.
+      TypeError, ValueError: if `max_bytes` is not a whole number of at least 1, or `folder` not a path.
+      RunFolderError: if the folder cannot be made or written.
     """
     check_count("max_bytes", max_bytes)
+    if folder is not None and not (isinstance(folder, (str, Path)) and str(folder).strip()):
+        raise TypeError(f"folder must be a path, or None for the user's cache folder; {folder!r} was given.")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     place = Path(folder).expanduser().resolve() if folder is not None else base / "metalearn" / "compiled"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RunFolderError(
+            f"Compiled programs cannot be kept in {str(place)!r}: {reason}. Choose another folder."
+        ) from error
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_compilation_cache_max_size", int(max_bytes))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

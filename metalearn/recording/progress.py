@@ -32,7 +32,13 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
         began = time.perf_counter()
 
         def line(name: str, done: int, total: int) -> None:
-            if done == total:
+            if name == "compiling":
+                print(
+                    f"  {time.perf_counter() - began:6.1f} s  compiled {done} of {total} programs",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            elif done == total:
                 print(f"  {time.perf_counter() - began:6.1f} s  {name}: {total}", file=sys.stderr, flush=True)
 
         yield line

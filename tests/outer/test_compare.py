@@ -125,6 +125,8 @@ def test_the_same_key_gives_the_same_numbers():
         ({"key": 0}, "typed key"),
         ({"theta": {"phase": jnp.array(1.0)}}, "could not be traced with this theta"),
         ({"theta": jnp.array(jnp.nan)}, "must be finite"),
+        ({"progress": True}, "progress must be"),
+        ({"callback": "print"}, "callback must be"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(change, sentence):

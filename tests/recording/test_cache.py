@@ -48,3 +48,15 @@ def test_the_folder_is_bounded(tmp_path):
 def test_a_bound_that_is_none_is_refused(bad):
     with pytest.raises((TypeError, ValueError), match="max_bytes must be"):
         ml.cache_programs(max_bytes=bad)
+
+
+@pytest.mark.parametrize("bad", [5, "", "  "])
+def test_a_folder_that_is_none_is_refused(bad):
+    with pytest.raises(TypeError, match="folder must be a path"):
+        ml.cache_programs(bad)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"Compiled programs cannot be kept in .* Choose another folder"):
+        ml.cache_programs(tmp_path / "file")
