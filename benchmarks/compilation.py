@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 import metalearn as ml
-from metalearn.compilation import EFFORTS, measure
+from metalearn.compilation import EFFORTS
+from metalearn.operations import measure
 
 
 def programs():

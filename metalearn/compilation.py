@@ -7,16 +7,15 @@ it is compiled. Nothing is decided by a clock: the same call is compiled in the 
 
 import contextlib
 import functools
-import math
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 from jax.core import Tracer
-from jax.extend.core import jaxprs_in_params
 
 from metalearn import heartbeat
+from metalearn.operations import measure
 
 
 class Effort(NamedTuple):
@@ -42,12 +41,10 @@ EFFORTS = {
 }
 AUTOMATIC = "automatic"
 UNKNOWN_CALLS = 1000  # of a program that may be called once or a million times; full is not worth its seconds there
-ELEMENT, FLOP, EQUATION = (
     1e-9,
     3e-11,
     1e-7,
 )  # seconds of an element of an array, of a flop of a product, of an operation
-RANDOM = 20  # elements that a random number counts for
 
 _effort = AUTOMATIC
 _compiled: list["Compiled"] = []
@@ -160,6 +157,10 @@ class Program:
             raise AttributeError(name)
         return getattr(self._inner, name)
 
+    def _cache_size(self) -> int:
+        """How many programs were compiled for calls outside of other programs."""
+        return sum(one._cache_size() for one in self._jits.values())
+
     def __copy__(self):
         return self
 
@@ -196,44 +197,11 @@ def effort_for(equations: int, seconds: float, calls: int | None) -> str:
     return min(candidates, key=lambda name: total(EFFORTS[name]))
 
 
-def measure(jaxpr) -> tuple[int, float]:
-    """The number of equations of a program, inner programs included, and an estimate of its run time in seconds.
-
-    Bodies of scans count for each of their steps; other loops, whose number of steps is unknown, count once.
-    """
-    equations, seconds = 0, 0.0
-    for equation in jaxpr.eqns:
-        inner = [measure(body) for body in jaxprs_in_params(equation.params)]
-        repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        equations += sum(count for count, _ in inner) or 1
-        seconds += repeats * sum(spent for _, spent in inner) if inner else _seconds(equation)
-    return equations, seconds
-
-
-def _seconds(equation) -> float:
-    """An estimate for one operation. Constants are made on the fly, and what is written into an array costs what is written."""
-    name, elements = equation.primitive.name, sum(math.prod(_shape(out)) for out in equation.outvars)
-    if name == "broadcast_in_dim":
-        return 0.0
-    if name == "dynamic_update_slice" or name.startswith("scatter"):
-        elements = math.prod(_shape(equation.invars[1 if name == "dynamic_update_slice" else 2]))
-    if name == "dot_general":
-        (contracted, _), _ = equation.params["dimension_numbers"]
-        return EQUATION + 2 * FLOP * elements * math.prod(_shape(equation.invars[0])[axis] for axis in contracted)
-    if name == "conv_general_dilated":
-        return EQUATION + 2 * FLOP * elements * math.prod(_shape(equation.invars[1])[1:])
-    return EQUATION + ELEMENT * elements * (RANDOM if name.startswith(("random_", "threefry")) else 1)
-
-
 def _form(leaf):
     """What tells one argument from another for JAX: structure apart, the shape and dtype, or the static value."""
     if hasattr(leaf, "shape"):
         return leaf.shape, leaf.dtype
     return type(leaf) if isinstance(leaf, (bool, int, float, complex)) else leaf
-
-
-def _shape(variable) -> tuple[int, ...]:
-    return getattr(variable.aval, "shape", ())
 
 
 @functools.cache

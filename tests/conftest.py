@@ -14,6 +14,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # The suite is bound by compilation: programs are optimised little, those of the library and those of JAX here and in child
 # processes. Workers share them, and a second run finds those of the first.
 compilation_effort("low")
+os.environ["METALEARN_COMPILATION_EFFORT"] = "low"  # of experiments in child processes
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
 ROOT = pathlib.Path(__file__).parent.parent
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))

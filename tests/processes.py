@@ -12,8 +12,6 @@ import warnings
 
 import jax
 
-from metalearn.compilation import compilation_effort
-
 ROOT = pathlib.Path(__file__).parent.parent
 TIMEOUT = 500.0  # seconds, after which a process is killed
 PRELOADED = ["hydra", "matplotlib.figure", "metalearn.recording", "rich.progress", "sklearn.datasets"]
@@ -47,7 +45,6 @@ def _job(command, cwd, variables, files):
     os.environ.update(variables)
     sys.argv = command
     warnings.simplefilter("error", UserWarning)
-    compilation_effort("low")
     jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     try:

@@ -11,8 +11,8 @@ import optax
 import pytest
 
 import metalearn as ml
-from metalearn import compilation, heartbeat
-from metalearn.compilation import EFFORTS, compilation_effort, effort_for, measure
+from metalearn import heartbeat, operations
+from metalearn.compilation import EFFORTS, compilation_effort, effort_for
 from tests.estimators.family import EVERY
 from tests.statistics import rejects, within
 
@@ -55,13 +55,13 @@ def test_an_unknown_effort_is_refused():
 
 def test_the_steps_of_a_scan_count_and_so_do_products_and_random_numbers():
     square = jnp.ones((30, 30))
-    cost = lambda function: measure(jax.make_jaxpr(function)(square).jaxpr)[1]
+    cost = lambda function: operations.measure(jax.make_jaxpr(function)(square).jaxpr)[1]
     once = cost(lambda x: x @ x)
-    assert once == pytest.approx(2 * 30**3 * compilation.FLOP + compilation.EQUATION)
+    assert once == pytest.approx(2 * 30**3 * operations.FLOP + operations.EQUATION)
     many = cost(lambda x: jax.lax.scan(lambda c, _: (c @ c, None), x, length=100)[0])
     assert many == pytest.approx(100 * once, rel=1e-6)
     drawn = cost(lambda x: jax.random.bits(KEY, (1000,)))
-    assert drawn > 10 * compilation.ELEMENT * 1000
+    assert drawn > 10 * operations.ELEMENT * 1000
 
 
 @pytest.mark.usefixtures("automatic")

@@ -13,6 +13,7 @@ FLOORS = {
     "threads": 0,
     "heartbeat": 0,
     "kept": 0,
+    "operations": 0,
     "compilation": 0.5,
     "inner": 1,
     "estimators": 2,

@@ -32,12 +32,14 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from metalearn.compilation import compilation_effort
 from metalearn.recording.cache import cache_programs
 from metalearn.recording.local import unwritable
 from metalearn.recording.mistakes import sentence
 from metalearn.recording.secrets import hide_in_file
 
 BUG, MISTAKE, INTERRUPTED = 1, 2, 130
+EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
 
 _HELP = """\
 ${hydra.help.header}
@@ -86,6 +88,8 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
         _configure_hydra(main)
         if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
             cache_programs()
+        if EFFORT_VARIABLE in os.environ:
+            compilation_effort(os.environ[EFFORT_VARIABLE])
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
         job = _job(main, failures, show_all)

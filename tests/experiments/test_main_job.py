@@ -131,3 +131,10 @@ def test_help_is_readable(tmp_path):
     assert result.returncode == 0
     for part in ("problem: digits", "estimator: ", "persistent_es", "tracker: ", "Compare gradient estimators"):
         assert part in result.stdout
+
+
+def test_an_unknown_effort_in_the_environment_is_one_line(monkeypatch):
+    monkeypatch.setenv("METALEARN_COMPILATION_EFFORT", "best")
+    result = run_experiment("compare", "--cfg", "job")
+    assert result.returncode == 2
+    assert "effort must be one of automatic, minimal, low, medium, full; 'best' was given" in result.stderr
