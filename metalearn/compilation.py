@@ -41,10 +41,6 @@ EFFORTS = {
 }
 AUTOMATIC = "automatic"
 UNKNOWN_CALLS = 1000  # of a program that may be called once or a million times; full is not worth its seconds there
-    1e-9,
-    3e-11,
-    1e-7,
-)  # seconds of an element of an array, of a flop of a product, of an operation
 
 _effort = AUTOMATIC
 _compiled: list["Compiled"] = []

@@ -4,7 +4,8 @@ import math
 
 from jax.extend.core import jaxprs_in_params
 
-ELEMENT, FLOP, EQUATION = (
+# Seconds of an element of an array, of a flop of a product, and of an operation.
+ELEMENT, FLOP, EQUATION = 1e-9, 3e-11, 1e-7
 RANDOM = 20  # elements that a random number counts for
 
 
