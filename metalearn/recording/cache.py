@@ -39,6 +39,7 @@ def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> 
     place = Path(folder).expanduser().resolve() if folder is not None else base / "metalearn" / "compiled"
     try:
         place.mkdir(parents=True, exist_ok=True)
+        _date_entries(place)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise RunFolderError(
@@ -49,3 +50,11 @@ def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> 
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     compilation_cache.reset_cache()  # JAX opens the folder once
     return place
+
+
+def _date_entries(folder: Path) -> None:
+    """Give entries that were written without a bound on the folder the date that JAX looks for where there is one."""
+    for entry in folder.glob("*-cache"):
+        date = entry.with_name(entry.name.removesuffix("-cache") + "-atime")
+        if not date.exists():
+            date.write_bytes(entry.stat().st_mtime_ns.to_bytes(8, "little"))

@@ -19,10 +19,12 @@ def settings():
     jax.experimental.compilation_cache.compilation_cache.reset_cache()
 
 
-def compile_something():
+def compile_something(more=1.0):
     jax.experimental.compilation_cache.compilation_cache.reset_cache()
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.jit(lambda x: jnp.sin(x) ** 2 + 3, compiler_options={"xla_backend_optimization_level": 0})(jnp.arange(5.0))
+    jax.jit(lambda x: jnp.sin(x) ** 2 + 3 * more, compiler_options={"xla_backend_optimization_level": 0})(
+        jnp.arange(5.0)
+    )
 
 
 def test_programs_are_written_to_the_folder(tmp_path):
@@ -60,3 +62,15 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"Compiled programs cannot be kept in .* Choose another folder"):
         ml.cache_programs(tmp_path / "file")
+
+
+def test_entries_that_were_written_without_a_bound_do_no_harm(tmp_path):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    jax.config.update("jax_compilation_cache_max_size", -1)
+    compile_something()
+    before = {file.name for file in tmp_path.iterdir()}
+    assert before
+    assert not any(name.endswith("-atime") for name in before)
+    ml.cache_programs(tmp_path)
+    compile_something(more=2.0)  # a warning would be an error
+    assert len({file.name for file in tmp_path.glob("*-cache")}) == 2
