@@ -32,7 +32,7 @@ class Effort(NamedTuple):
     slowdown: float
 
 
-# Measured on two cores with jax 0.10.2: `python -m benchmarks.compilation`.
+# Rounded from programs on two cores with jax 0.10.2. `python -m benchmarks.compilation` measures them on another machine.
 EFFORTS = {
     "minimal": Effort({"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}, 1.2e-3, 4.0),
     "low": Effort({"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}, 2.0e-3, 1.3),
