@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.estimators.backprop import tape_memory
+from metalearn.estimators.backprop import gradient_of, tape_memory
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.particles import Method, check_common, estimator_of
@@ -64,10 +64,8 @@ def artbp(
     cut = cut_problem(problem, cut_probability)
 
     def window(run, theta, state, clock, key):
-        (loss, state), gradient = jax.value_and_grad(lambda theta: run(WithCuts(theta, key), state), has_aux=True)(
-            theta
-        )
-        return gradient, state, loss
+        with_cuts = lambda theta, state: run(WithCuts(theta, key), state)
+        return gradient_of(with_cuts, theta, state)
 
     method = Method(start=lambda theta, state: state, window=window)
     memory = tape_memory(problem, truncation, num_particles, rematerialise)
@@ -100,6 +98,7 @@ def cut_problem(problem: InnerProblem, cut_probability: float) -> InnerProblem:
         lambda theta, key: problem.init(bare(theta), key),
         step,
         lambda state, theta, key: problem.loss(state, bare(theta), key),
+        problem.cap,
     )
 
 

@@ -5,16 +5,19 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from metalearn.estimators.base import Metrics
+from metalearn.inner.divergence import Reading
 from metalearn.inner.problem import Theta
 
 
-def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]:
-    """The mean over the particles whose loss and gradient are finite, its variance from their spread, and the counts.
+def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]:
+    """The mean over the particles whose gradient is finite, its variance from their spread, and the counts.
 
     Args:
       gradients: `[num_particles, ...]` in the structure of θ.
-      losses: `[num_particles]`.
+      readings: `[num_particles, ...]`, of all runs of each particle.
     """
+    diverged, capped = (jnp.any(one.reshape(len(one), -1), axis=1) for one in readings[1:])
+    losses = jnp.mean(readings.loss.reshape(len(diverged), -1), axis=1)
     one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], gradients))
     kind = jnp.promote_types(jnp.promote_types(one.dtype, losses.dtype), jnp.float32)
     flat = [leaf.reshape(len(losses), -1).astype(kind) for leaf in jax.tree.leaves(gradients)]
@@ -29,7 +32,8 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
     variance = over_used(jnp.square(values - mean[None])) / jnp.maximum(count, 1) / freedom
     metrics = {
         "loss": jnp.where(count > 0, mean[-1], jnp.nan).astype(losses.dtype),
-        "fraction_diverged": ((len(used) - count) / len(used)).astype(jnp.result_type(float)),
+        "fraction_diverged": jnp.mean(diverged | ~used, dtype=jnp.result_type(float)),
+        "fraction_capped": jnp.mean(capped, dtype=jnp.result_type(float)),
         "gradient_variance": jnp.sum(variance[:-1]).astype(jnp.result_type(float)),
     }
     back = lambda vector: unravel(vector[:-1].astype(one.dtype))

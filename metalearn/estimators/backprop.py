@@ -62,8 +62,8 @@ def backprop(
 
     def window(run, theta, state, clock, key):
         place = theta if sigma is None else trees.add(theta, trees.normal_like(key, theta, sigma))
-        (loss, state), gradient = jax.value_and_grad(run, has_aux=True)(place, state)
-        return (gradient if clip_norm is None else clip(gradient, clip_norm)), state, loss
+        gradient, state, reading = gradient_of(run, place, state)
+        return (gradient if clip_norm is None else clip(gradient, clip_norm)), state, reading
 
     memory = tape_memory(problem, truncation, num_particles, rematerialise)
     method = Method(start=lambda theta, state: state, window=window)
@@ -83,6 +83,17 @@ def tape_memory(problem: InnerProblem, truncation: Truncation, num_particles: in
         return num_particles * (states + tape)
 
     return memory
+
+
+def gradient_of(run, theta, state):
+    """One window and the gradient of its loss with respect to θ: `(gradient, state, reading)`."""
+
+    def loss(theta):
+        reading, after = run(theta, state)
+        return reading.loss, (reading, after)
+
+    gradient, (reading, after) = jax.grad(loss, has_aux=True)(theta)
+    return gradient, after, reading
 
 
 def clip(gradient, max_norm):

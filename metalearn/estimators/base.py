@@ -11,6 +11,7 @@ from metalearn.inner.unroll import Truncation
 
 EstimatorState = Any
 Metrics = dict[str, jax.Array]
+SHARES = ("fraction_diverged", "fraction_capped")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +62,9 @@ class GradientEstimator(NamedTuple):
       init: `(theta, key) -> state`.
       estimate: `(theta, state, key) -> (gradient, state, metrics)`. The gradient has the structure and dtypes of θ; the
         mean of the estimates over the windows of an episode estimates the gradient of the mean objective. Metrics are
-        scalars: `loss` (mean over window and particles), `fraction_diverged`, `gradient_variance` (trace, from the
-        spread of the particles; NaN for fewer than two particles), `inner_steps` (applications of the map spent on
-        this estimate).
+        scalars: `loss` (mean over window and particles), `fraction_diverged` (of the particles, those with a loss or a gradient
+        that is not finite), `fraction_capped` (those at the cap of the problem), `gradient_variance` (trace, from the spread of
+        the particles; NaN for fewer than two particles), `inner_steps` (applications of the map spent on this estimate).
       description: what is estimated, for `ml.compare`; None for estimators that do without.
     """
 

@@ -57,11 +57,13 @@ def evolution_strategies(
     def window(run, theta, state, clock, key):
         noise = trees.normal_like(key, theta, sigma)
         signs = ([1.0, -1.0] if antithetic else [1.0]) + ([] if whole else [0.0])  # the last moves the state on
-        losses, states = run_members(run, theta, noise, jnp.array(signs), trees.broadcast(state, len(signs)))
+        readings, states = run_members(run, theta, noise, jnp.array(signs), trees.broadcast(state, len(signs)))
         after = state if whole else jax.tree.map(lambda leaf: leaf[-1], states)
         if antithetic:
-            return pair_gradient(noise, losses, sigma), after, jnp.mean(losses[:2])
-        return trees.scale(losses[0] / sigma**2, noise), after, losses[0]
+            pair = jax.tree.map(lambda leaf: leaf[:2], readings)
+            return pair_gradient(noise, pair.loss, sigma), after, pair
+        one = jax.tree.map(lambda leaf: leaf[0], readings)
+        return trees.scale(one.loss / sigma**2, noise), after, one
 
     def memory(theta):
         return num_pairs * ((2 if antithetic else 1) + (not whole)) * state_bytes(

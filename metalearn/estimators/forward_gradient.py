@@ -45,8 +45,8 @@ def forward_gradient(
     def window(run, theta, memory, clock, key):
         state, tangent, direction = memory
         direction = trees.where(clock == 0, trees.normal_like(key, theta), direction)
-        loss, state, slope, tangent = push_forward(run, theta, state, direction, tangent)
-        return trees.scale(slope, direction), (state, tangent, direction), loss
+        reading, state, slope, tangent = push_forward(run, theta, state, direction, tangent)
+        return trees.scale(slope, direction), (state, tangent, direction), reading
 
     def memory(theta):
         return num_directions * (2 * state_bytes(problem, theta) + trees.num_bytes(theta))

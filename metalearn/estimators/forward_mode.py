@@ -47,10 +47,10 @@ def forward_mode(
         state, jacobian = memory
         flat, unravel = ravel_pytree(theta)
         push = lambda direction, tangent: push_forward(run, theta, state, unravel(direction), tangent)
-        loss, state, slopes, jacobian = jax.vmap(push, out_axes=(None, None, 0, 0))(
+        reading, state, slopes, jacobian = jax.vmap(push, out_axes=(None, None, 0, 0))(
             jnp.eye(len(flat), dtype=flat.dtype), jacobian
         )
-        return unravel(slopes.astype(flat.dtype)), (state, jacobian), loss
+        return unravel(slopes.astype(flat.dtype)), (state, jacobian), reading
 
     def memory(theta):
         return num_particles * state_bytes(problem, theta) * (trees.size(theta) + 1)
@@ -66,13 +66,15 @@ def forward_mode(
 
 
 def push_forward(run, theta, state, direction, tangent):
-    """One window and its derivative along (direction in θ, tangent of the state): `(loss, state, slope, tangent)`."""
+    """One window and its derivative along (direction in θ, tangent of the state): `(reading, state, slope, tangent)`."""
     inexact, rest = trees.split_inexact(state)
 
     def advance(theta, inexact):
-        loss, state = run(theta, trees.merge_inexact(inexact, rest))
+        reading, state = run(theta, trees.merge_inexact(inexact, rest))
         inexact, rest_after = trees.split_inexact(state)
-        return (loss, inexact), rest_after[-1]
+        return (reading.loss, inexact), (reading, rest_after[-1])
 
-    (loss, inexact), (slope, tangent), others = jax.jvp(advance, (theta, inexact), (direction, tangent), has_aux=True)
-    return loss, trees.merge_inexact(inexact, (*rest[:-1], others)), slope, tangent
+    (_, inexact), (slope, tangent), (reading, others) = jax.jvp(
+        advance, (theta, inexact), (direction, tangent), has_aux=True
+    )
+    return reading, trees.merge_inexact(inexact, (*rest[:-1], others)), slope, tangent

@@ -96,19 +96,19 @@ def _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
             new_block = clock % windows_per_block == 0
             noise = trees.where(new_block, fresh, noise)
             accumulated = trees.where(new_block, trees.add(so_far, noise), so_far)
-        losses, states = run_pair(run, theta, noise, states)
-        return pair_gradient(accumulated, losses, sigma), (states, noise, accumulated), jnp.mean(losses)
+        readings, states = run_pair(run, theta, noise, states)
+        return pair_gradient(accumulated, readings.loss, sigma), (states, noise, accumulated), readings
 
     return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, chunk_size, description)
 
 
 def run_pair(run, theta, noise, states):
-    """Advance the members θ + ε and θ − ε with common random numbers: losses `[2]` and states `[2, ...]`."""
+    """Advance the members θ + ε and θ − ε with common random numbers: readings `[2]` and states `[2, ...]`."""
     return run_members(run, theta, noise, jnp.array([1.0, -1.0]), states)
 
 
 def run_members(run, theta, noise, signs, states):
-    """Advance the members θ + sign · ε with common random numbers: losses and states, one for each of `signs`."""
+    """Advance the members θ + sign · ε with common random numbers: readings and states, one for each of `signs`."""
     member = lambda sign, state: run(trees.add(theta, trees.scale(sign, noise)), state)
     return jax.vmap(member)(signs, states)
 

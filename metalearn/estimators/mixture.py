@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.compilation import jit
-from metalearn.estimators.base import GradientEstimator
+from metalearn.estimators.base import SHARES, GradientEstimator
 from metalearn.inner.checks import check_number
 from metalearn.inner.problem import Theta, check_key, check_theta
 
@@ -78,7 +78,7 @@ def _metrics(reports, shares):
     total = jnp.sum(jnp.where(finite, share, 0))
     metrics = {
         "loss": jnp.where(total > 0, jnp.sum(jnp.where(finite, share * losses, 0)) / total, jnp.nan),
-        "fraction_diverged": jnp.mean(jnp.stack([reports[name]["fraction_diverged"] for name in shares])),
+        **{share: jnp.mean(jnp.stack([one.get(share, 0.0) for one in reports.values()])) for share in SHARES},
         "inner_steps": sum(reports[name]["inner_steps"] for name in shares),
     }
     variances = [report.get("gradient_variance", jnp.nan) for report in reports.values()]

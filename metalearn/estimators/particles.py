@@ -11,8 +11,8 @@ everything else lies here, once:
   episode and the whole episode in one piece see the same random numbers. The members of a pair share it.
 * Minibatches that particles share are drawn from the key of the estimate instead: a fresh one for every inner step
   either way.
-* A particle whose loss or gradient is not finite is left out of the average and counted; when none is left the
-  estimate is zero.
+* A run that diverges is read by the one rule of `metalearn/inner/divergence.py`, step by step, and counted. Only a particle whose
+  gradient is not finite is left out of the average, and counted too; when none is left the estimate is zero.
 * Particles are mapped in chunks that fit the cache.
 """
 
@@ -31,10 +31,10 @@ from metalearn.estimators.base import Description, GradientEstimator, Metrics
 from metalearn.estimators.devices import spread_here
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.checks import check_count
+from metalearn.inner.divergence import Reading, read_window
 from metalearn.inner.problem import (
     InnerProblem,
     Key,
-    Scalar,
     State,
     Theta,
     check_inner,
@@ -47,7 +47,7 @@ from metalearn.inner.unroll import Truncation, unroll
 SHARED = 2**32 - 1  # folded into the key of an estimate: the key of the minibatches that its particles share
 
 Memory = Any
-Run = Callable[[Theta, State], tuple[Scalar, State]]
+Run = Callable[[Theta, State], tuple[Reading, State]]
 
 
 class Method(NamedTuple):
@@ -55,14 +55,14 @@ class Method(NamedTuple):
 
     Attributes:
       start: `(theta, state) -> memory`, what a particle carries from window to window; called once, with a blank state.
-      window: `(run, theta, memory, clock, key) -> (gradient, memory, loss)`. `run(theta, state) -> (loss, state)`
-        advances one window from a state and returns its mean loss; `clock` is the window's number in the episode, 0
-        where an episode starts.
+      window: `(run, theta, memory, clock, key) -> (gradient, memory, reading)`. `run(theta, state) -> (reading, state)`
+        advances one window from a state; `reading.loss` is its mean loss. A method with several runs returns their readings
+        stacked. `clock` is the window's number in the episode, 0 where an episode starts.
       num_unrolls: how often `window` calls `run`, counted in trajectories.
     """
 
     start: Callable[[Theta, State], Memory]
-    window: Callable[[Run, Theta, Memory, jax.Array, Key], tuple[Theta, Memory, Scalar]]
+    window: Callable[[Run, Theta, Memory, jax.Array, Key], tuple[Theta, Memory, Reading]]
     num_unrolls: int = 1
 
 
@@ -99,7 +99,7 @@ def estimator_of(
     steps_per_estimate = _inner_steps(method, truncation, num_particles)
 
     def advance(theta, memory, episodes, clock, key):
-        """One window of every particle: gradients and losses `[num_particles, ...]`, and what they remember."""
+        """One window of every particle: gradients and readings `[num_particles, ...]`, and what they remember."""
         clocks = clock if clock.ndim else None
         shared = jax.random.fold_in(key, SHARED) if truncation.shared_minibatches else None
         own = (memory, episodes, jax.random.split(key, (num_particles, 2)), clocks)
@@ -126,8 +126,8 @@ def estimator_of(
         check_key(key)
         _check_same(theta, state.variance)
         theta = trees.strong(theta)
-        gradients, losses, memory, episodes = advance(theta, state.memory, state.episodes, state.clock, key)
-        gradient, variance, metrics = average(gradients, losses)
+        gradients, readings, memory, episodes = advance(theta, state.memory, state.episodes, state.clock, key)
+        gradient, variance, metrics = average(gradients, readings)
         metrics["inner_steps"] = steps_per_estimate + state.unreported_steps
         clock = jnp.where(state.clock + 1 == truncation.num_windows, 0, state.clock + 1)
         return gradient, Particles(memory, episodes, clock, jnp.zeros((), jnp.int32), variance), metrics
@@ -174,8 +174,8 @@ def _one_window(method, problem, truncation, rematerialise, common, particle):
     episode = jnp.where(own_clock == 0, key_episode, episode)
     source = episode if truncation.key is None else truncation.key
     run = functools.partial(_run_window, problem, truncation, source, own_clock, shared, rematerialise)
-    gradient, memory, loss = method.window(run, theta, memory, own_clock, key_noise)
-    return gradient, loss, memory, episode
+    gradient, memory, reading = method.window(run, theta, memory, own_clock, key_noise)
+    return gradient, reading, memory, episode
 
 
 def _run_window(problem, truncation, episode, clock, shared, rematerialise, theta, state):
@@ -190,7 +190,7 @@ def _run_window(problem, truncation, episode, clock, shared, rematerialise, thet
         key_steps, start = shared, 0
     length = truncation.length
     state, losses = unroll(problem, state, theta, key_steps, length, start=start, rematerialise=rematerialise)
-    return jnp.mean(losses), state
+    return read_window(problem, losses, state), state
 
 
 def _check_same(theta: Theta, first: Theta) -> None:

@@ -48,14 +48,14 @@ def uoro(
         state, left, right = memory
         right = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, right), right)
         still = jax.tree.map(jnp.zeros_like, theta)
-        loss, after, slope, pushed = push_forward(run, theta, state, still, left)
+        reading, after, slope, pushed = push_forward(run, theta, state, still, left)
         signs = trees.rademacher_like(key, pushed)
         direct, injected = _pull_back(run, theta, state, signs)
         gradient = trees.add(direct, trees.scale(slope, right))
         old, new = _balance(right, pushed), _balance(injected, signs)
         left = trees.add(trees.scale(old, pushed), trees.scale(new, signs))
         right = trees.add(trees.scale(1 / old, right), trees.scale(1 / new, injected))
-        return gradient, (after, left, right), loss
+        return gradient, (after, left, right), reading
 
     def memory(theta):
         tape = truncation.length * residual_bytes(problem, theta)
@@ -82,8 +82,8 @@ def _pull_back(run, theta, state, signs):
     """`(∂L/∂θ, νᵀ ∂F/∂θ)` of one window whose starting state is held fixed."""
 
     def advance(theta):
-        loss, after = run(theta, state)
-        return loss, trees.split_inexact(after)[0]
+        reading, after = run(theta, state)
+        return reading.loss, trees.split_inexact(after)[0]
 
     (loss, _), pull = jax.vjp(advance, theta)
     one, no_loss = jnp.ones_like(loss), jnp.zeros_like(loss)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.compilation import jit
-from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.base import SHARES, Description, GradientEstimator
 from metalearn.inner.checks import check_number, is_known
 from metalearn.inner.problem import Theta, check_key, check_theta
 
@@ -134,7 +134,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
         gradient, variance = _weighted(gradients, weighing, [r["fraction_diverged"] < 1 for r in reports])
         metrics = {
             "loss": jnp.nanmean(jnp.stack([r["loss"] for r in reports])),
-            "fraction_diverged": jnp.mean(jnp.stack([r["fraction_diverged"] for r in reports])),
+            **{name: jnp.mean(jnp.stack([r.get(name, 0.0) for r in reports])) for name in SHARES},
             "gradient_variance": jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance)), jnp.float32),
             "inner_steps": state.unreported_steps + sum(r["inner_steps"] for r in reports),
         }

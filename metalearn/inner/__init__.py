@@ -16,8 +16,9 @@ from metalearn.inner.benchmark import (
 from metalearn.inner.chaotic import cubic_loss, double_well, henon, logistic_map, lorenz, toy_regression
 from metalearn.inner.classic import influence_balancing, l2_tuning, linear_quadratic, noisy_linear_quadratic, phase_walk
 from metalearn.inner.data import Data, breast_cancer, digits, gaussian_regression, split, teacher, wine
-from metalearn.inner.derived import every, final_loss, in_windows, saturate
+from metalearn.inner.derived import every, final_loss, in_windows
 from metalearn.inner.distribution import task_distribution
+from metalearn.inner.divergence import saturate
 from metalearn.inner.fractals import burning_ship, julia, lyapunov_logistic, magnet, mandelbrot, newton
 from metalearn.inner.hyperparameters import (
     cosine,

@@ -9,7 +9,7 @@ import numpy as np
 
 from metalearn.inner.checks import check_choice, check_count, check_number
 from metalearn.inner.data import Data, breast_cancer, check_disjoint, digits, split, teacher, wine
-from metalearn.inner.derived import final_loss, saturate
+from metalearn.inner.derived import final_loss
 from metalearn.inner.networks import Network, mlp
 from metalearn.inner.optimizers import Optimizer
 from metalearn.inner.problem import InnerProblem, Theta
@@ -44,7 +44,7 @@ class Benchmark(NamedTuple):
         task: Task | Callable[[Theta], Task] | None = None,
         metric: str = "cross_entropy",
         at_the_end: bool = False,
-        cap: float = 20.0,
+        cap: float | None = 20.0,
     ) -> InnerProblem:
         """The training of the network by an optimiser that is a function of θ.
 
@@ -55,7 +55,7 @@ class Benchmark(NamedTuple):
           task: what is descended, where θ sets more than the optimiser; by default the cross-entropy of a minibatch.
           metric: of the reading; "error_rate" is piecewise constant.
           at_the_end: read the last loss alone; by default the mean over the training.
-          cap: losses beyond it, diverged ones among them, read as it.
+          cap: losses beyond it, diverged ones among them, read as it; None for losses as they are.
 
         Raises:
           TypeError, ValueError: a sentence that names the argument, or the parts of the data that overlap.
@@ -64,7 +64,7 @@ class Benchmark(NamedTuple):
         self.check()
         size = self.batch_size if reading == "validation_batch" else None
         read = evaluation(self.network, self.test if reading == "test" else self.validation, size, metric=metric)
-        trained = saturate(training(self.task() if task is None else task, optimizer, read), cap)
+        trained = training(self.task() if task is None else task, optimizer, read, cap=cap)
         return final_loss(trained, self.num_steps) if at_the_end else trained
 
     def check(self) -> None:

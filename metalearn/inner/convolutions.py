@@ -23,12 +23,12 @@ OUTER = {  # operations whose inner programs are read as well
 
 
 def prepare(problem: InnerProblem) -> InnerProblem:
-    """The problem with its three functions passed through `without_convolutions`; prepared once, it stays as it is.
+    """The problem with `init`, `step` and `loss` passed through `without_convolutions`; prepared once, it stays as it is.
 
     Args:
       problem: any inner problem.
     """
-    return InnerProblem(*map(without_convolutions, problem))
+    return InnerProblem(*map(without_convolutions, problem[:3]), problem.cap)
 
 
 @kept

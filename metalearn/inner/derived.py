@@ -1,85 +1,11 @@
-"""Problems made of problems: losses that saturate, losses read less often or at the end, a θ for every window."""
+"""Problems made of problems: losses read less often or at the end, a θ for every window."""
 
 import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, check_inner
-
-
-def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
-    """Let a diverged loss count as bad rather than as missing: ℓ' = ℓ where ℓ is finite and below `cap`, else `cap`.
-
-    A step that takes an entry of the state beyond the square root of the largest float, or makes it non-finite, is
-    refused: the state stays where it was, at the last point that can be represented. Derivatives of saturated losses
-    and of refused steps are exactly zero in forward and in reverse mode: a `where` on the loss alone would give
-    0·∞ = NaN.
-
-    Args:
-      problem: the problem to wrap.
-      cap: the largest loss, for instance the loss of a network at initialisation.
-
-    Raises:
-      TypeError, ValueError: the cap is not one finite number.
-    """
-    check_number("cap", cap)
-    check_inner(problem)
-
-    def step(state, theta, key):
-        def move(state, theta, key):
-            moved = problem.step(state, theta, key)
-            kept = _representable(state, moved)
-            return kept, trees.where(kept, moved, state)
-
-        return _guarded(move)(state, theta, key)
-
-    def loss(state, theta, key):
-        def read(state, theta, key):
-            value = problem.loss(state, theta, key)
-            kept = jnp.isfinite(value) & (value < cap)
-            return kept, jnp.where(kept, value, jnp.asarray(cap, value.dtype))
-
-        return _guarded(read)(state, theta, key)
-
-    return InnerProblem(problem.init, step, loss)
-
-
-def _guarded(function):
-    """f, where `function(*arguments) -> (kept, f)`, whose derivative is zero where not `kept`.
-
-    The gate sits on the way in, so that the zero meets no infinite Jacobian in either mode. Without derivatives f is
-    computed once.
-    """
-
-    @jax.custom_jvp
-    def guarded(*arguments):
-        return function(*arguments)[1]
-
-    @guarded.defjvp
-    def tangent(primals, tangents):
-        kept = function(*jax.lax.stop_gradient(primals))[0]
-        gate = lambda leaf: (
-            leaf if jnp.result_type(leaf) == jax.dtypes.float0 else jnp.where(kept, leaf, jnp.zeros_like(leaf))
-        )
-        return jax.jvp(lambda *arguments: function(*arguments)[1], primals, jax.tree.map(gate, tangents))
-
-    return guarded
-
-
-def _representable(before, after):
-    """Whether no entry has left the numbers whose squares are finite; one that was outside on purpose may stay there."""
-
-    def sound(old, new):
-        limit = jnp.sqrt(jnp.finfo(new.dtype).max).astype(new.dtype)
-        watched = jnp.where(jnp.abs(old) <= limit, jnp.abs(new), 0)
-        return (
-            jnp.max(watched, initial=0) <= limit
-        )  # the largest, because it costs a quarter of all(...); NaN stays NaN
-
-    pairs = zip(trees.split_inexact(before)[0], trees.split_inexact(after)[0])
-    kept = [sound(old, new) for old, new in pairs]
-    return jnp.all(jnp.stack(kept)) if kept else jnp.array(True)
 
 
 def every(problem: InnerProblem, stride: int) -> InnerProblem:
@@ -171,4 +97,5 @@ def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
         state, count = carry
         return problem.loss(state, row(thetas, jnp.maximum(count - 1, 0)), key)
 
-    return InnerProblem(init, step, loss)
+    cap = problem.cap
+    return InnerProblem(init, step, loss, None if cap is None else lambda carry: cap(carry[0]))

@@ -25,6 +25,8 @@ class InnerProblem(NamedTuple):
       step: `(state, theta, key) -> state`, the map F and nothing else. Structure, shapes and dtypes of the state stay
         what they are.
       loss: `(state, theta, key) -> scalar`, the observable ℓ.
+      cap: None, or `state -> scalar`: the number that a diverged loss reads as, where the problem has one (`saturate`, `training`).
+        Estimators count the particles that are at it.
 
     θ and the state are any pytrees, a key is a typed `jax.random.key`. All three are pure functions that JAX can trace. As under
     `jax.jit`, a function is traced once and remembered: a global variable or an attribute that it reads, and that changes
@@ -34,6 +36,7 @@ class InnerProblem(NamedTuple):
     init: Callable[[Theta, Key], State]
     step: Callable[[State, Theta, Key], State]
     loss: Callable[[State, Theta, Key], Scalar]
+    cap: Callable[[State], Scalar] | None = None
 
 
 def check_inner(problem: Any) -> None:

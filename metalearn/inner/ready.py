@@ -4,7 +4,7 @@ import numpy as np
 
 from metalearn.inner.checks import check_choice, check_count
 from metalearn.inner.data import digits, split
-from metalearn.inner.derived import saturate
+from metalearn.inner.divergence import saturate
 from metalearn.inner.hyperparameters import log10, log_linear
 from metalearn.inner.networks import mlp
 from metalearn.inner.optimizers import sgd
@@ -24,7 +24,7 @@ def digits_training(
     batch_size: int = 64,
     num_examples: int = 1024,
     meta_loss: str = "training",
-    cap: float = 1.0,
+    cap: float | None = 1.0,
     seed: int = 0,
 ) -> InnerProblem:
     """A small network on handwritten digits, trained by plain SGD whose learning rate is interpolated between two ends.
@@ -42,7 +42,7 @@ def digits_training(
       batch_size: examples in a minibatch.
       num_examples: training examples; as many of the rest as there are, at most 400, are for validation.
       meta_loss: "training" (of a fresh minibatch), "validation", or "validation_error", which is piecewise constant.
-      cap: see `saturate`.
+      cap: see `saturate`; None for losses as they are.
       seed: how the data are split.
 
     Raises:
@@ -63,10 +63,10 @@ def digits_training(
         "validation_error": evaluation(network, validation, metric="error_rate"),
     }
     optimizer = sgd(log_linear(log10(0), log10(1), num_steps))
-    return saturate(training(classification(network, train, batch_size), optimizer, observables[meta_loss]), cap)
+    return training(classification(network, train, batch_size), optimizer, observables[meta_loss], cap=cap)
 
 
-def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: float = 1.0) -> InnerProblem:
+def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: float | None = 1.0) -> InnerProblem:
     """The training run whose border of trainability is a fractal, as an outer problem: two learning rates as logarithms.
 
     θ = (log10 η_0, log10 η_1), the rates of the input and the output layer of a 16-16-1 network on 272 points, full batch.
@@ -78,7 +78,7 @@ def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: 
       seed: None for the data and initial weights of the published picture; a whole number draws others, standard normal,
         by NumPy's `default_rng(seed)` in the order X, Y, W0, W1.
       activation: "tanh", "relu" or "identity".
-      cap: see `saturate`.
+      cap: see `saturate`; None for losses as they are.
 
     Raises:
       ValueError, TypeError: a sentence that names the argument.
@@ -105,4 +105,4 @@ def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: 
         lambda state, theta, key: trained.step(state, rates(theta), key),
         loss,
     )
-    return saturate(problem, cap)
+    return problem if cap is None else saturate(problem, cap)

@@ -7,9 +7,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metalearn.inner.checks import check_number
+from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.optimizers import Optimizer, check_optimizer
 from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
 from metalearn.inner.task import Task
+
+FACTOR = 10  # of the first loss: far above what a training that converges reads on its way
 
 
 class TrainingState(NamedTuple):
@@ -18,16 +22,20 @@ class TrainingState(NamedTuple):
     Attributes:
       params: the network's parameters.
       optimizer_state: the state of the optax transformation.
+      cap: the number that a diverged loss of this episode reads as; None where it has no cap of its own.
     """
 
     params: Any
     optimizer_state: Any
+    cap: Any = None
 
 
 def training(
     task: Task | Callable[[Theta], Task],
     optimizer: Optimizer,
     meta_loss: Callable[[Any, Key], Scalar] | None = None,
+    *,
+    cap: float | str | None = "start",
 ) -> InnerProblem:
     """The training of a task by an optimiser, as the map (w, m) ← (w + u, m'), with (u, m') = optimizer(θ)(∇_w loss(w;
     ξ), m, w).
@@ -44,10 +52,14 @@ def training(
       task: a `Task`, or a function θ -> `Task` where loss, data or start depend on θ.
       optimizer: a function θ -> `optax.GradientTransformation`; θ must not change the structure of its state.
       meta_loss: `(params, key) -> scalar`, any metric on any data (see `evaluation`); it need not be differentiable.
+      cap: what a diverged loss reads as, and the largest loss there is (see `saturate`). "start", the default: ℓ_0 + 10 max(|ℓ_0|, 1),
+        with ℓ_0 the meta-loss at the start of the episode. A number: that number. None: losses as they are; the smoothed
+        meta-loss is then infinite as soon as one training in ten thousand diverges, and estimates are dominated by those.
 
     Raises:
-      TypeError: the task is no task or function of θ, the optimiser is no function of θ, or the meta-loss is no
-        function.
+      TypeError: the task is not a task or function of θ, the optimiser is not a function of θ, the meta-loss is not a
+        function, or the cap is neither a number, "start" nor None.
+      ValueError: the cap is not finite.
     """
     if not isinstance(task, Task) and not callable(task):
         raise TypeError(
@@ -60,10 +72,13 @@ def training(
             "or None; "
             f"a {type(meta_loss).__name__} was given."
         )
+    if not (cap is None or cap == "start"):
+        check_number("cap", cap)
 
     def init(theta, key):
         params = _task_at(task, theta).init(key)
-        return TrainingState(params, _transformation_at(optimizer, theta).init(params))
+        state = TrainingState(params, _transformation_at(optimizer, theta).init(params))
+        return state._replace(cap=_cap_at(loss(state, theta, key))) if cap == "start" else state
 
     def step(state, theta, key):
         loss = _task_at(task, theta).loss
@@ -74,14 +89,36 @@ def training(
             grads, _current(transformation, state), state.params, value=value, grad=grads, value_fn=objective
         )
         return TrainingState(
-            optax.apply_updates(state.params, updates), _keep_types(state.optimizer_state, optimizer_state)
+            optax.apply_updates(state.params, updates),
+            _keep_types(state.optimizer_state, optimizer_state),
+            state.cap,
         )
 
     def loss(state, theta, key):
         measure = _task_at(task, theta).loss if meta_loss is None else meta_loss
         return measure(state.params, key)
 
-    return InnerProblem(init, step, loss)
+    problem = InnerProblem(init, step, loss)
+    if cap is None:
+        return problem
+    return _with_own_cap(problem) if cap == "start" else saturate(problem, cap)
+
+
+def _with_own_cap(problem):
+    """As `saturate`, with the cap that the state carries."""
+
+    def step(state, theta, key):
+        return capped_step(problem.step, state._replace(cap=None), theta, key)._replace(cap=state.cap)
+
+    def loss(state, theta, key):
+        return capped_loss(problem.loss, state._replace(cap=None), theta, key, state.cap)
+
+    return InnerProblem(problem.init, step, loss, lambda state: state.cap)
+
+
+def _cap_at(first):
+    """The cap of an episode whose first loss this is."""
+    return first + FACTOR * jnp.maximum(jnp.abs(first), 1)
 
 
 def _task_at(task, theta) -> Task:

@@ -118,7 +118,7 @@ def unroll(
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; {num_steps} was given.")
-    step, read = (jax.jit(one, inline=True) for one in prepare(problem)[1:])  # each is traced once
+    step, read = (jax.jit(one, inline=True) for one in prepare(problem)[1:3])  # each is traced once
 
     def body(state, index):
         here = jax.random.fold_in(key, index)

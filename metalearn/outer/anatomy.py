@@ -72,6 +72,7 @@ def on_plane(problem: InnerProblem, plane: Plane) -> tuple[InnerProblem, Plane]:
         lambda point, key: problem.init(theta(point), key),
         lambda state, point, key: problem.step(state, theta(point), key),
         lambda state, point, key: problem.loss(state, theta(point), key),
+        problem.cap,
     )
     axes = [Axis(axis.name, axis.low, axis.high) for axis in plane[:2]]
     return restricted, Plane(axes[0], axes[1], lambda x, y: jnp.stack([x, y]))

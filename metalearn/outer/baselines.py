@@ -109,7 +109,7 @@ def _curves(benchmark, optimizer, keys, task):
     read = [evaluation(benchmark.network, data) for data in (benchmark.validation, benchmark.test)]
     error = evaluation(benchmark.network, benchmark.test, metric="error_rate")
     stride, nothing = math.gcd(benchmark.num_steps, STRIDE), jnp.zeros(())
-    problem = every(training(task, lambda theta: optimizer, read[0]), stride)
+    problem = every(training(task, lambda theta: optimizer, read[0], cap=None), stride)
     capped = lambda losses: jnp.where(losses < CAP, losses, CAP)  # what is not a number is not smaller
 
     def one(key):

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn.compilation import jit
 from metalearn.dynamics import tangent
+from metalearn.inner.divergence import read_window
 from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.kept import kept
@@ -27,12 +28,12 @@ class Cloud(NamedTuple):
     """Antithetic pairs of whole runs at θ ± σε.
 
     Attributes:
-      mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN where fewer than two pairs had finite losses.
+      mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN where fewer than two pairs had finite slopes.
       length, length_error: of ∇L_σ, less what noise alone contributes, √max(‖mean‖² − ‖error‖², 0).
       signal_to_noise: of one pair, less what noise alone contributes; NaN where all pairs are level.
       spread: half the distance of the two ends s_T of a pair, in the root mean square.
       converged: whether the runs converged, `[num_pairs, 2]`.
-      lost: pairs that were left out because a loss was not finite.
+      diverged: the share of the pairs with a loss that was not finite.
     """
 
     mean: np.ndarray
@@ -42,7 +43,7 @@ class Cloud(NamedTuple):
     signal_to_noise: float
     spread: float
     converged: np.ndarray
-    lost: int
+    diverged: float
 
     @property
     def uncertainty(self) -> float:
@@ -86,14 +87,14 @@ def border_distance(
 
 
 def _run(problem, horizon):
-    """θ, episode key -> mean loss, end of the state, label."""
+    """θ, episode key -> reading, end of the state, label."""
 
     def run(theta, key):
         first, steps = jax.random.split(key)
         start = problem.init(theta, first)
         state, losses = unroll(problem, start, theta, steps, horizon)
         label = trains(losses, problem.loss(start, theta, steps))
-        return jnp.mean(losses), tangent.vector_of(state), label
+        return read_window(problem, losses, state), tangent.vector_of(state), label
 
     return run
 
@@ -111,7 +112,8 @@ def _pairs(problem, truncation) -> Any:
         if truncation.key is not None:
             keys = jnp.broadcast_to(truncation.key, (CHUNK,))
         up, down = (jax.vmap(lambda e, k, s=sign: run(unravel(point + s * e), k))(shifts, keys) for sign in (1, -1))
-        return shifts, *jax.tree.map(lambda a, b: jnp.stack([a, b], axis=1), up, down)
+        readings, ends, labels = jax.tree.map(lambda a, b: jnp.stack([a, b], axis=1), up, down)
+        return shifts, readings.loss, jnp.any(readings.diverged, axis=1), ends, labels
 
     return some
 
@@ -128,15 +130,15 @@ def _labels(problem, horizon) -> Any:
     return labels
 
 
-def _cloud_of(sigma, shifts, losses, ends, labels) -> Cloud:
+def _cloud_of(sigma, shifts, losses, diverged, ends, labels) -> Cloud:
     losses, ends = losses.astype(np.float64), ends.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         slopes = shifts.astype(np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
     kept = np.all(np.isfinite(slopes), axis=1)
-    slopes, lost = slopes[kept], int(np.sum(~kept))
+    slopes, share = slopes[kept], float(np.mean(diverged | ~kept))
     if len(slopes) < 2:
         nothing = np.full(shifts.shape[1], np.nan)
-        return Cloud(nothing, nothing, math.nan, math.nan, math.nan, math.nan, labels, lost)
+        return Cloud(nothing, nothing, math.nan, math.nan, math.nan, math.nan, labels, share)
     mean, error = slopes.mean(axis=0), slopes.std(axis=0, ddof=1) / math.sqrt(len(slopes))
     inside = ends[np.all(np.abs(ends) < BOUND, axis=(1, 2))]
     spread = math.sqrt(np.mean(np.sum((inside[:, 0] - inside[:, 1]) ** 2, axis=1))) / 2 if len(inside) else math.nan
@@ -144,4 +146,4 @@ def _cloud_of(sigma, shifts, losses, ends, labels) -> Cloud:
     signal = max(float(np.sum(mean**2)) - float(np.sum(error**2)), 0.0)
     snr = signal / variance if variance else math.inf if signal else math.nan
     length_error = math.sqrt(np.sum((mean * error) ** 2)) / max(float(np.linalg.norm(mean)), 1e-300)
-    return Cloud(mean, error, math.sqrt(signal), length_error, snr, spread, labels, lost)
+    return Cloud(mean, error, math.sqrt(signal), length_error, snr, spread, labels, share)

@@ -27,8 +27,10 @@ from metalearn.outer.sampling import (
     run_episodes,
     seconds_per_episode,
 )
-from metalearn.outer.statistics import distance, jackknife, statistics, with_target_noise
+from metalearn.outer.statistics import Mean, cosine, exactly, jackknife, mean_of, relative_bias, statistics
 from metalearn.threads import in_this_precision
+
+EXPLODED = 1e3  # times the mean of an estimator: a longer ∇L is not a measure of its bias
 
 
 def compare(
@@ -47,8 +49,13 @@ def compare(
     """Measure bias, variance, cosine and signal to noise of gradient estimators at a fixed θ.
 
     Each estimator is run for `num_episodes` independent episodes. Its bias is taken against the gradient of its *own*
-    smoothed meta-loss: persistent and noise-reuse ES smooth differently, and so do two sigmas. Errors of quotients and
-    cosines are from a jackknife over 32 groups of episodes.
+    smoothed meta-loss: persistent and noise-reuse ES smooth differently, and so do two sigmas. Bias and cosine are less what the
+    noise of both vectors adds, their errors are from the covariances of both; those of variances and of signal to noise are from
+    a jackknife over 32 groups of episodes.
+
+    Where the loss of a run is not finite the smoothed meta-loss of a problem without a cap is infinite: `fraction_diverged` says how
+    often, and target, bias and cosine are NaN. With a cap (`saturate`, `training`) they are known, and `fraction_capped` says how
+    many particles ended an episode's window at it.
 
     Args:
       estimators: names and estimators, all for θ.
@@ -90,8 +97,8 @@ def compare(
             if callback is not None:
                 callback(_report_of(name, estimators, plan, measured, given))
         for name in estimators if timed else ():
-            seconds = seconds_per_episode(programs(name), theta, key)
-            measured[name] = dataclasses.replace(measured[name], seconds=seconds)
+            seconds, error = seconds_per_episode(programs(name), theta, key)
+            measured[name] = dataclasses.replace(measured[name], seconds=seconds, seconds_error=error)
     reports = [_report_of(name, estimators, plan, measured, given) for name in estimators]
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
 
@@ -164,42 +171,42 @@ def _report_of(name, estimators, plan: Plan, measured, given) -> Report:
 
 
 def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
-    target, target_variance = _center(own, runs)
-    gradient, gradient_variance = _center(plain, runs)
-    count = len(runs.means)
-    error = np.sqrt(runs.means.var(axis=0, ddof=1) / count)
-    noise = float((error**2).sum())
-    values, errors = jackknife(lambda means, squares: statistics(means, squares, target), runs.means, runs.squares)
-    errors["cosine"] = with_target_noise(errors["cosine"], values["cosine"], target, target_variance)
+    mean, target, gradient = mean_of(runs.means), _center(own, runs), _center(plain, runs)
+    values, errors = jackknife(statistics, runs.means, runs.squares)
     measured = {field: Measured(values[field], errors[field]) for field in values}
     snr = measured["signal_to_noise"]
     per_step, per_second = 1e6 / runs.inner_steps, 1 / runs.seconds
+    error_per_second = math.hypot(snr.error, snr.value * runs.seconds_error * per_second) * per_second
+    size = float(np.linalg.norm(gradient.value))
     return Report(
         name=name,
-        mean=runs.mean,
-        mean_error=error,
-        target=target,
-        gradient=gradient,
-        bias=distance(runs.mean, noise, target, target_variance),
-        bias_to_gradient=distance(runs.mean, noise, gradient, gradient_variance),
+        mean=mean.value,
+        mean_error=np.sqrt(np.sum(mean.factor**2, axis=0)),
+        target=target.value,
+        gradient=gradient.value,
+        bias=relative_bias(mean, target),
+        bias_to_gradient=relative_bias(mean, gradient),
+        cosine=cosine(mean, target),
+        exploded=size if size > EXPLODED * float(np.linalg.norm(mean.value)) > 0 else None,
         signal_to_noise_per_step=Measured(snr.value * per_step, snr.error * per_step),
-        signal_to_noise_per_second=Measured(snr.value * per_second, snr.error * per_second),
+        signal_to_noise_per_second=Measured(snr.value * per_second, error_per_second),
         fraction_diverged=runs.fraction_diverged,
+        fraction_capped=runs.fraction_capped,
         inner_steps=runs.inner_steps,
         seconds=runs.seconds,
+        seconds_error=runs.seconds_error,
         memory=memory,
-        num_episodes=count,
+        num_episodes=len(runs.means),
         **measured,
     )
 
 
-def _center(source, runs: Episodes) -> tuple[np.ndarray, float]:
-    """A target and the variance of its mean: measured, given (exact) or unknown (NaN)."""
-    if source is None:
-        return np.full(runs.means.shape[1], math.nan), math.nan
-    if isinstance(source, Episodes):
-        return source.finite_mean()
-    return source, 0.0
+def _center(source, runs: Episodes) -> Mean:
+    """A target: measured, given (exact), or unknown (NaN). It is unknown where a run of it or of the estimator diverged."""
+    measured = isinstance(source, Episodes)
+    if source is None or runs.fraction_diverged > 0 or (measured and source.fraction_diverged > 0):
+        return exactly(np.full(runs.means.shape[1], math.nan))
+    return mean_of(source.means) if measured else exactly(source)
 
 
 def _given_targets(reference, estimators, theta) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ from metalearn.outer.recommend import (
     recommend,
     with_target_error,
 )
-from metalearn.outer.report import Comparison, Measured
+from metalearn.outer.report import Comparison, Measured, percent
 from metalearn.outer.sampling import Progress
 from metalearn.outer.targets import needs_rematerialisation
 from metalearn.outer.windows import Spectrum
@@ -152,7 +152,7 @@ def diagnose(
         sweep=[_row(cloud, factor * sigma, found) for factor, found in zip(SWEEP, sweep)],
         comparison=comparison,
         recommendation=recommend(comparison, truncation, sigma),
-        left_out=derivatives.left_out + _lost(cloud),
+        left_out=derivatives.left_out + _diverged(cloud),
     )
 
 
@@ -193,11 +193,12 @@ def _kind(theta):
     return ravel_pytree(theta)[0].dtype
 
 
-def _lost(cloud) -> tuple[str, ...]:
-    if not cloud.lost:
+def _diverged(cloud) -> tuple[str, ...]:
+    if not cloud.diverged:
         return ()
     return (
-        f"{cloud.lost} of {len(cloud.converged)} pairs of the cloud, whose loss was not finite: ∇L_σ is of those that are left.",
+        f"what {percent(cloud.diverged)} of the pairs of the cloud would say: they diverged, and without a cap ∇L_σ is infinite; give "
+        "the problem one with ml.saturate(problem, cap) or the cap of ml.training",
     )
 
 

@@ -143,7 +143,7 @@ def _check_usable(name, optimizer, place, benchmark) -> None:
     """Refuse what cannot take one step on a benchmark."""
     try:
         transformation, task = _at(optimizer, benchmark)
-        problem = training(benchmark.task() if task is None else task, lambda theta: transformation)
+        problem = training(benchmark.task() if task is None else task, lambda theta: transformation, cap=None)
         nothing, seed = jnp.zeros(()), jax.random.key(0)
         jax.eval_shape(lambda key: problem.step(problem.init(nothing, key), nothing, key), seed)
     except Exception as error:

@@ -11,6 +11,7 @@ from metalearn import trees
 from metalearn.inner.problem import Theta
 
 NEVER = -1
+MOST_DIVERGED = 0.01  # of the particles of an outer step, without a warning
 
 
 class Best(NamedTuple):
@@ -63,6 +64,15 @@ class History(NamedTuple):
     evaluations: dict[str, jax.Array]
     snapshot: Snapshot
 
+    def divergence(self) -> dict[str, Any]:
+        """The share of the particles that diverged at the "first" outer step, at the "worst" and at the "last", and under
+        "capped" the largest share at the cap of the problem.
+        """
+        shares = np.asarray(self.metrics["fraction_diverged"])
+        capped = np.asarray(self.metrics.get("fraction_capped", np.zeros_like(shares)))
+        ends = {"first": shares[..., 0], "worst": shares.max(axis=-1), "last": shares[..., -1]}
+        return ends | {"capped": capped.max(axis=-1)}
+
 
 def evaluations_of(seen):
     """Triples (outer step, inner steps spent, loss) as the evaluations of a history."""
@@ -80,19 +90,29 @@ def reason_of(snapshot, reports, begin) -> str:
     return (
         f"Outer step {index} would have made theta, or the outer optimiser's state, non-finite (the estimator saw the loss "
         f"{loss:.4g}, {diverged:.0%} of its particles diverged): training stopped before it. Clip the gradient, take smaller "
-        "outer steps, or bound what theta sets."
+        "outer steps, bound what theta sets, or read diverged losses as a cap (ml.saturate)."
     )
 
 
-def lost_of(reports, begin) -> str:
-    """That no particle of a chunk could be used, in a sentence; empty where one could, or nobody can know."""
-    share = reports["fraction_diverged"]
-    if isinstance(share, Tracer) or np.any(np.asarray(share) < 1):
-        return ""
-    return (
-        f"Every particle of outer steps {begin} to {begin + len(share) - 1} diverged: their estimates are zero. Bound what theta "
-        "sets, or read diverged losses as a cap (ml.saturate); with backprop through Adam take ml.adam, because the derivative "
-        "of optax.adam at a gradient of zero is infinite."
+def divergence_of(reports, begin) -> tuple[int, str]:
+    """How badly the particles of a chunk diverged, and a sentence that says so: 0 and none up to 1 % in every step, or where
+    nobody can know; 1 beyond; 2 where no particle could be used.
+    """
+    shares = reports["fraction_diverged"]
+    if isinstance(shares, Tracer) or not np.any(np.asarray(shares) > MOST_DIVERGED):
+        return 0, ""
+    shares = np.asarray(shares)
+    if np.all(shares == 1):
+        return 2, (
+            f"Every particle of outer steps {begin} to {begin + len(shares) - 1} diverged: their estimates say nothing. Bound what "
+            "theta sets, or read diverged losses as a cap (ml.saturate); with backprop through Adam take ml.adam, because the "
+            "derivative of optax.adam at a gradient of zero is infinite."
+        )
+    first = int(np.argmax(shares > MOST_DIVERGED))
+    return 1, (
+        f"{shares[first]:.1%} of the particles of outer step {begin + first} diverged. A loss that is not finite reads as the largest "
+        "number, and a particle whose gradient is not finite is left out: the estimate is dominated by these runs, or is that of the "
+        "runs that survive. Give the problem a cap, with ml.saturate(problem, cap) or the cap of ml.training, or bound what theta sets."
     )
 
 

@@ -22,10 +22,10 @@ from metalearn.outer.history import (
     Best,
     History,
     Snapshot,
+    divergence_of,
     evaluations_of,
     first_of,
     first_step,
-    lost_of,
     on_host,
     reason_of,
 )
@@ -49,7 +49,8 @@ def meta_train(
     """θ ← θ + update(g), g from the estimator, for `num_steps` outer steps in `lax.scan` chunks.
 
     The randomness of outer step i is fold_in(key, i): neither the chunk length nor an interruption changes a number.
-    Where an update would make θ, or the outer optimiser's state, non-finite, training stops before it with a warning. Works under
+    Where an update would make θ, or the outer optimiser's state, non-finite, training stops before it with a warning; another says
+    when the share of diverged particles first passes 1 % (see `History.divergence`). Works under
     `jit` and `vmap`, over starts, keys or sigmas, without callback and progress; a copy that stops stays where it is.
 
     Args:
@@ -92,7 +93,7 @@ def meta_train(
         snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
     longest = min(chunk_length or num_steps, num_steps)
     runs = _programs(stages, optimizer, project, longest, inside=(theta, key, resume))
-    thetas, metrics, seen, shown, warned = [], [], [], 0, False
+    thetas, metrics, seen, shown, told = [], [], [], 0, 0
     if measure is not None and resume is None:
         seen.append((0, snapshot.inner_steps, snapshot.best.loss))
     for begin, end in _chunks(first, num_steps, chunk_length, stages):
@@ -102,7 +103,7 @@ def meta_train(
             snapshot = snapshot._replace(estimator_state=state)
         found = runs[start](trees.gathered(snapshot), begin, end - begin, key_steps)
         snapshot, (past, reports) = trees.gathered((found[0], first_of(found[1], end - begin)))
-        reason, lost = reason_of(snapshot, reports, begin), lost_of(reports, begin)
+        reason, (severity, diverged) = reason_of(snapshot, reports, begin), divergence_of(reports, begin)
         if reason:
             end = int(snapshot.stopped)
             past, reports = first_of((past, reports), end - begin + 1)
@@ -117,9 +118,9 @@ def meta_train(
             shown = len(seen)
         if progress is not None:
             progress("meta-training", end, num_steps)
-        if lost and not warned:
-            warned = True
-            warnings.warn(lost, stacklevel=2)
+        if severity > told:
+            told = severity
+            warnings.warn(diverged, stacklevel=2)
         if reason:
             warnings.warn(reason, stacklevel=2)
             break

@@ -9,9 +9,10 @@ import numpy as np
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
 from metalearn.inner.unroll import Truncation
 from metalearn.kept import kept
-from metalearn.outer.report import Comparison, Measured, Report
+from metalearn.outer.history import MOST_DIVERGED
+from metalearn.outer.report import Comparison, Measured, Report, percent
 
-KNOWN, SEEN = 0.5, 3.0
+SEEN = 3.0
 UNBIASED = ("NRES", "perturbed backprop")
 BIASED = 0.3  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
 PILOT_PAIRS, PILOT_PARTICLES, PILOT_EPISODES = 8, 4, 16
@@ -55,31 +56,42 @@ def candidates_of(problem, truncation, sigma, differentiable, rematerialise) -> 
 
 
 def with_target_error(comparison: Comparison, uncertainty: float) -> Comparison:
-    """The reference is itself measured: its error is part of that of every bias."""
-    both = lambda bias: Measured(bias.value, math.hypot(bias.error, uncertainty))
+    """The reference is itself measured: its error, relative to its length, is in the square of every bias, and part of its error."""
+    less = lambda bias: math.sqrt(max(bias.value**2 - uncertainty**2, 0.0)) if math.isfinite(bias.value) else math.nan
+    both = lambda bias: Measured(less(bias), math.hypot(bias.error, uncertainty))
     reports = tuple(dataclasses.replace(report, bias=both(report.bias)) for report in comparison.reports)
     return dataclasses.replace(comparison, reports=reports)
 
 
 def trusted(report: Report) -> bool:
-    """Whether a candidate's mean is that of ∇L_σ: in its pilot the signal is more than three times what noise alone gives,
-    and the bias, within two errors, at most 0.3 of ‖∇L_σ‖. Of those that are not unbiased for ∇L_σ by construction, the
-    bias must be known to half of it.
+    """Whether a candidate's mean is that of ∇L_σ: in its pilot the signal is more than three times what noise alone gives, at most
+    1 % of its particles diverged, and its bias is known to be at most 0.3 of ‖∇L_σ‖: two errors above its value. Of those that
+    are unbiased for ∇L_σ by construction it need only not be known to be larger: two errors below.
     """
+    side = -1 if report.name in UNBIASED else 1
     return (
-        (report.name in UNBIASED or report.bias.error <= KNOWN)
-        and report.bias.value - 2 * report.bias.error <= BIASED
-        and report.fraction_diverged < 0.5
-        and report.signal_to_noise.value > SEEN / report.num_episodes
+        report.bias.value + side * 2 * report.bias.error <= BIASED
+        and report.fraction_diverged <= MOST_DIVERGED
+        and _signal(report) > SEEN / report.num_episodes
     )
+
+
+def _signal(report: Report) -> float:
+    """The signal to noise of an episode; infinite for a deterministic estimator."""
+    return math.inf if report.variance.value == 0 else report.signal_to_noise.value
 
 
 def recommend(comparison: Comparison, truncation: Truncation, sigma: float) -> Recommendation:
     """The largest signal to noise per inner step among those whose mean is right."""
     if not any(np.isfinite(report.bias.value) for report in comparison.reports):
-        reason = "losses about θ are not finite, or all the same; move θ, or let diverged losses read as a cap with ml.saturate"
+        diverged = max(report.fraction_diverged for report in comparison.reports)
+        reason = (
+            f"up to {percent(diverged)} of the particles diverge about θ, so that ∇L_σ is infinite; give the problem a cap with ml.saturate"
+            if diverged > MOST_DIVERGED
+            else "losses about θ are all the same, or ∇L_σ is within its noise; move θ, or take more pairs"
+        )
         return Recommendation("none of them", truncation.length, sigma, 0, reason)
-    snr = lambda report: report.signal_to_noise_per_step.value
+    snr = lambda report: _signal(report) / report.inner_steps
     fit = [report for report in comparison.reports if trusted(report)]
     if not fit:
         reason = "the pilot is too noisy to know any candidate's mean; noise-reuse ES is unbiased for ∇L_σ"
@@ -88,13 +100,18 @@ def recommend(comparison: Comparison, truncation: Truncation, sigma: float) -> R
     biased = [
         report.name
         for report in comparison.reports
-        if report not in fit and report.fraction_diverged < 0.5 and snr(report) > snr(best)
+        if report not in fit and report.fraction_diverged <= MOST_DIVERGED and snr(report) > snr(best)
     ]
-    reason = f"{best.signal_to_noise_per_step} of signal to noise per 10⁶ inner steps, its cosine with ∇L_σ is {best.cosine.value:.2f}"
+    quality = (
+        f"{best.signal_to_noise_per_step} of signal to noise per 10⁶ inner steps"
+        if best.variance.value
+        else "deterministic"
+    )
+    reason = f"{quality}, its cosine with ∇L_σ is {best.cosine}"
     if biased:
         reason += f"; {' and '.join(biased)} would be quieter, but biased"
     whole = best.name == "perturbed backprop"
-    used, snr_of_one = (PILOT_PARTICLES if "backprop" in best.name else PILOT_PAIRS), best.signal_to_noise.value
+    used, snr_of_one = (PILOT_PARTICLES if "backprop" in best.name else PILOT_PAIRS), _signal(best)
     pairs = 1 if snr_of_one > 1e300 else math.ceil(used / max(snr_of_one, 1e-6))
     return Recommendation(
         best.name, truncation.horizon if whole else truncation.length, sigma, min(pairs, 4096), reason

@@ -31,16 +31,19 @@ class Report:
       name: its name in the comparison.
       mean: the mean estimate, `[d]`, and `mean_error` its standard errors.
       target: the gradient of its own smoothed meta-loss, `[d]`, NaN where unknown; `gradient` the unsmoothed one.
-      bias: ‖mean − target‖ / ‖target‖; its error is the length that noise alone gives, so a bias within about twice its
-        error is none.
+      bias: ‖E mean − E target‖ / ‖E target‖. The square of the distance is taken less the noise of both vectors, and reads as zero
+        where noise explains all of it; the error is conservative near zero. NaN where the target is within its own noise.
       bias_to_gradient: the same against the unsmoothed gradient.
+      exploded: the length of the unsmoothed gradient where it is more than 1000 times that of the mean, so that the bias to it
+        reads 1 for any estimator; None otherwise.
       variance: tr Cov of one episode's estimate; variance_per_window: of the estimate at a random window.
-      cosine: between the mean and the target.
-      signal_to_noise: ‖mean‖² / variance of one episode, less what noise alone contributes.
+      cosine: between E mean and E target, the lengths less their noise; NaN where one of them is within its noise.
+      signal_to_noise: ‖mean‖² / variance of one episode, less what noise alone contributes; NaN for deterministic estimators.
       signal_to_noise_per_step: the same bought with 10⁶ inner steps; signal_to_noise_per_second: with a second on this
         machine.
-      fraction_diverged: particles left out because their loss or gradient was not finite.
-      inner_steps, seconds: per episode, burn-in included, compilation not.
+      fraction_diverged: particles with a loss or a gradient that was not finite.
+      fraction_capped: particles at the cap of the problem at the end of a window.
+      inner_steps, seconds: per episode, burn-in included, compilation not; seconds_error from repeated runs.
       memory: peak bytes of states, accumulators and tapes by formula; None where the estimator has no description.
       num_episodes: how many episodes were measured.
     """
@@ -52,6 +55,7 @@ class Report:
     gradient: np.ndarray
     bias: Measured
     bias_to_gradient: Measured
+    exploded: float | None
     variance: Measured
     variance_per_window: Measured
     cosine: Measured
@@ -59,15 +63,17 @@ class Report:
     signal_to_noise_per_step: Measured
     signal_to_noise_per_second: Measured
     fraction_diverged: float
+    fraction_capped: float
     inner_steps: float
     seconds: float
+    seconds_error: float
     memory: int | None
     num_episodes: int
 
     def __str__(self) -> str:
         """One line: bias, cosine and signal to noise, and the share that diverged."""
         shown = ", ".join(f"{COLUMNS[field]} {getattr(self, field)}" for field in BRIEF)
-        return f"{self.name}: {shown}, diverged {self.fraction_diverged:.1%}"
+        return f"{self.name}: {shown}, diverged {_diverged(self)}"
 
 
 COLUMNS = {
@@ -100,12 +106,12 @@ class Comparison:
     def __str__(self) -> str:
         header = ["estimator", "|mean|", *COLUMNS.values(), "diverged", "steps", "ms", "memory"]
         body = [
-            [report.name, _length(report), *(str(getattr(report, field)) for field in COLUMNS), *_costs(report)]
+            [report.name, _length(report), *(_cell(report, field) for field in COLUMNS), *_costs(report)]
             for report in self.reports
         ]
         widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *body]]
-        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *_notes(self.reports)])
 
 
 def _row(report: Report) -> dict[str, Any]:
@@ -131,11 +137,44 @@ def _length(report: Report) -> str:
 
 def _costs(report: Report) -> tuple[str, ...]:
     return (
-        f"{report.fraction_diverged:.1%}",
+        _diverged(report),
         f"{report.inner_steps:.0f}",
-        f"{1e3 * report.seconds:.3g}",
+        str(Measured(1e3 * report.seconds, 1e3 * report.seconds_error)),
         _bytes(report.memory),
     )
+
+
+def _cell(report: Report, field: str) -> str:
+    if field == "bias_to_gradient" and report.exploded is not None:
+        return f"|∇L| = {_short(report.exploded)}"
+    return str(getattr(report, field))
+
+
+def _diverged(report: Report) -> str:
+    at_the_cap = f", {percent(report.fraction_capped)} at the cap" if report.fraction_capped else ""
+    return percent(report.fraction_diverged) + at_the_cap
+
+
+def percent(share: float) -> str:
+    """A share in percent; one that is not zero does not read as zero, and one below one not as one."""
+    return "<0.1%" if 0 < share < 5e-4 else ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+
+
+def _notes(reports: tuple[Report, ...]) -> list[str]:
+    """What the numbers of a table cannot say, one sentence each."""
+    diverged = [report.name for report in reports if report.fraction_diverged]
+    exploded = [report.name for report in reports if report.exploded is not None]
+    notes = []
+    if diverged:
+        notes.append(
+            f"Diverged: {', '.join(diverged)}. Without a cap the smoothed meta-loss is infinite there, and the means are those of "
+            "losses read as the largest number: no target, bias or cosine. Give the problem a cap with ml.saturate(problem, cap)."
+        )
+    if exploded:
+        notes.append(
+            f"∇L has exploded: it is more than 1000 times as long as the mean of {', '.join(exploded)}, and no measure of bias."
+        )
+    return notes
 
 
 def _bytes(count: int | None) -> str:

@@ -20,6 +20,7 @@ from metalearn.threads import in_this_precision, on_every_device, precision
 
 Progress = Callable[[str, int, int], None]
 BATCHES = 8
+SECONDS, FEWEST_TIMINGS, MOST_TIMINGS = 0.3, 3, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,19 +31,19 @@ class Episodes:
       means: the mean estimate of each episode, `[num_episodes, d]`.
       squares: the mean over its windows of ‖g_t‖², `[num_episodes]`.
       inner_steps: applications of the map per episode, burn-in included.
-      seconds: time per episode after compilation; NaN where it was not measured.
-      fraction_diverged: particles that were left out, on average.
+      seconds, seconds_error: time per episode after compilation; NaN where it was not measured.
+      fraction_diverged, fraction_capped: of the particles, on average over the windows.
       loss: the mean loss the estimator saw.
-      lost: episodes with a window in which every particle diverged, whose estimate is zero for want of any, `[num_episodes]`.
     """
 
     means: np.ndarray
     squares: np.ndarray
     inner_steps: float
     seconds: float
+    seconds_error: float
     fraction_diverged: float
+    fraction_capped: float
     loss: float
-    lost: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
@@ -52,13 +53,6 @@ class Episodes:
     def variance(self) -> float:
         """Trace of the covariance of one episode's estimate."""
         return float(self.means.var(axis=0, ddof=1).sum()) if len(self.means) > 1 else float("nan")
-
-    def finite_mean(self) -> tuple[np.ndarray, float]:
-        """The mean over the episodes that were not lost, and the variance of that mean; NaN where none is left."""
-        kept = self.means[~self.lost]
-        if not len(kept):
-            return np.full(self.means.shape[1], np.nan), float("nan")
-        return kept.mean(axis=0), float(kept.var(axis=0, ddof=min(1, len(kept) - 1)).sum() / len(kept))
 
 
 class Batch(NamedTuple):
@@ -145,14 +139,22 @@ def run_episodes(
         squares=squares,
         inner_steps=float(metrics["inner_steps"].sum(axis=1).mean()),
         seconds=math.nan,
+        seconds_error=math.nan,
         fraction_diverged=float(metrics["fraction_diverged"].mean()),
-        lost=(metrics["fraction_diverged"] == 1).any(axis=1),
+        fraction_capped=float(np.mean(metrics.get("fraction_capped", 0.0))),
         loss=float(np.nanmean(metrics["loss"])) if np.isfinite(metrics["loss"]).any() else float("nan"),
     )
 
 
-def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> float:
-    """The time per episode of one batch that has run before, when nothing else runs."""
-    keys, began = jax.block_until_ready(jax.random.split(key, batch.size)), time.perf_counter()
+def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> tuple[float, float]:
+    """The time per episode of a batch, when nothing else runs, and its standard error: the mean over at least `FEWEST_TIMINGS`
+    runs, and as many more as fit into `SECONDS`, after one that does not count.
+    """
+    keys, taken = jax.block_until_ready(jax.random.split(key, batch.size)), []
     jax.block_until_ready(batch.run(theta, keys))
-    return (time.perf_counter() - began) / batch.size
+    while len(taken) < FEWEST_TIMINGS or (sum(taken) < SECONDS and len(taken) < MOST_TIMINGS):
+        began = time.perf_counter()
+        jax.block_until_ready(batch.run(theta, keys))
+        taken.append(time.perf_counter() - began)
+    spread = float(np.std(taken, ddof=1)) / math.sqrt(len(taken))
+    return float(np.mean(taken)) / batch.size, spread / batch.size

@@ -16,6 +16,7 @@ from metalearn.estimators import Description, GradientEstimator
 from metalearn.estimators.average import average
 from metalearn.estimators.memory import cache_chunk, even_chunk, residual_bytes
 from metalearn.inner.derived import in_windows
+from metalearn.inner.divergence import read_window
 from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.kept import kept
@@ -73,9 +74,10 @@ def smoothed_target(problem: InnerProblem, truncation: Truncation, parts: int, n
         noise = jax.tree.map(lambda leaf: leaf[smoothed.blocks], drawn)
         first = smoothed.blocks == jnp.arange(parts)
         credit = jax.tree.map(lambda leaf: jnp.tensordot(first.astype(leaf.dtype), leaf, 1), drawn)
-        member = lambda sign: _loss(apart, truncation, trees.add(copies, trees.scale(sign, noise)), key_episode)
-        losses = jax.vmap(member)(jnp.array([1.0, -1.0]))
-        return trees.scale((losses[0] - losses[1]) / (2 * smoothed.sigma**2), credit), jnp.mean(losses)
+        member = lambda sign: _read(apart, truncation, trees.add(copies, trees.scale(sign, noise)), key_episode)
+        readings = jax.vmap(member)(jnp.array([1.0, -1.0]))
+        up, down = readings.loss
+        return trees.scale((up - down) / (2 * smoothed.sigma**2), credit), readings
 
     def estimate(smoothed, state, key):
         room = cache_chunk(problem, smoothed.theta, 2 * num_pairs) // 2
@@ -91,8 +93,11 @@ def gradient_target(problem: InnerProblem, truncation: Truncation, rematerialise
     """∇L by backpropagation through whole episodes."""
 
     def estimate(theta, state, key):
-        loss, gradient = jax.value_and_grad(lambda theta: _loss(problem, truncation, theta, key, rematerialise))(theta)
-        found = jax.tree.map(lambda leaf: leaf[None], (gradient, loss))
+        def loss(theta):
+            reading = _read(problem, truncation, theta, key, rematerialise)
+            return reading.loss, reading
+
+        found = jax.tree.map(lambda leaf: leaf[None], jax.grad(loss, has_aux=True)(theta))
         return _averaged(found, state, truncation.horizon)
 
     return GradientEstimator(_nothing, estimate, Description(problem, truncation, 1, _unknown))
@@ -103,11 +108,12 @@ def needs_rematerialisation(problem: InnerProblem, theta: Theta, num_steps: int)
     return num_steps * residual_bytes(problem, theta) > TAPE_BYTES
 
 
-def _loss(problem, truncation, theta, key, rematerialise=False):
-    """L of one episode, drawn as every estimator draws it from an episode key."""
+def _read(problem, truncation, theta, key, rematerialise=False):
+    """The reading of one episode, drawn as every estimator draws it from an episode key."""
     start, steps = jax.random.split(key if truncation.key is None else truncation.key)
     state = problem.init(theta, start)
-    return jnp.mean(unroll(problem, state, theta, steps, truncation.horizon, rematerialise=rematerialise)[1])
+    state, losses = unroll(problem, state, theta, steps, truncation.horizon, rematerialise=rematerialise)
+    return read_window(problem, losses, state)
 
 
 def _averaged(found, state, inner_steps):

@@ -47,7 +47,7 @@ def test_the_first_losses_of_the_fractal_are_the_published_ones():
         loss = regression(network, Data(jnp.asarray(reference["X"].T), jnp.asarray(reference["Y"].T))).loss
         weights = {f"layer_{i}": {"weight": jnp.asarray(reference[f"W{i}"].T)} for i in (0, 1)}
         optimizer = per_layer({"layer_0": sgd(value("input")), "layer_1": sgd(value("output"))})
-        problem = training(Task(lambda key: weights, loss), optimizer)
+        problem = training(Task(lambda key: weights, loss), optimizer, cap=None)
 
         def losses(input_rate, output_rate):
             theta = {"input": input_rate, "output": output_rate}
@@ -89,7 +89,7 @@ def test_the_key_reaches_the_task_unmodified():
         seen.append(jax.random.key_data(key))
         return jnp.sum(params**2)
 
-    problem = training(Task(lambda key: seen.append(jax.random.key_data(key)) or jnp.ones(2), loss), sgd(0.1))
+    problem = training(Task(lambda key: seen.append(jax.random.key_data(key)) or jnp.ones(2), loss), sgd(0.1), cap=None)
     state = problem.init(None, KEY)
     problem.step(state, None, jax.random.key(5))
     problem.loss(state, None, jax.random.key(6))

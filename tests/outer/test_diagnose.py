@@ -134,8 +134,8 @@ def test_a_problem_that_diverges_everywhere_still_has_a_card():
     assert "does not converge" in str(found)
     assert np.isinf(found.distance)
     assert found.recommendation.method == "none of them"
-    assert "move θ" in str(found)
-    assert "256 of 256 pairs" in str(found)
+    assert "give the problem a cap" in str(found)
+    assert "100.0% of the pairs of the cloud" in str(found)
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def explosive(at):
         return jnp.zeros((), jnp.int32)
 
     def estimate(theta, state, key):
-        metrics = {"loss": jnp.float32(2.5), "fraction_diverged": jnp.float32(0.25), "inner_steps": 1}
+        metrics = {"loss": jnp.float32(2.5), "fraction_diverged": jnp.float32(0.008), "inner_steps": 1}
         return jnp.where(state == at, jnp.inf, 1.0) * jnp.ones_like(theta), state + 1, metrics
 
     return ml.GradientEstimator(init, estimate)
@@ -153,7 +153,7 @@ def explosive(at):
 
 @pytest.mark.parametrize("chunk_length", [None, 3])
 def test_training_stops_at_the_last_finite_theta_and_says_so(chunk_length):
-    with pytest.warns(UserWarning, match="Outer step 5 would have made theta, or .* non-finite .* 2.5, 25% of its"):
+    with pytest.warns(UserWarning, match="Outer step 5 would have made theta, or .* non-finite .* 2.5, 1% of its"):
         theta, history = ml.meta_train(
             explosive(5), optax.sgd(0.1), START, jax.random.key(0), 30, chunk_length=chunk_length, evaluate=held_out
         )
@@ -198,8 +198,28 @@ def test_a_run_without_any_usable_particle_says_so_once(every):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         ml.meta_train(lost, optax.sgd(0.1), START, KEY, 6, chunk_length=3)
+    *before, last = (str(one.message) for one in told)
+    assert last.startswith(f"Every particle of outer steps {'0 to 2' if every else '3 to 5'} diverged")
+    assert [one[:47] for one in before] == ([] if every else ["100.0% of the particles of outer step 0 diverged"[:47]])
+
+
+def test_diverged_particles_are_said_once_in_the_chunk_in_which_they_first_pass_one_percent():
+    shares = jnp.asarray([0.0, 0.01, 0.004, 0.002, 0.03, 0.2, 0.1, 0.05, 0.0])
+
+    def estimate(theta, state, key):
+        metrics = {"loss": jnp.float32(1), "fraction_diverged": shares[state], "inner_steps": 1}
+        return jnp.zeros_like(theta), state + 1, metrics
+
+    partly = ml.GradientEstimator(lambda theta, key: jnp.zeros((), jnp.int32), estimate)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        _, history = ml.meta_train(partly, optax.sgd(0.1), START, KEY, 9, chunk_length=3)
     (only,) = (str(one.message) for one in told)
-    assert only.startswith(f"Every particle of outer steps {'0 to 2' if every else '3 to 5'} diverged")
+    assert only.startswith("3.0% of the particles of outer step 4 diverged")
+    assert "ml.saturate" in only
+    found = history.divergence()
+    assert (found["first"], found["last"], found["capped"]) == (0, 0, 0)
+    assert found["worst"] == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("name", ["polyak_sgd", "reduce_on_plateau"])

@@ -21,9 +21,11 @@ def report(name, bias, bias_error, snr, diverged=0.0):
     known = {
         "name": name,
         "bias": ml.Measured(bias, bias_error),
+        "variance": ml.Measured(1.0 if math.isfinite(snr) else 0.0, 0.1),
         "signal_to_noise": ml.Measured(snr, 0.1 * snr),
         "signal_to_noise_per_step": ml.Measured(1e3 * snr, 1e2 * snr),
         "fraction_diverged": diverged,
+        "inner_steps": 1000.0,
         "num_episodes": 16,
     }
     return ml.Report(**(unknown | known))
@@ -34,9 +36,9 @@ def choose(*reports):
 
 
 def test_the_error_of_the_target_is_part_of_that_of_every_bias():
-    comparison = ml.Comparison(jnp.zeros(2), (report("PES", 0.1, 0.3, 1.0), report("NRES", 0.0, 0.0, 1.0)))
+    comparison = ml.Comparison(jnp.zeros(2), (report("PES", 0.5, 0.3, 1.0), report("NRES", 0.3, 0.0, 1.0)))
     assert [one.bias for one in with_target_error(comparison, 0.4).reports] == [
-        ml.Measured(0.1, pytest.approx(0.5)),
+        ml.Measured(pytest.approx(0.3), pytest.approx(0.5)),  # the square is too large by that of the target's error
         ml.Measured(0.0, pytest.approx(0.4)),
     ]
 
@@ -44,12 +46,14 @@ def test_the_error_of_the_target_is_part_of_that_of_every_bias():
 @pytest.mark.parametrize(
     ("one", "right"),
     [
-        (report("truncated ES", 0.2, 0.1, 1.0), True),
-        (report("truncated ES", 0.6, 0.1, 1.0), False),  # farther than two errors
-        (report("truncated ES", 0.6, 0.6, 1.0), False),  # its bias is not known
+        (report("truncated ES", 0.1, 0.09, 1.0), True),
+        (report("truncated ES", 0.2, 0.1, 1.0), False),  # it may be as large as 0.4
+        (report("truncated ES", 0.085, 0.163, 1.0), False),  # its bias is not known to be small
+        (report("PES", 0.0, 0.2, 1.0), False),  # unbiased for another target
+        (report("NRES", 0.6, 0.1, 1.0), False),  # farther than two errors
         (report("NRES", 0.6, 0.6, 1.0), True),  # none by construction
         (report("NRES", 0.1, 0.1, 0.1), False),  # 3/16 is what noise alone may give
-        (report("NRES", 0.1, 0.1, 1.0, diverged=0.6), False),
+        (report("NRES", 0.1, 0.1, 1.0, diverged=0.02), False),
     ],
 )
 def test_whose_mean_is_trusted(one, right):
@@ -57,7 +61,7 @@ def test_whose_mean_is_trusted(one, right):
 
 
 def test_the_largest_signal_to_noise_of_those_that_are_right():
-    found = choose(report("NRES", 0.1, 0.1, 0.5), report("PES", 0.1, 0.1, 2.0), report("truncated ES", 0.9, 0.1, 8.0))
+    found = choose(report("NRES", 0.1, 0.1, 0.5), report("PES", 0.1, 0.05, 2.0), report("truncated ES", 0.9, 0.1, 8.0))
     assert (found.method, found.length, found.sigma) == ("PES", 10, 0.1)
     assert "truncated ES would be quieter, but biased" in found.reason
 

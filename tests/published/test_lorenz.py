@@ -9,6 +9,7 @@ the last tenth of them. Its tail is heavy: near the optimum a mean over 100 star
 
 import numpy as np
 import optax
+import pytest
 
 import metalearn as ml
 from metalearn.reproductions.lorenz import HORIZON, PROBLEM, SIGMA, STAGGERED, START, WHOLE, descend, losses_under_test
@@ -27,6 +28,7 @@ def test_the_test_loss_at_the_published_start_and_at_the_truth_section_4_3():
     assert 0 < losses[1] < 0.05
 
 
+@pytest.mark.slow
 def test_noise_reuse_es_needs_fewer_sequential_steps_than_full_es_and_more_in_all_section_4_3():
     """Both end below 55. To fall below 60 NRES needs about 6 times fewer steps one after another, and 3 times more in all."""
     reuse, full = {"sigma": SIGMA, "num_pairs": 200}, {"sigma": SIGMA, "num_pairs": 10}
@@ -39,18 +41,21 @@ def test_noise_reuse_es_needs_fewer_sequential_steps_than_full_es_and_more_in_al
     assert 1.5 < (sequential[0] * 2 * 200) / (sequential[1] * 2 * 10) < 5, sequential
 
 
+@pytest.mark.slow
 def test_truncated_es_is_biased_towards_a_large_a_section_4_3():
     losses, log_a, _ = descend(ml.evolution_strategies(PROBLEM, STAGGERED, sigma=SIGMA, num_pairs=200), 3e-4, 5000)
     assert np.all((losses > 62) & (losses < 80)), losses
     assert np.all(log_a > 3.5), log_a
 
 
+@pytest.mark.slow
 def test_truncated_backprop_is_biased_towards_a_large_a_section_4_3():
     losses, log_a, _ = descend(ml.backprop(PROBLEM, STAGGERED, num_particles=50), 3e-4, 10_000)
     assert np.all((losses > 62) & (losses < 80)), losses
     assert np.all(log_a > 3.5), log_a
 
 
+@pytest.mark.slow
 def test_persistent_es_section_4_3():
     """Its iterates still scatter between seeds by about 5 where they stop; the published 51–56 is held against the mean."""
     schedule = optax.piecewise_constant_schedule(1e-5, {1000: 0.1})

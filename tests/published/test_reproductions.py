@@ -27,6 +27,7 @@ def test_influence_balancing_is_reproduced():
     assert all(result.inside for result in results), results
 
 
+@pytest.mark.slow
 def test_the_heat_map_yields_a_picture_and_a_number_for_every_estimator():
     benchmark = wine_benchmark((4,), num_steps=100)
     error = {"mean error": rate_decay.OBJECTIVES["mean error"]}

@@ -48,12 +48,14 @@ def test_persistent_and_noise_reuse_es_reach_the_optimum_vicol_2021(make, earlie
     assert_within(first, (earliest, latest))
 
 
+@pytest.mark.slow
 def test_truncated_es_is_stuck_at_the_chaos_boundary_vicol_2021():
     losses, first, _ = descend(ml.evolution_strategies(PROBLEM, WINDOWS, **PAIRS))
     assert_within(losses, STUCK)
     assert np.all(first == -1)
 
 
+@pytest.mark.slow
 def test_truncated_es_with_more_smoothing_moves_and_stays_far_from_the_optimum_vicol_2021():
     losses, *_ = descend(ml.evolution_strategies(PROBLEM, WINDOWS, sigma=1.0, num_pairs=50))
     assert_within(losses, (1400, 1650))

@@ -25,7 +25,7 @@ import time
 
 from hydra.utils import instantiate
 
-from metalearn.inner.derived import saturate
+from metalearn.inner.divergence import saturate
 from metalearn.recording import application, open_run, output_folder
 
 
@@ -80,7 +80,7 @@ FILES = {
         """,
     "configs/problem/quiet.yaml": "{_target_: factories.walk, omega: 2.0, steps: 3}",
     "configs/problem/loud.yaml": "{_target_: factories.walk, omega: 3.0}",
-    "configs/problem/ours.yaml": "{_target_: metalearn.inner.derived.saturate, problem: null, cap: 1.0}",
+    "configs/problem/ours.yaml": "{_target_: metalearn.inner.divergence.saturate, problem: null, cap: 1.0}",
     "configs/problem/broken.yaml": "{_target_: [",
     "configs/estimator/full.yaml": "sigma: 0.1",
     "configs/estimator/empty.yaml": "sigma: ???",

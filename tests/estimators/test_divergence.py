@@ -1,0 +1,131 @@
+"""What diverges counts the same in every estimator: against a closed form, at 1, 5 and 20 % of diverged runs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metalearn as ml
+from metalearn.inner.divergence import bounded, largest
+
+SIGMA, STEEP, THETA, CAP, BATCHES, PAIRS = 0.2, 2.0, 0.5, 3.0, 40, 2000
+LOCKSTEP, STAGGERED, WHOLE = ml.Truncation(4, 2), ml.Truncation(4, 2, stagger=True), ml.Truncation(4, 4)
+ESTIMATORS = {
+    "full ES": functools.partial(ml.evolution_strategies, truncation=WHOLE),
+    "NRES": functools.partial(ml.noise_reuse_es, truncation=LOCKSTEP),
+    "staggered NRES": functools.partial(ml.noise_reuse_es, truncation=STAGGERED),
+    "staggered whole GPES": functools.partial(
+        ml.generalized_persistent_es, truncation=ml.Truncation(4, 1, stagger=True), noise_period=4
+    ),
+}
+
+
+def fragile(share, diverged=jnp.nan) -> ml.InnerProblem:
+    """The loss θ², and from the third of four steps on `diverged`, with probability p(θ) = share · exp(2 (θ − 1/2))."""
+
+    def init(theta, key):
+        return {"luck": jax.random.uniform(key), "count": jnp.zeros((), jnp.int32), "ill": jnp.zeros(())}
+
+    def step(state, theta, key):
+        count = state["count"] + 1
+        ill = (count >= 3) & (state["luck"] < share * jnp.exp(STEEP * (theta - THETA)))
+        return state | {"count": count, "ill": jnp.where(ill, diverged, 0.0)}
+
+    return ml.InnerProblem(init, step, lambda state, theta, key: theta**2 + state["ill"])
+
+
+def exact(share, cap):
+    """d/dθ E[θ² (1 − p/2) + p cap / 2] under N(θ, σ²), by quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    place = THETA + SIGMA * nodes
+    chance = np.minimum(share * np.exp(STEEP * SIGMA * nodes), 1)
+    values = place**2 * (1 - chance / 2) + chance * cap / 2
+    return float(np.sum(weights * nodes * values) / np.sum(weights) / SIGMA)
+
+
+@functools.cache
+def measured(name, share, capped):
+    """Mean and standard error of the mean estimate of an episode, and the share that was counted."""
+    problem = ml.saturate(fragile(share), CAP) if capped else fragile(share)
+    estimator = ESTIMATORS[name](problem, sigma=SIGMA, num_pairs=PAIRS)
+    windows = 4 // estimator.description.truncation.length
+
+    def episode(key):
+        start, steps = jax.random.split(key)
+
+        def window(state, key):
+            gradient, state, metrics = estimator.estimate(jnp.float32(THETA), state, key)
+            return state, (gradient, metrics["fraction_capped" if capped else "fraction_diverged"])
+
+        _, found = jax.lax.scan(window, estimator.init(jnp.float32(THETA), start), jax.random.split(steps, windows))
+        return jax.tree.map(jnp.mean, found)
+
+    means, shares = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), BATCHES))
+    means = np.asarray(means, np.float64)
+    return means.mean(), means.std(ddof=1) / np.sqrt(BATCHES), float(shares.mean())
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("capped", [True, False])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_estimators_of_one_target_agree_with_its_closed_form(name, capped, share):
+    mean, error, _ = measured(name, share, capped)
+    unit = 1.0 if capped else largest(jnp.float32)
+    assert abs(mean - exact(share, CAP if capped else unit)) < 5 * error
+    assert error < (0.05 if capped else 0.1) * unit
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_leaving_diverged_runs_out_fails_the_same_test(share):
+    """The gradient of the survivors' loss is that of θ² alone."""
+    mean, error, _ = measured("full ES", share, True)
+    assert abs(mean - 2 * THETA) > 5 * error
+
+
+@pytest.mark.parametrize("capped", [True, False])
+def test_the_share_is_that_of_pairs_with_a_diverged_member(capped):
+    """A pair diverges where its larger member does: E max over ± of p(θ ± ε), at the ends of the windows after step 3."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    pair = float(np.sum(weights * 0.05 * np.exp(STEEP * SIGMA * np.abs(nodes))) / np.sum(weights))
+    assert measured("full ES", 0.05, capped)[2] == pytest.approx(pair, rel=0.05)
+    assert measured("NRES", 0.05, capped)[2] == pytest.approx(pair / 2, rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_a_loss_that_is_not_finite_reads_as_a_number_whose_mean_is_finite(dtype):
+    read = bounded(jnp.asarray([1.0, jnp.nan, jnp.inf, -jnp.inf, jnp.finfo(dtype).max], dtype))
+    np.testing.assert_array_equal(np.asarray(read[1:], np.float32), np.float32(jnp.asarray(largest(dtype), dtype)))
+    assert read[0] == 1
+    assert jnp.isfinite(jnp.mean(read))
+
+
+def test_a_cap_that_depends_on_theta_has_its_derivative():
+    """θ sets the start, and through it the cap of a training: 11 θ² once the loss is beyond it."""
+    task = ml.Task(lambda key: jnp.ones(()), lambda params, key: params**2)
+    scaled = lambda theta: task._replace(init=lambda key: 3 * theta)
+    problem = ml.training(scaled, lambda theta: optax.sgd(-2.0))
+    loss = lambda theta: ml.meta_loss(problem, theta, jax.random.key(0), 3)
+    theta = jnp.asarray(2.0)
+    losses = ml.unroll(problem, problem.init(theta, jax.random.key(0)), theta, jax.random.key(0), 3)[1]
+    np.testing.assert_allclose(losses, 11 * 9 * theta**2, rtol=1e-6)
+    assert jax.grad(loss)(theta) == pytest.approx(2 * 11 * 9 * 2, rel=1e-6)
+
+
+def test_a_training_has_a_cap_unless_it_is_told_otherwise():
+    task = ml.Task(lambda key: jnp.ones(()), lambda params, key: 2 * params**2)
+    explode = ml.sgd(ml.log("rate"))
+    rate = {"rate": jnp.asarray(3.0)}
+
+    def last(**settings):
+        problem = ml.training(task, explode, **settings)
+        return float(ml.unroll(problem, problem.init(rate, jax.random.key(0)), rate, jax.random.key(0), 60)[1][-1])
+
+    assert last() == 2 + 10 * 2
+    assert last(cap=7.0) == 7
+    assert not np.isfinite(last(cap=None))
+    for wrong, error in ((jnp.inf, ValueError), ("best", TypeError), (True, TypeError)):
+        with pytest.raises(error, match="cap"):
+            ml.training(task, explode, cap=wrong)
