@@ -28,7 +28,8 @@ def prepare(problem: InnerProblem) -> InnerProblem:
     Args:
       problem: any inner problem.
     """
-    return InnerProblem(*map(without_convolutions, problem[:3]), problem.cap)
+    init, step, loss = map(without_convolutions, problem[:3])
+    return InnerProblem(init, step, loss, problem.cap)
 
 
 @kept

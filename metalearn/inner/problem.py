@@ -36,7 +36,7 @@ class InnerProblem(NamedTuple):
     init: Callable[[Theta, Key], State]
     step: Callable[[State, Theta, Key], State]
     loss: Callable[[State, Theta, Key], Scalar]
-    cap: Callable[[State], Scalar] | None = None
+    cap: Callable[[State], Scalar | float] | None = None
 
 
 def check_inner(problem: Any) -> None:

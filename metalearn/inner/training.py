@@ -58,8 +58,8 @@ def training(
 
     Raises:
       TypeError: the task is not a task or function of θ, the optimiser is not a function of θ, the meta-loss is not a
-        function, or the cap is neither a number, "start" nor None.
-      ValueError: the cap is not finite.
+        function, or the cap is not a number, a string or None.
+      ValueError: the cap is not finite, or another string than "start".
     """
     if not isinstance(task, Task) and not callable(task):
         raise TypeError(
@@ -72,8 +72,7 @@ def training(
             "or None; "
             f"a {type(meta_loss).__name__} was given."
         )
-    if not (cap is None or cap == "start"):
-        check_number("cap", cap)
+    _check_cap(cap)
 
     def init(theta, key):
         params = _task_at(task, theta).init(key)
@@ -101,7 +100,14 @@ def training(
     problem = InnerProblem(init, step, loss)
     if cap is None:
         return problem
-    return _with_own_cap(problem) if cap == "start" else saturate(problem, cap)
+    return _with_own_cap(problem) if isinstance(cap, str) else saturate(problem, cap)
+
+
+def _check_cap(cap) -> None:
+    if isinstance(cap, str) and cap != "start":
+        raise ValueError(f'cap must be a number, "start" for a multiple of the first loss, or None for none; {cap!r} was given.')
+    if cap is not None and not isinstance(cap, str):
+        check_number("cap", cap)
 
 
 def _with_own_cap(problem):
