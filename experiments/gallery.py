@@ -6,6 +6,7 @@ from metalearn.recording import (
     application,
     check_norm,
     draw_landscapes,
+    later,
     open_run,
     output_folder,
     show_progress,
@@ -53,7 +54,7 @@ def main(config):
             for row in table:
                 print(f"  {row['rule']:16s}{row['said']}")
         run.table("dimensions", rows)
-        run.figure("gallery", draw_landscapes(panels, norm=config.norm, mark_undecided=config.mark_undecided))
+        run.figure("gallery", later(draw_landscapes, panels, norm=config.norm, mark_undecided=config.mark_undecided))
         print(f"\nfigure: {run.folder}/figures/gallery.png")
 
 

@@ -12,6 +12,7 @@ from metalearn.recording import (
     check_norm,
     draw_landscape,
     key_of,
+    later,
     open_run,
     output_folder,
     plane_of,
@@ -61,7 +62,7 @@ def main(config):
         run.arrays("landscape", arrays_of(found))
         run.table("dimensions", [row | {"published": published} for row in rows])
         run.table("precision", [precision._asdict()])
-        run.figure("landscape", draw_landscape(found, title=title, norm=config.norm))
+        run.figure("landscape", later(draw_landscape, found, title=title, norm=config.norm))
         print(f"\n{title}: {found.converged.mean():.1%} converged, {found.undecided.mean():.1%} undecided")
         speed = f" in {seconds:.1f} s, {found.pixel_steps / seconds:,.0f} a second"
         print(f"{found.pixel_steps:,} pixel-steps{'' if config.resume else speed}")

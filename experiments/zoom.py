@@ -13,6 +13,7 @@ from metalearn.recording import (
     check_norm,
     draw_landscapes,
     draw_zoom,
+    later,
     open_run,
     output_folder,
     show_progress,
@@ -117,8 +118,8 @@ def record(run, config, frames, rows, checks, published):
     run.table("windows", checks)
     shown = sorted({round(index * (len(frames) - 1) / (SHOWN - 1)) for index in range(SHOWN)})
     panels = {f"{checks[index]['width']:.1e} wide": frames[index] for index in shown}
-    run.figure("frames", draw_landscapes(panels, title=f"{config.condition}: zoom", norm=config.norm, columns=4))
-    run.figure("dimensions", draw_zoom(rows, checks, title=f"{config.condition}: zoom", published=published))
+    run.figure("frames", later(draw_landscapes, panels, title=f"{config.condition}: zoom", norm=config.norm, columns=4))
+    run.figure("dimensions", later(draw_zoom, rows, checks, title=f"{config.condition}: zoom", published=published))
     if config.film.size:
         images = zoom_images(
             frames, size=config.film.size, images_per_frame=config.film.images_per_frame, norm=config.norm

@@ -10,7 +10,7 @@ from metalearn.inner.checks import refusal
 from metalearn.landscape import Axis, Plane, gradient_map, render
 from metalearn.outer import anatomy, on_plane
 from metalearn.outer.cloud import measure_cloud
-from metalearn.recording import Section, draw_cut
+from metalearn.recording import Section, draw_cut, later
 
 
 def cut(study: Study, progress) -> Part:
@@ -21,7 +21,9 @@ def cut(study: Study, progress) -> Part:
     places = np.linspace(x.low, x.high, settings.points // 2 * 2)
     line = measure_line(study, places, lambda done, total: progress("cut", done, total))
     smoothed = smoothed_along(study, np.linspace(x.low, x.high, settings.smoothed + 2)[1:-1], progress)
-    figure = draw_cut(places, line, name=x.name, smoothed=smoothed, title=f"{study.plane.y.name} = {study.height:g}")
+    figure = later(
+        draw_cut, places, line, name=x.name, smoothed=smoothed, title=f"{study.plane.y.name} = {study.height:g}"
+    )
     arrays = line | {"places": places} | {f"smoothed_{name}": values for name, values in smoothed.items()}
     rows = [{"place": a, "length": b, "error": c} for a, b, c in zip(*smoothed.values())]
     return Part(

@@ -20,10 +20,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from metalearn.recording.local import LocalRun, make_run_folder, run_folder, short, unwritable
+from metalearn.recording.local import LocalRun, check_image, make_run_folder, run_folder, short, unwritable
 from metalearn.recording.secrets import hide, known_secrets, scrub, scrub_arguments
 from metalearn.recording.values import plain
-from metalearn.recording.weights_and_biases import WandbRun, open_wandb
+from metalearn.recording.weights_and_biases import WandbRun, first_line, open_wandb, tell
 
 MODES = ("offline", "online", "disabled")
 
@@ -67,9 +67,20 @@ class Run:
             tracker.log(metrics, step)
 
     def figure(self, name: str, figure: Any) -> None:
-        """Record a matplotlib figure, or an image as a uint8 array [height, width(, 3 or 4)]."""
-        for tracker in self.trackers:
-            tracker.figure(name, figure)
+        """Record a matplotlib figure, a function that draws one (see `later`), or a uint8 array [height, width(, 3 or 4)].
+
+        Where it cannot be drawn, a sentence on stderr says so and the run goes on: its numbers are worth more.
+        """
+        if not callable(figure):
+            check_image(figure)
+        try:
+            figure = figure() if callable(figure) else figure
+            for tracker in self.trackers:
+                tracker.figure(name, figure)
+        except OSError:
+            raise
+        except Exception as error:
+            tell(f"The figure {name!r} could not be drawn, and the run goes on without it: {first_line(error)}")
 
     def table(self, name: str, rows: list[dict]) -> None:
         """Record a table, one dictionary per row."""

@@ -105,7 +105,7 @@ class WandbRun:
         except Exception as error:
             if not self._told:
                 self._told = True
-                tell(f"W&B failed and the run goes on, recorded in its folder: {_first_line(error)}")
+                tell(f"W&B failed and the run goes on, recorded in its folder: {first_line(error)}")
 
 
 def open_wandb(
@@ -171,7 +171,7 @@ def _start(mode: str, arguments: dict) -> tuple[WandbRun | None, str]:
         run.define_metric("outer_step")
         run.define_metric("*", step_metric="outer_step")
     except Exception as error:
-        return None, _first_line(error)
+        return None, first_line(error)
     return WandbRun(run), ""
 
 
@@ -189,7 +189,8 @@ def _drawn(figure: Any) -> Any:
     return Image.open(buffer)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
