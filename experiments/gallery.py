@@ -11,6 +11,7 @@ from metalearn.recording import (
     output_folder,
     show_progress,
 )
+from metalearn.words import percent
 
 
 def main(config):
@@ -50,7 +51,7 @@ def main(config):
             table = ml.landscape.dimension_table(found.measure, found.undecided)
             rows += [{"condition": name, "paper": published} | row for row in table]
             undecided = float(found.undecided.mean())
-            print(f"\n{name}, {found.num_steps} steps: paper {published}, {undecided:.1%} undecided")
+            print(f"\n{name}, {found.num_steps} steps: paper {published}, {percent(undecided)} undecided")
             for row in table:
                 print(f"  {row['rule']:16s}{row['said']}")
         run.table("dimensions", rows)

@@ -20,6 +20,7 @@ from metalearn.recording import (
     write_film,
     zoom_images,
 )
+from metalearn.words import percent
 
 PIXELS_KEEP_APART = 100  # roundings of θ between neighbouring pixels
 MOST_FRAMES = 64
@@ -133,7 +134,7 @@ def record(run, config, frames, rows, checks, published):
         wrong = f"{check['wrong']}/{check['checked']}"
         rounding = f"{round(check['rounding'] * check['rounding_checked'])}/{check['rounding_checked']}"
         print(
-            f"{check['width']:9.1e}  {check['computed']:7.1%}  {wrong:>9s}  {rounding:>8s}  "
+            f"{check['width']:9.1e}  {percent(check['computed']):>7s}  {wrong:>9s}  {rounding:>8s}  "
             f"{said.get(check['width'], '')}"
         )
     print(f"\nfigures: {run.folder}/figures" + (f"   film: {run.folder}/files" if config.film.size else ""))

@@ -4,15 +4,17 @@ import math
 from typing import Any
 
 
-def percent(share: Any) -> str:
-    """A share in percent with one decimal: "12.5%". What is neither nothing nor everything never reads as either."""
+def percent(share: Any, decimals: int = 1) -> str:
+    """A share in percent: "12.5%". What is neither nothing nor everything never reads as either, but as "<0.1%" or ">99.9%"."""
     if not math.isfinite(share):
         return "unknown"
-    if 0 < share < 0.0005:
-        return "<0.1%"
-    if 0.9995 <= share < 1:
-        return ">99.9%"
-    return f"{share:.0%}" if share in (0, 1) else f"{share:.1%}"
+    if share in (0, 1):
+        return f"{share:.0%}"
+    step = 10.0 ** -(decimals + 2)
+    shown = f"{share:.{decimals}%}"
+    if share > 0 and float(shown[:-1]) == 0:
+        return f"<{step:.{decimals}%}"
+    return f">{1 - step:.{decimals}%}" if share < 1 and float(shown[:-1]) == 100 else shown
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -11,6 +11,7 @@ from metalearn.landscape import Axis, Plane, gradient_map, render
 from metalearn.outer import anatomy, on_plane
 from metalearn.outer.cloud import measure_cloud
 from metalearn.recording import Section, draw_cut, later
+from metalearn.words import percent
 
 
 def cut(study: Study, progress) -> Part:
@@ -77,12 +78,12 @@ def _sentence(study, line, smoothed):
     blurred = f"stays between {length.min():.2g} and {length.max():.2g}" if length.size else "could not be measured"
     apart = line["disagreement"][inside & np.isfinite(line["disagreement"])]
     trust = (
-        f" At {np.mean(apart > 0.01):.0%} of the places where both are finite, forward and reverse mode differ by more than "
+        f" At {percent(np.mean(apart > 0.01), 0)} of the places where both are finite, forward and reverse mode differ by more than "
         "1 %: rounding decides the gradient there."
         if np.any(apart > 0.01)
         else ""
     )
     return (
-        f"Along {study.plane.y.name} = {study.height:g} training converges at {inside.mean():.0%} of the places, and {raw}. "
+        f"Along {study.plane.y.name} = {study.height:g} training converges at {percent(inside.mean(), 0)} of the places, and {raw}. "
         f"The smoothed gradient (σ = {study.sigma:g}, full ES) {blurred}.{trust}"
     )

@@ -6,6 +6,7 @@ from metalearn.explain.study import Part, Study, axes_of, bounded
 from metalearn.outer import anatomy, lyapunov_law
 from metalearn.outer.anatomy import CHAOTIC
 from metalearn.recording import Section, draw_law, draw_layer, later
+from metalearn.words import percent
 
 FEW = 10  # points through which no line is drawn
 HEADING = "Trainable, but not differentiable"
@@ -106,7 +107,7 @@ def _derivatives(found, plane):
 
 
 def _sentence(study, numbers):
-    start = f"Training converges at {numbers['converged']:.0%} of the points"
+    start = f"Training converges at {percent(numbers['converged'], 0)} of the points"
     if study.undifferentiable:
         return f"{start}. The problem cannot be differentiated ({study.undifferentiable}): there are no gradients and no exponents to show."
     if not numbers["converged"]:
@@ -120,7 +121,7 @@ def _sentence(study, numbers):
         else "here gradients fail elsewhere than where the good hyperparameters are."
     )
     return (
-        f"{start}, and at {share:.0%} of these the gradient through it is long: it says that the loss changes by its whole range "
-        f"within 1/{LONG:g} of the plane. At {numbers['growth beyond float32']:.0%} its tangents are beyond float32. Of the best 2 % "
-        f"of all points {best:.0%} have a long gradient: {ending}"
+        f"{start}, and at {percent(share, 0)} of these the gradient through it is long: it says that the loss changes by its whole range "
+        f"within 1/{LONG:g} of the plane. At {percent(numbers['growth beyond float32'], 0)} its tangents are beyond float32. "
+        f"Of the best 2 % of all points {percent(best, 0)} have a long gradient: {ending}"
     )

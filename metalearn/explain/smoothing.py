@@ -6,6 +6,7 @@ from metalearn.explain.study import Part, Study, axes_of, bounded
 from metalearn.landscape import local_minima, render, smooth, smoothing_pyramid
 from metalearn.landscape.smoothing import narrowest
 from metalearn.recording import Section, draw_layer, later
+from metalearn.words import percent
 
 
 def smoothing(study: Study, progress) -> Part:
@@ -106,7 +107,7 @@ def _usable(study):
     if not inside.any():
         return figure, ""
     words = (
-        f" At {compared.usable[inside].mean():.0%} of the points that converge the raw gradient can be used: it points forward and "
+        f" At {percent(compared.usable[inside].mean(), 0)} of the points that converge the raw gradient can be used: it points forward and "
         f"is between a tenth and ten times as long as the smoothed one (σ = {sigma:.2g})."
     )
     return figure, words

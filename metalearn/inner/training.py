@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metalearn.inner.checks import scalar
 from metalearn.inner.optimizers import Optimizer, check_optimizer
 from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
 from metalearn.inner.task import Task
@@ -67,7 +68,7 @@ def training(
 
     def step(state, theta, key):
         loss = _task_at(task, theta).loss
-        objective = lambda params: loss(params, key)
+        objective = lambda params: scalar("The loss of the task", loss(params, key))
         value, grads = jax.value_and_grad(objective)(state.params)
         transformation = optax.with_extra_args_support(_transformation_at(optimizer, theta))
         updates, optimizer_state = transformation.update(
@@ -78,8 +79,9 @@ def training(
         )
 
     def loss(state, theta, key):
-        measure = _task_at(task, theta).loss if meta_loss is None else meta_loss
-        return measure(state.params, key)
+        if meta_loss is None:
+            return scalar("The loss of the task", _task_at(task, theta).loss(state.params, key))
+        return scalar("meta_loss", meta_loss(state.params, key))
 
     return InnerProblem(init, step, loss)
 

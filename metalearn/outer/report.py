@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from metalearn.inner.problem import Theta
+from metalearn.words import percent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Report:
     def __str__(self) -> str:
         """One line: bias, cosine and signal to noise, and the share that diverged."""
         shown = ", ".join(f"{COLUMNS[field]} {getattr(self, field)}" for field in BRIEF)
-        return f"{self.name}: {shown}, diverged {self.fraction_diverged:.1%}"
+        return f"{self.name}: {shown}, diverged {percent(self.fraction_diverged)}"
 
 
 COLUMNS = {
@@ -131,7 +132,7 @@ def _length(report: Report) -> str:
 
 def _costs(report: Report) -> tuple[str, ...]:
     return (
-        f"{report.fraction_diverged:.1%}",
+        percent(report.fraction_diverged),
         f"{report.inner_steps:.0f}",
         f"{1e3 * report.seconds:.3g}",
         _bytes(report.memory),

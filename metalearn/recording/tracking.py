@@ -22,7 +22,7 @@ import numpy as np
 
 from metalearn.recording.local import LocalRun, check_image, make_run_folder, run_folder, short, unwritable
 from metalearn.recording.secrets import hide, known_secrets, scrub, scrub_arguments
-from metalearn.recording.values import plain
+from metalearn.recording.values import plain, same, shell_override
 from metalearn.recording.weights_and_biases import WandbRun, first_line, open_wandb, tell
 
 MODES = ("offline", "online", "disabled")
@@ -114,7 +114,7 @@ class Run:
         if isinstance(error, KeyboardInterrupt):
             self.finish(f"KeyboardInterrupt: stopped by {str(error) or 'Ctrl-C'}")
             if self._resumable:
-                print(f"Go on with the same command and resume={short(self.folder)}", flush=True)
+                print(f"Go on with the same command and {shell_override('resume', short(self.folder))}", flush=True)
         elif error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish(f"{type(error).__name__}: {error}")
         else:
@@ -232,10 +232,10 @@ def _check_same(path: Path, settings: dict, ignored: set[str]) -> None:
     if before.keys() != now.keys():
         raise ValueError(f"{short(path)} is a run of another experiment and cannot be resumed by this one.")
     for name, value in now.items():
-        if before[name] != value:
+        if not same(before[name], value):
             raise ValueError(
                 f"{short(path)} was run with {name} = {before[name]!r} and cannot be resumed with {value!r}. Repeat its "
-                "command with resume=… added, or start a new run."
+                f"command with {shell_override('resume', short(path))} added, or start a new run."
             )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -85,7 +86,7 @@ class WandbRun:
 
     def finish(self, error: str | None = None) -> str | None:
         """Close the run and say how to upload it, or where it can be read."""
-        where = f"Upload it with: wandb sync {short(Path(self.run.settings.sync_dir))}"
+        where = f"Upload it with: {_sync(self.run)}"
         if not self.run.offline:
             where = f"Online at {self.run.url}"
         self._guard(lambda: self.run.finish(exit_code=1 if error else 0))
@@ -143,9 +144,13 @@ def open_wandb(
     if not run:
         tell(f"W&B could not be started and the run is recorded in its folder only: {failure}")
     elif reason:
-        sync = short(Path(run.run.settings.sync_dir))
-        tell(f"W&B is not reachable ({reason}) and records offline; upload the run later with: wandb sync {sync}")
+        tell(f"W&B is not reachable ({reason}) and records offline; upload the run later with: {_sync(run.run)}")
     return run
+
+
+def _sync(run) -> str:
+    """The command that uploads a run."""
+    return shlex.join(["wandb", "sync", short(Path(run.settings.sync_dir))])
 
 
 def _start(mode: str, arguments: dict) -> tuple[WandbRun | None, str]:
