@@ -11,6 +11,7 @@ import numpy as np
 
 from metalearn.inner.checks import check_count, check_number, check_seed, is_known
 from metalearn.inner.networks import mlp
+from metalearn.words import counted
 
 Key = jax.Array
 
@@ -110,7 +111,7 @@ def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
         )
     if sum(sizes) > available:
         raise ValueError(
-            f"sizes {tuple(sizes)} ask for {sum(sizes)} examples; the data has {available}. Ask for fewer."
+            f"sizes {tuple(sizes)} ask for {counted(sum(sizes), 'example')}; the data has {available}. Ask for fewer."
         )
     order = np.random.RandomState(check_seed("seed", seed)).permutation(
         available
@@ -159,7 +160,7 @@ def check_disjoint(parts: Mapping[str, Data]) -> None:
         common = sum(map(set(ours).__contains__, theirs))
         if common:
             raise ValueError(
-                f"{first} and {second} must be disjoint; {common} of the {len(theirs)} examples of {second} are in {first} too. Cut "
+                f"{first} and {second} must be disjoint; {common} of the {counted(len(theirs), 'example')} of {second} {'is' if common == 1 else 'are'} in {first} too. Cut "
                 "the data with ml.split, and drop what occurs in it twice."
             )
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from metalearn.inner.checks import check_count
 from metalearn.inner.networks import Network
+from metalearn.words import counted
 
 if TYPE_CHECKING:
     from flax import linen as nn
@@ -95,7 +96,7 @@ def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_fir
     others = jax.tree.leaves(split(nnx.eval_shape(lambda: module_factory(nnx.Rngs(0))))[2])
     if others:
         raise ValueError(
-            f"The module keeps {len(others)} arrays besides its parameters; "
+            f"The module keeps {counted(len(others), 'array')} besides its parameters; "
             "training carries parameters only. "
             "Use layers without running averages (LayerNorm or GroupNorm instead of BatchNorm)."
         )

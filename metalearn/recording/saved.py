@@ -16,6 +16,7 @@ from metalearn.inner import learned
 from metalearn.inner.problem import Theta
 from metalearn.recording.local import replacing
 from metalearn.recording.values import plain, same
+from metalearn.words import counted
 
 FORMAT = 1
 
@@ -143,7 +144,7 @@ def _difference(leaves, like) -> str:
     """Where the arrays of a file first differ in form from those of a tree; empty where they do not."""
     wanted = jax.tree_util.tree_leaves_with_path(like)
     if len(leaves) != len(wanted):
-        return f"it has {len(leaves)} arrays, and this estimator, optimiser and theta have {len(wanted)}"
+        return f"it has {counted(len(leaves), 'array')}, and this estimator, optimiser and theta have {len(wanted)}"
     for leaf, (path, one) in zip(leaves, wanted):
         raw = _raw(one)
         if (leaf.shape, leaf.dtype) != (raw.shape, raw.dtype):

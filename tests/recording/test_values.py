@@ -13,7 +13,6 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-import metalearn as ml
 from metalearn.recording import open_run
 from metalearn.recording.configured import benchmarks_of, theta_of
 from metalearn.recording.tiles import LandscapeFolder
@@ -97,14 +96,6 @@ def test_a_run_does_not_go_on_with_other_values(tmp_path, before, after, capsys)
 def test_names_that_are_written_alike_are_refused():
     with pytest.raises(ValueError, match="Two entries of a mapping are named '1'"):
         plain({1: "a", "1": "b"})
-
-
-def test_an_optimiser_of_numpy_numbers_is_saved_and_expected(tmp_path):
-    import jax
-
-    made = ml.learned.mlp_optimizer((np.int64(4),))
-    path = ml.recording.save_optimizer(tmp_path / "x", made, made.init(jax.random.key(0)))
-    ml.recording.load_optimizer(path, made)
 
 
 @pytest.mark.parametrize("theta", [None, [1.0, None], True, [NAN], INF, 1e300, [[1, 2], [3]], "x"])
