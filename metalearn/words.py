@@ -8,8 +8,6 @@ def percent(share: Any, decimals: int = 1) -> str:
     """A share in percent: "12.5%". What is neither nothing nor everything never reads as either, but as "<0.1%" or ">99.9%"."""
     if not math.isfinite(share):
         return "unknown"
-    if share in (0, 1):
-        return f"{share:.0%}"
     step = 10.0 ** -(decimals + 2)
     shown = f"{share:.{decimals}%}"
     if share > 0 and float(shown[:-1]) == 0:

@@ -160,7 +160,8 @@ def check_disjoint(parts: Mapping[str, Data]) -> None:
         common = sum(map(set(ours).__contains__, theirs))
         if common:
             raise ValueError(
-                f"{first} and {second} must be disjoint; {common} of the {counted(len(theirs), 'example')} of {second} {'is' if common == 1 else 'are'} in {first} too. Cut "
+                f"{first} and {second} must be disjoint; {common} of the {counted(len(theirs), 'example')} of {second} "
+                f"{'is' if common == 1 else 'are'} in {first} too. Cut "
                 "the data with ml.split, and drop what occurs in it twice."
             )
 
@@ -217,7 +218,9 @@ def _load(name: str):
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError(f"The {name} data needs scikit-learn: pip install 'metalearn[data]'.") from error
+        raise ImportError(
+            f"The {name} data needs scikit-learn; install metalearn[data]: pip install 'metalearn[data]'."
+        ) from error
     loaded = getattr(datasets, f"load_{name}")()
     return np.asarray(loaded.data), np.asarray(loaded.target)
 

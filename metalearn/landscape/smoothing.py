@@ -7,7 +7,7 @@ import numpy as np
 
 from metalearn.inner.checks import check_number
 from metalearn.landscape.plane import Axis, Plane
-from metalearn.words import counted, percent
+from metalearn.words import percent
 
 
 class Smoothed(NamedTuple):
@@ -93,8 +93,7 @@ def check_values(values) -> np.ndarray:
     if not np.all(np.isfinite(values)):
         bad = int(np.sum(~np.isfinite(values)))
         raise ValueError(
-            f"{counted(bad, 'value')} of the {values.size} of the landscape ({percent(bad / values.size)}) cannot be averaged, because "
-            f"{'it is' if bad == 1 else 'they are'} not finite; let diverged losses read as a cap with "
+            f"{percent(bad / values.size)} of the landscape are not finite ({bad} of {values.size} values) and cannot be averaged; let diverged losses read as a cap with "
             "ml.saturate, or set them to one."
         )
     return values
