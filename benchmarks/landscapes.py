@@ -21,6 +21,7 @@ from rich.console import Console
 import metalearn as ml
 from benchmarks.speed import best_of, show
 from metalearn.landscape import condition, convergence_measure, trainability
+from metalearn.words import percent
 
 SIDE, STEPS, PUBLISHED_STEPS = 64, 500, 100
 CHUNK, CEILING_STEPS = 16, 2000
@@ -153,7 +154,7 @@ def adaptive_rows(frames, side):
             found = trainability(chosen.problem, plane, num_steps=STEPS, resolution=size, adaptive=True)
             counts[size] = found.computed.sum()
             yield (
-                f"{plane.x.high - plane.x.low:.1e} wide, {size}²: {found.computed.mean():.1%} trained, "
+                f"{plane.x.high - plane.x.low:.1e} wide, {size}²: {percent(found.computed.mean())} trained, "
                 f"{found.wrong} of {found.checked} filled ones wrong, {time.perf_counter() - began:.0f} s"
             )
         growth = np.polyfit(np.log(list(counts)), np.log(list(counts.values())), 1)[0]

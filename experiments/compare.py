@@ -16,6 +16,7 @@ from metalearn.recording import (
     ends_of,
     estimator_of,
     key_of,
+    later,
     open_run,
     output_folder,
     plane_of,
@@ -47,7 +48,7 @@ def main(config):
             f"{config.problem.name} at theta = {config.problem.theta}, {config.pairs} pairs, {config.episodes} episodes"
         )
         run.table("comparison", comparison.rows())
-        run.figure("comparison", draw_comparison(comparison, title))
+        run.figure("comparison", later(draw_comparison, comparison, title))
         print(f"\n{title}\n\n{comparison}\n")
         if plane is not None:
             follow(config, problem, plane, key, run, progress)
@@ -98,7 +99,7 @@ def follow(config, problem, plane, key, run, progress):
     run.table("trajectories", rows)
     run.figure(
         "trajectories",
-        draw_trajectories(landscape, plane, paths, value_name="meta-loss", log_values=bool((landscape > 0).all())),
+        later(draw_trajectories, landscape, plane, paths, value_name="meta-loss"),
     )
     print("meta-loss where the outer trajectories end, by start:\n")
     for row in rows:

@@ -6,10 +6,12 @@ from metalearn.recording import (
     application,
     check_norm,
     draw_landscapes,
+    later,
     open_run,
     output_folder,
     show_progress,
 )
+from metalearn.words import percent
 
 
 def main(config):
@@ -49,11 +51,11 @@ def main(config):
             table = ml.landscape.dimension_table(found.measure, found.undecided)
             rows += [{"condition": name, "paper": published} | row for row in table]
             undecided = float(found.undecided.mean())
-            print(f"\n{name}, {found.num_steps} steps: paper {published}, {undecided:.1%} undecided")
+            print(f"\n{name}, {found.num_steps} steps: paper {published}, {percent(undecided)} undecided")
             for row in table:
                 print(f"  {row['rule']:16s}{row['said']}")
         run.table("dimensions", rows)
-        run.figure("gallery", draw_landscapes(panels, norm=config.norm, mark_undecided=config.mark_undecided))
+        run.figure("gallery", later(draw_landscapes, panels, norm=config.norm, mark_undecided=config.mark_undecided))
         print(f"\nfigure: {run.folder}/figures/gallery.png")
 
 

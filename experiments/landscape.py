@@ -12,12 +12,14 @@ from metalearn.recording import (
     check_norm,
     draw_landscape,
     key_of,
+    later,
     open_run,
     output_folder,
     plane_of,
     show_progress,
     theta_of,
 )
+from metalearn.words import percent
 
 WINDOWS = ("tile", "full")
 
@@ -61,12 +63,12 @@ def main(config):
         run.arrays("landscape", arrays_of(found))
         run.table("dimensions", [row | {"published": published} for row in rows])
         run.table("precision", [precision._asdict()])
-        run.figure("landscape", draw_landscape(found, title=title, norm=config.norm))
-        print(f"\n{title}: {found.converged.mean():.1%} converged, {found.undecided.mean():.1%} undecided")
+        run.figure("landscape", later(draw_landscape, found, title=title, norm=config.norm))
+        print(f"\n{title}: {percent(found.converged.mean())} converged, {percent(found.undecided.mean())} undecided")
         speed = f" in {seconds:.1f} s, {found.pixel_steps / seconds:,.0f} a second"
         print(f"{found.pixel_steps:,} pixel-steps{'' if config.resume else speed}")
         if config.adaptive:
-            print(f"{found.computed.mean():.1%} trained; {found.wrong} of {found.checked} filled ones were wrong")
+            print(f"{percent(found.computed.mean())} trained; {found.wrong} of {found.checked} filled ones were wrong")
         print(f"{precision}\n")
         if published:
             print(f"  {'paper':28s}{published}")

@@ -21,6 +21,7 @@ from metalearn.recording import (
     estimator_of,
     extend_evaluations,
     key_of,
+    later,
     load_snapshot,
     open_run,
     outer_optimizer,
@@ -67,7 +68,7 @@ def main(config):
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
         files = {label: file_of(run, label, "evaluations.npz") for label in thetas}
         if curves := {label: np.load(path) for label, path in files.items() if path.exists()}:
-            run.figure("descent", draw_descents(curves, title=f"{config.problem.name}: along meta-training"))
+            run.figure("descent", later(draw_descents, curves, title=f"{config.problem.name}: along meta-training"))
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
 
 
@@ -241,9 +242,9 @@ def judge(config, benchmarks, tuned, key, run, progress):
     run.table("evaluation", found.rows())
     run.arrays("curves", {f"{row.benchmark}: {row.optimizer}": row.curves.validation for row in found.results})
     for name in benchmarks:
-        run.figure(f"curves_{name}", draw_learning_curves(found, name))
+        run.figure(f"curves_{name}", later(draw_learning_curves, found, name))
     if len(benchmarks) > 1 and config.baselines:
-        run.figure("matrix", draw_matrix(found))
+        run.figure("matrix", later(draw_matrix, found))
 
 
 if __name__ == "__main__":

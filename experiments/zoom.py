@@ -13,12 +13,14 @@ from metalearn.recording import (
     check_norm,
     draw_landscapes,
     draw_zoom,
+    later,
     open_run,
     output_folder,
     show_progress,
     write_film,
     zoom_images,
 )
+from metalearn.words import percent
 
 PIXELS_KEEP_APART = 100  # roundings of θ between neighbouring pixels
 MOST_FRAMES = 64
@@ -117,8 +119,8 @@ def record(run, config, frames, rows, checks, published):
     run.table("windows", checks)
     shown = sorted({round(index * (len(frames) - 1) / (SHOWN - 1)) for index in range(SHOWN)})
     panels = {f"{checks[index]['width']:.1e} wide": frames[index] for index in shown}
-    run.figure("frames", draw_landscapes(panels, title=f"{config.condition}: zoom", norm=config.norm, columns=4))
-    run.figure("dimensions", draw_zoom(rows, checks, title=f"{config.condition}: zoom", published=published))
+    run.figure("frames", later(draw_landscapes, panels, title=f"{config.condition}: zoom", norm=config.norm, columns=4))
+    run.figure("dimensions", later(draw_zoom, rows, checks, title=f"{config.condition}: zoom", published=published))
     if config.film.size:
         images = zoom_images(
             frames, size=config.film.size, images_per_frame=config.film.images_per_frame, norm=config.norm
@@ -132,7 +134,7 @@ def record(run, config, frames, rows, checks, published):
         wrong = f"{check['wrong']}/{check['checked']}"
         rounding = f"{round(check['rounding'] * check['rounding_checked'])}/{check['rounding_checked']}"
         print(
-            f"{check['width']:9.1e}  {check['computed']:7.1%}  {wrong:>9s}  {rounding:>8s}  "
+            f"{check['width']:9.1e}  {percent(check['computed']):>7s}  {wrong:>9s}  {rounding:>8s}  "
             f"{said.get(check['width'], '')}"
         )
     print(f"\nfigures: {run.folder}/figures" + (f"   film: {run.folder}/files" if config.film.size else ""))

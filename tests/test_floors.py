@@ -10,6 +10,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "metalearn"
 FLOORS = {
     "trees": 0,
+    "words": 0,
     "threads": 0,
     "heartbeat": 0,
     "kept": 0,

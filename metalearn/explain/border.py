@@ -4,7 +4,7 @@ import numpy as np
 
 from metalearn.explain.study import Part, Study
 from metalearn.landscape import border_point, dimension_table, trainability, zoom
-from metalearn.recording import Section, draw_landscapes
+from metalearn.recording import Section, draw_landscapes, later
 
 
 def border(study: Study, progress) -> Part:
@@ -31,7 +31,7 @@ def border(study: Study, progress) -> Part:
         names = {"dimension": "dimension", "error": "statistical", "control": "control", "said": "said"}
         rows.append({"width": width} | {name: row[key] for name, key in names.items()})
         arrays[f"measure_{index}"] = found.measure
-        figures[f"frame {index + 1}"] = draw_landscapes({f"{width:.1e} wide": found})
+        figures[f"frame {index + 1}"] = later(draw_landscapes, {f"{width:.1e} wide": found})
     shown = [{name: value for name, value in row.items() if name != "control"} for row in rows]
     return Part(Section(heading, _sentence(rows, x, y), figures, shown, arrays="arrays/border.npz"), arrays, rows)
 

@@ -10,7 +10,8 @@ from metalearn.inner.checks import refusal
 from metalearn.landscape import Axis, Plane, gradient_map, render
 from metalearn.outer import anatomy, on_plane
 from metalearn.outer.cloud import measure_cloud
-from metalearn.recording import Section, draw_cut
+from metalearn.recording import Section, draw_cut, later
+from metalearn.words import percent
 
 
 def cut(study: Study, progress) -> Part:
@@ -21,7 +22,9 @@ def cut(study: Study, progress) -> Part:
     places = np.linspace(x.low, x.high, settings.points // 2 * 2)
     line = measure_line(study, places, lambda done, total: progress("cut", done, total))
     smoothed = smoothed_along(study, np.linspace(x.low, x.high, settings.smoothed + 2)[1:-1], progress)
-    figure = draw_cut(places, line, name=x.name, smoothed=smoothed, title=f"{study.plane.y.name} = {study.height:g}")
+    figure = later(
+        draw_cut, places, line, name=x.name, smoothed=smoothed, title=f"{study.plane.y.name} = {study.height:g}"
+    )
     arrays = line | {"places": places} | {f"smoothed_{name}": values for name, values in smoothed.items()}
     rows = [{"place": a, "length": b, "error": c} for a, b, c in zip(*smoothed.values())]
     return Part(
@@ -75,12 +78,12 @@ def _sentence(study, line, smoothed):
     blurred = f"stays between {length.min():.2g} and {length.max():.2g}" if length.size else "could not be measured"
     apart = line["disagreement"][inside & np.isfinite(line["disagreement"])]
     trust = (
-        f" At {np.mean(apart > 0.01):.0%} of the places where both are finite, forward and reverse mode differ by more than "
+        f" At {percent(np.mean(apart > 0.01), 0)} of the places where both are finite, forward and reverse mode differ by more than "
         "1 %: rounding decides the gradient there."
         if np.any(apart > 0.01)
         else ""
     )
     return (
-        f"Along {study.plane.y.name} = {study.height:g} training converges at {inside.mean():.0%} of the places, and {raw}. "
+        f"Along {study.plane.y.name} = {study.height:g} training converges at {percent(inside.mean(), 0)} of the places, and {raw}. "
         f"The smoothed gradient (σ = {study.sigma:g}, full ES) {blurred}.{trust}"
     )

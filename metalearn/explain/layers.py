@@ -5,7 +5,8 @@ import numpy as np
 from metalearn.explain.study import Part, Study, axes_of, bounded
 from metalearn.outer import anatomy, lyapunov_law
 from metalearn.outer.anatomy import CHAOTIC
-from metalearn.recording import Section, draw_law, draw_layer
+from metalearn.recording import Section, draw_law, draw_layer, later
+from metalearn.words import percent
 
 FEW = 10  # points through which no line is drawn
 HEADING = "Trainable, but not differentiable"
@@ -23,7 +24,9 @@ def layers(study: Study, progress) -> Part:
     study.anatomy = found
     numbers = shares(found)
     shown = bounded(found.loss, study.start)[0] if np.isfinite(found.loss).any() else found.loss
-    figures = {"meta-loss": draw_layer(shown, study.plane, label="meta-loss", title="Trainable …", logarithmic=True)}
+    figures = {
+        "meta-loss": later(draw_layer, shown, study.plane, label="meta-loss", title="Trainable …", logarithmic=True)
+    }
     if differentiable:
         figures |= _derivatives(found, study.plane)
     arrays = {name: leaf for name, leaf in found._asdict().items() if isinstance(leaf, np.ndarray)}
@@ -81,7 +84,7 @@ def law(study: Study, progress) -> Part:
         f"the logarithm of the gradient's length against λT has the slope "
         f"{one.slope:.3f} and the correlation {one.correlation:.4f}. {verdict}"
     )
-    figures = {"law": draw_law(found, laws, title="λT against the size of derivatives")}
+    figures = {"law": later(draw_law, found, laws, title="λT against the size of derivatives")}
     arrays = {"exponent": found.exponent, "log_gradient": found.log_gradient, "log_growth": found.log_growth}
     return Part(Section(heading, sentence, figures, rows, arrays="arrays/layers.npz"), arrays, rows)
 
@@ -92,19 +95,19 @@ def _derivatives(found, plane):
     exponents = np.abs(found.exponent[found.converged & np.isfinite(found.exponent)])
     limit = float(np.quantile(exponents, 0.98)) if exponents.size else 1.0
     return {
-        "growth": draw_layer(
-            inside(growth), plane, label="log₁₀ ‖ds_T/dθ‖", title="… but not differentiable (grey: diverges)",
+        "growth": later(
+            draw_layer, inside(growth), plane, label="log₁₀ ‖ds_T/dθ‖", title="… but not differentiable (grey: diverges)",
             colours="magma", contours={38.5: "overflow of float32", 308.0: "overflow of float64"},
         ),
-        "exponent": draw_layer(
-            inside(found.exponent), plane, label="exponent λ per step", title="Lyapunov exponent (grey: diverges)",
+        "exponent": later(
+            draw_layer, inside(found.exponent), plane, label="exponent λ per step", title="Lyapunov exponent (grey: diverges)",
             colours="RdBu_r", limits=(-limit, limit),
         ),
     }  # fmt: skip
 
 
 def _sentence(study, numbers):
-    start = f"Training converges at {numbers['converged']:.0%} of the points"
+    start = f"Training converges at {percent(numbers['converged'], 0)} of the points"
     if study.undifferentiable:
         return f"{start}. The problem cannot be differentiated ({study.undifferentiable}): there are no gradients and no exponents to show."
     if not numbers["converged"]:
@@ -118,7 +121,7 @@ def _sentence(study, numbers):
         else "here gradients fail elsewhere than where the good hyperparameters are."
     )
     return (
-        f"{start}, and at {share:.0%} of these the gradient through it is long: it says that the loss changes by its whole range "
-        f"within 1/{LONG:g} of the plane. At {numbers['growth beyond float32']:.0%} its tangents are beyond float32. Of the best 2 % "
-        f"of all points {best:.0%} have a long gradient: {ending}"
+        f"{start}, and at {percent(share, 0)} of these the gradient through it is long: it says that the loss changes by its whole range "
+        f"within 1/{LONG:g} of the plane. At {percent(numbers['growth beyond float32'], 0)} its tangents are beyond float32. "
+        f"Of the best 2 % of all points {percent(best, 0)} have a long gradient: {ending}"
     )

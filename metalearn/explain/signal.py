@@ -8,7 +8,7 @@ from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es,
 from metalearn.explain.study import Part, Study
 from metalearn.inner import Truncation
 from metalearn.outer import compare
-from metalearn.recording import Section, draw_signal
+from metalearn.recording import Section, draw_signal, later
 
 FULL, RAW = "full ES, NRES", "perturbed backprop"
 SEEN = 3  # times what noise alone gives: a signal that is told from nothing
@@ -23,7 +23,7 @@ def signal(study: Study, progress) -> Part:
     for index, place in enumerate(np.linspace(x.low, x.high, settings.points + 2)[1:-1]):
         rows += signal_at(study, place, jax.random.fold_in(study.key, 200 + index))
         progress("signal to noise", index + 1, settings.points)
-    figure = draw_signal(rows, name=x.name, title=f"{study.plane.y.name} = {study.height:g}")
+    figure = later(draw_signal, rows, name=x.name, title=f"{study.plane.y.name} = {study.height:g}")
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     section = Section("Signal to noise", sentence_of(rows), {"signal": figure}, arrays="arrays/signal.npz")
     return Part(section, columns, rows)

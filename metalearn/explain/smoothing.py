@@ -5,7 +5,8 @@ import numpy as np
 from metalearn.explain.study import Part, Study, axes_of, bounded
 from metalearn.landscape import local_minima, render, smooth, smoothing_pyramid
 from metalearn.landscape.smoothing import narrowest
-from metalearn.recording import Section, draw_layer
+from metalearn.recording import Section, draw_layer, later
+from metalearn.words import percent
 
 
 def smoothing(study: Study, progress) -> Part:
@@ -56,7 +57,9 @@ def _draw(sigma, layer, row, plane, limits):
     if row["local minima"]:
         points[_count(row)] = row["minima"]
     title = f"σ = {sigma:g}" if sigma else "raw"
-    return draw_layer(layer, plane, label="meta-loss", title=title, logarithmic=True, limits=limits, points=points)
+    return later(
+        draw_layer, layer, plane, label="meta-loss", title=title, logarithmic=True, limits=limits, points=points
+    )
 
 
 def nearest(smooth, sigma: float) -> float:
@@ -92,7 +95,8 @@ def _usable(study):
     sigma = max(study.sigma, *map(narrowest, study.plane[:2], found.loss.shape[::-1]))
     compared = found.gradient_map(smooth(loss, study.plane, sigma))
     inside = found.converged
-    figure = draw_layer(
+    figure = later(
+        draw_layer,
         np.where(inside, compared.cosine, np.nan),
         study.plane,
         label=f"cosine of raw and smoothed gradient (σ = {sigma:.2g})",
@@ -103,7 +107,7 @@ def _usable(study):
     if not inside.any():
         return figure, ""
     words = (
-        f" At {compared.usable[inside].mean():.0%} of the points that converge the raw gradient can be used: it points forward and "
+        f" At {percent(compared.usable[inside].mean(), 0)} of the points that converge the raw gradient can be used: it points forward and "
         f"is between a tenth and ten times as long as the smoothed one (σ = {sigma:.2g})."
     )
     return figure, words

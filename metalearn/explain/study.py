@@ -13,12 +13,13 @@ from metalearn import dynamics
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.inner import InnerProblem, check_problem, meta_loss
-from metalearn.inner.checks import check_number, refusal
+from metalearn.inner.checks import check_count, check_number, refusal
 from metalearn.landscape import Plane, Smoothed, smoothing_pyramid
 from metalearn.landscape.smoothing import narrowest
 from metalearn.outer import Anatomy, on_plane
 from metalearn.recording import Section, key_of, plane_of, theta_of
 
+MOST_PLACES = 100  # along the cut: the keys of its parts are a hundred numbers apart
 TOO_LARGE = 1e3  # times the loss of a start: what is larger has diverged in all but name
 
 
@@ -110,6 +111,8 @@ def study_of(config) -> Study:
             "sigmas needs at least one entry, cut.points at least 4 and cut.smoothed at least 1; "
             f"{config.sigmas}, {cut.points} and {cut.smoothed} were given."
         )
+    for name, count in (("cut.smoothed", cut.smoothed), ("comparison.points", config.comparison.points)):
+        check_count(name, count, 0, MOST_PLACES)
     check_problem(problem, theta)
     entries = plane.x.scale == plane.y.scale == "linear" and not settings.plane.get("directions")
     sigma = settings.plane.get("sigma", settings.sigma if entries else None)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from metalearn.explain.study import Part, Study
-from metalearn.recording import Section, descents, draw_trajectories, ends_of, theta_of
+from metalearn.recording import Section, descents, draw_trajectories, ends_of, later, theta_of
 
 STUCK = 0.05  # a start that moved less than this, in the units of the axes, did not move
 
@@ -26,8 +26,13 @@ def trajectories(study: Study, progress) -> Part:
         paths[name] = np.asarray(thetas)
         paths[f"{name}_loss"] = losses = end_losses(study, thetas)
         rows.append(_row(entry.label, thetas, losses, metrics, starts))
-        figures[entry.label] = draw_trajectories(
-            study.landscape, study.plane, {entry.label: thetas}, value_name="meta-loss", title="squares start, dots end"
+        figures[entry.label] = later(
+            draw_trajectories,
+            study.landscape,
+            study.plane,
+            {entry.label: thetas},
+            value_name="meta-loss",
+            title="squares start, dots end",
         )
     sentence = (_sentence(rows) if rows else "No estimator can be followed here.") + "".join(refused)
     return Part(Section("Outer trajectories", sentence, figures, rows, arrays="arrays/trajectories.npz"), paths, rows)

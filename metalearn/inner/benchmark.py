@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn.inner.checks import check_choice, check_count, check_number
+from metalearn.inner.checks import check_choice, check_count, check_number, check_seed
 from metalearn.inner.data import Data, breast_cancer, check_disjoint, digits, split, teacher, wine
 from metalearn.inner.derived import final_loss
 from metalearn.inner.networks import Network, mlp
@@ -126,8 +126,7 @@ def teacher_benchmark(
 ) -> Benchmark:
     """Labels of a random network with noise in its outputs: 20 – hidden – 5; 1000 to train, 400 each to validate and to
     test. Arguments as of `digits_benchmark`; noise as of `teacher`."""
-    check_count("seed", seed, 0)
-    key = jax.random.key(seed)
+    key = jax.random.key(check_seed("seed", seed))
     data = teacher(key, 20, 1800, 5, hidden=(32,), noise=noise, classification=True)
     return _benchmark(data, (1000, 400, 400), 5, hidden, num_steps, batch_size, 0.0, seed)
 
@@ -137,7 +136,6 @@ def _benchmark(data, sizes, num_classes, hidden, num_steps, batch_size, label_no
         raise TypeError(f"hidden must be a sequence of widths, such as ({hidden},); {hidden} was given.")
     check_count("num_steps", num_steps)
     check_count("batch_size", batch_size)
-    check_count("seed", seed, 0)
     check_number("label_noise", label_noise, 0, 1)
     train, validation, test = split(data, sizes, seed)
     network = mlp((data.inputs.shape[0], *hidden, num_classes), "relu")
@@ -149,7 +147,7 @@ def _with_label_noise(data, fraction, num_classes, seed):
     """That fraction of the labels drawn anew, uniformly; some are right by chance."""
     if not fraction:
         return data
-    random = np.random.RandomState(seed + 1)
+    random = np.random.RandomState((seed + 1) % 2**32)
     count = len(data.targets)
     chosen = random.permutation(count)[: round(fraction * count)]
     labels = np.array(data.targets)

@@ -3,6 +3,7 @@ unconstrained."""
 
 import operator
 from collections.abc import Collection
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +44,16 @@ def check_number(
         raise ValueError(f"{name} must be a {allowed}; {number:g} was given.")
 
 
-def check_count(name: str, value, low: int = 1) -> None:
-    """Refuse what is no whole number of at least `low`.
+LARGEST_COUNT = 2**31 - 1  # steps, trials and particles are counted, and told apart in keys, by 32-bit integers
+LARGEST_SEED = 2**32 - 1
+
+
+def check_count(name: str, value, low: int = 1, high: int = LARGEST_COUNT) -> None:
+    """Refuse what is no whole number from `low` to `high`.
 
     Raises:
       TypeError: the value is no whole number.
-      ValueError: it is too small.
+      ValueError: it is too small or too large.
     """
     try:
         whole = operator.index(value)
@@ -58,6 +63,40 @@ def check_count(name: str, value, low: int = 1) -> None:
         raise TypeError(f"{name} must be a whole number; {value!r} was given.")
     if value < low:
         raise ValueError(f"{name} must be at least {low}; {value} was given.")
+    if value > high:
+        raise ValueError(f"{name} must be at most {high}; {value} was given.")
+
+
+def check_seed(name: str, value) -> int:
+    """The seed as a Python integer. Larger ones are refused: JAX keeps their last 32 bits, and repeats a smaller seed.
+
+    Raises:
+      TypeError: the value is no whole number.
+      ValueError: it is outside of 0 … 2³² − 1.
+    """
+    check_count(name, value, 0, LARGEST_SEED)
+    return operator.index(value)
+
+
+def scalar(name: str, value: Any) -> Any:
+    """The value of a function, which must be one real floating-point scalar.
+
+    Raises:
+      TypeError: it is something else, such as a loss with an auxiliary output.
+    """
+    number = hasattr(value, "dtype") or isinstance(value, int | float | complex)
+    shape, dtype = (jnp.shape(value), jnp.result_type(value)) if number else (None, None)
+    if isinstance(value, tuple | list | dict):
+        raise TypeError(
+            f"{name} must return one real floating-point scalar; it returned a {type(value).__name__} of {len(value)}. Return "
+            "the loss alone, without auxiliary outputs."
+        )
+    if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        given = f"a {type(value).__name__}" if dtype is None else f"shape {shape} and dtype {dtype}"
+        raise TypeError(
+            f"{name} must return one real floating-point scalar; it returned {given}. Take its mean, or convert it."
+        )
+    return value
 
 
 def check_choice(name: str, value, allowed: Collection[str]) -> None:

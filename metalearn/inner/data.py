@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn.inner.checks import check_count, check_number, is_known
+from metalearn.inner.checks import check_count, check_number, check_seed, is_known
 from metalearn.inner.networks import mlp
+from metalearn.words import counted
 
 Key = jax.Array
 
@@ -93,30 +94,51 @@ def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
       seed: which permutation.
 
     Raises:
-      TypeError: a size is not a whole number.
-      ValueError: a size is not positive, or there are not enough examples.
+      TypeError: the data are no `Data` of arrays, a size is not a whole number, or the seed is none.
+      ValueError: a size is not positive, there are not enough examples, inputs and targets have different numbers of them, or
+        the seed is outside of 0 … 2³² − 1.
     """
+    check_is_data("data", data)
+    if isinstance(sizes, str) or not hasattr(sizes, "__iter__"):
+        raise TypeError(f"sizes must be a sequence, such as (80, 20); {sizes!r} was given.")
     for size in sizes:
         check_count("Every one of sizes", size)
-    available = data.inputs.shape[1]
+    available = data.inputs.shape[-1]
+    if data.inputs.ndim != 2 or data.targets.shape[-1:] != (available,):
+        raise ValueError(
+            "data must be inputs [features, examples] and as many targets [..., examples]; inputs of shape "
+            f"{data.inputs.shape} and targets of shape {data.targets.shape} were given. Examples are columns: transpose rows."
+        )
     if sum(sizes) > available:
         raise ValueError(
-            f"sizes {tuple(sizes)} ask for {sum(sizes)} examples; the data has {available}. Ask for fewer."
+            f"sizes {tuple(sizes)} ask for {counted(sum(sizes), 'example')}; the data has {available}. Ask for fewer."
         )
-    order = np.random.RandomState(seed).permutation(available)  # the only generator whose stream is frozen
+    order = np.random.RandomState(check_seed("seed", seed)).permutation(
+        available
+    )  # the only generator whose stream is frozen
     ends = np.cumsum(sizes)
     parts = [order[end - size : end] for size, end in zip(sizes, ends)]
     return tuple(Data(data.inputs[:, part], data.targets[..., part]) for part in parts)
 
 
 def check_is_data(name: str, data) -> None:
-    """Refuse what is no `Data`, such as a tuple of arrays.
+    """Refuse what is no `Data`, such as a tuple of arrays, and data that are no arrays of numbers or have no examples.
 
     Raises:
-      TypeError: a sentence that begins with the name.
+      TypeError, ValueError: a sentence that begins with the name.
     """
     if not (hasattr(data, "inputs") and hasattr(data, "targets")):
         raise TypeError(f"{name} must be an ml.Data(inputs, targets); a {type(data).__name__} was given.")
+    for field in ("inputs", "targets"):
+        values = getattr(data, field)
+        if not isinstance(values, np.ndarray | jax.Array):
+            raise TypeError(
+                f"{name} must have arrays; its {field} are a {type(values).__name__}. Convert them with jnp.asarray."
+            )
+        if values.dtype.kind in "OSUMm":
+            raise TypeError(f"{name} must have numbers; the dtype of its {field} is {values.dtype}.")
+        if 0 in values.shape:
+            raise ValueError(f"{name} must have at least one example; its {field} have the shape {values.shape}.")
 
 
 def check_disjoint(parts: Mapping[str, Data]) -> None:
@@ -138,7 +160,8 @@ def check_disjoint(parts: Mapping[str, Data]) -> None:
         common = sum(map(set(ours).__contains__, theirs))
         if common:
             raise ValueError(
-                f"{first} and {second} must be disjoint; {common} of the {len(theirs)} examples of {second} are in {first} too. Cut "
+                f"{first} and {second} must be disjoint; {common} of the {counted(len(theirs), 'example')} of {second} "
+                f"{'is' if common == 1 else 'are'} in {first} too. Cut "
                 "the data with ml.split, and drop what occurs in it twice."
             )
 
@@ -195,7 +218,9 @@ def _load(name: str):
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError(f"The {name} data needs scikit-learn; install metalearn[data].") from error
+        raise ImportError(
+            f"The {name} data needs scikit-learn; install metalearn[data]: pip install 'metalearn[data]'."
+        ) from error
     loaded = getattr(datasets, f"load_{name}")()
     return np.asarray(loaded.data), np.asarray(loaded.target)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from metalearn.inner.checks import check_choice, check_count, check_number, is_known
 from metalearn.inner.data import check_is_data
+from metalearn.inner.networks import Network
 
 Key = jax.Array
 _FLAX = "A Flax module that takes examples as rows is wrapped with examples_first=True."
@@ -113,9 +114,11 @@ def check_data(network, data, metric, *, classes):
 
 def _outputs(network, data):
     """The form of what the network says about the inputs."""
-    if not (hasattr(network, "init") and hasattr(network, "apply")):
+    if not isinstance(network, Network):
+        given = f"the class {network.__name__}" if isinstance(network, type) else f"a {type(network).__name__}"
         raise TypeError(
-            f"network must be a Network, such as ml.mlp((64, 32, 10)); a {type(network).__name__} was given."
+            f"network must be a Network, such as ml.mlp((64, 32, 10)); {given} was given. ml.from_linen and ml.from_nnx wrap Flax "
+            "modules, ml.Network(init, apply) two functions."
         )
     key = jax.eval_shape(lambda: jax.random.key(0))
     try:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metalearn.inner.checks import scalar
+
 Theta = Any
 State = Any
 Key = jax.Array
@@ -105,11 +107,7 @@ def check_problem(problem: InnerProblem, theta: Theta) -> None:
     after = _shape_of("step", lambda: jax.eval_shape(problem.step, state, theta, key))
     _check_step(state, after)
     loss = _shape_of("loss", lambda: jax.eval_shape(problem.loss, state, theta, key))
-    if not hasattr(loss, "shape") or loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
-        given = f"shape {loss.shape} and dtype {loss.dtype}" if hasattr(loss, "shape") else f"a {type(loss).__name__}"
-        raise TypeError(
-            f"The loss of the problem must be one real floating-point scalar; it returned {given}. Take its mean, or convert it."
-        )
+    scalar("The loss of the problem", loss)
 
 
 _BRANCH = (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metalearn.inner.checks import check_choice, check_count
+from metalearn.inner.checks import check_choice, check_count, check_seed
 from metalearn.inner.data import digits, split
 from metalearn.inner.divergence import saturate
 from metalearn.inner.hyperparameters import log10, log_linear
@@ -89,8 +89,7 @@ def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: 
     if seed is None:
         data = trainability_data()
     else:
-        check_count("seed", seed, 0)
-        draw = np.random.default_rng(seed).standard_normal
+        draw = np.random.default_rng(check_seed("seed", seed)).standard_normal
         data = {"X": draw((272, 16)), "Y": draw((272, 1)), "W0": draw((16, 16)), "W1": draw((16, 1))}
     trained = two_layer_training(data, activation)
     rates = lambda theta: {"input_rate": 10.0 ** theta[0], "output_rate": 10.0 ** theta[1]}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metalearn.inner.checks import check_choice, check_number
+from metalearn.inner.checks import check_choice, check_number, scalar
 from metalearn.inner.data import Data, check_is_data
 from metalearn.inner.metrics import Scalar, cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.minibatches import Augment, batches, check_data, check_examples
@@ -171,7 +171,7 @@ def _task(network, data, batch_size, measure, weight_decay, weights=None, num_ex
 def _metric(metric, normalise, name):
     if normalise and name != "cross_entropy":
         raise ValueError("normalise divides the cross-entropy by log(classes); leave it False with any other metric.")
-    function = METRICS[metric] if isinstance(metric, str) else metric
+    function = METRICS[metric] if isinstance(metric, str) else lambda *given: scalar("The metric", metric(*given))
     if not normalise:
         return function
     return lambda outputs, *targets: function(outputs, *targets) / math.log(outputs.shape[0])

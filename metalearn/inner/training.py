@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metalearn.inner.checks import check_number
+from metalearn.inner.checks import check_number, scalar
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.optimizers import Optimizer, check_optimizer
 from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
@@ -81,7 +81,7 @@ def training(
 
     def step(state, theta, key):
         loss = _task_at(task, theta).loss
-        objective = lambda params: loss(params, key)
+        objective = lambda params: scalar("The loss of the task", loss(params, key))
         value, grads = jax.value_and_grad(objective)(state.params)
         transformation = optax.with_extra_args_support(_transformation_at(optimizer, theta))
         updates, optimizer_state = transformation.update(
@@ -94,8 +94,9 @@ def training(
         )
 
     def loss(state, theta, key):
-        measure = _task_at(task, theta).loss if meta_loss is None else meta_loss
-        return measure(state.params, key)
+        if meta_loss is None:
+            return scalar("The loss of the task", _task_at(task, theta).loss(state.params, key))
+        return scalar("meta_loss", meta_loss(state.params, key))
 
     problem = InnerProblem(init, step, loss)
     if cap is None:
@@ -105,7 +106,9 @@ def training(
 
 def _check_cap(cap) -> None:
     if isinstance(cap, str) and cap != "start":
-        raise ValueError(f'cap must be a number, "start" for a multiple of the first loss, or None for none; {cap!r} was given.')
+        raise ValueError(
+            f'cap must be a number, "start" for a multiple of the first loss, or None for none; {cap!r} was given.'
+        )
     if cap is not None and not isinstance(cap, str):
         check_number("cap", cap)
 

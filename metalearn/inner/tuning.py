@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from metalearn.inner.benchmark import Benchmark
-from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.checks import check_count, check_number, check_seed
 from metalearn.inner.hyperparameters import linear, log, logit
 from metalearn.inner.learned import LearnedOptimizer
 from metalearn.inner.networks import Network, mlp
@@ -146,8 +146,7 @@ def _widths(benchmark) -> tuple[int, ...]:
 
 def learned_tuning(benchmark: Benchmark, optimizer: LearnedOptimizer, seed: int = 0) -> Tuning:
     """The weights of a learned optimiser, drawn from a seed; the benchmark is not looked at."""
-    check_count("seed", seed, 0)
-    return Tuning(optimizer.init(jax.random.key(seed)), optimizer, learned=optimizer)
+    return Tuning(optimizer.init(jax.random.key(check_seed("seed", seed))), optimizer, learned=optimizer)
 
 
 def _label(path: Any) -> str:

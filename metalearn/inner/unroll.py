@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn import trees
+from metalearn.inner.checks import check_count
 from metalearn.inner.convolutions import prepare
 from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key
 
@@ -47,6 +48,7 @@ class Truncation:
                 raise TypeError(f"{name} must be a whole number of inner steps; {value!r} was given.")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 inner step; {value} was given.")
+            check_count(name, value)
         if self.length > self.horizon:
             raise ValueError(
                 f"length {self.length} is longer than horizon {self.horizon}; a window must fit into an episode."

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from metalearn.inner.checks import check_count
 from metalearn.inner.networks import Network
+from metalearn.words import counted
 
 if TYPE_CHECKING:
     from flax import linen as nn
@@ -27,9 +29,15 @@ def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_fir
         outputs are transposed.
 
     Raises:
-      ValueError: the module keeps other variables (running averages), which a training state of parameters cannot
-        carry.
+      TypeError: the module is no instance of a Linen module, or `inputs_shape` no shape.
+      ValueError: the module cannot take such inputs, or keeps other variables (running averages), which a training state
+        of parameters cannot carry.
     """
+    _check_linen(module)
+    if isinstance(inputs_shape, int) or not hasattr(inputs_shape, "__iter__"):
+        raise TypeError(f"inputs_shape must be the shape of an array, such as (64, 1); {inputs_shape!r} was given.")
+    for side in inputs_shape:
+        check_count("Every side of inputs_shape", side)
     arguments = inspect.signature(type(module).__call__).parameters
 
     def mode(key) -> dict[str, Any]:
@@ -39,7 +47,12 @@ def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_fir
     def variables(key) -> Any:
         return module.init(key, jnp.zeros(tuple(inputs_shape)), **mode(None))
 
-    others = set(jax.eval_shape(variables, jax.eval_shape(lambda: jax.random.key(0)))) - {"params"}
+    try:
+        others = set(jax.eval_shape(variables, jax.eval_shape(lambda: jax.random.key(0)))) - {"params"}
+    except Exception as error:
+        raise ValueError(
+            f"The module {type(module).__name__} cannot take inputs of shape {tuple(inputs_shape)}: {_reason(error)}"
+        ) from error
     if others:
         raise ValueError(
             f"The module keeps the collections {', '.join(sorted(others))} besides its parameters; "
@@ -68,11 +81,14 @@ def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_fir
         transposed.
 
     Raises:
+      TypeError: `module_factory` is no function that makes an NNX module of `rngs`, such as an instance of one.
       ValueError: the module keeps other variables (running averages), which a training state of parameters cannot
         carry.
     """
 
     from flax import nnx
+
+    _check_nnx(module_factory)
 
     def split(module):
         return nnx.split(module, nnx.Param, nnx.RngState, ...)[1:]
@@ -80,7 +96,7 @@ def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_fir
     others = jax.tree.leaves(split(nnx.eval_shape(lambda: module_factory(nnx.Rngs(0))))[2])
     if others:
         raise ValueError(
-            f"The module keeps {len(others)} arrays besides its parameters; "
+            f"The module keeps {counted(len(others), 'array')} besides its parameters; "
             "training carries parameters only. "
             "Use layers without running averages (LayerNorm or GroupNorm instead of BatchNorm)."
         )
@@ -98,3 +114,49 @@ def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_fir
         return outputs.T if examples_first else outputs
 
     return Network(init, apply)
+
+
+def _check_linen(module) -> None:
+    """Refuse what is no instance of a Linen module."""
+    from flax import linen as nn
+    from flax import nnx
+
+    if isinstance(module, type):
+        raise TypeError(
+            f"module must be an instance of a Linen module; the class {module.__name__} was given: call it with its arguments."
+        )
+    if isinstance(module, nnx.Module):
+        raise TypeError(
+            f"module must be a Linen module; the NNX module {type(module).__name__} was given: use from_nnx."
+        )
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be an instance of a Linen module; a {type(module).__name__} was given.")
+
+
+def _check_nnx(factory) -> None:
+    """Refuse what makes no NNX module of `rngs`."""
+    from flax import linen as nn
+    from flax import nnx
+
+    if isinstance(factory, nnx.Module):
+        name = type(factory).__name__
+        raise TypeError(
+            f"module_factory must be a function of rngs; an instance of {name} was given. Write lambda rngs: {name}(..., rngs=rngs)."
+        )
+    if isinstance(factory, nn.Module) or (isinstance(factory, type) and issubclass(factory, nn.Module)):
+        raise TypeError("module_factory must make an NNX module; a Linen module was given: use from_linen.")
+    if not callable(factory):
+        raise TypeError(f"module_factory must be a function rngs -> module; a {type(factory).__name__} was given.")
+    try:
+        made = nnx.eval_shape(lambda: factory(nnx.Rngs(0)))
+    except Exception as error:
+        raise TypeError(
+            "module_factory must be a function of rngs alone, such as lambda rngs: MyModule(64, 10, rngs=rngs); calling it "
+            f"failed: {_reason(error)}"
+        ) from error
+    if not isinstance(made, nnx.Module):
+        raise TypeError(f"module_factory must return an NNX module; it returned a {type(made).__name__}.")
+
+
+def _reason(error) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

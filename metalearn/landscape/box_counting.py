@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from metalearn.inner.checks import check_count
+from metalearn.inner.checks import check_count, check_seed
 from metalearn.landscape.fit import DimensionFit, log_slopes, picture
 
 BOOTSTRAPS = 200
@@ -36,6 +36,7 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
       −0.07 at 2049²).
     """
     mask = picture(mask, 16)
+    check_seed("seed", seed)
     check_count("num_phases", num_phases)
     check_count("base", base, 2)
     side = min(mask.shape)

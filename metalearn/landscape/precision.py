@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from metalearn import trees
-from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.checks import check_count, check_number, check_seed
 from metalearn.inner.problem import InnerProblem, Key
 from metalearn.landscape.pixels import measure_pixels
 from metalearn.landscape.plane import Plane, check_plane
@@ -64,6 +64,7 @@ def precision(
       TypeError, ValueError: a sentence that names the argument.
     """
     check_plane(plane)
+    check_seed("seed", seed)
     width, height = check_resolution(resolution)
     check_count("num_steps", num_steps)
     check_number("share", share, 0, 1, open_low=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metalearn.inner.checks import check_number
+from metalearn.inner.checks import check_number, check_seed
 from metalearn.landscape.fit import log_slopes
 
 BLOCKS = 16
@@ -54,6 +54,7 @@ def roughness(values, pitch: float, *, num_bootstraps: int = 200, seed: int = 0)
       Wang, Herbert & Gao, Fractal landscapes in policy optimization, 2023, arXiv 2310.15418 (H of a discounted loss).
     """
     check_number("pitch", pitch, 0, open_low=True)
+    check_seed("seed", seed)
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or len(values) < 64 or not np.all(np.isfinite(values)):
         raise ValueError(

@@ -7,6 +7,7 @@ import numpy as np
 
 from metalearn.inner.checks import check_number
 from metalearn.landscape.plane import Axis, Plane
+from metalearn.words import percent
 
 
 class Smoothed(NamedTuple):
@@ -90,9 +91,9 @@ def check_values(values) -> np.ndarray:
     if values.ndim != 2 or min(values.shape) < 2:
         raise ValueError(f"A landscape has the shape [height, width], at least 2 × 2; {values.shape} was given.")
     if not np.all(np.isfinite(values)):
-        share = np.mean(~np.isfinite(values))
+        bad = int(np.sum(~np.isfinite(values)))
         raise ValueError(
-            f"{share:.1%} of the landscape are not finite and cannot be averaged; let diverged losses read as a cap with "
+            f"{percent(bad / values.size)} of the landscape are not finite ({bad} of {values.size} values) and cannot be averaged; let diverged losses read as a cap with "
             "ml.saturate, or set them to one."
         )
     return values

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from metalearn.inner.checks import check_seed
 from metalearn.landscape.fit import DimensionFit, log_slopes, picture
 
 BLOCKS = 8  # the picture is resampled in blocks of 1/8 of its side
@@ -33,6 +34,7 @@ def uncertainty_dimension(labels, *, num_bootstraps: int = 200, seed: int = 0) -
       Grebogi, McDonald, Ott & Yorke, Final state sensitivity, 1983; McDonald et al., Fractal basin boundaries, 1985.
     """
     labels = picture(labels, 32)
+    check_seed("seed", seed)
     distances = 2 ** np.arange(int(math.log2(min(labels.shape) / 16)) + 1)
     uncertain, pixels = _uncertain(labels, distances)
     shares = uncertain.sum(axis=1) / pixels.sum(axis=1)

@@ -3,12 +3,16 @@
 import math
 from collections.abc import Iterator
 
+from metalearn.words import percent
+
 
 def card_of(found) -> Iterator[str]:
     """The lines of the card."""
     line = lambda name, value: f"{name:34s}{value}"
     yield line("training at θ", "converges" if found.converged else "does not converge")
-    yield line("Lyapunov exponent λ per step", f"{found.exponent}   flips at {found.flip_fraction:.0%} of the steps")
+    yield line(
+        "Lyapunov exponent λ per step", f"{found.exponent}   flips at {percent(found.flip_fraction, 0)} of the steps"
+    )
     yield line("ln ‖∇L‖, ln ‖ds_T/dθ‖", f"{found.log_gradient:.1f}, {found.log_growth:.1f}")
     yield line("κ = σ‖ds_T/dθ‖ / spread of s_T", f"{found.kappa:.3g}")
     yield line("‖∇L_σ‖ (full ES)", str(found.smoothed_length))
@@ -18,7 +22,7 @@ def card_of(found) -> Iterator[str]:
         if math.isinf(found.distance)
         else f"{'at most ' if found.distance < 0.26 * found.sigma else ''}{found.distance:.3g} ({found.distance / found.sigma:.2g} σ)"
     )
-    yield line("distance to the border", f"{where}; {found.beyond:.0%} of the cloud is beyond it")
+    yield line("distance to the border", f"{where}; {percent(found.beyond, 0)} of the cloud is beyond it")
     if found.spectrum is not None:
         plateau = found.spectrum.plateau
         yield line(

@@ -25,11 +25,12 @@ from metalearn.outer.recommend import (
     recommend,
     with_target_error,
 )
-from metalearn.outer.report import Comparison, Measured, percent
+from metalearn.outer.report import Comparison, Measured
 from metalearn.outer.sampling import Progress
 from metalearn.outer.targets import needs_rematerialisation
 from metalearn.outer.windows import Spectrum
 from metalearn.threads import in_this_precision
+from metalearn.words import percent
 
 SWEEP, SWEEP_PAIRS = (0.25, 0.5, 1.0, 2.0, 4.0), 32
 

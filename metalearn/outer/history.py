@@ -9,6 +9,7 @@ from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.inner.problem import Theta
+from metalearn.words import percent
 
 NEVER = -1
 MOST_DIVERGED = 0.01  # of the particles of an outer step, without a warning
@@ -110,7 +111,7 @@ def divergence_of(reports, begin) -> tuple[int, str]:
         )
     first = int(np.argmax(shares > MOST_DIVERGED))
     return 1, (
-        f"{shares[first]:.1%} of the particles of outer step {begin + first} diverged. A loss that is not finite reads as the largest "
+        f"{percent(shares[first])} of the particles of outer step {begin + first} diverged. A loss that is not finite reads as the largest "
         "number, and a particle whose gradient is not finite is left out: the estimate is dominated by these runs, or is that of the "
         "runs that survive. Give the problem a cap, with ml.saturate(problem, cap) or the cap of ml.training, or bound what theta sets."
     )

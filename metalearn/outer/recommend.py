@@ -10,7 +10,8 @@ from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es,
 from metalearn.inner.unroll import Truncation
 from metalearn.kept import kept
 from metalearn.outer.history import MOST_DIVERGED
-from metalearn.outer.report import Comparison, Measured, Report, percent
+from metalearn.outer.report import Comparison, Measured, Report
+from metalearn.words import percent
 
 SEEN = 3.0
 UNBIASED = ("NRES", "perturbed backprop")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from metalearn.inner.problem import Theta
+from metalearn.words import percent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,11 +154,6 @@ def _cell(report: Report, field: str) -> str:
 def _diverged(report: Report) -> str:
     at_the_cap = f", {percent(report.fraction_capped)} at the cap" if report.fraction_capped else ""
     return percent(report.fraction_diverged) + at_the_cap
-
-
-def percent(share: float) -> str:
-    """A share in percent; one that is not zero does not read as zero, and one below one not as one."""
-    return "<0.1%" if 0 < share < 5e-4 else ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
 
 
 def _notes(reports: tuple[Report, ...]) -> list[str]:

@@ -31,6 +31,7 @@ from metalearn.recording.draw_training import draw_descents as draw_descents
 from metalearn.recording.draw_training import draw_learning_curves as draw_learning_curves
 from metalearn.recording.draw_training import draw_matrix as draw_matrix
 from metalearn.recording.draw_zoom import draw_zoom as draw_zoom
+from metalearn.recording.figures import later as later
 from metalearn.recording.figures import save_style as save_style
 from metalearn.recording.film import check_film as check_film
 from metalearn.recording.film import write_film as write_film

@@ -32,7 +32,7 @@ def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> 
       TypeError, ValueError: if `max_bytes` is not a whole number of at least 1, or `folder` not a path.
       RunFolderError: if the folder cannot be made or written.
     """
-    check_count("max_bytes", max_bytes)
+    check_count("max_bytes", max_bytes, high=2**63 - 1)
     if folder is not None and not (isinstance(folder, (str, Path)) and str(folder).strip()):
         raise TypeError(f"folder must be a path, or None for the user's cache folder; {folder!r} was given.")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

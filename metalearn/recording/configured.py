@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,9 @@ from hydra.utils import instantiate
 
 from metalearn.estimators import GradientEstimator
 from metalearn.inner import Benchmark, InnerProblem, Truncation
-from metalearn.inner.checks import check_count
+from metalearn.inner.checks import check_seed
 from metalearn.landscape import Axis, Plane, through
+from metalearn.recording.values import plain
 
 AXIS = "{}: {{_target_: metalearn.landscape.Axis, name: …, low: …, high: …}}"
 
@@ -23,16 +25,23 @@ def theta_of(values: Any, name: str = "problem.theta") -> Any:
     """Numbers and lists of a configuration as arrays; mappings stay what they are.
 
     Raises:
-      ValueError: something is neither.
+      ValueError: something is neither, or not finite in float32.
     """
     if isinstance(values, Mapping):
         return {entry: theta_of(value, f"{name}.{entry}") for entry, value in values.items()}
+    leaves = jax.tree.leaves(plain(values), is_leaf=lambda leaf: leaf is None)
     try:
-        return jnp.asarray(np.array(values, np.float32))
+        if any(leaf is None or isinstance(leaf, bool) for leaf in leaves):
+            raise TypeError
+        with np.errstate(over="ignore"):
+            array = np.array(values, np.float32)
     except (TypeError, ValueError):
         raise ValueError(
             f"{name} must be a number, a list of numbers or a mapping of these; {values} was given."
         ) from None
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} must be finite in float32; {values} was given.")
+    return jnp.asarray(array)
 
 
 def estimator_of(settings: Mapping, problem: InnerProblem, entry: Mapping, key: jax.Array) -> GradientEstimator:
@@ -82,7 +91,7 @@ def benchmarks_of(matrix: Mapping) -> dict[str, Benchmark]:
         if not isinstance(one, Benchmark):
             raise ValueError(
                 f"matrix.{name} must be a benchmark, such as {{_target_: metalearn.wine_benchmark}}, and is {one!r}; "
-                f"leave it out with ~matrix.{name}."
+                f"leave it out with {shlex.quote(f'~matrix.{name}')}."
             )
         one.check()
         found[name] = one
@@ -105,10 +114,9 @@ def key_of(seed: Any) -> jax.Array:
     """The random key of a configuration's seed.
 
     Raises:
-      TypeError, ValueError: the seed is no whole number of at least 0.
+      TypeError, ValueError: the seed is no whole number from 0 to 2³² − 1.
     """
-    check_count("seed", seed, 0)
-    return jax.random.key(seed)
+    return jax.random.key(check_seed("seed", seed))
 
 
 def plane_of(problem: Mapping, theta: Any) -> Plane | None:

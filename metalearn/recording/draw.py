@@ -7,7 +7,8 @@ import numpy as np
 
 from metalearn.landscape import Plane
 from metalearn.outer import Comparison
-from metalearn.recording.figures import OKABE_ITO, save_style
+from metalearn.recording.figures import OKABE_ITO, legend, save_style
+from metalearn.recording.limits import bars, colours_of, finite_limits
 
 MARKERS = "osD^vP*Xhp<>"
 
@@ -33,7 +34,7 @@ def draw_comparison(comparison: Comparison, title: str = "") -> Any:
         _signal_to_noise(cost, comparison, colours)
         for axes in (length, cosine, cost):
             axes.set_yticks(range(len(names)), names if axes is length else [""] * len(names))
-            axes.set_ylim(-0.6, len(names) - 0.4)
+            axes.set_ylim(-0.6, max(len(names), 1) - 0.4)
             axes.invert_yaxis()
         if title:
             figure.suptitle(title)
@@ -52,52 +53,71 @@ def draw_trajectories(
     """Outer trajectories over a landscape: squares where they start, dots where they end.
 
     Args:
-      values: the landscape, `[height, width]`, row = y ascending.
+      values: the landscape, `[height, width]`, row = y ascending; what is not finite is pink.
       plane: its plane.
       trajectories: name -> coordinates `[num_starts, num_points, 2]`.
       value_name: what the colour bar shows.
       title: the figure's title.
-      log_values: whether the colour is logarithmic.
+      log_values: whether the colour is logarithmic, where all finite values are positive.
     """
-    from matplotlib.colors import LogNorm, Normalize
     from matplotlib.figure import Figure
 
-    count = len(trajectories)
+    count = max(len(trajectories), 1)
     rows = -(-count // 4)
     columns = -(-count // rows)
+    colours = colours_of(values, logarithmic=log_values, missing="pink")
+    lines = _colours(list(trajectories))
     with save_style():
         figure = Figure(figsize=(3.6 * columns + 1.2, 3.5 * rows + 0.6))
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        shown = (LogNorm if log_values else Normalize)(vmin=float(np.nanmin(values)), vmax=float(np.nanmax(values)))
-        colours = _colours(list(trajectories))
-        for axes, (name, paths) in zip(grid.flat, trajectories.items()):
-            _landscape(axes, values, plane, shown)
-            _paths(axes, paths, colours[name])
-            axes.set_title(name)
+        for axes in grid.flat[:count]:
+            _landscape(axes, colours, plane)
+        notes = dict.fromkeys(
+            note
+            for axes, (name, paths) in zip(grid.flat, trajectories.items())
+            for note in _trajectories(axes, name, paths, lines[name], plane)
+        )
         for axes in grid.flat[count:]:
             axes.axis("off")
         for axes in grid[-1]:
             axes.set_xlabel(plane.x.name)
         for axes in grid[:, 0]:
             axes.set_ylabel(plane.y.name)
-        figure.colorbar(grid[0, 0].images[0], ax=grid, label=value_name, shrink=0.85)
-        figure.suptitle(title or "Outer trajectories: squares start, dots end")
+        label = "\n".join(filter(None, (value_name, colours.note)))
+        figure.colorbar(grid[0, 0].images[0], ax=grid, label=label, shrink=0.85, extend=colours.extend)
+        title = title or "Outer trajectories: squares start, dots end"
+        figure.suptitle("\n".join(filter(None, (title, "; ".join(notes)))))
         return figure
 
 
-def _landscape(axes, values, plane, norm):
+def _landscape(axes, colours, plane):
     extent = (plane.x.low, plane.x.high, plane.y.low, plane.y.high)
-    axes.imshow(values, origin="lower", extent=extent, aspect="auto", cmap="Greys", norm=norm, interpolation="nearest")
+    axes.set_facecolor("pink")
+    axes.grid(False)
+    axes.imshow(colours.values, origin="lower", extent=extent, aspect="auto", cmap="Greys", norm=colours.norm)
     axes.set_xlim(extent[:2])
     axes.set_ylim(extent[2:])
 
 
-def _paths(axes, paths, colour):
-    for path in paths:
+def _trajectories(axes, name, paths, colour, plane):
+    """Draw the paths of one method, and yield what their unusual ends mean."""
+    low, high = np.array([(axis.low, axis.high) for axis in (plane.x, plane.y)]).T
+    axes.set_title(name)
+    for path in np.asarray(paths, float):
+        known = path[np.all(np.isfinite(path), axis=1)]
+        if len(known) < len(path):
+            yield "crosses: not finite beyond"
+        if not len(known):
+            continue
+        inside = bool(np.all((known[-1] >= low) & (known[-1] <= high)))
+        if not inside:
+            yield "open: outside"
+        path = np.clip(known, low, high)
         axes.plot(*path.T, color="white", linewidth=2.6, zorder=2)
         axes.plot(*path.T, color=colour, linewidth=1.3, zorder=3)
         axes.plot(*path[0], marker="s", color=colour, markeredgecolor="white", markersize=7, zorder=4, clip_on=False)
-        axes.plot(*path[-1], marker="o", color=colour, markeredgecolor="black", markersize=8, zorder=5, clip_on=False)
+        end = {"marker": "o" if len(known) == len(paths[0]) else "X", "markerfacecolor": colour if inside else "white"}
+        axes.plot(*path[-1], **end, markeredgecolor="black", markersize=8, zorder=5, clip_on=False)
 
 
 def _colours(names):
@@ -105,77 +125,89 @@ def _colours(names):
 
 
 def _bias_against_deviation(axes, comparison, colours):
-    points = {}
-    for report in comparison.reports:
-        length = float(np.linalg.norm(report.target))
-        points[report.name] = (np.sqrt(max(report.variance.value, 0)) / length, report.bias.value, report.bias.error)
-    (x_low, x_high), (y_low, y_high) = (_limits([p[i] for p in points.values()]) for i in (0, 1))
-    for index, (name, (deviation, bias, error)) in enumerate(points.items()):
-        x, y = np.clip(deviation, x_low, x_high), np.clip(bias, y_low, y_high)
-        inside = x == deviation and y == bias
-        style = {"color": colours[name], "markerfacecolor": colours[name] if inside else "white", "markersize": 9}
-        span = None if not np.isfinite(error) else [[min(error, 0.999 * y)], [error]]
+    lengths = [_norm(report.target) for report in comparison.reports]
+    deviations = [np.sqrt(max(r.variance.value, 0)) / np.float64(one) for r, one in zip(comparison.reports, lengths)]
+    biases, errors = (np.array([getattr(r.bias, part) for r in comparison.reports]) for part in ("value", "error"))
+    x, y = _on_log_axis(axes, "x", deviations), _on_log_axis(axes, "y", biases)
+    span = bars(biases, errors, *axes.get_ylim())
+    for index, report in enumerate(comparison.reports):
+        colour, marker = colours[report.name], MARKERS[index % len(MARKERS)]
+        inside = x[index] == deviations[index] and y[index] == biases[index]
+        style = {"color": colour, "markerfacecolor": colour if inside else "white", "markersize": 9, "marker": marker}
+        unknown = "" if np.isfinite([x[index], y[index]]).all() else ": unknown"
         axes.errorbar(
-            x, y, yerr=span, marker=MARKERS[index % len(MARKERS)], linestyle="none", capsize=3, label=name, **style
+            x[index], y[index], yerr=span[:, [index]], linestyle="none", capsize=3, label=report.name + unknown, **style
         )
-    axes.set(xscale="log", yscale="log", xlim=(x_low / 1.5, x_high * 1.5), ylim=(y_low / 1.5, y_high * 1.5))
     axes.set_xlabel("standard deviation of an episode's estimate / |target|")
     axes.set_ylabel("bias / |target|, bar: noise of the measurement")
     axes.set_title("Bias and noise (open: off the scale)")
-    axes.legend(fontsize=9, loc="center left", framealpha=0.9)
+    legend(axes, fontsize=9, loc="center left", framealpha=0.9)
 
 
-def _limits(values):
-    finite = [v for v in values if np.isfinite(v) and v > 0]
-    low, high = (min(finite), max(finite)) if finite else (0.1, 10.0)
-    return max(low, high * 1e-4) / 1.6, high * 1.6
+def _norm(vector) -> float:
+    """The length, also where its square is beyond the largest float."""
+    vector = np.ravel(np.asarray(vector, float))
+    largest = np.max(np.abs(vector), initial=0)
+    return float(largest) * float(np.linalg.norm(vector / largest)) if 0 < largest < np.inf else float(largest)
+
+
+def _on_log_axis(axes, which, values):
+    """Set a logarithmic axis for the values, and return them, those off the scale on its edges."""
+    known = np.array([value for value in values if np.isfinite(value) and value > 0])
+    low, high = finite_limits(known, logarithmic=True)
+    low = max(low, high * 1e-4)
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (low / 2.4, high * 2.4)})
+    return np.clip(np.asarray(values, float), low / 1.6, high * 1.6)
 
 
 def _lengths(axes, comparison, colours):
+    lengths, errors = ([_norm(getattr(r, part)) for r in comparison.reports] for part in ("mean", "mean_error"))
+    places = _on_log_axis(axes, "x", lengths)
+    span = bars(lengths, errors, *axes.get_xlim())
     for row, report in enumerate(comparison.reports):
-        length, error = float(np.linalg.norm(report.mean)), float(np.linalg.norm(report.mean_error))
-        if length > 0 and np.isfinite(length):
-            span = [[min(error, 0.999 * length)], [error]]
-            axes.errorbar(length, row, xerr=span, marker="o", color=colours[report.name], markersize=8, capsize=3)
-    axes.set(xscale="log", xlabel="|mean estimate|", title="Length")
-    axes.margins(x=0.15)
+        _dot(axes, row, places[row], lengths[row], span[:, [row]], "o", colours[report.name])
+    axes.set(xlabel="|mean estimate|", title="Length")
+
+
+def _dot(axes, height, place, value, span, marker, colour):
+    """A value with its error bar; open where it is off the scale."""
+    if np.isnan(value):
+        axes.text(axes.get_xlim()[0], height, " unknown", va="center", fontsize=8)
+        return
+    face = colour if place == value else "white"
+    style = {"marker": marker, "color": colour, "markerfacecolor": face, "markersize": 8, "capsize": 3}
+    axes.errorbar(place, height, xerr=span, **style)
 
 
 def _cosines(axes, comparison, colours):
+    axes.set(xlim=(-1.08, 1.08))
     for row, report in enumerate(comparison.reports):
         value, error = report.cosine.value, report.cosine.error
         if np.isfinite(value):
-            axes.barh(row, value, color=colours[report.name], height=0.6)
-            axes.errorbar(value, row, xerr=error if np.isfinite(error) else None, color="black", capsize=3)
+            axes.barh(row, np.clip(value, -1, 1), color=colours[report.name], height=0.6)
+            axes.errorbar(np.clip(value, -1, 1), row, xerr=bars(value, error, -1.08, 1.08), color="black", capsize=3)
         else:
             axes.text(0, row, " unknown", va="center")
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set(xlim=(-1.08, 1.08))
     axes.set_xlabel("cosine of the mean\nwith its target")
     axes.set_title("Direction")
 
 
 def _signal_to_noise(axes, comparison, colours):
     series = [
-        ("signal_to_noise_per_step", "o", "per 10⁶ inner steps"),
-        ("signal_to_noise_per_second", "^", "per second"),
+        ("signal_to_noise_per_step", "o", "per 10⁶ inner steps", -0.14),
+        ("signal_to_noise_per_second", "^", "per second", 0.14),
     ]
-    low, high = _limits([getattr(report, field).value for report in comparison.reports for field, _, _ in series])
-    for field, marker, label in series:
-        for row, report in enumerate(comparison.reports):
-            measured = getattr(report, field)
-            if np.isnan(measured.value):
-                continue
-            place = np.clip(measured.value, low, high)
-            colour = colours[report.name]
-            face = colour if place == measured.value else "white"
-            offset = row + (0.14 if marker == "^" else -0.14)
-            span = [[min(measured.error, 0.999 * place)], [measured.error]] if np.isfinite(measured.error) else None
-            axes.errorbar(
-                place, offset, xerr=span, marker=marker, color=colour, markerfacecolor=face, markersize=8, capsize=3
-            )
+    reports = comparison.reports
+    found = [getattr(report, field) for field, *_ in series for report in reports]
+    places = _on_log_axis(axes, "x", [one.value for one in found])
+    spans = bars([one.value for one in found], [one.error for one in found], *axes.get_xlim())
+    for group, (_, marker, label, offset) in enumerate(series):
+        for row, report in enumerate(reports):
+            index = group * len(reports) + row
+            dot = places[index], found[index].value, spans[:, [index]]
+            _dot(axes, row + offset, *dot, marker, colours[report.name])
         axes.plot([], [], marker=marker, color="grey", linestyle="none", label=label)
-    axes.set(xscale="log", xlim=(low / 1.5, high * 1.5))
     axes.set_xlabel("signal to noise, |mean|² / variance")
     axes.set_title("Signal to noise for its cost (open: off the scale)")
     axes.legend(fontsize=9)

@@ -8,7 +8,8 @@ import numpy as np
 
 from metalearn.inner.checks import check_choice
 from metalearn.landscape import Axis, Landscape, Plane
-from metalearn.recording.figures import OKABE_ITO, save_style
+from metalearn.recording.figures import NOT_FINITE, OKABE_ITO, save_style
+from metalearn.words import percent
 
 PALEST = 0.25
 UNDECIDED = (0.25, 0.25, 0.25, 1.0)
@@ -19,7 +20,7 @@ def rank_stretch(measure) -> np.ndarray:
 
     As published: every window then uses all colours, and looks rough even where it is smooth.
     """
-    measure = np.asarray(measure)
+    measure = _finite(measure)
     stretched = np.zeros(measure.shape)
     for side, sign in ((measure < 0, 1), (measure > 0, -1)):
         values, places = np.unique(np.abs(measure[side]), return_inverse=True)
@@ -29,7 +30,7 @@ def rank_stretch(measure) -> np.ndarray:
 
 def linear_stretch(measure) -> np.ndarray:
     """The measure over its largest size on each side: −measure / max |measure|, converged positive."""
-    measure = np.asarray(measure)
+    measure = _finite(measure)
     scaled = np.zeros(measure.shape)
     for side in (measure < 0, measure > 0):
         if side.any():
@@ -37,15 +38,23 @@ def linear_stretch(measure) -> np.ndarray:
     return scaled
 
 
+def _finite(measure):
+    """The measure, zero where it is not finite."""
+    measure = np.asarray(measure)
+    return np.where(np.isfinite(measure), measure, 0)
+
+
 def landscape_colours(
     landscape: Landscape, norm: Literal["rank", "linear"] = "rank", mark_undecided: bool = True
 ) -> np.ndarray:
-    """The colours of the pixels, `[height, width, 4]` in [0, 1]: "Spectral", undecided ones grey where they are marked.
+    """The colours of the pixels, `[height, width, 4]` in [0, 1]: "Spectral", undecided ones dark grey where they are marked,
+    those without a finite measure light grey.
 
     Raises:
       ValueError: another norm.
     """
     from matplotlib import colormaps
+    from matplotlib.colors import to_rgba
 
     check_norm(norm)
     if not isinstance(landscape, Landscape):
@@ -56,6 +65,7 @@ def landscape_colours(
     colours = colormaps["Spectral"]((stretched + 1) / 2)
     if mark_undecided:
         colours[landscape.undecided] = UNDECIDED
+    colours[~np.isfinite(landscape.measure)] = to_rgba(NOT_FINITE)
     return colours
 
 
@@ -92,16 +102,17 @@ def draw_landscape(
     from matplotlib.figure import Figure
 
     colours = landscape_colours(landscape, norm)
+    corners = np.reshape(extent_of(landscape.plane, landscape.measure.shape), (2, 2)).T
     with save_style():
         figure = Figure(figsize=(9, 7.2), dpi=max(150, max(landscape.measure.shape) / 5.5))
         axes = figure.subplots()
         _show(axes, landscape, colours, title)
         for colour, (name, paths) in zip(OKABE_ITO, (trajectories or {}).items()):
-            for index, path in enumerate(np.asarray(paths)):
+            for index, path in enumerate(np.clip(np.asarray(paths, float), *corners)):
                 axes.plot(*path.T, color="white", linewidth=3)
                 axes.plot(*path.T, color=colour, linewidth=1.5, label=name if index == 0 else None)
         _explain(figure, axes, norm)
-        _name_undecided(axes, landscape.undecided.any())
+        _name_greys(axes, landscape.undecided.any(), [landscape])
         return figure
 
 
@@ -144,7 +155,8 @@ def draw_landscapes(
         for axes in list(grid.flat)[len(landscapes) :]:
             axes.remove()
         _explain(figure, list(grid.flat)[: len(landscapes)], norm)
-        _name_undecided(grid[0, 0], mark_undecided and any(one.undecided.any() for one in landscapes.values()))
+        shown = landscapes.values()
+        _name_greys(grid[0, 0], mark_undecided and any(one.undecided.any() for one in shown), shown)
         figure.suptitle(title)
         return figure
 
@@ -161,7 +173,9 @@ def _show(axes, landscape, colours, title):
 
 def extent_of(plane: Plane, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
     """Left, right, bottom and top of a picture whose outermost pixels are centred on the ends of the axes."""
-    half_y, half_x = ((axis.high - axis.low) / (2 * (count - 1)) for axis, count in zip((plane.y, plane.x), shape))
+    half_y, half_x = (
+        (axis.high - axis.low) / (2 * max(count - 1, 1)) for axis, count in zip((plane.y, plane.x), shape)
+    )
     return plane.x.low - half_x, plane.x.high + half_x, plane.y.low - half_y, plane.y.high + half_y
 
 
@@ -176,12 +190,15 @@ def _explain(figure, axes, norm):
     bar.set_label(f"diverged  ←  {'rank' if norm == 'rank' else 'size'} of the measure  →  converged", fontsize=9)
 
 
-def _name_undecided(axes, any_undecided):
+def _name_greys(axes, any_undecided, landscapes):
     from matplotlib.patches import Patch
 
     handles, labels = axes.get_legend_handles_labels()
     if any_undecided:
         handles, labels = [*handles, Patch(color=UNDECIDED)], [*labels, "undecided: other label at T/2"]
+    share = 1 - np.mean([np.isfinite(one.measure).mean() for one in landscapes])
+    if share:
+        handles, labels = [*handles, Patch(color=NOT_FINITE)], [*labels, f"not finite, {percent(share)}"]
     if handles:
         axes.legend(handles, labels, loc="upper left", fontsize=9, frameon=True, framealpha=0.9)
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.recording.figures import OKABE_ITO, save_style
+from metalearn.recording.figures import OKABE_ITO, legend, save_style
+from metalearn.recording.limits import axis_limits, bars, mark_beyond
 
 
 def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", published: float | None = None) -> Any:
@@ -24,13 +25,16 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
     with save_style():
         figure = Figure(figsize=(8.5, 7.5))
         above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
+        of = lambda rows, field: np.array([row[field] for row in rows], float)
+        limits = _limits(of(dimensions, "dimension"), of(dimensions, "statistical"))
+        above.set(ylabel="dimension of the border", ylim=limits, title=title)
         for colour, marker, name in zip(OKABE_ITO, "os^", dict.fromkeys(row["rule"] for row in dimensions)):
-            rows = [row for row in dimensions if row["rule"] == name and np.isfinite(row["dimension"])]
+            rows = [row for row in dimensions if row["rule"] == name and not np.isnan(row["dimension"])]
             for refused, fill, line in ((False, colour, "-"), (True, "white", "")):
                 some = [row for row in rows if bool(row["refused"]) == refused]
                 if not some:
                     continue
-                widths, values, errors = ([row[key] for row in some] for key in ("width", "dimension", "statistical"))
+                widths, values, errors = (of(some, key) for key in ("width", "dimension", "statistical"))
                 label = f"{name}, refused: unresolved" if refused else name
                 style = {
                     "fmt": marker + line,
@@ -39,27 +43,34 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
                     "markersize": 4,
                     "linewidth": 1,
                 }
-                above.errorbar(widths, values, errors, label=label, **style)
-        controls = [(row["width"], row["control"]) for row in dimensions if row["rule"] == "3-point rule"]
+                above.errorbar(widths, np.clip(values, *limits), bars(values, errors, *limits), label=label, **style)
+                mark_beyond(above, [(widths, values, colour)], f"{label}: ")
+        controls = [row for row in dimensions if row["rule"] == "3-point rule"]
         if controls:
-            above.plot(*zip(*controls), ":", color="black", label="control: a circle, 3-point rule")
+            values = np.clip(of(controls, "control"), *limits)
+            above.plot(of(controls, "width"), values, ":", color="black", label="control: a circle, 3-point rule")
         if published is not None:
             above.axhline(published, color="grey", linestyle="--", label=f"published, {published:.2f}")
-        above.set(ylabel="dimension of the border", ylim=(min(0.7, _lowest(dimensions)), 2.4), title=title)
-        above.legend(loc="upper right", fontsize=9, ncols=2, frameon=True)
+        legend(above, loc="upper right", fontsize=9, ncols=2, frameon=True)
         labels = {"computed": "trained, the rest filled", "undecided": "undecided: other label at T/2"}
         labels["rounding"] = "other label by an equal update"
-        for colour, marker, (name, label) in zip(OKABE_ITO[3:], "osv", labels.items()):
-            widths = [row["width"] for row in windows]
-            below.plot(widths, [row[name] for row in windows], marker + "-", color=colour, label=label, markersize=4)
-        below.set(xscale="log", xlabel="width of the window (decades)", ylabel="share of the pixels")
         below.set_ylim(-0.03, 1.03)
-        below.invert_xaxis()
+        for colour, marker, (name, label) in zip(OKABE_ITO[3:], "osv", labels.items()):
+            widths, shares = of(windows, "width"), of(windows, name)
+            below.plot(widths, np.clip(shares, 0, 1), marker + "-", color=colour, label=label, markersize=4)
+            mark_beyond(below, [(widths, shares, colour)], f"{label}: ")
+        every = [*of(windows, "width"), *of(dimensions, "width")]
+        below.set(
+            xscale="log",
+            xlim=axis_limits(every, logarithmic=True)[::-1],
+            xlabel="width of the window (decades)",
+            ylabel="share of the pixels",
+        )
         below.legend(loc="upper left", fontsize=9)
         return figure
 
 
-def _lowest(dimensions):
-    """A little below the lowest error bar."""
-    ends = [row["dimension"] - row["statistical"] for row in dimensions]
-    return min((end - 0.05 for end in ends if np.isfinite(end)), default=0.7)
+def _limits(dimensions, errors):
+    """From 0.7, or a little below the lowest error bar, to 2.4: a dimension below −1 is marked as beyond the axis."""
+    ends = (dimensions - errors)[np.isfinite(dimensions - errors)]
+    return max(-1.0, min(0.7, np.min(ends, initial=np.inf) - 0.05)), 2.4

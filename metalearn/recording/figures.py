@@ -1,11 +1,15 @@
 """How our figures look."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 # Okabe and Ito, Color Universal Design (2008): told apart with every common form of colour blindness, most in grey.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#F0E442")
+NOT_FINITE = "0.8"  # the colour of pixels without a finite value
 
 _SETTINGS = {
     "figure.figsize": (7.0, 4.5),
@@ -35,20 +39,32 @@ _SETTINGS = {
 def save_style() -> Iterator[None]:
     """Draw in one style, to files: readable sizes, colours safe for the colour-blind, no window.
 
-    Settings and backend are as before afterwards. Figures must be drawn inside; they can be saved outside.
+    Settings and backend are as before afterwards. Figures must be drawn inside; they can be saved outside. NumPy does not
+    warn inside: what is not finite is drawn as such.
     """
     import matplotlib
     from cycler import cycler
 
     backend = _current_backend()
     settings: dict[Any, Any] = {**_SETTINGS, "axes.prop_cycle": cycler(color=OKABE_ITO)}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), np.errstate(all="ignore"):
         matplotlib.use("agg")
         try:
             yield
         finally:
             if backend and backend.lower() != "agg":
                 matplotlib.use(backend)
+
+
+def later(draw: Callable[..., Any], *arguments: Any, **settings: Any) -> Callable[[], Any]:
+    """A figure that is drawn when it is first needed: `Run.figure` and `write_report` go on where that fails."""
+    return functools.cache(functools.partial(draw, *arguments, **settings))
+
+
+def legend(axes: Any, **settings: Any) -> None:
+    """The legend of an axes, where it has anything to name."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(**settings)
 
 
 def _current_backend() -> str | None:

@@ -61,6 +61,7 @@ def zoom_images(
     if any(deeper >= wider for wider, deeper in itertools.pairwise(widths)):
         raise ValueError(f"The key frames of a zoom must shrink; their widths are {widths}.")
     unit = "decades" if landscapes[0].plane.x.scale == "log10" else ""
+    greys = ["" if np.isfinite(one.measure).all() else "  light grey: not finite" for one in landscapes]
     pictures = [Image.fromarray(_pixels(landscape, norm)) for landscape in landscapes]
     for index, picture in enumerate(pictures[:-1]):
         factor = widths[index] / widths[index + 1]
@@ -68,8 +69,9 @@ def zoom_images(
             share = image / images_per_frame
             view = _crop(picture, factor**-share, size)
             _lay_over(view, pictures[index + 1], factor ** (share - 1), share)
-            yield _captioned(view, f"{widths[index] * factor**-share:.1e} {unit}")
-    yield _captioned(_crop(pictures[-1], 1.0, size), f"{widths[-1]:.1e} {unit}")
+            grey = greys[index] or greys[index + 1]
+            yield _captioned(view, f"{widths[index] * factor**-share:.1e} {unit}{grey}")
+    yield _captioned(_crop(pictures[-1], 1.0, size), f"{widths[-1]:.1e} {unit}{greys[-1]}")
 
 
 def write_film(path: str | Path, images: Iterable[np.ndarray], *, images_per_second: int = 24) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.recording.local import replacing
+from metalearn.recording.weights_and_biases import first_line
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --faint: #5b6069; --paper: #ffffff; --card: #ffffff; --line: #d9dce1; }
@@ -36,7 +37,7 @@ class Section:
     Attributes:
       heading: what it is about.
       sentence: what to see, written from the numbers.
-      figures: matplotlib figures by name, each readable on its own.
+      figures: matplotlib figures by name, or functions that draw them (see `later`), each readable on its own.
       table: rows with the same keys.
       text: words in fixed columns.
       arrays: where the numbers of the figures lie, relative to the report.
@@ -90,7 +91,11 @@ def _section(section):
 
 def _image(name, figure):
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    try:
+        drawn: Any = figure() if callable(figure) else figure
+        drawn.savefig(file, format="png")
+    except Exception as error:  # a page with all its numbers is worth more than the picture
+        return f"<p>The figure {html.escape(name)} could not be drawn: {html.escape(first_line(error))}</p>"
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="{html.escape(name, quote=True)}" src="data:image/png;base64,{data}">'
 

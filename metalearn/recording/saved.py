@@ -15,6 +15,8 @@ from metalearn import trees
 from metalearn.inner import learned
 from metalearn.inner.problem import Theta
 from metalearn.recording.local import replacing
+from metalearn.recording.values import plain, same
+from metalearn.words import counted
 
 FORMAT = 1
 
@@ -30,7 +32,7 @@ def save_optimizer(path: Path | str, optimizer: learned.LearnedOptimizer, theta:
     optimizer.check(theta, "theta")
     content = {
         "format": FORMAT,
-        "architecture": json.dumps(optimizer.architecture),
+        "architecture": json.dumps(plain(optimizer.architecture)),
         "theta": jax.tree.map(np.asarray, theta),
     }
     with replacing(Path(path)) as file:
@@ -65,7 +67,7 @@ def load_optimizer(
         raise
     except Exception as error:
         raise ValueError(f"{path} is no file of a learned optimiser: {type(error).__name__}: {error}") from None
-    if expected is not None and expected.architecture != architecture:
+    if expected is not None and not same(plain(expected.architecture), architecture):
         raise ValueError(
             f"{path} holds the architecture {architecture}, and {expected.architecture} was expected. Build the expected "
             "one with the same arguments, or load the file without naming one."
@@ -142,7 +144,7 @@ def _difference(leaves, like) -> str:
     """Where the arrays of a file first differ in form from those of a tree; empty where they do not."""
     wanted = jax.tree_util.tree_leaves_with_path(like)
     if len(leaves) != len(wanted):
-        return f"it has {len(leaves)} arrays, and this estimator, optimiser and theta have {len(wanted)}"
+        return f"it has {counted(len(leaves), 'array')}, and this estimator, optimiser and theta have {len(wanted)}"
     for leaf, (path, one) in zip(leaves, wanted):
         raw = _raw(one)
         if (leaf.shape, leaf.dtype) != (raw.shape, raw.dtype):

@@ -18,7 +18,7 @@ import numpy as np
 
 from metalearn.landscape import Landscape, Measured, Plane
 from metalearn.recording.local import RunFolderError, replacing, short
-from metalearn.recording.values import finite, plain, save_arrays
+from metalearn.recording.values import finite, plain, same, save_arrays
 
 _ARRAYS = ("measure", "converged", "undecided", "escape", "computed")
 _NUMBERS = ("num_steps", "pixel_steps", "checked", "wrong")
@@ -111,7 +111,7 @@ def _agree(folder, settings):
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     for name in sorted(settings.keys() | before.keys()):
-        if settings.get(name) != before.get(name):
+        if not same(settings.get(name), before.get(name)):
             raise ValueError(
                 f"The landscapes in {short(folder)} were made with {name} = {before.get(name)!r} and cannot be completed "
                 f"with {settings.get(name)!r}. Repeat the command they were made with, or start a new folder."

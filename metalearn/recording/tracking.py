@@ -20,10 +20,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from metalearn.recording.local import LocalRun, make_run_folder, run_folder, short, unwritable
+from metalearn.recording.local import LocalRun, check_image, make_run_folder, run_folder, short, unwritable
 from metalearn.recording.secrets import hide, known_secrets, scrub, scrub_arguments
-from metalearn.recording.values import plain
-from metalearn.recording.weights_and_biases import WandbRun, open_wandb
+from metalearn.recording.values import plain, same, shell_override
+from metalearn.recording.weights_and_biases import WandbRun, first_line, open_wandb, tell
 
 MODES = ("offline", "online", "disabled")
 
@@ -67,9 +67,20 @@ class Run:
             tracker.log(metrics, step)
 
     def figure(self, name: str, figure: Any) -> None:
-        """Record a matplotlib figure, or an image as a uint8 array [height, width(, 3 or 4)]."""
-        for tracker in self.trackers:
-            tracker.figure(name, figure)
+        """Record a matplotlib figure, a function that draws one (see `later`), or a uint8 array [height, width(, 3 or 4)].
+
+        Where it cannot be drawn, a sentence on stderr says so and the run goes on: its numbers are worth more.
+        """
+        if not callable(figure):
+            check_image(figure)
+        try:
+            figure = figure() if callable(figure) else figure
+            for tracker in self.trackers:
+                tracker.figure(name, figure)
+        except OSError:
+            raise
+        except Exception as error:
+            tell(f"The figure {name!r} could not be drawn, and the run goes on without it: {first_line(error)}")
 
     def table(self, name: str, rows: list[dict]) -> None:
         """Record a table, one dictionary per row."""
@@ -103,7 +114,7 @@ class Run:
         if isinstance(error, KeyboardInterrupt):
             self.finish(f"KeyboardInterrupt: stopped by {str(error) or 'Ctrl-C'}")
             if self._resumable:
-                print(f"Go on with the same command and resume={short(self.folder)}", flush=True)
+                print(f"Go on with the same command and {shell_override('resume', short(self.folder))}", flush=True)
         elif error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish(f"{type(error).__name__}: {error}")
         else:
@@ -221,10 +232,10 @@ def _check_same(path: Path, settings: dict, ignored: set[str]) -> None:
     if before.keys() != now.keys():
         raise ValueError(f"{short(path)} is a run of another experiment and cannot be resumed by this one.")
     for name, value in now.items():
-        if before[name] != value:
+        if not same(before[name], value):
             raise ValueError(
                 f"{short(path)} was run with {name} = {before[name]!r} and cannot be resumed with {value!r}. Repeat its "
-                "command with resume=… added, or start a new run."
+                f"command with {shell_override('resume', short(path))} added, or start a new run."
             )
 
 

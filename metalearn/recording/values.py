@@ -1,35 +1,84 @@
 """Values as files have them: trees of arrays become words of JSON and YAML, or arrays of numpy."""
 
 import dataclasses
+import enum
 import math
+import re
+import shlex
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_BARE = re.compile(r"[A-Za-z_./][\w.+-]*/[\w/.+-]+", re.ASCII)  # paths that Hydra reads as they are
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def plain(value: Any) -> Any:
-    """The value in words that JSON and YAML have: numbers, strings, lists and dictionaries."""
-    if value is None or isinstance(value, bool | str | int):
-        return str(value) if isinstance(value, str) else value
-    if isinstance(value, float):
-        return float(value)
+    """The value in words that JSON and YAML have: numbers, strings, lists and dictionaries.
+
+    Tuples, sets (in order) and arrays become lists, members of an enumeration their names, functions, classes and all other
+    objects their names or texts, without addresses, so that two runs write the same.
+
+    Raises:
+      ValueError: two names of a mapping are written alike, such as 1 and "1".
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, enum.Enum):
+        return value.name or str(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int | float):
+        return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, Mapping):
-        return {str(name): plain(entry) for name, entry in value.items()}
+        return _mapping(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return plain(dict(zip(value._fields, value)))  # type: ignore[attr-defined]
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, Set):
+        return sorted(map(plain, value), key=lambda entry: (str(type(entry)), str(entry)))
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [plain(entry) for entry in value]
-    if hasattr(value, "__array__"):
+    if hasattr(value, "__array__") and not isinstance(value, type):
         return plain(to_numpy(value).tolist())
-    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else str(value)
+    name = getattr(value, "__qualname__", None)
+    return f"{value.__module__}.{name}" if name else _ADDRESS.sub("", str(value))
+
+
+def _mapping(value):
+    entries = {}
+    for name, entry in value.items():
+        written = str(plain(name))
+        if written in entries:
+            raise ValueError(f"Two entries of a mapping are named {written!r}; give them names that differ as texts.")
+        entries[written] = plain(entry)
+    return entries
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two plain values are the same: NaN is NaN, 1 is 1.0, and True is not 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return one == other or (one != one and other != other)
+
+
+def shell_override(name: str, value: str) -> str:
+    """`name=value` for Hydra, as it is pasted into a shell."""
+    if not _BARE.fullmatch(value):
+        escaped = re.sub(r'(\\*)"', r"\1\1\"", value.replace("${", "\\${"))
+        trailing = len(escaped) - len(escaped.rstrip("\\"))
+        value = f'"{escaped}' + "\\" * trailing + '"'
+    return shlex.quote(f"{name}={value}")
 
 
 def by_path(tree: Any) -> dict[str, Any]:

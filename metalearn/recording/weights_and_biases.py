@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -85,7 +86,7 @@ class WandbRun:
 
     def finish(self, error: str | None = None) -> str | None:
         """Close the run and say how to upload it, or where it can be read."""
-        where = f"Upload it with: wandb sync {short(Path(self.run.settings.sync_dir))}"
+        where = f"Upload it with: {_sync(self.run)}"
         if not self.run.offline:
             where = f"Online at {self.run.url}"
         self._guard(lambda: self.run.finish(exit_code=1 if error else 0))
@@ -105,7 +106,7 @@ class WandbRun:
         except Exception as error:
             if not self._told:
                 self._told = True
-                tell(f"W&B failed and the run goes on, recorded in its folder: {_first_line(error)}")
+                tell(f"W&B failed and the run goes on, recorded in its folder: {first_line(error)}")
 
 
 def open_wandb(
@@ -143,9 +144,13 @@ def open_wandb(
     if not run:
         tell(f"W&B could not be started and the run is recorded in its folder only: {failure}")
     elif reason:
-        sync = short(Path(run.run.settings.sync_dir))
-        tell(f"W&B is not reachable ({reason}) and records offline; upload the run later with: wandb sync {sync}")
+        tell(f"W&B is not reachable ({reason}) and records offline; upload the run later with: {_sync(run.run)}")
     return run
+
+
+def _sync(run) -> str:
+    """The command that uploads a run."""
+    return shlex.join(["wandb", "sync", short(Path(run.settings.sync_dir))])
 
 
 def _start(mode: str, arguments: dict) -> tuple[WandbRun | None, str]:
@@ -171,7 +176,7 @@ def _start(mode: str, arguments: dict) -> tuple[WandbRun | None, str]:
         run.define_metric("outer_step")
         run.define_metric("*", step_metric="outer_step")
     except Exception as error:
-        return None, _first_line(error)
+        return None, first_line(error)
     return WandbRun(run), ""
 
 
@@ -189,7 +194,8 @@ def _drawn(figure: Any) -> Any:
     return Image.open(buffer)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 

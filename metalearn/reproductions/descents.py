@@ -11,13 +11,14 @@ import optax
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.inner import InnerProblem, meta_loss
+from metalearn.inner.checks import check_seed
 from metalearn.outer import meta_train
 from metalearn.outer.arguments import Stages
 
 
 def keys(seeds: Sequence[int]) -> jax.Array:
     """The random keys of seeds, `[seeds]`."""
-    return jax.vmap(jax.random.key)(jnp.asarray(seeds))
+    return jax.vmap(jax.random.key)(jnp.asarray([check_seed("Every one of seeds", seed) for seed in seeds], jnp.uint32))
 
 
 def iterates(

@@ -34,7 +34,7 @@ from metalearn.inner import (
 )
 from metalearn.landscape import Axis, Plane, render
 from metalearn.outer import held_out_loss, meta_train
-from metalearn.recording import draw_trajectories
+from metalearn.recording import draw_trajectories, later
 from metalearn.recording.downloads import mnist
 from metalearn.reproductions.result import Picture, Result
 
@@ -109,7 +109,7 @@ def results(
             band = (-np.inf, bound) if moves else (0.0, 0.0)
             yield Result(name, quantity, *band, tuple(found), time.perf_counter() - began)
         heading = f"{name[:1].upper()}{name[1:]}: {title} on the validation data; squares start, dots end"
-        figure = draw_trajectories(values, PLANE, paths, value_name=title, title=heading)
+        figure = later(draw_trajectories, values, PLANE, paths, value_name=title, title=heading)
         yield Picture("_".join(f"{name} {title}".replace(",", "").split()), figure)
 
 
@@ -126,7 +126,7 @@ def mnist_results(**settings: Any) -> Iterator[Result | Picture]:
 
 def _lowest(values):
     """θ at the smallest value of a heat map."""
-    row, column = np.unravel_index(np.argmin(values), values.shape)
+    row, column = np.unravel_index(np.argmin(np.where(np.isnan(values), np.inf, values)), values.shape)
     return PLANE.theta(PLANE.x.values(len(values))[column], PLANE.y.values(len(values))[row])
 
 

@@ -34,7 +34,7 @@ class Picture(NamedTuple):
 
     Attributes:
       name: of its file.
-      figure: a matplotlib figure.
+      figure: a matplotlib figure, or a function that draws it.
     """
 
     name: str

@@ -12,7 +12,7 @@ from metalearn.estimators import backprop, clip_gradient, combine, evolution_str
 from metalearn.inner import Truncation, meta_loss, toy_regression
 from metalearn.landscape import Axis, Plane, render
 from metalearn.outer.arguments import Stages
-from metalearn.recording import draw_trajectories
+from metalearn.recording import draw_trajectories, later
 from metalearn.reproductions.descents import iterates, meta_losses
 from metalearn.reproductions.result import Picture, Result
 
@@ -57,7 +57,9 @@ def heat_map(paths: dict[str, np.ndarray]) -> Picture:
     plane = Plane(*axes, lambda x, y: jnp.stack([x, y]))
     key = jax.random.key(0)
     values = render(lambda theta: meta_loss(PROBLEM, theta, key, HORIZON), plane, 241, chunk_size=4096)
-    figure = draw_trajectories(values, plane, paths, value_name="L", title="Toy regression: squares start, dots end")
+    figure = later(
+        draw_trajectories, values, plane, paths, value_name="L", title="Toy regression: squares start, dots end"
+    )
     return Picture("toy", figure)
 
 

@@ -54,5 +54,5 @@ def test_descents_are_drawn_with_a_ring_at_the_smallest_also_where_losses_are_un
     (axes,) = figure.axes
     rings = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "o"]
     assert rings == [[[1.0, 0.2]], []]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["NRES", "PES"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["NRES", "PES", "not a number: 3"]
     assert labels(figure) == [("inner steps (thousands)", "mean validation loss of fresh trainings", "here")]

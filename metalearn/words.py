@@ -1,0 +1,20 @@
+"""Numbers in sentences."""
+
+import math
+from typing import Any
+
+
+def percent(share: Any, decimals: int = 1) -> str:
+    """A share in percent: "12.5%". What is neither nothing nor everything never reads as either, but as "<0.1%" or ">99.9%"."""
+    if not math.isfinite(share):
+        return "unknown"
+    step = 10.0 ** -(decimals + 2)
+    shown = f"{share:.{decimals}%}"
+    if share > 0 and float(shown[:-1]) == 0:
+        return f"<{step:.{decimals}%}"
+    return f">{1 - step:.{decimals}%}" if share < 1 and float(shown[:-1]) == 100 else shown
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: "1 example", "2 examples"."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

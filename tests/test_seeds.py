@@ -1,0 +1,60 @@
+"""A seed that JAX would cut to 32 bits, and what is no seed, is refused wherever one is taken."""
+
+import jax
+import numpy as np
+import pytest
+
+import metalearn as ml
+from metalearn.inner.checks import check_count
+from metalearn.inner.tuning import learned_tuning
+from metalearn.recording import key_of
+from metalearn.reproductions.descents import keys
+
+DATA = ml.Data(np.zeros((2, 4)), np.zeros(4, int))
+CHECKERS = np.indices((32, 32)).sum(axis=0) % 5 > 2
+PLANE = ml.landscape.condition("single").plane
+TAKERS = {
+    "configuration": key_of,
+    "split": lambda seed: ml.split(DATA, (2,), seed),
+    "digits": lambda seed: ml.digits_benchmark(seed=seed, label_noise=0.1),
+    "teacher": lambda seed: ml.teacher_benchmark(seed=seed),
+    "learned": lambda seed: learned_tuning(None, ml.learned.mlp_optimizer((2,)), seed),  # pyright: ignore
+    "fractal": ml.fractal_training,
+    "boxes": lambda seed: ml.landscape.box_counting_dimension(CHECKERS, seed=seed),
+    "3-point rule": lambda seed: ml.landscape.uncertainty_dimension(CHECKERS, seed=seed, num_bootstraps=2),
+    "roughness": lambda seed: ml.landscape.roughness(np.arange(64.0) ** 2, 1.0, seed=seed, num_bootstraps=2),
+    "precision": lambda seed: ml.landscape.precision(
+        ml.landscape.condition("single").problem, PLANE, num_steps=1, resolution=2, seed=seed
+    ),
+    "reproductions": lambda seed: keys([seed]),
+}
+NO_SEEDS = {"true": True, "half": 0.5, "whole": 1.0, "text": "0", "negative": -1, "2**32": 2**32, "2**64": 2**64}
+
+
+@pytest.mark.parametrize("seed", NO_SEEDS.values(), ids=NO_SEEDS)
+@pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
+def test_what_is_no_seed_is_refused_in_a_sentence(take, seed):
+    with pytest.raises((TypeError, ValueError), match=r"seeds? must be (a whole number|at (least 0|most 4294967295))"):
+        take(seed)
+
+
+@pytest.mark.parametrize(
+    "take", [TAKERS[name] for name in ("configuration", "split", "digits", "boxes", "reproductions")]
+)
+def test_the_largest_seed_is_taken(take):
+    take(2**32 - 1)
+
+
+def test_seeds_are_the_same_in_either_precision_and_as_numpy_numbers():
+    bits = lambda seed: np.asarray(jax.random.key_data(key_of(seed))).tolist()
+    with jax.enable_x64(True):
+        in_float64 = bits(2**32 - 1)
+    assert bits(2**32 - 1) == bits(np.uint32(2**32 - 1)) == in_float64 != bits(0)
+    np.testing.assert_array_equal(jax.random.key_data(keys([3, 2**32 - 1])), [bits(3), bits(2**32 - 1)])
+
+
+def test_counts_beyond_32_bits_are_refused():
+    with pytest.raises(ValueError, match="num_steps must be at most 2147483647; 2147483648 was given"):
+        check_count("num_steps", 2**31)
+    with pytest.raises(ValueError, match="horizon must be at most 2147483647"):
+        ml.Truncation(2**32, 2**31)
