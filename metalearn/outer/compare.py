@@ -28,7 +28,7 @@ from metalearn.outer.sampling import (
     seconds_per_episode,
 )
 from metalearn.outer.statistics import distance, jackknife, statistics, with_target_noise
-from metalearn.threads import in_this_precision
+from metalearn.threads import in_these_modes
 
 
 def compare(
@@ -107,7 +107,7 @@ class _Programs:
         for index, (kind, tag) in enumerate(reversed(order.items())):
             title = f"{tag if isinstance(tag, str) else 'a reference'}, {index + 1} of {len(order)}"
             self.first[kind] = tag
-            self.futures[kind] = pool.submit(in_this_precision(_compile), title, plan.runs[tag], key)
+            self.futures[kind] = pool.submit(in_these_modes(_compile), title, plan.runs[tag], key)
         self.told = 0
 
     def _kind(self, tag: Tag):

@@ -29,7 +29,7 @@ from metalearn.outer.report import Comparison, Measured
 from metalearn.outer.sampling import Progress
 from metalearn.outer.targets import needs_rematerialisation
 from metalearn.outer.windows import Spectrum
-from metalearn.threads import in_this_precision
+from metalearn.threads import in_these_modes
 
 SWEEP, SWEEP_PAIRS = (0.25, 0.5, 1.0, 2.0, 4.0), 32
 
@@ -179,7 +179,7 @@ def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, pro
 def _side_by_side(*measurements):
     """Compile and run independent measurements on two threads."""
     with ThreadPoolExecutor(2) as pool:
-        return [running.result() for running in [pool.submit(in_this_precision(one)) for one in measurements]]
+        return [running.result() for running in [pool.submit(in_these_modes(one)) for one in measurements]]
 
 
 def _row(cloud, sigma, found):

@@ -15,7 +15,7 @@ from metalearn.inner.problem import InnerProblem, Key
 from metalearn.landscape import Plane
 from metalearn.outer import outer_trajectories
 from metalearn.recording.configured import estimator_of, outer_of
-from metalearn.threads import in_this_precision
+from metalearn.threads import in_these_modes
 
 LAST = 0.1  # of a trajectory, whose mean is where it ends
 
@@ -46,7 +46,7 @@ def descents(
       them, or, where the estimator cannot be traced on this problem, why.
     """
     entries = OmegaConf.merge(config, {"pairs": config.trajectories.pairs}).estimators
-    low, high = (jnp.array([getattr(axis, end) for axis in plane[:2]]) for end in ("low", "high"))
+    low, high = (jnp.array([getattr(axis, end) for axis in plane[:2]], float) for end in ("low", "high"))
 
     def travel(name, entry):
         outer = outer_of(config.problem, name, entry)
@@ -62,7 +62,7 @@ def descents(
 
     pool = ThreadPoolExecutor(max_workers=2)
     try:
-        found = pool.map(in_this_precision(travel), entries, entries.values())
+        found = pool.map(in_these_modes(travel), entries, entries.values())
         for index, (name, moved) in enumerate(zip(entries, found)):
             yield name, entries[name], moved
             progress("outer trajectories", index + 1, len(entries))
