@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 
-
 MODES = {  # settings of JAX that a context manager changes for one thread only
     "jax_enable_x64": jax.enable_x64,
     "jax_default_matmul_precision": jax.default_matmul_precision,

@@ -86,7 +86,7 @@ def sharpness(
     spread = jax.tree.map(lambda rate, leaf: jnp.broadcast_to(jnp.asarray(rate, leaf.dtype), leaf.shape), rates, params)
     root = jnp.sqrt(ravel_pytree(spread)[0])
     plain = lambda w: loss(unravel(w))
-    check_derivative("sharpness", BOTH, lambda w: jax.linearize(jax.grad(plain), w)[0], plain, point)
+    check_derivative("sharpness", BOTH, lambda w: jax.jvp(jax.grad(plain), (w,), (w,)), plain, point)
     product = jax.linearize(jax.grad(plain), point)[1]
     matrix, last = _krylov(lambda v: root * product(root * v), point, key, num_iterations)
     values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)

@@ -61,7 +61,10 @@ def check_step(name: str, problem: InnerProblem, state: State, theta: Theta, key
     Raises:
       TypeError: the step can be traced, its derivative cannot.
     """
-    derivative = lambda *arguments: step_and_push(problem, *arguments)[0]
+
+    def derivative(state, theta, key):
+        return step_and_push(problem, state, theta, key)[1](vector_of(state)[:, None])
+
     check_derivative(name, FORWARD, derivative, problem.step, state, theta, key)
 
 

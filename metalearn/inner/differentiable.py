@@ -9,6 +9,7 @@ from metalearn.inner import problem as inner
 from metalearn.inner.checks import refusal
 from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.inner.unroll import meta_loss
+from metalearn.operations import primitives
 
 REVERSE, FORWARD, BOTH = "reverse", "forward", "forward and reverse"
 _INSTEAD = {
@@ -29,9 +30,19 @@ def check_derivative(name: str, mode: str, derivative: Callable, plain: Callable
     Raises:
       TypeError: the function can be traced, its derivative cannot.
     """
-    reason = refusal(derivative, *arguments)
+    reason = without_derivative(derivative, *arguments)
     if reason and not refusal(plain, *arguments):
-        raise TypeError(f"{name} needs derivatives in {mode} mode, which do not exist here: {_sentence(reason)} {_INSTEAD[mode]}")
+        raise TypeError(
+            f"The problem cannot be differentiated in {mode} mode, a requirement of {name}: {_sentence(reason)} {_INSTEAD[mode]}"
+        )
+
+
+def without_derivative(function: Callable, *arguments) -> str:
+    """`refusal` of a function that takes derivatives: JAX traces the tangent of a `custom_vjp`, and refuses it when it runs."""
+    reason = refusal(function, *arguments)
+    if not reason and "custom_lin" in primitives(jax.make_jaxpr(function)(*arguments).jaxpr):
+        return "JAX cannot apply forward-mode differentiation (jvp) to a custom_vjp function."
+    return reason
 
 
 def check_problem(problem: InnerProblem, theta: Theta) -> tuple[str, ...]:
@@ -59,7 +70,9 @@ def check_problem(problem: InnerProblem, theta: Theta) -> tuple[str, ...]:
     def forward(theta, key):
         return jax.jvp(lambda theta: loss(theta, key), (trees.strong(theta),), (trees.strong(theta),))
 
-    known = {REVERSE: refusal(jax.grad(loss), theta, key), FORWARD: refusal(forward, theta, key)}
+    known = {
+        mode: without_derivative(one, theta, key) for mode, one in {REVERSE: jax.grad(loss), FORWARD: forward}.items()
+    }
     return tuple(
         f"The problem cannot be differentiated in {mode} mode: {_sentence(reason)} {_INSTEAD[mode]}"
         for mode, reason in known.items()

@@ -128,7 +128,9 @@ def diagnose(
     (converged, distance), raw = border, derivatives.direction
     least = max(cloud.length, cloud.length_error)
     ratio = derivatives.log_gradient - math.log(least) if least > 0 else math.nan
-    comparison = _compared(problem, theta, truncation, sigma, cloud, raw is not None, keys[4], progress)
+    comparison = _compared(
+        problem, theta, truncation, sigma, cloud, derivatives.spectrum is not None, keys[4], progress
+    )
     growth = derivatives.log_growth + math.log(sigma / cloud.spread) if cloud.spread > 0 else math.nan
     return Diagnosis(
         theta=jax.tree.map(np.asarray, theta),
@@ -152,7 +154,7 @@ def diagnose(
         sweep=[_row(cloud, factor * sigma, found) for factor, found in zip(SWEEP, sweep)],
         comparison=comparison,
         recommendation=recommend(comparison, truncation, sigma),
-        left_out=derivatives.left_out + _lost(cloud),
+        left_out=derivatives.left_out + _lost(cloud) + _failed(comparison),
     )
 
 
@@ -199,6 +201,10 @@ def _lost(cloud) -> tuple[str, ...]:
     return (
         f"{cloud.lost} of {len(cloud.converged)} pairs of the cloud, whose loss was not finite: ∇L_σ is of those that are left.",
     )
+
+
+def _failed(comparison) -> tuple[str, ...]:
+    return tuple(f"{report.name}, which {report.reason}" for report in comparison.reports if report.reason)
 
 
 def _sweep(problem, theta, truncation, sigma, key):

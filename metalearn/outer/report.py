@@ -43,6 +43,7 @@ class Report:
       inner_steps, seconds: per episode, burn-in included, compilation not.
       memory: peak bytes of states, accumulators and tapes by formula; None where the estimator has no description.
       num_episodes: how many episodes were measured.
+      reason: why the estimator, or its target, could not be measured; empty where both were.
     """
 
     name: str
@@ -63,9 +64,12 @@ class Report:
     seconds: float
     memory: int | None
     num_episodes: int
+    reason: str = ""
 
     def __str__(self) -> str:
-        """One line: bias, cosine and signal to noise, and the share that diverged."""
+        """One line: bias, cosine and signal to noise, and the share that diverged; or why there are none."""
+        if not self.num_episodes:
+            return f"{self.name}: {self.reason}"
         shown = ", ".join(f"{COLUMNS[field]} {getattr(self, field)}" for field in BRIEF)
         return f"{self.name}: {shown}, diverged {self.fraction_diverged:.1%}"
 
@@ -105,7 +109,20 @@ class Comparison:
         ]
         widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *body]]
-        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+        reasons = [f"{report.name}: {report.reason}" for report in self.reports if report.reason]
+        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *reasons])
+
+
+def unmeasured(name: str, size: int, reason: str) -> Report:
+    """The report of an estimator that could not be run; everything is NaN."""
+    fields = {field.name: field.type for field in dataclasses.fields(Report)}
+    blank: dict[Any, Any] = {
+        np.ndarray: np.full(size, math.nan),
+        Measured: Measured(math.nan, math.nan),
+        float: math.nan,
+    }
+    values = {field: blank[kind] for field, kind in fields.items() if kind in blank}
+    return Report(**values, name=name, memory=None, num_episodes=0, reason=reason)
 
 
 def _row(report: Report) -> dict[str, Any]:
@@ -130,6 +147,8 @@ def _length(report: Report) -> str:
 
 
 def _costs(report: Report) -> tuple[str, ...]:
+    if not report.num_episodes:
+        return ("–",) * 4
     return (
         f"{report.fraction_diverged:.1%}",
         f"{report.inner_steps:.0f}",

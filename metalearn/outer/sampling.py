@@ -129,9 +129,7 @@ def run_episodes(
     """
     size = batch.size
     keys = jax.random.split(key, -(-num_episodes // size) * size).reshape(-1, size)
-    one = in_these_modes(
-        lambda keys: jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), batch.run(theta, keys))
-    )
+    one = in_these_modes(lambda keys: jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), batch.run(theta, keys)))
     parts = []
     for part in on_every_device(one, keys) if jax.local_device_count() == 1 else map(one, keys):
         parts.append(part)

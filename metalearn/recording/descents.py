@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from omegaconf import OmegaConf
 
-from metalearn.inner.checks import refusal
+from metalearn.inner.checks import reason_of, refusal
 from metalearn.inner.problem import InnerProblem, Key
 from metalearn.landscape import Plane
 from metalearn.outer import outer_trajectories
@@ -43,7 +43,7 @@ def descents(
 
     Yields:
       The estimator's name, its entry of the configuration, and `(thetas, metrics)` as `ml.outer_trajectories` returns
-      them, or, where the estimator cannot be traced on this problem, why.
+      them, or, where the estimator cannot be traced or run on this problem, why.
     """
     entries = OmegaConf.merge(config, {"pairs": config.trajectories.pairs}).estimators
     low, high = (jnp.array([getattr(axis, end) for axis in plane[:2]], float) for end in ("low", "high"))
@@ -57,8 +57,13 @@ def descents(
         if refused:
             return refused
         optimizer = optax.adam(outer["learning_rate"])
-        moved = outer_trajectories(estimator, optimizer, starts, key, num_steps, low=low, high=high)
-        return jax.block_until_ready(moved)
+        try:
+            moved = outer_trajectories(estimator, optimizer, starts, key, num_steps, low=low, high=high)
+            return jax.block_until_ready(moved)
+        except FloatingPointError:  # of JAX's debugging modes
+            raise
+        except Exception as error:  # costs no other estimator
+            return reason_of(error)
 
     pool = ThreadPoolExecutor(max_workers=2)
     try:
