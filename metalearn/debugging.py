@@ -4,6 +4,8 @@ Divergence is data in this library: it is masked, counted, and marked by NaN. In
 JAX sees it, and marks of the library read 0. Programs ask when they are traced, and are traced once for each mode.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -31,4 +33,13 @@ def unknown(mark: float = float("nan")) -> float:
 
 def log(values: jax.Array) -> jax.Array:
     """ln x, −∞ at 0; the smallest number in its place where JAX would stop at it."""
-    return jnp.maximum(jnp.log(values), jnp.finfo(values.dtype).min) if sought()[1] else jnp.log(values)
+    if not sought()[1]:
+        return jnp.log(values)
+    return jnp.where(values == 0, jnp.finfo(values.dtype).min, jnp.log(jnp.where(values == 0, 1, values)))
+
+
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Programs of others, which mark by NaN and infinities what they do not know."""
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield

@@ -170,12 +170,12 @@ def _report(orbit):
     steps = jnp.sum(orbit.counts)
     exponents = jnp.where(steps > 0, jnp.sum(orbit.logs, axis=0) / jnp.maximum(steps, 1), debugging.unknown())
     full = (orbit.counts > 0)[:, None]
-    number = jnp.sum(full)
+    number = jnp.sum(full.astype(orbit.counts.dtype))
     means = jnp.where(full, orbit.logs / jnp.maximum(orbit.counts, 1)[:, None], 0.0)
     spread = jnp.where(full, jnp.square(means - jnp.sum(means, axis=0, keepdims=True) / jnp.maximum(number, 1)), 0.0)
     errors = jnp.sqrt(jnp.sum(spread, axis=0) / jnp.maximum((number - 1) * number, 1))
     errors = jnp.where(number > 1, errors, debugging.unknown(jnp.inf))
-    lost = jnp.isneginf(exponents)
+    lost = jnp.isinf(exponents) & (exponents < 0)
     vector = tangent.vector_of(orbit.state)
     still = orbit.moved <= 100 * jnp.finfo(vector.dtype).eps * (1 + jnp.max(jnp.abs(vector)))
     escaped = orbit.escape >= 0
