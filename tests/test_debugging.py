@@ -34,7 +34,7 @@ def pes(problem=PROBLEM, windows=WINDOWS, num_pairs=2):
 
 
 def estimate(estimator):
-    gradient, state, metrics = estimator.estimate(THETA, estimator.init(THETA, KEY), KEY)
+    gradient, state, _ = estimator.estimate(THETA, estimator.init(THETA, KEY), KEY)
     assert np.all(np.isfinite(gradient))
     return estimator.estimate(THETA, state, KEY)[0]
 

@@ -60,14 +60,14 @@ def settle(record: Record, stop, num_steps) -> Record:
 
 def _add(record, value, start, stop, num_steps):
     """Add one value for each of the steps from start to stop."""
-    half = num_steps // 2
+    half, count = num_steps // 2, jnp.asarray(stop - start, value.dtype)
     in_half, in_last = (
-        jnp.clip(jnp.minimum(stop, end) - jnp.maximum(start, jnp.maximum(end - LAST, 0)), 0)
+        jnp.clip(jnp.minimum(stop, end) - jnp.maximum(start, jnp.maximum(end - LAST, 0)), 0).astype(value.dtype)
         for end in (half, num_steps)
     )
     return record._replace(
-        falling=record.falling + (stop - start) * value,
-        rising=record.rising + (stop - start) / jnp.maximum(value, SMALLEST),
+        falling=record.falling + count * value,
+        rising=record.rising + count / jnp.maximum(value, SMALLEST),
         half=record.half + in_half * value,
         last=record.last + in_last * value,
     )
