@@ -31,7 +31,8 @@ def main(config):
     began = time.perf_counter()
     key = key_of(config.seed)
     problem, theta = instantiate(config.problem.build, _convert_="all"), theta_of(config.problem.theta)
-    ml.check_problem(problem, theta)
+    for sentence in ml.check_problem(problem, theta):
+        print(sentence)
     estimators = {
         entry.label: estimator_of(config.problem, problem, entry, jax.random.fold_in(key, 2))
         for entry in chosen(config)

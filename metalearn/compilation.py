@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.core import Tracer
 
-from metalearn import heartbeat
+from metalearn import debugging, heartbeat
 from metalearn.operations import measure
 
 
@@ -109,39 +109,39 @@ class Program:
     """What `jit` returns."""
 
     def __init__(self, function: Callable, name: str, calls: int | None, jit_arguments: dict[str, Any]):
-        @functools.wraps(function)
-        def traced(*arguments, **keywords):
-            heartbeat.compiling_here()
-            return function(*arguments, **keywords)
-
         self.name, self.calls = name, calls
         self.family: Any = None  # see `estimators.base.Family`
-        self._traced, self._jit_arguments = traced, jit_arguments
-        self._inner = jax.jit(function, **jit_arguments)
-        self._jits: dict[str, Any] = {}  # effort -> program
+        self._function, self._jit_arguments = function, jit_arguments
+        self._inners: dict[Any, Any] = {}  # what JAX is to stop at -> program
+        self._traced: dict[Any, Callable] = {}  # the same -> function
+        self._jits: dict[Any, Any] = {}  # effort, and the same -> program
         self._plans: dict[Any, tuple[str, int]] = {}  # asked effort and form of the arguments -> effort, equations
         self._first_call = threading.RLock()  # threads that call at the same time would each compile
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *arguments, **keywords):
+        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+            return self._function(*arguments, **keywords)
         leaves, structure = jax.tree.flatten((arguments, keywords))
         if any(isinstance(leaf, Tracer) for leaf in leaves):
-            return self._inner(*arguments, **keywords)
+            return self._inner()(*arguments, **keywords)
         form = _effort, structure, *map(_form, leaves)
         try:
             return self._call(form, arguments, keywords)
         except ValueError as error:  # constants inside of another program: JAX gives options to whole programs only
             if "top-level" not in str(error):
                 raise
-            return self._inner(*arguments, **keywords)
+            return self._inner()(*arguments, **keywords)
 
     def _call(self, form, arguments, keywords):
         once = contextlib.nullcontext() if form in self._plans else self._first_call
         with once, heartbeat.watched(self.name) as watch:
             effort, equations = self._plans.get(form) or self._plan(arguments, keywords)[:2]
-            if effort not in self._jits:
-                self._jits[effort] = jax.jit(self._traced, compiler_options=_options(effort), **self._jit_arguments)
-            result = self._jits[effort](*arguments, **keywords)
+            mode = effort, debugging.sought()
+            if mode not in self._jits:
+                options = {"compiler_options": _options(effort), **self._jit_arguments}
+                self._jits[mode] = jax.jit(self._announced(), **options)
+            result = self._jits[mode](*arguments, **keywords)
             self._plans[form] = effort, equations
             if watch.began is not None:
                 _compiled.append(Compiled(watch.name, effort, equations, watch.seconds()))
@@ -151,7 +151,7 @@ class Program:
         """`lower`, `trace`, `eval_shape`, ... of `jax.jit`."""
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self._inner, name)
+        return getattr(self._inner(), name)
 
     def _cache_size(self) -> int:
         """How many programs were compiled for calls outside of other programs."""
@@ -164,18 +164,42 @@ class Program:
         return self
 
     def ahead(self, *arguments, **keywords):
-        """Compile for these arguments, or their shapes, without running: a `jax.stages.Compiled`."""
+        """Compile for these arguments, or their shapes, without running: a `jax.stages.Compiled`; the program itself in the
+        debugging modes of JAX, which look into no compiled program.
+        """
+        if any(debugging.sought()) or jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+            return self
         with heartbeat.watched(self.name) as watch:
             effort, equations, traced = self._plan(arguments, keywords)
             compiled = traced.lower().compile(compiler_options=_options(effort))
             _compiled.append(Compiled(watch.name, effort, equations, watch.seconds()))
         return compiled
 
+    def _inner(self):
+        """`jax.jit` itself. JAX remembers what it traced by the function, which is therefore another for each mode."""
+        mode = debugging.sought()
+        if mode not in self._inners:
+            self._inners[mode] = jax.jit(_copy(self._function), **self._jit_arguments)
+        return self._inners[mode]
+
+    def _announced(self):
+        """The function that says when it is traced."""
+        return self._traced.setdefault(debugging.sought(), _copy(self._function, heartbeat.compiling_here))
+
     def _plan(self, arguments, keywords):
-        traced = jax.jit(self._traced, **self._jit_arguments).trace(*arguments, **keywords)
+        traced = jax.jit(self._announced(), **self._jit_arguments).trace(*arguments, **keywords)
         heartbeat.compiling_here()
         equations, seconds = measure(traced.jaxpr.jaxpr)
         return effort_for(equations, seconds, self.calls), equations, traced
+
+
+def _copy(function: Callable, before: Callable[[], None] = lambda: None) -> Callable:
+    @functools.wraps(function)
+    def copy(*arguments, **keywords):
+        before()
+        return function(*arguments, **keywords)
+
+    return copy
 
 
 def effort_for(equations: int, seconds: float, calls: int | None) -> str:

@@ -23,6 +23,12 @@ def measure(jaxpr) -> tuple[int, float]:
     return equations, seconds
 
 
+def primitives(jaxpr) -> set[str]:
+    """The names of the operations of a program, inner programs included."""
+    inner = (primitives(body) for equation in jaxpr.eqns for body in jaxprs_in_params(equation.params))
+    return {equation.primitive.name for equation in jaxpr.eqns}.union(*inner)
+
+
 def _seconds(equation) -> float:
     """An estimate for one operation. Constants are made on the fly, and what is written into an array costs what is written."""
     name, elements = equation.primitive.name, sum(math.prod(_shape(out)) for out in equation.outvars)

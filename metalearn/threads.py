@@ -1,5 +1,6 @@
 """Floor 0: work on other threads of the process."""
 
+import contextlib
 import multiprocessing
 import queue
 from collections.abc import Callable
@@ -8,19 +9,35 @@ from typing import Any
 
 import jax
 
+MODES = {  # settings of JAX that a context manager changes for one thread only
+    "jax_enable_x64": jax.enable_x64,
+    "jax_default_matmul_precision": jax.default_matmul_precision,
+    "jax_debug_nans": jax.debug_nans,
+    "jax_debug_infs": jax.debug_infs,
+    "jax_disable_jit": jax.disable_jit,
+    "jax_check_tracer_leaks": lambda on: jax.checking_leaks() if on else contextlib.nullcontext(),
+    "jax_enable_checks": jax.enable_checks,
+    "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
+    "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
+    "jax_default_prng_impl": jax.default_prng_impl,
+    "jax_threefry_partitionable": jax.threefry_partitionable,
+}
 
-def precision() -> tuple[bool, str | None]:
-    """What this thread computes in: whether it has 64 bits, and the precision of its matrix products."""
-    config: Any = jax.config
-    return bool(config.jax_enable_x64), config.jax_default_matmul_precision
+
+def modes() -> tuple[Any, ...]:
+    """What this thread computes in: its precision, and the debugging modes of JAX."""
+    return tuple(getattr(jax.config, name) for name in MODES)
 
 
-def in_this_precision(function: Callable) -> Callable:
-    """The function, run with the 64 bits and the precision of products of this thread: both hold for one thread only."""
-    wide, products = precision()
+def in_these_modes(function: Callable) -> Callable:
+    """The function, run in the modes of this thread."""
+    chosen = modes()
 
     def run(*arguments):
-        with jax.enable_x64(wide), jax.default_matmul_precision(products):
+        with contextlib.ExitStack() as stack:
+            for (name, mode), value in zip(MODES.items(), chosen):
+                if getattr(jax.config, name) != value:
+                    stack.enter_context(mode(value))
             return function(*arguments)
 
     return run

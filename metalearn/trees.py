@@ -12,6 +12,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
+from metalearn import debugging
+
 Tree = Any
 Key = jax.Array
 
@@ -136,6 +138,11 @@ def num_bytes(tree: Tree) -> int:
 def zeros_of(shapes: Tree) -> Tree:
     """Arrays of zeros (or keys of zero data) for a tree of shapes as `jax.eval_shape` returns it."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def unknown_like(tree: Tree) -> Tree:
+    """A tree of numbers that are not known yet."""
+    return jax.tree.map(lambda leaf: jnp.full_like(leaf, debugging.unknown()), tree)
 
 
 def broadcast(tree: Tree, count: int) -> Tree:

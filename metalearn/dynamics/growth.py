@@ -1,15 +1,18 @@
 """The forward meta-gradient with its size carried as a logarithm: how strongly s_t, and the meta-loss, depend on θ."""
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from metalearn import trees
+from metalearn import debugging, trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.differentiable import FORWARD, check_derivative
 from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.unroll import meta_loss
 
 
 class MetaGradient(NamedTuple):
@@ -83,6 +86,7 @@ def gradient_growth(
     check_count("num_steps", num_steps)
     check_number("bound", bound, 0, open_low=True)
     theta = trees.strong(theta)
+    _check("gradient_growth", problem, theta, key, bound)
     columns = _identity(theta) if direction is None else _column(theta, direction)
     begun, look, move = _recursion(problem, theta, key, columns, bound)
 
@@ -110,6 +114,7 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
     check_count("num_steps", num_steps)
     check_number("bound", bound, 0, open_low=True)
     theta = trees.strong(theta)
+    _check("meta_gradient", problem, theta, key, bound)
     point, unravel = ravel_pytree(theta)
     begun, look, move = _recursion(problem, theta, key, _identity(theta), bound)
 
@@ -135,11 +140,22 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
     return MetaGradient(
         loss=jnp.mean(losses),
         losses=losses,
-        log_length=jnp.log(length) + scale - jnp.log(jnp.asarray(num_steps, point.dtype)),
+        log_length=debugging.log(length) + scale - jnp.log(jnp.asarray(num_steps, point.dtype)),
         direction=unravel(gradient / jnp.where(length > 0, length, 1)),
         log_growth=_log_norm(carry),
         escape=carry.escape,
     )
+
+
+def _check(name, problem, theta, key, bound):
+    """Refuse a problem without derivatives in forward mode, in a sentence."""
+
+    def derivative(theta, key):
+        begun, look, _ = _recursion(problem, theta, key, _identity(theta), bound)
+        return look(begun, 0)
+
+    plain = functools.partial(meta_loss, problem, horizon=2)
+    check_derivative(name, FORWARD, derivative, plain, theta, key)
 
 
 def _recursion(problem, theta, key, columns, bound):
@@ -168,7 +184,7 @@ def _recursion(problem, theta, key, columns, bound):
         return _Ahead(moved, tangents, loss, slopes)
 
     def move(carry, ahead):
-        lost = tangent.outside(ahead.state, bound) | ~jnp.all(jnp.isfinite(ahead.tangents))
+        lost = tangent.outside(ahead.state, bound) | ~jnp.all(debugging.finite(ahead.tangents))
         escape = jnp.where((carry.escape < 0) & lost, carry.step + 1, carry.escape)
         rescaled = _rescaled(ahead.tangents, carry.log_scale)
         tangents, log_scale = tangent.keep_where(escape < 0, rescaled, (carry.tangents, carry.log_scale))
@@ -181,7 +197,7 @@ def _recursion(problem, theta, key, columns, bound):
 
 
 def _log_norm(carry):
-    return jnp.log(jnp.linalg.norm(carry.tangents)) + carry.log_scale
+    return debugging.log(jnp.linalg.norm(carry.tangents)) + carry.log_scale
 
 
 def _rescaled(tangents, log_scale):

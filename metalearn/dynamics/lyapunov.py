@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metalearn import debugging
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key, Theta
@@ -78,7 +79,8 @@ def lyapunov(
       bound: of the size of the state's entries; an orbit that leaves it is frozen.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: an argument is of another type, or the step has no derivative in forward mode with respect to the state.
+      ValueError: a number is outside of its range.
 
     References:
       Benettin et al. 1980; Geist, Parlitz & Lauterborn 1990 (their method of QR decomposition at every step).
@@ -90,6 +92,7 @@ def lyapunov(
     if transient >= num_steps:
         raise ValueError(f"transient must be below num_steps = {num_steps}; {transient} was given.")
     first, steps = tangent.start(problem, theta, key)
+    tangent.check_step("lyapunov", problem, first, theta, steps)
     size = len(tangent.vector_of(first))
     if num_exponents > size:
         raise ValueError(f"num_exponents must be at most {size}, the entries of the state; {num_exponents} was given.")
@@ -97,7 +100,7 @@ def lyapunov(
     batches = min(BATCHES, counted)
 
     def determinant(push, dtype):
-        return jnp.linalg.slogdet(push(jnp.eye(size, dtype=dtype)))[1] if num_exponents == size else jnp.nan
+        return jnp.linalg.slogdet(push(jnp.eye(size, dtype=dtype)))[1] if num_exponents == size else debugging.unknown()
 
     def body(orbit, index):
         alive = orbit.escape < 0
@@ -106,11 +109,11 @@ def lyapunov(
         basis, sizes = _orthonormal(pushed, orbit.basis)
         batch = jnp.maximum((index - transient) * batches // counted, 0)
         counts = (index >= transient).astype(pushed.dtype)
-        growth = jnp.where(index >= transient, jnp.log(sizes), 0.0)
-        flipped = counts * (jnp.sum(pushed[:, 0] * orbit.basis[:, 0]) < 0)
+        growth = jnp.where(index >= transient, debugging.log(sizes), 0.0)
+        flipped = jnp.where(jnp.sum(pushed[:, 0] * orbit.basis[:, 0]) < 0, counts, 0)
         whole = determinant(push, pushed.dtype)
         moved = jnp.max(jnp.abs(tangent.vector_of(state) - tangent.vector_of(orbit.state)))
-        lost = tangent.outside(state, bound) | ~jnp.all(jnp.isfinite(pushed))
+        lost = tangent.outside(state, bound) | ~jnp.all(debugging.finite(pushed))
         new = _Orbit(
             state,
             basis,
@@ -165,14 +168,14 @@ def _orthonormal(pushed, before):
 
 def _report(orbit):
     steps = jnp.sum(orbit.counts)
-    exponents = jnp.where(steps > 0, jnp.sum(orbit.logs, axis=0) / jnp.maximum(steps, 1), jnp.nan)
+    exponents = jnp.where(steps > 0, jnp.sum(orbit.logs, axis=0) / jnp.maximum(steps, 1), debugging.unknown())
     full = (orbit.counts > 0)[:, None]
-    number = jnp.sum(full)
+    number = jnp.sum(full.astype(orbit.counts.dtype))
     means = jnp.where(full, orbit.logs / jnp.maximum(orbit.counts, 1)[:, None], 0.0)
     spread = jnp.where(full, jnp.square(means - jnp.sum(means, axis=0, keepdims=True) / jnp.maximum(number, 1)), 0.0)
     errors = jnp.sqrt(jnp.sum(spread, axis=0) / jnp.maximum((number - 1) * number, 1))
-    errors = jnp.where(number > 1, errors, jnp.inf)
-    lost = jnp.isneginf(exponents)
+    errors = jnp.where(number > 1, errors, debugging.unknown(jnp.inf))
+    lost = jnp.isinf(exponents) & (exponents < 0)
     vector = tangent.vector_of(orbit.state)
     still = orbit.moved <= 100 * jnp.finfo(vector.dtype).eps * (1 + jnp.max(jnp.abs(vector)))
     escaped = orbit.escape >= 0

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from metalearn import trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count
+from metalearn.inner.differentiable import BOTH, check_derivative
 from metalearn.inner.problem import InnerProblem, Key, State, Theta
 
 
@@ -84,7 +85,9 @@ def sharpness(
         ) from None
     spread = jax.tree.map(lambda rate, leaf: jnp.broadcast_to(jnp.asarray(rate, leaf.dtype), leaf.shape), rates, params)
     root = jnp.sqrt(ravel_pytree(spread)[0])
-    product = jax.linearize(jax.grad(lambda w: loss(unravel(w))), point)[1]
+    plain = lambda w: loss(unravel(w))
+    check_derivative("sharpness", BOTH, lambda w: jax.jvp(jax.grad(plain), (w,), (w,)), plain, point)
+    product = jax.linearize(jax.grad(plain), point)[1]
     matrix, last = _krylov(lambda v: root * product(root * v), point, key, num_iterations)
     values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
     residuals = jnp.abs(last * vectors[-1])
@@ -114,6 +117,7 @@ def spectral_radius(
     """
     check_count("num_iterations", num_iterations)
     state = trees.strong(state)
+    tangent.check_step("spectral_radius", problem, state, theta, key)
     _, push = tangent.step_and_push(problem, state, theta, key)
     vector = tangent.vector_of(state)
     if not vector.size:
@@ -122,7 +126,7 @@ def spectral_radius(
     matrix, last = _krylov(product, vector, jax.random.fold_in(key, 2**32 - 1), num_iterations)
     values, vectors = jnp.linalg.eig(matrix)
     first = jnp.argmax(jnp.abs(values))
-    residual = jnp.abs(last * vectors[-1, first])
+    residual = jnp.abs(last) * jnp.abs(vectors[-1, first])
     return SpectralRadius(jnp.abs(values[first]), residual, values[first].real, values[first].imag)
 
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from metalearn import trees
+from metalearn import debugging, trees
+from metalearn.inner.differentiable import FORWARD, check_derivative
 from metalearn.inner.problem import InnerProblem, Key, State, Theta
 
 
@@ -54,14 +55,28 @@ def step_and_push(
     return moved, jax.vmap(push, in_axes=1, out_axes=1)
 
 
+def check_step(name: str, problem: InnerProblem, state: State, theta: Theta, key: Key) -> None:
+    """Refuse a step without a derivative with respect to the state.
+
+    Raises:
+      TypeError: the step can be traced, its derivative cannot.
+    """
+
+    def derivative(state, theta, key):
+        return step_and_push(problem, state, theta, key)[1](vector_of(state)[:, None])
+
+    check_derivative(name, FORWARD, derivative, problem.step, state, theta, key)
+
+
 def outside(state: State, bound: float) -> jax.Array:
     """Whether some entry of the state is not finite or larger than the bound."""
-    return ~(jnp.max(jnp.abs(vector_of(state)), initial=0.0) <= bound)
+    largest = jnp.max(jnp.abs(vector_of(state)), initial=0.0)
+    return jnp.where(jnp.isfinite(largest), largest > bound, ~debugging.finite(largest))
 
 
 def is_finite(state: State) -> jax.Array:
     """Whether all floating-point entries of the state are finite."""
-    return jnp.all(jnp.isfinite(vector_of(state)))
+    return jnp.all(debugging.finite(vector_of(state)))
 
 
 def keep_where(alive: jax.Array, new, old):

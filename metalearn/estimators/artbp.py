@@ -11,6 +11,7 @@ from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.particles import Method, check_common, estimator_of
 from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.differentiable import REVERSE
 from metalearn.inner.problem import InnerProblem, Key
 from metalearn.inner.unroll import Truncation
 
@@ -39,7 +40,7 @@ def artbp(
     The whole episode is differentiated (length == horizon): random cuts inside it replace the windows.
 
     Args:
-      problem: the inner problem; step and loss must be differentiable.
+      problem: the inner problem; step and loss must be differentiable in reverse mode.
       truncation: horizon == length.
       cut_probability: c, the chance of a cut at each step, in [0, 1).
       num_particles: independent episodes, each with its own cuts.
@@ -67,7 +68,7 @@ def artbp(
         with_cuts = lambda theta, state: run(WithCuts(theta, key), state)
         return gradient_of(with_cuts, theta, state)
 
-    method = Method(start=lambda theta, state: state, window=window)
+    method = Method(start=lambda theta, state: state, window=window, derivatives=REVERSE)
     memory = tape_memory(problem, truncation, num_particles, rematerialise)
     description = Description(problem, truncation, num_particles, memory, name="ARTBP")
     return estimator_of(method, cut, truncation, num_particles, chunk_size, description, rematerialise)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from metalearn import debugging
 from metalearn.estimators.base import Metrics
 from metalearn.inner.divergence import Reading
 from metalearn.inner.problem import Theta
@@ -24,12 +25,12 @@ def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]
     values = jnp.concatenate(
         [*flat, losses[:, None].astype(kind)], axis=1
     )  # in one array, each operation is one kernel
-    used = jnp.all(jnp.isfinite(values), axis=1)
+    used = jnp.all(debugging.finite(values), axis=1)
     count = jnp.sum(used).astype(kind)
     over_used = lambda numbers: jnp.sum(jnp.where(used[:, None], numbers, 0), axis=0)
     mean = over_used(values) / jnp.maximum(count, 1)
-    freedom = jnp.where(count > 1, count - 1, jnp.nan)
-    variance = over_used(jnp.square(values - mean[None])) / jnp.maximum(count, 1) / freedom
+    variance = over_used(jnp.square(values - mean[None])) / jnp.maximum(count, 1) / jnp.maximum(count - 1, 1)
+    variance = jnp.where(count > 1, variance, debugging.unknown())
     metrics = {
         "loss": jnp.where(count > 0, mean[-1], jnp.nan).astype(losses.dtype),
         "fraction_diverged": jnp.mean(diverged | ~used, dtype=jnp.result_type(float)),

@@ -11,6 +11,7 @@ from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
 from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.differentiable import REVERSE
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -38,7 +39,7 @@ def backprop(
     √length · R, for one more forward pass and the same gradient.
 
     Args:
-      problem: the inner problem; step and loss must be differentiable.
+      problem: the inner problem; step and loss must be differentiable in reverse mode.
       truncation: horizon and window.
       num_particles: independent episodes to average.
       sigma: standard deviation of the perturbation of each particle's θ; None for none.
@@ -66,7 +67,7 @@ def backprop(
         return (gradient if clip_norm is None else clip(gradient, clip_norm)), state, reading
 
     memory = tape_memory(problem, truncation, num_particles, rematerialise)
-    method = Method(start=lambda theta, state: state, window=window)
+    method = Method(start=lambda theta, state: state, window=window, derivatives=REVERSE)
     name = "backprop" if truncation.num_windows == 1 else "truncated backprop"
     smoothing = 0.0 if sigma is None else sigma
     description = Description(problem, truncation, num_particles, memory, smoothing, name=name)

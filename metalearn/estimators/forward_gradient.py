@@ -10,6 +10,7 @@ from metalearn.estimators.forward_mode import push_forward
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.particles import Method, check_common, estimator_of
 from metalearn.inner.checks import check_count
+from metalearn.inner.differentiable import FORWARD
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -24,7 +25,7 @@ def forward_gradient(
     direction over an episode, plus the explosion of ∇L itself in chaos. Memory 2S.
 
     Args:
-      problem: the inner problem; step and loss must be differentiable.
+      problem: the inner problem; step and loss must be differentiable in forward mode.
       truncation: horizon and window.
       num_directions: independent directions, each with its own episode, to average.
       chunk_size: directions advanced together; by default as many as fit the cache.
@@ -52,7 +53,7 @@ def forward_gradient(
         return num_directions * (2 * state_bytes(problem, theta) + trees.num_bytes(theta))
 
     return estimator_of(
-        Method(start, window),
+        Method(start, window, derivatives=FORWARD),
         problem,
         truncation,
         num_directions,

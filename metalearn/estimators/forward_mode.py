@@ -10,6 +10,7 @@ from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.particles import Method, check_common, estimator_of
 from metalearn.inner.checks import check_count
+from metalearn.inner.differentiable import FORWARD
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -25,7 +26,7 @@ def forward_mode(
     J mixes derivatives at older θ. In chaos it explodes as backprop does.
 
     Args:
-      problem: the inner problem; step and loss must be differentiable.
+      problem: the inner problem; step and loss must be differentiable in forward mode.
       truncation: horizon and window.
       num_particles: independent episodes to average.
       chunk_size: particles advanced together; by default as many as fit the cache.
@@ -56,7 +57,7 @@ def forward_mode(
         return num_particles * state_bytes(problem, theta) * (trees.size(theta) + 1)
 
     return estimator_of(
-        Method(start, window),
+        Method(start, window, derivatives=FORWARD),
         problem,
         truncation,
         num_particles,

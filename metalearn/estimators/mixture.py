@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metalearn import trees
+from metalearn import debugging, trees
 from metalearn.compilation import jit
 from metalearn.estimators.base import SHARES, GradientEstimator
 from metalearn.inner.checks import check_number
@@ -54,7 +54,7 @@ def mixture(
         check_key(key)
         keys = jax.random.split(key, len(estimators))
         states = {name: part.init(theta, one) for (name, part), one in zip(estimators.items(), keys)}
-        return Mixed(states, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), trees.strong(theta)))
+        return Mixed(states, trees.unknown_like(trees.strong(theta)))
 
     def estimate(theta, state, key):
         gradients, states, reports = {}, {}, {}
@@ -74,14 +74,14 @@ def mixture(
 def _metrics(reports, shares):
     losses = jnp.stack([reports[name]["loss"] for name in shares])
     share = jnp.stack([jnp.asarray(one, losses.dtype) for one in shares.values()])
-    finite = jnp.isfinite(losses)
+    finite = debugging.finite(losses)
     total = jnp.sum(jnp.where(finite, share, 0))
     metrics = {
         "loss": jnp.where(total > 0, jnp.sum(jnp.where(finite, share * losses, 0)) / total, jnp.nan),
         **{share: jnp.mean(jnp.stack([one.get(share, 0.0) for one in reports.values()])) for share in SHARES},
         "inner_steps": sum(reports[name]["inner_steps"] for name in shares),
     }
-    variances = [report.get("gradient_variance", jnp.nan) for report in reports.values()]
+    variances = [report.get("gradient_variance", debugging.unknown()) for report in reports.values()]
     metrics["gradient_variance"] = sum(v * s**2 for v, s in zip(variances, shares.values()))
     return metrics | {f"loss/{name}": loss for name, loss in zip(shares, losses)}
 

@@ -31,6 +31,7 @@ from metalearn.estimators.base import Description, GradientEstimator, Metrics
 from metalearn.estimators.devices import spread_here
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.checks import check_count
+from metalearn.inner.differentiable import check_derivative
 from metalearn.inner.divergence import Reading, read_window
 from metalearn.inner.problem import (
     InnerProblem,
@@ -42,7 +43,7 @@ from metalearn.inner.problem import (
     check_problem,
     check_theta,
 )
-from metalearn.inner.unroll import Truncation, unroll
+from metalearn.inner.unroll import Truncation, meta_loss, unroll
 
 SHARED = 2**32 - 1  # folded into the key of an estimate: the key of the minibatches that its particles share
 
@@ -59,11 +60,13 @@ class Method(NamedTuple):
         advances one window from a state; `reading.loss` is its mean loss. A method with several runs returns their readings
         stacked. `clock` is the window's number in the episode, 0 where an episode starts.
       num_unrolls: how often `window` calls `run`, counted in trajectories.
+      derivatives: the mode in which `window` differentiates `run`, one of `inner.differentiable`; None where it does not.
     """
 
     start: Callable[[Theta, State], Memory]
     window: Callable[[Run, Theta, Memory, jax.Array, Key], tuple[Theta, Memory, Reading]]
     num_unrolls: int = 1
+    derivatives: str | None = None
 
 
 class Particles(NamedTuple):
@@ -119,7 +122,12 @@ def estimator_of(
         check_theta(theta)
         check_key(key)
         check_problem(problem, theta)
-        return begin(trees.strong(theta), key)
+        theta = trees.strong(theta)
+        if method.derivatives is not None:
+            one = functools.partial(_first_window, method, problem, truncation, rematerialise)
+            plain = functools.partial(meta_loss, problem, horizon=2)
+            check_derivative(description.name, method.derivatives, one, plain, theta, key)
+        return begin(theta, key)
 
     def estimate(theta: Theta, state: Particles, key: Key) -> tuple[Theta, Particles, Metrics]:
         check_theta(theta)
@@ -148,13 +156,14 @@ def _begin(method, problem, truncation, num_particles, advance, theta, key) -> P
         memory, episodes = _burn_in(truncation, advance, theta, memory, episodes, clock, key_burn_in)
         windows = truncation.num_windows - 1
         unreported = jnp.asarray(windows * _inner_steps(method, truncation, num_particles), jnp.int32)
-    return Particles(memory, episodes, clock, unreported, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), theta))
+    return Particles(memory, episodes, clock, unreported, trees.unknown_like(theta))
 
 
 def _burn_in(truncation, advance, theta, memory, episodes, clock, key):
     """Bring each particle to its own window of an episode, with θ frozen, so that its state belongs to its clock."""
 
     def body(window, carry):
+        window = jnp.asarray(window, jnp.int32)  # without jit a loop counts in Python
         _, _, *moved = advance(theta, carry[0], carry[1], window, jax.random.fold_in(key, window))
         return jax.vmap(trees.where)(window < clock, tuple(moved), carry)
 
@@ -176,6 +185,13 @@ def _one_window(method, problem, truncation, rematerialise, common, particle):
     run = functools.partial(_run_window, problem, truncation, source, own_clock, shared, rematerialise)
     gradient, memory, reading = method.window(run, theta, memory, own_clock, key_noise)
     return gradient, reading, memory, episode
+
+
+def _first_window(method, problem, truncation, rematerialise, theta, key):
+    """The first window of one particle."""
+    memory = method.start(theta, trees.zeros_of(jax.eval_shape(problem.init, theta, key)))
+    common, keys = (theta, jnp.zeros((), jnp.int32), None), jax.random.split(key)
+    return _one_window(method, problem, truncation, rematerialise, common, (memory, key, keys, None))
 
 
 def _run_window(problem, truncation, episode, clock, shared, rematerialise, theta, state):

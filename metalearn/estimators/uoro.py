@@ -10,6 +10,7 @@ from metalearn.estimators.forward_mode import push_forward
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.particles import Method, check_common, estimator_of
 from metalearn.inner.checks import check_count
+from metalearn.inner.differentiable import BOTH
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -27,7 +28,7 @@ def uoro(
     window's tape.
 
     Args:
-      problem: the inner problem; step and loss must be differentiable.
+      problem: the inner problem; step and loss must be differentiable in both modes.
       truncation: horizon and window; one rank-one update per window.
       num_particles: independent episodes to average.
       chunk_size: particles advanced together; by default as many as fit the cache.
@@ -62,7 +63,7 @@ def uoro(
         return num_particles * (2 * state_bytes(problem, theta) + trees.num_bytes(theta) + tape)
 
     return estimator_of(
-        Method(start, window),
+        Method(start, window, derivatives=BOTH),
         problem,
         truncation,
         num_particles,

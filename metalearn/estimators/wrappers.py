@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metalearn import trees
+from metalearn import debugging, trees
 from metalearn.compilation import jit
 from metalearn.estimators.base import SHARES, Description, GradientEstimator
 from metalearn.inner.checks import check_number, is_known
@@ -117,9 +117,8 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
             states.append(estimator.init(theta, key_init))
             variances.append(pilot.variance)
             spent += metrics["inner_steps"]
-        unknown = jax.tree.map(lambda v: jnp.full_like(v, jnp.nan), variances[0])
-        variances = tuple(variances)
-        return Combined(tuple(states), variances, variances, unknown, spent, jnp.zeros((), jnp.int32))
+        none, variances = trees.unknown_like(variances[0]), tuple(variances)
+        return Combined(tuple(states), variances, variances, none, spent, jnp.zeros((), jnp.int32))
 
     def estimate(theta, state, key):
         gradients, states, variances, reports = [], [], [], []
@@ -201,5 +200,5 @@ def _mix(means, precision):
     weights = jnp.where(known, precision / jnp.where(known, scale, 1), 0)
     total = jnp.where(known, jnp.sum(weights, axis=0, keepdims=True), 1)
     mixed = jnp.sum(jnp.where(weights > 0, weights * means, 0) / total, axis=0)
-    variance = jnp.where(known, 1 / (total * jnp.where(known, scale, 1)), jnp.nan)[0]
+    variance = jnp.where(known, 1 / (total * jnp.where(known, scale, 1)), debugging.unknown())[0]
     return mixed.astype(means.dtype), variance.astype(means.dtype)

@@ -20,7 +20,7 @@ def trajectories(study: Study, progress) -> Part:
     travelled = descents(config, study.problem, study.plane, starts, key, study.episode, progress)
     for name, entry, found in travelled:
         if isinstance(found, str):
-            refused.append(f" {entry.label} cannot be followed: {found}.")
+            refused.append(f" {entry.label} cannot be followed: {found.rstrip('.')}.")
             continue
         thetas, metrics = found
         paths[name] = np.asarray(thetas)

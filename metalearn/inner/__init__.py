@@ -17,6 +17,7 @@ from metalearn.inner.chaotic import cubic_loss, double_well, henon, logistic_map
 from metalearn.inner.classic import influence_balancing, l2_tuning, linear_quadratic, noisy_linear_quadratic, phase_walk
 from metalearn.inner.data import Data, breast_cancer, digits, gaussian_regression, split, teacher, wine
 from metalearn.inner.derived import every, final_loss, in_windows
+from metalearn.inner.differentiable import check_problem
 from metalearn.inner.distribution import task_distribution
 from metalearn.inner.divergence import saturate
 from metalearn.inner.fractals import burning_ship, julia, lyapunov_logistic, magnet, mandelbrot, newton
@@ -35,7 +36,7 @@ from metalearn.inner.metrics import cross_entropy, error_rate, mean_squared_erro
 from metalearn.inner.minibatches import gaussian_noise
 from metalearn.inner.networks import Network, convolutional, mlp
 from metalearn.inner.optimizers import adam, adamw, clipped, per_layer, sgd
-from metalearn.inner.problem import InnerProblem, check_problem
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.ready import digits_training, fractal_training
 from metalearn.inner.task import Task, classification, evaluation, regression
 from metalearn.inner.trainability import trainability_data, two_layer_training

@@ -116,6 +116,15 @@ def refusal(function, *arguments) -> str:
     """
     try:
         jax.eval_shape(function, *arguments)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:
+        return reason_of(error)
     return ""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an error; its kind before it where that says something."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    if not line:
+        return type(error).__name__
+    plain = isinstance(error, (TypeError, ValueError, NotImplementedError))
+    return line if plain else f"{type(error).__name__}: {line}"

@@ -93,9 +93,7 @@ def check_key(key: Key) -> None:
 
 
 def check_problem(problem: InnerProblem, theta: Theta) -> None:
-    """Trace the three functions once by shape and say in a sentence what does not fit.
-
-    Nothing is computed: one pass of `jax.eval_shape`.
+    """The mistakes of `ml.check_problem`, without a look at derivatives: one pass of `jax.eval_shape`.
 
     Raises:
       TypeError: a function cannot be called as documented, the step changes the structure, a shape or a dtype of the

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn import debugging
+
 CAP = 1e6
 LAST = 20
 SMALLEST = 1e-300  # 1/v of a loss that reaches zero stays finite
@@ -31,7 +33,7 @@ class Record(NamedTuple):
 
 def normalise(losses, first):
     """v_t = min(ℓ_t / ℓ_0, 10⁶), where a loss that is not finite counts as 10⁶."""
-    losses, first = (jnp.where(jnp.isfinite(loss), loss, CAP) for loss in (losses, first))
+    losses, first = (jnp.where(debugging.finite(loss), loss, CAP) for loss in (losses, first))
     ratio = losses / jnp.where(first == 0, 1.0, first)
     return jnp.minimum(jnp.where(first == 0, jnp.where(losses == 0, 1.0, CAP), ratio), CAP)
 
@@ -45,7 +47,7 @@ def begin(loss) -> Record:
 def observe(record: Record, loss, step, num_steps) -> Record:
     """Add the loss read before step `step`."""
     value = normalise(loss, record.first)
-    escaped = jnp.where((record.escape < 0) & ~jnp.isfinite(loss), jnp.asarray(step, jnp.int32), record.escape)
+    escaped = jnp.where((record.escape < 0) & ~debugging.finite(loss), jnp.asarray(step, jnp.int32), record.escape)
     return _add(record._replace(escape=escaped), value, step, step + 1, num_steps)
 
 
@@ -53,19 +55,19 @@ def settle(record: Record, stop, num_steps) -> Record:
     """Add the losses of the steps from `stop` on, none of them finite."""
     escape = jnp.where((record.escape < 0) & (stop < num_steps), stop, record.escape)
     record = record._replace(escape=escape)
-    return _add(record, normalise(jnp.full_like(record.first, jnp.nan), record.first), stop, num_steps, num_steps)
+    return _add(record, normalise(jnp.full_like(record.first, CAP), record.first), stop, num_steps, num_steps)
 
 
 def _add(record, value, start, stop, num_steps):
     """Add one value for each of the steps from start to stop."""
-    half = num_steps // 2
+    half, count = num_steps // 2, jnp.asarray(stop - start, value.dtype)
     in_half, in_last = (
-        jnp.clip(jnp.minimum(stop, end) - jnp.maximum(start, jnp.maximum(end - LAST, 0)), 0)
+        jnp.clip(jnp.minimum(stop, end) - jnp.maximum(start, jnp.maximum(end - LAST, 0)), 0).astype(value.dtype)
         for end in (half, num_steps)
     )
     return record._replace(
-        falling=record.falling + (stop - start) * value,
-        rising=record.rising + (stop - start) / jnp.maximum(value, SMALLEST),
+        falling=record.falling + count * value,
+        rising=record.rising + count / jnp.maximum(value, SMALLEST),
         half=record.half + in_half * value,
         last=record.last + in_last * value,
     )

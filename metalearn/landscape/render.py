@@ -12,7 +12,7 @@ from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Theta
 from metalearn.landscape.plane import Plane, check_plane
-from metalearn.threads import in_this_precision, on_every_device
+from metalearn.threads import in_these_modes, on_every_device
 
 
 def render(
@@ -58,7 +58,7 @@ def render(
         return jax.tree.map(np.asarray, run(jnp.asarray(padded[first : first + chunk_size], float)))
 
     with jax.enable_x64(True) if float64 else contextlib.nullcontext():
-        chunk = in_this_precision(chunk)
+        chunk = in_these_modes(chunk)
 
     parts = []
     for part in on_every_device(chunk, range(0, len(padded), chunk_size)):

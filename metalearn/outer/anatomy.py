@@ -108,13 +108,12 @@ def anatomy(
     check_plane(plane)
     restricted, coordinates = on_plane(problem, plane)
 
-    check_problem(restricted, jnp.array([axis.low for axis in coordinates[:2]]))
+    check_problem(restricted, jnp.array([axis.low for axis in coordinates[:2]], float))
 
     def plain(point):
         first, steps = jax.random.split(key)
         _, losses = unroll(restricted, restricted.init(point, first), point, steps, num_steps)
-        nothing = jnp.full((), jnp.nan)
-        return dict.fromkeys(DERIVED, nothing) | {"losses": losses, "direction": jnp.full(2, jnp.nan)}
+        return {"losses": losses}
 
     def derived(point):
         gradient = dynamics.meta_gradient(restricted, point, key, num_steps=num_steps)
@@ -137,6 +136,9 @@ def anatomy(
         return found | {"loss": jnp.mean(losses), "converged": trains(losses, start)}
 
     layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress)
+    shape, kind = layers["loss"].shape, layers["loss"].dtype
+    nothing = dict.fromkeys(DERIVED, np.full(shape, np.nan, kind)) | {"direction": np.full((*shape, 2), np.nan, kind)}
+    layers = nothing | layers
     return Anatomy(plane=plane, num_steps=num_steps, **layers)
 
 

@@ -16,7 +16,7 @@ from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.kept import kept
 from metalearn.landscape.measure import trains
-from metalearn.threads import in_this_precision, on_every_device
+from metalearn.threads import in_these_modes, on_every_device
 
 CHUNK = 16  # pairs run together
 CLOUD_CALLS = 32  # of a chunk, at one point: 256 pairs, and 32 for each of five sigmas
@@ -60,7 +60,7 @@ def measure_cloud(problem: InnerProblem, theta: Theta, truncation: Truncation, s
     """Run `num_pairs` pairs (rounded up to a multiple of 16) over whole episodes."""
     some = _pairs(problem, truncation)
     kind = ravel_pytree(theta)[0].dtype
-    one = in_this_precision(lambda key: jax.tree.map(np.asarray, some(theta, jnp.asarray(sigma, kind), key)))
+    one = in_these_modes(lambda key: jax.tree.map(np.asarray, some(theta, jnp.asarray(sigma, kind), key)))
     parts = on_every_device(one, jax.random.split(key, -(-num_pairs // CHUNK)))
     return _cloud_of(sigma, *map(np.concatenate, zip(*parts)))
 
@@ -80,7 +80,7 @@ def border_distance(
     places = point[None, None] + radii[:, None, None] * rays[None]
     label = _labels(problem, horizon)
     labels = np.stack(
-        list(on_every_device(in_this_precision(lambda ring: np.asarray(label(theta, ring, episode))), places))
+        list(on_every_device(in_these_modes(lambda ring: np.asarray(label(theta, ring, episode))), places))
     )
     other = np.any(labels != labels[0, 0], axis=1)
     return bool(labels[0, 0]), float(radii[np.argmax(other)]) if other.any() else math.inf

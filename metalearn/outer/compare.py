@@ -1,34 +1,24 @@
 """The comparison of gradient estimators at a fixed θ, with standard errors."""
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn import heartbeat, trees
+from metalearn import trees
 from metalearn.estimators import GradientEstimator
-from metalearn.inner.checks import check_count
+from metalearn.inner.checks import check_count, reason_of
 from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
 from metalearn.outer.arguments import check_functions
+from metalearn.outer.programs import CannotRun, Programs, programs_of
 from metalearn.outer.references import Plan, Tag, plan_runs
-from metalearn.outer.report import Comparison, Measured, Report
-from metalearn.outer.sampling import (
-    Batch,
-    Episodes,
-    Progress,
-    compile_episodes,
-    family_of,
-    run_episodes,
-    seconds_per_episode,
-)
+from metalearn.outer.report import Comparison, Measured, Report, unmeasured
+from metalearn.outer.sampling import Episodes, Progress, run_episodes, seconds_per_episode
 from metalearn.outer.statistics import Mean, cosine, exactly, jackknife, mean_of, relative_bias, statistics
-from metalearn.threads import in_this_precision
 
 EXPLODED = 1e3  # times the mean of an estimator: a longer ∇L is not a measure of its bias
 
@@ -75,10 +65,11 @@ def compare(
         measured at the end, when nothing else runs.
 
     Returns:
-      A `Comparison`.
+      A `Comparison`. The row of an estimator that cannot be compiled or run, for want of a derivative or of memory, says why in
+      its `reason`; the others go on. A target that cannot be measured is NaN.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError, ValueError: a sentence that names the argument, or the first error where no estimator can be run.
     """
     _check(estimators, theta, key, num_episodes, reference_pairs)
     check_functions(theta, None, callback, progress)
@@ -88,92 +79,64 @@ def compare(
         estimators, theta, num_episodes, reference_pairs, measured=reference is None, unsmoothed=unsmoothed
     )
     measured: dict[Tag, Episodes] = {}
-    with _programs(plan, key, progress) as programs:
+    failed: dict[Tag, CannotRun] = {}
+    report = lambda name: _report_of(name, estimators, plan, measured, failed, given)
+    with programs_of(plan, key, progress) as programs:
         for name in estimators:
             for tag in plan.needed(name):
-                batch = programs(tag)
-                if batch is not None and tag not in measured:
-                    measured[tag] = _run(plan, tag, batch, key, progress)
+                if tag not in measured and tag not in failed:
+                    _measure(plan, tag, programs, key, progress, measured, failed)
             if callback is not None:
-                callback(_report_of(name, estimators, plan, measured, given))
-        for name in estimators if timed else ():
+                callback(report(name))
+        if not any(name in measured for name in estimators):
+            raise next(failed[name].__cause__ or failed[name] for name in estimators)
+        for name in [name for name in estimators if name in measured] if timed else ():
             seconds, error = seconds_per_episode(programs(name), theta, key)
             measured[name] = dataclasses.replace(measured[name], seconds=seconds, seconds_error=error)
-    reports = [_report_of(name, estimators, plan, measured, given) for name in estimators]
+    reports = [report(name) for name in estimators]
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
 
 
-class _Programs:
-    """The programs of a plan, compiled on two threads in the order in which they are needed."""
-
-    def __init__(self, plan: Plan, key: Key, progress: Progress | None, pool: ThreadPoolExecutor):
-        self.plan, self.key, self.progress = plan, key, progress
-        self.futures: dict[Any, Future] = {}
-        self.first: dict[Any, Tag] = {}
-        order = {self._kind(tag): tag for tag in reversed(plan.order())}  # runs of one program: the first of them
-        for index, (kind, tag) in enumerate(reversed(order.items())):
-            title = f"{tag if isinstance(tag, str) else 'a reference'}, {index + 1} of {len(order)}"
-            self.first[kind] = tag
-            self.futures[kind] = pool.submit(in_this_precision(_compile), title, plan.runs[tag], key)
-        self.told = 0
-
-    def _kind(self, tag: Tag):
-        run = self.plan.runs[tag]
-        return id(family_of(run.estimator)[0]), run.count
-
-    def __call__(self, tag: Tag) -> Any:
-        """The `Batch` of a run; None for a ∇L that cannot be differentiated, which is reported as unknown."""
-        kind = self._kind(tag)
-        future = self.futures[kind]
-        refused = isinstance(future.exception(), (TypeError, ValueError, NotImplementedError))
-        self._tell()
-        if refused and tag in self.plan.gradient.values():
-            return None
-        batch = future.result()
-        return (
-            batch if tag == self.first[kind] else _compile(str(tag), self.plan.runs[tag], self.key)
-        )  # kept, with its numbers
-
-    def _tell(self):
-        done = sum(future.done() for future in self.futures.values())
-        if self.progress is not None and done > self.told:
-            self.told = done
-            self.progress("compiling", done, len(self.futures))
-
-
-@contextlib.contextmanager
-def _programs(plan: Plan, key: Key, progress: Progress | None) -> Iterator[_Programs]:
-    pool = ThreadPoolExecutor(max_workers=2)
-    try:
-        yield _Programs(plan, key, progress, pool)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _compile(title, run, key) -> Batch:
-    with heartbeat.titled(title):
-        return compile_episodes(run.estimator, run.theta, run.count, key)
-
-
-def _run(plan: Plan, tag: Tag, batch: Batch, key: Key, progress: Progress | None) -> Episodes:
+def _measure(plan: Plan, tag: Tag, programs: Programs, key, progress, measured, failed) -> None:
+    """Run one of the plan; one that cannot be run is put aside with its error."""
     run, index = plan.runs[tag], list(plan.runs).index(tag)
-    label = tag if isinstance(tag, str) else "reference"
-    return run_episodes(batch, run.theta, jax.random.fold_in(key, index), run.count, name=label, progress=progress)
+    own, label = jax.random.fold_in(key, index), tag if isinstance(tag, str) else "reference"
+    try:
+        measured[tag] = run_episodes(programs(tag), run.theta, own, run.count, name=label, progress=progress)
+    except CannotRun as error:
+        failed[tag] = error
 
 
-def _report_of(name, estimators, plan: Plan, measured, given) -> Report:
+def _report_of(name, estimators, plan: Plan, measured, failed, given) -> Report:
     description = estimators[name].description
+    if name in failed:
+        size = trees.size(plan.runs[name].theta)
+        return unmeasured(name, size, f"could not be run: {_reason(failed[name])}")
     own = given[name] if given else measured.get(plan.target.get(name))
     gradient = measured.get(plan.gradient.get(name))
-    memory = None if description is None else description.memory(plan.runs[name].theta)
+    memory = None if description is None else _memory(description, plan.runs[name].theta)
+    target = failed.get(plan.target.get(name))
+    reason = "" if target is None else f"its target is unknown: {_reason(target)}"
     with np.errstate(over="ignore", invalid="ignore"):  # an exploding gradient has an infinite variance
-        return _report(name, measured[name], own, gradient, memory)
+        return dataclasses.replace(_report(name, measured[name], own, gradient, memory), reason=reason)
+
+
+def _memory(description, theta) -> int | None:
+    """By formula; None where it needs a derivative of the whole state, which does not exist."""
+    try:
+        return description.memory(theta)
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def _reason(failure: CannotRun) -> str:
+    return reason_of(failure.__cause__ or failure)
 
 
 def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
     mean, target, gradient = mean_of(runs.means), _center(own, runs), _center(plain, runs)
     values, errors = jackknife(statistics, runs.means, runs.squares)
-    measured = {field: Measured(values[field], errors[field]) for field in values}
+    measured: dict[str, Any] = {field: Measured(values[field], errors[field]) for field in values}
     snr = measured["signal_to_noise"]
     per_step, per_second = 1e6 / runs.inner_steps, 1 / runs.seconds
     error_per_second = math.hypot(snr.error, snr.value * runs.seconds_error * per_second) * per_second
@@ -239,6 +202,14 @@ def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
     check_key(key)
     if not trees.all_finite(theta):
         raise ValueError(f"theta must be finite to compare estimators at it; {theta} was given.")
-    for estimator in estimators.values():
-        if estimator.description is not None:
-            check_problem(estimator.description.problem, theta)
+    described = [one.description for one in estimators.values() if one.description is not None]
+    refused = [error for one in described if (error := _mistake(one.problem, theta)) is not None]
+    if refused and len(refused) == len(estimators):
+        raise refused[0]
+
+
+def _mistake(problem, theta) -> Exception | None:
+    try:
+        check_problem(problem, theta)
+    except (TypeError, ValueError) as error:
+        return error

@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import dynamics
 from metalearn.compilation import jit
-from metalearn.inner.checks import refusal
+from metalearn.inner.differentiable import without_derivative
 from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation
 from metalearn.kept import kept
@@ -53,13 +53,25 @@ def _jacobians(problem, truncation):
 
 def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncation, key: Key) -> Derivatives:
     """One episode at θ: its exponent, its raw gradient, and the Jacobians of its windows."""
-    horizon, left_out = truncation.horizon, ()
-    orbit = _orbit(problem, horizon)
-    reason = refusal(orbit, theta, key)
-    if reason:
-        said = f"exponents, raw gradients and predictions: the problem cannot be differentiated ({reason})."
-        return Derivatives(left_out=(said,))
-    found, gradient = orbit(theta, key)
+    orbit, windows = _orbit(problem, truncation.horizon), _jacobians(problem, truncation)
+    forward, reverse = (without_derivative(one, theta, key) for one in (orbit, windows))
+    if forward and reverse:
+        return Derivatives(
+            left_out=(f"exponents, raw gradients and predictions: the problem cannot be differentiated. {forward}",)
+        )
+    if forward:
+        part = Derivatives(left_out=(f"exponents and the growth of tangents: {forward}",))
+    else:
+        part = _of_orbit(*orbit(theta, key))
+        if part.direction is None:
+            return part
+    if reverse:
+        return part._replace(left_out=(*part.left_out, f"predictions and backprop: {reverse}"))
+    return _of_windows(part, windows(theta, key), truncation)
+
+
+def _of_orbit(found, gradient) -> Derivatives:
+    left_out = ()
     if gradient.escape >= 0:
         left_out += (
             f"derivatives after step {int(gradient.escape)}, at which the orbit escaped; those above stop there.",
@@ -74,13 +86,19 @@ def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncat
     if not np.any(direction):
         flat = "raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant."
         return part._replace(left_out=left_out if gradient.escape >= 0 else (*left_out, flat))
-    windows = _jacobians(problem, truncation)
-    if refusal(windows, theta, key):
-        return part._replace(left_out=(*left_out, "predictions and backprop: the problem has no reverse mode."))
-    jacobians = windows(theta, key)
-    predicted = {}
+    return part._replace(direction=direction, left_out=left_out)
+
+
+def _of_windows(part, jacobians, truncation) -> Derivatives:
+    """What reverse mode adds to the rest; ∇L as well, where forward mode does not exist."""
+    predicted, horizon = {}, truncation.horizon
     for name, period in {"PES": 1, "NRES": truncation.num_windows}.items():
         square, variance = predicted_variance(jacobians, period)
         predicted[name] = square / variance * 1e6 / (2 * horizon) if variance > 0 else math.nan
     spectrum = truncation_spectrum(jacobians, truncation)
-    return part._replace(direction=direction, predicted=predicted, spectrum=spectrum, left_out=left_out)
+    if part.direction is None:
+        gradient = spectrum.gradients[-1]
+        length = float(np.linalg.norm(gradient))
+        if math.isfinite(length) and length > 0:
+            part = part._replace(direction=gradient / length, log_gradient=math.log(length))
+    return part._replace(predicted=predicted, spectrum=spectrum)

@@ -29,7 +29,7 @@ from metalearn.outer.report import Comparison, Measured
 from metalearn.outer.sampling import Progress
 from metalearn.outer.targets import needs_rematerialisation
 from metalearn.outer.windows import Spectrum
-from metalearn.threads import in_this_precision
+from metalearn.threads import in_these_modes
 from metalearn.words import percent
 
 SWEEP, SWEEP_PAIRS = (0.25, 0.5, 1.0, 2.0, 4.0), 32
@@ -129,7 +129,9 @@ def diagnose(
     (converged, distance), raw = border, derivatives.direction
     least = max(cloud.length, cloud.length_error)
     ratio = derivatives.log_gradient - math.log(least) if least > 0 else math.nan
-    comparison = _compared(problem, theta, truncation, sigma, cloud, raw is not None, keys[4], progress)
+    comparison = _compared(
+        problem, theta, truncation, sigma, cloud, derivatives.spectrum is not None, keys[4], progress
+    )
     growth = derivatives.log_growth + math.log(sigma / cloud.spread) if cloud.spread > 0 else math.nan
     return Diagnosis(
         theta=jax.tree.map(np.asarray, theta),
@@ -153,7 +155,7 @@ def diagnose(
         sweep=[_row(cloud, factor * sigma, found) for factor, found in zip(SWEEP, sweep)],
         comparison=comparison,
         recommendation=recommend(comparison, truncation, sigma),
-        left_out=derivatives.left_out + _diverged(cloud),
+        left_out=derivatives.left_out + _diverged(cloud) + _failed(comparison),
     )
 
 
@@ -180,7 +182,7 @@ def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, pro
 def _side_by_side(*measurements):
     """Compile and run independent measurements on two threads."""
     with ThreadPoolExecutor(2) as pool:
-        return [running.result() for running in [pool.submit(in_this_precision(one)) for one in measurements]]
+        return [running.result() for running in [pool.submit(in_these_modes(one)) for one in measurements]]
 
 
 def _row(cloud, sigma, found):
@@ -201,6 +203,10 @@ def _diverged(cloud) -> tuple[str, ...]:
         f"what {percent(cloud.diverged)} of the pairs of the cloud would say: they diverged, and without a cap ∇L_σ is infinite; give "
         "the problem one with ml.saturate(problem, cap) or the cap of ml.training",
     )
+
+
+def _failed(comparison) -> tuple[str, ...]:
+    return tuple(f"{report.name}, which {report.reason}" for report in comparison.reports if report.reason)
 
 
 def _sweep(problem, theta, truncation, sigma, key):

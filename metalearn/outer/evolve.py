@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metalearn import trees
+from metalearn import debugging, trees
 from metalearn.inner.checks import check_choice, check_count, check_number
 from metalearn.inner.problem import Key, Theta, check_key, check_theta
 from metalearn.kept import kept
@@ -62,15 +62,18 @@ def evolve(
     theta = trees.strong(theta)
     leaves, structure = jax.tree.flatten(jax.eval_shape(lambda: theta))
     strategy, params = _strategy(algorithm, population_size, tuple(leaves), structure, float(sigma))
-    state, measure = _first_state(strategy, params, theta, key, population_size), measured(evaluate)
+    with debugging.unwatched():
+        state, measure = _first_state(strategy, params, theta, key, population_size), measured(evaluate)
     populations, losses = [], []
     for generation in range(num_generations):
         ask, read, tell = jax.random.split(jax.random.fold_in(key, generation), 3)
-        population, state = strategy.ask(ask, state, params)
+        with debugging.unwatched():
+            population, state = strategy.ask(ask, state, params)
         population = _like(population, theta)
         loss = measure(population, jnp.broadcast_to(read, (population_size,)))
         worst = jnp.where(jnp.isfinite(loss), loss, jnp.finfo(loss.dtype).max)  # ranks are all that either uses
-        state, _ = strategy.tell(tell, population, worst, state, params)
+        with debugging.unwatched():
+            state, _ = strategy.tell(tell, population, worst, state, params)
         populations.append(population)
         losses.append(loss)
         if progress is not None:

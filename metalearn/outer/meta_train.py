@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 
-from metalearn import trees
+from metalearn import debugging, trees
 from metalearn.compilation import jit
 from metalearn.inner.problem import Key, Theta
 from metalearn.kept import kept
@@ -143,8 +143,8 @@ def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, t
 
 
 def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
-    loss = jnp.full((), jnp.nan) if measure is None else measure(theta)
-    best = Best(theta, loss, jnp.where(jnp.isfinite(loss), 0, -1).astype(jnp.int32))
+    loss = jnp.full((), debugging.unknown()) if measure is None else measure(theta)
+    best = Best(theta, loss, jnp.where(jnp.isfinite(loss) & (measure is not None), 0, -1).astype(jnp.int32))
     none, spent = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
     first = Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER, spent)
     return trees.strong(trees.gathered(first))
@@ -215,7 +215,7 @@ def _chunks(first, num_steps, length, stages):
 def _look(measure, snapshot):
     """Evaluate θ, and keep it where it is the best so far."""
     loss, best = trees.gathered(measure(snapshot.theta)), snapshot.best
-    better = jnp.isfinite(loss) & ~(loss >= best.loss)
+    better = jnp.isfinite(loss) & ((best.step < 0) | (loss < best.loss))
     found = trees.where(better, Best(snapshot.theta, loss, snapshot.step), best)
     return snapshot._replace(best=found), loss
 

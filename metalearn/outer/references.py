@@ -106,7 +106,7 @@ def _gradient_run(description: Description, theta: Theta, episodes: int) -> Run:
     problem, whole = description.problem, _whole(description)
     try:
         rematerialise = needs_rematerialisation(problem, theta, whole.horizon)
-    except (TypeError, ValueError, NotImplementedError):
+    except Exception:
         rematerialise = False  # reverse mode does not exist here, which compiling the reference will say
     return Run(gradient_target(problem, whole, rematerialise), theta, 2 if whole.key is not None else episodes)
 

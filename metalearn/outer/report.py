@@ -47,6 +47,7 @@ class Report:
       inner_steps, seconds: per episode, burn-in included, compilation not; seconds_error from repeated runs.
       memory: peak bytes of states, accumulators and tapes by formula; None where the estimator has no description.
       num_episodes: how many episodes were measured.
+      reason: why the estimator, or its target, could not be measured; empty where both were.
     """
 
     name: str
@@ -56,7 +57,6 @@ class Report:
     gradient: np.ndarray
     bias: Measured
     bias_to_gradient: Measured
-    exploded: float | None
     variance: Measured
     variance_per_window: Measured
     cosine: Measured
@@ -70,9 +70,13 @@ class Report:
     seconds_error: float
     memory: int | None
     num_episodes: int
+    exploded: float | None = None
+    reason: str = ""
 
     def __str__(self) -> str:
-        """One line: bias, cosine and signal to noise, and the share that diverged."""
+        """One line: bias, cosine and signal to noise, and the share that diverged; or why there are none."""
+        if not self.num_episodes:
+            return f"{self.name}: {self.reason}"
         shown = ", ".join(f"{COLUMNS[field]} {getattr(self, field)}" for field in BRIEF)
         return f"{self.name}: {shown}, diverged {_diverged(self)}"
 
@@ -112,7 +116,20 @@ class Comparison:
         ]
         widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *body]]
-        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *_notes(self.reports)])
+        reasons = [f"{report.name}: {report.reason}" for report in self.reports if report.reason]
+        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *_notes(self.reports), *reasons])
+
+
+def unmeasured(name: str, size: int, reason: str) -> Report:
+    """The report of an estimator that could not be run; everything is NaN."""
+    fields = {field.name: field.type for field in dataclasses.fields(Report)}
+    blank: dict[Any, Any] = {
+        np.ndarray: np.full(size, math.nan),
+        Measured: Measured(math.nan, math.nan),
+        float: math.nan,
+    }
+    values = {field: blank[kind] for field, kind in fields.items() if kind in blank}
+    return Report(**values, name=name, memory=None, num_episodes=0, reason=reason)
 
 
 def _row(report: Report) -> dict[str, Any]:
@@ -137,6 +154,8 @@ def _length(report: Report) -> str:
 
 
 def _costs(report: Report) -> tuple[str, ...]:
+    if not report.num_episodes:
+        return ("–",) * 4
     return (
         _diverged(report),
         f"{report.inner_steps:.0f}",

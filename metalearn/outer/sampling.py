@@ -16,7 +16,7 @@ from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.problem import Key, Theta
 from metalearn.kept import kept
-from metalearn.threads import in_this_precision, on_every_device, precision
+from metalearn.threads import in_these_modes, modes, on_every_device
 
 Progress = Callable[[str, int, int], None]
 BATCHES = 8
@@ -68,7 +68,7 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
     """
     leaves, tree = jax.tree.flatten(jax.eval_shape(lambda theta: theta, theta))
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    implementation, under = str(jax.random.key_impl(key)), (precision(), device, asked_effort())
+    implementation, under = str(jax.random.key_impl(key)), (modes(), device, asked_effort())
     make, numbers = family_of(estimator)
     numbers = tuple(map(jnp.asarray, numbers))
     together, windows = _together(estimator.description, theta, num_episodes)
@@ -123,9 +123,7 @@ def run_episodes(
     """
     size = batch.size
     keys = jax.random.split(key, -(-num_episodes // size) * size).reshape(-1, size)
-    one = in_this_precision(
-        lambda keys: jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), batch.run(theta, keys))
-    )
+    one = in_these_modes(lambda keys: jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), batch.run(theta, keys)))
     parts = []
     for part in on_every_device(one, keys) if jax.local_device_count() == 1 else map(one, keys):
         parts.append(part)

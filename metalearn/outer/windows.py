@@ -8,6 +8,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
+from metalearn.inner.differentiable import REVERSE, check_derivative
 from metalearn.inner.problem import InnerProblem, Key, Theta
 from metalearn.inner.unroll import Truncation, unroll
 
@@ -33,7 +34,7 @@ def window_jacobians(problem: InnerProblem, theta: Theta, truncation: Truncation
     One reverse pass for each window, through all windows before it.
 
     Args:
-      problem: the inner problem; differentiable.
+      problem: the inner problem; differentiable in reverse mode.
       theta: the meta-parameters.
       truncation: n windows.
       key: of the episode.
@@ -54,7 +55,9 @@ def window_jacobians(problem: InnerProblem, theta: Theta, truncation: Truncation
 
         return jax.lax.scan(window, trees.strong(state), jnp.arange(count))[1]
 
-    return jax.jacrev(losses)(jnp.broadcast_to(point, (count, len(point))))
+    copies = jnp.broadcast_to(point, (count, len(point)))
+    check_derivative("window_jacobians", REVERSE, jax.jacrev(losses), losses, copies)
+    return jax.jacrev(losses)(copies)
 
 
 def predicted_variance(jacobians, noise_period_in_windows: int) -> tuple[float, float]:

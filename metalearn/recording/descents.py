@@ -10,12 +10,12 @@ import numpy as np
 import optax
 from omegaconf import OmegaConf
 
-from metalearn.inner.checks import refusal
+from metalearn.inner.checks import reason_of, refusal
 from metalearn.inner.problem import InnerProblem, Key
 from metalearn.landscape import Plane
 from metalearn.outer import outer_trajectories
 from metalearn.recording.configured import estimator_of, outer_of
-from metalearn.threads import in_this_precision
+from metalearn.threads import in_these_modes
 
 LAST = 0.1  # of a trajectory, whose mean is where it ends
 
@@ -43,10 +43,10 @@ def descents(
 
     Yields:
       The estimator's name, its entry of the configuration, and `(thetas, metrics)` as `ml.outer_trajectories` returns
-      them, or, where the estimator cannot be traced on this problem, why.
+      them, or, where the estimator cannot be traced or run on this problem, why.
     """
     entries = OmegaConf.merge(config, {"pairs": config.trajectories.pairs}).estimators
-    low, high = (jnp.array([getattr(axis, end) for axis in plane[:2]]) for end in ("low", "high"))
+    low, high = (jnp.array([getattr(axis, end) for axis in plane[:2]], float) for end in ("low", "high"))
 
     def travel(name, entry):
         outer = outer_of(config.problem, name, entry)
@@ -57,12 +57,17 @@ def descents(
         if refused:
             return refused
         optimizer = optax.adam(outer["learning_rate"])
-        moved = outer_trajectories(estimator, optimizer, starts, key, num_steps, low=low, high=high)
-        return jax.block_until_ready(moved)
+        try:
+            moved = outer_trajectories(estimator, optimizer, starts, key, num_steps, low=low, high=high)
+            return jax.block_until_ready(moved)
+        except FloatingPointError:  # of JAX's debugging modes
+            raise
+        except Exception as error:  # costs no other estimator
+            return reason_of(error)
 
     pool = ThreadPoolExecutor(max_workers=2)
     try:
-        found = pool.map(in_this_precision(travel), entries, entries.values())
+        found = pool.map(in_these_modes(travel), entries, entries.values())
         for index, (name, moved) in enumerate(zip(entries, found)):
             yield name, entries[name], moved
             progress("outer trajectories", index + 1, len(entries))

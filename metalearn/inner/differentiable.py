@@ -1,0 +1,84 @@
+"""Whether the derivatives that are needed exist: asked before anything is computed, and said in a sentence."""
+
+from collections.abc import Callable
+
+import jax
+
+from metalearn import trees
+from metalearn.inner import problem as inner
+from metalearn.inner.checks import refusal
+from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.inner.unroll import meta_loss
+from metalearn.operations import primitives
+
+REVERSE, FORWARD, BOTH = "reverse", "forward", "forward and reverse"
+_INSTEAD = {
+    REVERSE: "Evolution strategies such as ml.persistent_es need no derivatives, ml.forward_mode needs no reverse mode.",
+    FORWARD: "Evolution strategies such as ml.persistent_es need no derivatives, ml.backprop needs no forward mode.",
+    BOTH: "Evolution strategies such as ml.persistent_es need no derivatives.",
+}
+
+
+def check_derivative(name: str, mode: str, derivative: Callable, plain: Callable, *arguments) -> None:
+    """Refuse what cannot be differentiated. A function that cannot be traced at all passes, for its own error to be seen.
+
+    Args:
+      name: what needs the derivative.
+      mode: REVERSE, FORWARD or BOTH.
+      derivative, plain: the derivative, and the function itself, of these arguments; both are traced by shape.
+
+    Raises:
+      TypeError: the function can be traced, its derivative cannot.
+    """
+    reason = without_derivative(derivative, *arguments)
+    if reason and not refusal(plain, *arguments):
+        raise TypeError(
+            f"The problem cannot be differentiated in {mode} mode, a requirement of {name}: {_sentence(reason)} {_INSTEAD[mode]}"
+        )
+
+
+def without_derivative(function: Callable, *arguments) -> str:
+    """`refusal` of a function that takes derivatives: JAX traces the tangent of a `custom_vjp`, and refuses it when it runs."""
+    reason = refusal(function, *arguments)
+    if not reason and "custom_lin" in primitives(jax.make_jaxpr(function)(*arguments).jaxpr):
+        return "JAX cannot apply forward-mode differentiation (jvp) to a custom_vjp function."
+    return reason
+
+
+def check_problem(problem: InnerProblem, theta: Theta) -> tuple[str, ...]:
+    """Trace the three functions once by shape and say in a sentence what does not fit.
+
+    Nothing is computed.
+
+    Args:
+      problem: the inner problem.
+      theta: the meta-parameters.
+
+    Returns:
+      What is no mistake but good to know: a sentence for each mode, reverse or forward, in which the meta-loss has no derivative
+      with respect to θ. Estimators that need that mode refuse the problem; evolution strategies need none.
+
+    Raises:
+      TypeError: a function cannot be called as documented, the step changes the structure, a shape or a dtype of the
+        state, the loss is not one real scalar, or θ has a leaf that is not floating point.
+      ValueError: θ has no leaves.
+    """
+    inner.check_problem(problem, theta)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    loss = lambda theta, key: meta_loss(problem, theta, key, 2)
+
+    def forward(theta, key):
+        return jax.jvp(lambda theta: loss(theta, key), (trees.strong(theta),), (trees.strong(theta),))
+
+    known = {
+        mode: without_derivative(one, theta, key) for mode, one in {REVERSE: jax.grad(loss), FORWARD: forward}.items()
+    }
+    return tuple(
+        f"The problem cannot be differentiated in {mode} mode: {_sentence(reason)} {_INSTEAD[mode]}"
+        for mode, reason in known.items()
+        if reason
+    )
+
+
+def _sentence(reason: str) -> str:
+    return reason if reason.endswith((".", "!", "?")) else f"{reason}."
