@@ -136,6 +136,7 @@ def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, 
         callback=look,
         progress=lambda _, done, total: progress(label, done, total),
         resume=snapshot,
+        keep="last",
     )[0]
 
 

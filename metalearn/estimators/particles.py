@@ -16,7 +16,9 @@ everything else lies here, once:
 * Particles are mapped in chunks that fit the cache.
 """
 
+import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ from metalearn.estimators.base import Description, GradientEstimator, Metrics
 from metalearn.estimators.devices import spread_here
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.checks import check_count
+from metalearn.inner.counts import count, count_type
 from metalearn.inner.problem import (
     InnerProblem,
     Key,
@@ -96,7 +99,8 @@ def estimator_of(
 ) -> GradientEstimator:
     """Map a method over particles. Arguments are those of the public estimators."""
     share, spread = spread_here(num_particles)
-    steps_per_estimate = _inner_steps(method, truncation, num_particles)
+    steps, most = _inner_steps(method, truncation, num_particles)
+    description = dataclasses.replace(description, most_steps=most)
 
     def advance(theta, memory, episodes, clock, key):
         """One window of every particle: gradients and losses `[num_particles, ...]`, and what they remember."""
@@ -128,9 +132,10 @@ def estimator_of(
         theta = trees.strong(theta)
         gradients, losses, memory, episodes = advance(theta, state.memory, state.episodes, state.clock, key)
         gradient, variance, metrics = average(gradients, losses)
-        metrics["inner_steps"] = steps_per_estimate + state.unreported_steps
+        metrics["inner_steps"] = count(steps, count_type(most)) + state.unreported_steps
         clock = jnp.where(state.clock + 1 == truncation.num_windows, 0, state.clock + 1)
-        return gradient, Particles(memory, episodes, clock, jnp.zeros((), jnp.int32), variance), metrics
+        none = jnp.zeros_like(state.unreported_steps)
+        return gradient, Particles(memory, episodes, clock, none, variance), metrics
 
     return GradientEstimator(init, jit(estimate, description.name), description)
 
@@ -140,14 +145,14 @@ def _begin(method, problem, truncation, num_particles, advance, theta, key) -> P
     blank = trees.zeros_of(jax.eval_shape(problem.init, theta, key))
     memory = trees.broadcast(method.start(theta, blank), num_particles)
     episodes = jnp.broadcast_to(key, (num_particles,))  # particles in lockstep draw theirs at the first window
-    clock, unreported = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    steps, most = _inner_steps(method, truncation, num_particles)
+    clock, unreported = jnp.zeros((), jnp.int32), count(0, count_type(most))
     if truncation.stagger:
         key_episodes, key_clock, key_burn_in = jax.random.split(key, 3)
         episodes = jax.random.split(key_episodes, num_particles)
         clock = jax.random.randint(key_clock, (num_particles,), 0, truncation.num_windows, jnp.int32)
         memory, episodes = _burn_in(truncation, advance, theta, memory, episodes, clock, key_burn_in)
-        windows = truncation.num_windows - 1
-        unreported = jnp.asarray(windows * _inner_steps(method, truncation, num_particles), jnp.int32)
+        unreported = count(most - steps, count_type(most))
     return Particles(memory, episodes, clock, unreported, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), theta))
 
 
@@ -161,9 +166,12 @@ def _burn_in(truncation, advance, theta, memory, episodes, clock, key):
     return jax.lax.fori_loop(0, truncation.num_windows - 1, body, (memory, episodes))
 
 
-def _inner_steps(method, truncation, num_particles):
-    """Of one window of all particles."""
-    return num_particles * truncation.length * method.num_unrolls
+def _inner_steps(method, truncation, num_particles) -> tuple[int, int]:
+    """Of one window of all particles, and the most that one estimate reports: the first one of staggered particles, whose
+    burn-in is all windows but one.
+    """
+    steps = operator.index(num_particles) * truncation.length * method.num_unrolls
+    return steps, steps * (truncation.num_windows if truncation.stagger else 1)
 
 
 def _one_window(method, problem, truncation, rematerialise, common, particle):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -45,8 +46,9 @@ class Truncation:
             value = getattr(self, name)
             if isinstance(value, bool) or not hasattr(value, "__index__"):
                 raise TypeError(f"{name} must be a whole number of inner steps; {value!r} was given.")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1 inner step; {value} was given.")
+            if not 1 <= value < 2**31:
+                raise ValueError(f"{name} must be at least 1 inner step, and below 2³¹; {value} was given.")
+            object.__setattr__(self, name, operator.index(value))
         if self.length > self.horizon:
             raise ValueError(
                 f"length {self.length} is longer than horizon {self.horizon}; a window must fit into an episode."
