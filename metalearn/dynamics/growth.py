@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from metalearn import trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon
 
 
 class MetaGradient(NamedTuple):
@@ -109,6 +109,7 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
     """
     check_count("num_steps", num_steps)
     check_number("bound", bound, 0, open_low=True)
+    check_horizon(problem, num_steps)
     theta = trees.strong(theta)
     point, unravel = ravel_pytree(theta)
     begun, look, move = _recursion(problem, theta, key, _identity(theta), bound)

@@ -40,6 +40,7 @@ from metalearn.inner.problem import (
     Scalar,
     State,
     Theta,
+    check_horizon,
     check_inner,
     check_key,
     check_problem,
@@ -227,9 +228,10 @@ def check_sigma(sigma: float) -> None:
 
 
 def check_common(problem: InnerProblem, truncation: Truncation, chunk_size: int | None) -> None:
-    """Refuse what is no inner problem, no truncation or no chunk size."""
+    """Refuse what is no inner problem, no truncation or no chunk size, and a problem made for another horizon."""
     check_inner(problem)
     if not isinstance(truncation, Truncation):
         raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
+    check_horizon(problem, truncation.horizon)
     if chunk_size is not None:
         check_count("chunk_size", chunk_size)

@@ -28,7 +28,8 @@ def prepare(problem: InnerProblem) -> InnerProblem:
     Args:
       problem: any inner problem.
     """
-    return InnerProblem(*map(without_convolutions, problem))
+    init, step, loss = map(without_convolutions, problem[:3])
+    return problem._replace(init=init, step=step, loss=loss)
 
 
 @kept

@@ -1,11 +1,13 @@
 """Problems made of problems: losses that saturate, losses read less often or at the end, a θ for every window."""
 
+import operator
+
 import jax
 import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, check_inner
+from metalearn.inner.problem import InnerProblem, check_horizon, check_inner
 
 
 def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
@@ -42,7 +44,7 @@ def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
 
         return _guarded(read)(state, theta, key)
 
-    return InnerProblem(problem.init, step, loss)
+    return problem._replace(step=step, loss=loss)
 
 
 def _guarded(function):
@@ -88,10 +90,16 @@ def every(problem: InnerProblem, stride: int) -> InnerProblem:
     the `inner_steps` of an estimator count strides.
 
     Raises:
-      TypeError, ValueError: the stride is no whole number of at least 1, or the problem no InnerProblem.
+      TypeError, ValueError: the stride is no whole number of at least 1, the problem is no InnerProblem, or its loss must be read
+        after every step, as that of `final_loss`.
     """
     check_count("stride", stride)
     check_inner(problem)
+    if problem.horizon is not None and stride > 1:
+        raise ValueError(
+            f"The losses of this problem, made for {problem.horizon} steps, add up only where each of them is read; with a stride of "
+            f"{stride} some are not. Wrap the other way round: ml.final_loss(ml.every(problem, {stride}), horizon // {stride})."
+        )
 
     def step(state, theta, key):
         def body(index, state):
@@ -114,9 +122,15 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
 
     Args:
       problem: the problem whose last loss counts.
-      horizon: T, the number of steps of an episode.
+      horizon: T, the number of steps of an episode. Estimators and losses with another horizon refuse the problem.
+
+    Raises:
+      TypeError, ValueError: the horizon is no whole number of at least 1, or the problem no InnerProblem, or made for another
+        horizon.
     """
     check_count("horizon", horizon)
+    horizon = operator.index(horizon)
+    check_horizon(problem, horizon)
 
     def init(theta, key):
         key, evaluation = jax.random.split(key)
@@ -139,7 +153,7 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
         _, reading, previous, _ = carry
         return horizon * (reading - previous)
 
-    return InnerProblem(init, step, loss)
+    return InnerProblem(init, step, loss, horizon)
 
 
 def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
@@ -171,4 +185,4 @@ def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
         state, count = carry
         return problem.loss(state, row(thetas, jnp.maximum(count - 1, 0)), key)
 
-    return InnerProblem(init, step, loss)
+    return problem._replace(init=init, step=step, loss=loss)

@@ -10,7 +10,7 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.inner.convolutions import prepare
-from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key
+from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_horizon, check_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,7 @@ def unroll(
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; {num_steps} was given.")
-    step, read = (jax.jit(one, inline=True) for one in prepare(problem)[1:])  # each is traced once
+    step, read = (jax.jit(one, inline=True) for one in prepare(problem)[1:3])  # each is traced once
 
     def body(state, index):
         here = jax.random.fold_in(key, index)
@@ -179,5 +179,6 @@ def meta_loss(problem: InnerProblem, theta: Theta, key: Key, horizon: int) -> Sc
     """L(θ) = (1/T) Σ_t ℓ_t of one episode: the start and the steps are drawn as every estimator draws them from an
     episode key.
     """
+    check_horizon(problem, horizon)
     start, steps = jax.random.split(key)
     return jnp.mean(unroll(problem, problem.init(theta, start), theta, steps, horizon)[1])
