@@ -90,7 +90,7 @@ def follow(config, problem, plane, key, run, progress):
         thetas, metrics = found
         losses = np.asarray(values(jnp.asarray(ends_of(thetas))))
         paths[entry.label] = np.asarray(thetas)
-        steps = float(metrics["inner_steps"].sum(axis=1).mean())
+        steps = float(np.asarray(metrics["inner_steps"], np.float64).sum(axis=1).mean())
         rows.append(
             {"estimator": entry.label, "inner_steps": steps}
             | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}

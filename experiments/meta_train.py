@@ -137,6 +137,7 @@ def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, 
         callback=look,
         progress=lambda _, done, total: progress(label, done, total),
         resume=snapshot,
+        keep="last",
     )[0]
 
 

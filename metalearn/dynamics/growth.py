@@ -11,7 +11,7 @@ from metalearn import debugging, trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import FORWARD, check_derivative
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon
 from metalearn.inner.unroll import meta_loss
 
 
@@ -113,6 +113,7 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
     """
     check_count("num_steps", num_steps)
     check_number("bound", bound, 0, open_low=True)
+    check_horizon(problem, num_steps)
     theta = trees.strong(theta)
     _check("meta_gradient", problem, theta, key, bound)
     point, unravel = ravel_pytree(theta)

@@ -95,11 +95,10 @@ def cut_problem(problem: InnerProblem, cut_probability: float) -> InnerProblem:
         weight = jnp.where(keep, 1 / (1 - cut_probability), 0.0)
         return problem.step(scale_cotangent(state, weight), bare(theta), key)
 
-    return InnerProblem(
-        lambda theta, key: problem.init(bare(theta), key),
-        step,
-        lambda state, theta, key: problem.loss(state, bare(theta), key),
-        problem.cap,
+    return problem._replace(
+        init=lambda theta, key: problem.init(bare(theta), key),
+        step=step,
+        loss=lambda state, theta, key: problem.loss(state, bare(theta), key),
     )
 
 

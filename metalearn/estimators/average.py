@@ -24,7 +24,7 @@ def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]
     flat = [leaf.reshape(len(losses), -1).astype(kind) for leaf in jax.tree.leaves(gradients)]
     values = jnp.concatenate(
         [*flat, losses[:, None].astype(kind)], axis=1
-    )  # in one array, each operation is one kernel
+    )  # in one array: one kernel for each operation
     used = jnp.all(debugging.finite(values), axis=1)
     count = jnp.sum(used).astype(kind)
     over_used = lambda numbers: jnp.sum(jnp.where(used[:, None], numbers, 0), axis=0)

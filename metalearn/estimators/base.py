@@ -27,6 +27,7 @@ class Description:
       noise_period: the inner steps for which one perturbation is kept in the smoothed objective; the horizon unless the
         smoothing is independent from block to block.
       name: what it is called while its program is compiled.
+      most_steps: the most inner steps that one estimate reports, None where that is unknown.
     """
 
     problem: InnerProblem
@@ -36,6 +37,7 @@ class Description:
     sigma: float = 0.0
     noise_period: int | None = None
     name: str = "an estimate"
+    most_steps: int | None = None
 
 
 class Family(NamedTuple):
@@ -64,7 +66,8 @@ class GradientEstimator(NamedTuple):
         mean of the estimates over the windows of an episode estimates the gradient of the mean objective. Metrics are
         scalars: `loss` (mean over window and particles), `fraction_diverged` (of the particles, those with a loss or a gradient
         that is not finite), `fraction_capped` (those at the cap of the problem), `gradient_variance` (trace, from the spread of
-        the particles; NaN for fewer than two particles), `inner_steps` (applications of the map spent on this estimate).
+        the particles; NaN for fewer than two particles), `inner_steps` (applications of the map spent on this estimate;
+        an int32, or a floating-point number where that could pass 2³¹).
       description: what is estimated, for `ml.compare`; None for estimators that do without.
     """
 

@@ -54,7 +54,7 @@ def residual_bytes(problem: InnerProblem, theta: Theta) -> int:
 
 
 def _step_and_loss(problem):
-    _, step, loss = prepare(problem)[:3]
+    step, loss = prepare(problem)[1:3]
     return lambda state, theta, key: (step(state, theta, key), loss(state, theta, key))
 
 

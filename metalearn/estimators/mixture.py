@@ -10,6 +10,7 @@ from metalearn import debugging, trees
 from metalearn.compilation import jit
 from metalearn.estimators.base import SHARES, GradientEstimator
 from metalearn.inner.checks import check_number
+from metalearn.inner.counts import total
 from metalearn.inner.problem import Theta, check_key, check_theta
 
 
@@ -48,6 +49,7 @@ def mixture(
             raise TypeError(f"A GradientEstimator such as ml.persistent_es(...) is needed; {estimator!r} was given.")
     estimators = dict(estimators)
     shares = _shares(list(estimators), weights)
+    most = _most_steps(estimators.values())
 
     def init(theta, key):
         check_theta(theta)
@@ -66,23 +68,31 @@ def mixture(
         variance = state.variance
         if known:
             variance = _sum({name: trees.scale(shares[name] ** 2, states[name].variance) for name in shares})
-        return gradient, Mixed(states, variance), _metrics(reports, shares)
+        return gradient, Mixed(states, variance), _metrics(reports, shares, most)
 
     return GradientEstimator(init, jit(estimate, "an estimate of a mixture"))
 
 
-def _metrics(reports, shares):
+def _most_steps(estimators) -> int | None:
+    """The most inner steps that one estimate of all parts reports; None where a part does not say."""
+    descriptions = [one.description for one in estimators]
+    steps = [None if one is None else one.most_steps for one in descriptions]
+    known = [one for one in steps if one is not None]
+    return sum(known) if len(known) == len(steps) else None
+
+
+def _metrics(reports, shares, most):
     losses = jnp.stack([reports[name]["loss"] for name in shares])
     share = jnp.stack([jnp.asarray(one, losses.dtype) for one in shares.values()])
     finite = debugging.finite(losses)
-    total = jnp.sum(jnp.where(finite, share, 0))
-    metrics = {
-        "loss": jnp.where(total > 0, jnp.sum(jnp.where(finite, share * losses, 0)) / total, jnp.nan),
+    shared = jnp.sum(jnp.where(finite, share, 0))
+    metrics: dict[str, jax.Array] = {
+        "loss": jnp.where(shared > 0, jnp.sum(jnp.where(finite, share * losses, 0)) / shared, jnp.nan),
         **{share: jnp.mean(jnp.stack([one.get(share, 0.0) for one in reports.values()])) for share in SHARES},
-        "inner_steps": sum(reports[name]["inner_steps"] for name in shares),
+        "inner_steps": total([reports[name]["inner_steps"] for name in shares], most),
     }
     variances = [report.get("gradient_variance", debugging.unknown()) for report in reports.values()]
-    metrics["gradient_variance"] = sum(v * s**2 for v, s in zip(variances, shares.values()))
+    metrics["gradient_variance"] = sum((v * s**2 for v, s in zip(variances, shares.values())), start=jnp.zeros(()))
     return metrics | {f"loss/{name}": loss for name, loss in zip(shares, losses)}
 
 

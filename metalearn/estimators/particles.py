@@ -13,10 +13,11 @@ everything else lies here, once:
   either way.
 * A run that diverges is read by the one rule of `metalearn/inner/divergence.py`, step by step, and counted. Only a particle whose
   gradient is not finite is left out of the average, and counted too; when none is left the estimate is zero.
-* Particles are mapped in chunks that fit the cache.
 """
 
+import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from metalearn.estimators.base import Description, GradientEstimator, Metrics
 from metalearn.estimators.devices import spread_here
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.checks import check_count
+from metalearn.inner.counts import count, count_type
 from metalearn.inner.differentiable import check_derivative
 from metalearn.inner.divergence import Reading, read_window
 from metalearn.inner.problem import (
@@ -38,6 +40,7 @@ from metalearn.inner.problem import (
     Key,
     State,
     Theta,
+    check_horizon,
     check_inner,
     check_key,
     check_problem,
@@ -99,7 +102,8 @@ def estimator_of(
 ) -> GradientEstimator:
     """Map a method over particles. Arguments are those of the public estimators."""
     share, spread = spread_here(num_particles)
-    steps_per_estimate = _inner_steps(method, truncation, num_particles)
+    steps, most = _inner_steps(method, truncation, num_particles)
+    description = dataclasses.replace(description, most_steps=most)
 
     def advance(theta, memory, episodes, clock, key):
         """One window of every particle: gradients and readings `[num_particles, ...]`, and what they remember."""
@@ -136,9 +140,10 @@ def estimator_of(
         theta = trees.strong(theta)
         gradients, readings, memory, episodes = advance(theta, state.memory, state.episodes, state.clock, key)
         gradient, variance, metrics = average(gradients, readings)
-        metrics["inner_steps"] = steps_per_estimate + state.unreported_steps
+        metrics["inner_steps"] = count(steps, count_type(most)) + state.unreported_steps
         clock = jnp.where(state.clock + 1 == truncation.num_windows, 0, state.clock + 1)
-        return gradient, Particles(memory, episodes, clock, jnp.zeros((), jnp.int32), variance), metrics
+        none = jnp.zeros_like(state.unreported_steps)
+        return gradient, Particles(memory, episodes, clock, none, variance), metrics
 
     return GradientEstimator(init, jit(estimate, description.name), description)
 
@@ -148,14 +153,14 @@ def _begin(method, problem, truncation, num_particles, advance, theta, key) -> P
     blank = trees.zeros_of(jax.eval_shape(problem.init, theta, key))
     memory = trees.broadcast(method.start(theta, blank), num_particles)
     episodes = jnp.broadcast_to(key, (num_particles,))  # particles in lockstep draw theirs at the first window
-    clock, unreported = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    steps, most = _inner_steps(method, truncation, num_particles)
+    clock, unreported = jnp.zeros((), jnp.int32), count(0, count_type(most))
     if truncation.stagger:
         key_episodes, key_clock, key_burn_in = jax.random.split(key, 3)
         episodes = jax.random.split(key_episodes, num_particles)
         clock = jax.random.randint(key_clock, (num_particles,), 0, truncation.num_windows, jnp.int32)
         memory, episodes = _burn_in(truncation, advance, theta, memory, episodes, clock, key_burn_in)
-        windows = truncation.num_windows - 1
-        unreported = jnp.asarray(windows * _inner_steps(method, truncation, num_particles), jnp.int32)
+        unreported = count(most - steps, count_type(most))
     return Particles(memory, episodes, clock, unreported, trees.unknown_like(theta))
 
 
@@ -170,9 +175,12 @@ def _burn_in(truncation, advance, theta, memory, episodes, clock, key):
     return jax.lax.fori_loop(0, truncation.num_windows - 1, body, (memory, episodes))
 
 
-def _inner_steps(method, truncation, num_particles):
-    """Of one window of all particles."""
-    return num_particles * truncation.length * method.num_unrolls
+def _inner_steps(method, truncation, num_particles) -> tuple[int, int]:
+    """Of one window of all particles, and the most that one estimate reports: the first one of staggered particles, whose
+    burn-in is all windows but one.
+    """
+    steps = operator.index(num_particles) * truncation.length * method.num_unrolls
+    return steps, steps * (truncation.num_windows if truncation.stagger else 1)
 
 
 def _one_window(method, problem, truncation, rematerialise, common, particle):
@@ -210,7 +218,6 @@ def _run_window(problem, truncation, episode, clock, shared, rematerialise, thet
 
 
 def _check_same(theta: Theta, first: Theta) -> None:
-    """Refuse another θ than the one the state was made for."""
     if not trees.alike(theta, first):
         raise ValueError(
             "theta must have the structure and shapes that init was given; init saw "
@@ -235,9 +242,10 @@ def check_sigma(sigma: float) -> None:
 
 
 def check_common(problem: InnerProblem, truncation: Truncation, chunk_size: int | None) -> None:
-    """Refuse what is no inner problem, no truncation or no chunk size."""
+    """Refuse what is no inner problem, no truncation or no chunk size, and a problem made for another horizon."""
     check_inner(problem)
     if not isinstance(truncation, Truncation):
         raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
+    check_horizon(problem, truncation.horizon)
     if chunk_size is not None:
         check_count("chunk_size", chunk_size)

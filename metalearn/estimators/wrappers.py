@@ -12,6 +12,7 @@ from metalearn import debugging, trees
 from metalearn.compilation import jit
 from metalearn.estimators.base import SHARES, Description, GradientEstimator
 from metalearn.inner.checks import check_number, is_known
+from metalearn.inner.counts import total
 from metalearn.inner.problem import Theta, check_key, check_theta
 
 DECAY = 0.9
@@ -102,6 +103,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
         _check_estimator(estimator)
     description = _common(estimators)
     num_windows = 1 if description is None else description.truncation.num_windows
+    most = None if description is None else description.most_steps
 
     def init(theta, key):
         check_theta(theta)
@@ -110,15 +112,15 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
 
     @functools.partial(jit, name="the start of a combination", calls=1)
     def begin(theta, key):
-        states, variances, spent = [], [], jnp.zeros((), jnp.int32)
+        states, variances, spent = [], [], []
         for estimator, part in zip(estimators, jax.random.split(key, len(estimators))):
             key_init, key_pilot, key_pilot_init = jax.random.split(part, 3)
             _, pilot, metrics = estimator.estimate(theta, estimator.init(theta, key_pilot_init), key_pilot)
             states.append(estimator.init(theta, key_init))
             variances.append(pilot.variance)
-            spent += metrics["inner_steps"]
+            spent.append(metrics["inner_steps"])
         none, variances = trees.unknown_like(variances[0]), tuple(variances)
-        return Combined(tuple(states), variances, variances, none, spent, jnp.zeros((), jnp.int32))
+        return Combined(tuple(states), variances, variances, none, total(spent, most), jnp.zeros((), jnp.int32))
 
     def estimate(theta, state, key):
         gradients, states, variances, reports = [], [], [], []
@@ -135,10 +137,10 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
             "loss": jnp.nanmean(jnp.stack([r["loss"] for r in reports])),
             **{name: jnp.mean(jnp.stack([r.get(name, 0.0) for r in reports])) for name in SHARES},
             "gradient_variance": jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance)), jnp.float32),
-            "inner_steps": state.unreported_steps + sum(r["inner_steps"] for r in reports),
+            "inner_steps": total([state.unreported_steps, *(r["inner_steps"] for r in reports)], most),
         }
-        spent, window = jnp.zeros((), jnp.int32), (state.window + 1) % num_windows
-        return gradient, Combined(tuple(states), tuple(variances), weighing, variance, spent, window), metrics
+        none, window = jnp.zeros_like(state.unreported_steps), (state.window + 1) % num_windows
+        return gradient, Combined(tuple(states), tuple(variances), weighing, variance, none, window), metrics
 
     return GradientEstimator(init, jit(estimate, "a combined estimate"), description)
 
@@ -166,8 +168,11 @@ def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
             "combine needs estimators with one target: one horizon, one window length, one sigma and one noise period; these have "
             f"(horizon, length) {sorted(windows)} and (sigma, noise period) {sorted(targets)}."
         )
-    total = lambda theta: sum(part.memory(theta) for part in known)
-    return dataclasses.replace(known[0], num_particles=sum(part.num_particles for part in known), memory=total)
+    memory = lambda theta: sum(part.memory(theta) for part in known)
+    steps = [part.most_steps for part in known if part.most_steps is not None]
+    most = 2 * sum(steps) if len(steps) == len(known) else None  # the first estimate reports those of the pilot as well
+    count = sum(part.num_particles for part in known)
+    return dataclasses.replace(known[0], num_particles=count, memory=memory, most_steps=most)
 
 
 def _running(old: Theta, new: Theta) -> Theta:

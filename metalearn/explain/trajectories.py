@@ -52,7 +52,7 @@ def _row(label, thetas, losses, metrics, starts):
         "worst end": losses.max(),
         "starts that did not move": int(np.sum(moved < STUCK)),
         **{f"start {i + 1}": float(loss) for i, loss in enumerate(losses)},
-        "inner steps a start": float(np.mean(np.sum(np.asarray(metrics["inner_steps"]), axis=1))),
+        "inner steps a start": float(np.mean(np.sum(np.asarray(metrics["inner_steps"], np.float64), axis=1))),
     }
 
 

@@ -29,7 +29,7 @@ def prepare(problem: InnerProblem) -> InnerProblem:
       problem: any inner problem.
     """
     init, step, loss = map(without_convolutions, problem[:3])
-    return InnerProblem(init, step, loss, problem.cap)
+    return problem._replace(init=init, step=step, loss=loss)
 
 
 @kept

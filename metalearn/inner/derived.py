@@ -1,11 +1,13 @@
 """Problems made of problems: losses read less often or at the end, a θ for every window."""
 
+import operator
+
 import jax
 import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, check_inner
+from metalearn.inner.problem import InnerProblem, check_horizon, check_inner
 
 
 def every(problem: InnerProblem, stride: int) -> InnerProblem:
@@ -14,10 +16,16 @@ def every(problem: InnerProblem, stride: int) -> InnerProblem:
     the `inner_steps` of an estimator count strides.
 
     Raises:
-      TypeError, ValueError: the stride is no whole number of at least 1, or the problem no InnerProblem.
+      TypeError, ValueError: the stride is no whole number of at least 1, the problem is no InnerProblem, or its loss must be read
+        after every step, as that of `final_loss`.
     """
     check_count("stride", stride)
     check_inner(problem)
+    if problem.horizon is not None and stride > 1:
+        raise ValueError(
+            f"The losses of this problem, made for {problem.horizon} steps, add up only where each of them is read; with a stride of "
+            f"{stride} some are not. Wrap the other way round: ml.final_loss(ml.every(problem, {stride}), horizon // {stride})."
+        )
 
     def step(state, theta, key):
         def body(index, state):
@@ -40,9 +48,15 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
 
     Args:
       problem: the problem whose last loss counts.
-      horizon: T, the number of steps of an episode.
+      horizon: T, the number of steps of an episode. Estimators and losses with another horizon refuse the problem.
+
+    Raises:
+      TypeError, ValueError: the horizon is no whole number of at least 1, or the problem no InnerProblem, or made for another
+        horizon.
     """
     check_count("horizon", horizon)
+    horizon = operator.index(horizon)
+    check_horizon(problem, horizon)
 
     def init(theta, key):
         key, evaluation = jax.random.split(key)
@@ -65,7 +79,7 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
         _, reading, previous, _ = carry
         return horizon * (reading - previous)
 
-    return InnerProblem(init, step, loss)
+    return InnerProblem(init, step, loss, horizon)
 
 
 def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
@@ -98,4 +112,4 @@ def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
         return problem.loss(state, row(thetas, jnp.maximum(count - 1, 0)), key)
 
     cap = problem.cap
-    return InnerProblem(init, step, loss, None if cap is None else lambda carry: cap(carry[0]))
+    return problem._replace(init=init, step=step, loss=loss, cap=None if cap is None else lambda carry: cap(carry[0]))

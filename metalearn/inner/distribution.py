@@ -47,4 +47,14 @@ def task_distribution(make: Callable[[Drawn], InnerProblem], draw: Callable[[Key
         data, state = carry
         return at(data, key).loss(state, theta, key)
 
-    return InnerProblem(init, step, loss)
+    return InnerProblem(init, step, loss, _horizon(make, draw))
+
+
+def _horizon(make, draw) -> int | None:
+    """The horizon that the problems are made for."""
+    found = []
+    try:
+        jax.eval_shape(lambda key: found.append(make(draw(key)).horizon), jax.random.key(0))
+    except Exception:  # what cannot be traced is said in a sentence by `check_problem`
+        return None
+    return found[0]

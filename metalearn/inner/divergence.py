@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn import trees
+from metalearn import debugging, trees
 from metalearn.inner.checks import check_number
 from metalearn.inner.problem import InnerProblem, State, check_inner
 
@@ -58,7 +58,8 @@ def read_window(problem: InnerProblem, losses: jax.Array, state: State) -> Readi
 
 
 def _in_bounds(losses):
-    return jnp.abs(losses) < largest(losses.dtype)
+    shown = debugging.finite(losses) & ~jnp.isfinite(losses)  # what JAX is to stop at
+    return (jnp.abs(losses) < largest(losses.dtype)) | shown
 
 
 def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
@@ -84,11 +85,10 @@ def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
     check_inner(problem)
     inner = problem.cap
 
-    return InnerProblem(
-        problem.init,
-        lambda state, theta, key: capped_step(problem.step, state, theta, key),
-        lambda state, theta, key: capped_loss(problem.loss, state, theta, key, cap),
-        (lambda state: cap) if inner is None else (lambda state: jnp.minimum(cap, inner(state))),
+    return problem._replace(
+        step=lambda state, theta, key: capped_step(problem.step, state, theta, key),
+        loss=lambda state, theta, key: capped_loss(problem.loss, state, theta, key, cap),
+        cap=(lambda state: cap) if inner is None else (lambda state: jnp.minimum(cap, inner(state))),
     )
 
 
@@ -109,10 +109,12 @@ def capped_loss(loss, state, theta, key, cap):
     def read(state, theta, key, cap):
         value = loss(state, theta, key)
         kept = ~_is_over(state) & jnp.isfinite(value) & (value < cap)
-        return kept, jnp.where(kept, value, jnp.asarray(cap, value.dtype))
+        shown = kept | (debugging.finite(value) & ~jnp.isfinite(value))  # what JAX is to stop at
+        return kept, jnp.where(shown, value, jnp.asarray(cap, value.dtype))
 
     value = _guarded(read)(state, theta, key, jax.lax.stop_gradient(cap))
-    return jnp.where(value < cap, value, jnp.asarray(cap, value.dtype))
+    capped = value >= cap
+    return jnp.where(capped, jnp.asarray(cap, value.dtype), value)
 
 
 def _ended(kept, new, old):

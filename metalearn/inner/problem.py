@@ -27,6 +27,8 @@ class InnerProblem(NamedTuple):
       step: `(state, theta, key) -> state`, the map F and nothing else. Structure, shapes and dtypes of the state stay
         what they are.
       loss: `(state, theta, key) -> scalar`, the observable ℓ.
+      horizon: the number of steps of an episode where the functions are made for one, as those of `final_loss` are; an episode of
+        another length is then refused. None where any length will do. Wrappers that use `_replace` keep it.
       cap: None, or `state -> scalar`: the number that a diverged loss reads as, where the problem has one (`saturate`, `training`).
         Estimators count the particles that are at it.
 
@@ -38,6 +40,7 @@ class InnerProblem(NamedTuple):
     init: Callable[[Theta, Key], State]
     step: Callable[[State, Theta, Key], State]
     loss: Callable[[State, Theta, Key], Scalar]
+    horizon: int | None = None
     cap: Callable[[State], Scalar | float] | None = None
 
 
@@ -49,6 +52,22 @@ def check_inner(problem: Any) -> None:
     """
     if not isinstance(problem, InnerProblem):
         raise TypeError(f"problem must be an InnerProblem(init, step, loss); {type(problem).__name__} was given.")
+
+
+def check_horizon(problem: Any, horizon: int) -> None:
+    """Raise an error where a problem is made for episodes of another length.
+
+    Raises:
+      TypeError: `problem` is not an `InnerProblem`.
+      ValueError: it is made for another horizon.
+    """
+    check_inner(problem)
+    if problem.horizon is not None and problem.horizon != horizon:
+        raise ValueError(
+            f"The problem is made for episodes of {problem.horizon} steps, and episodes of {horizon} steps are asked for. Its loss "
+            f"contains the number of steps, as that of ml.final_loss(problem, {problem.horizon}) does: make it for {horizon} steps, or "
+            f"run episodes of {problem.horizon}."
+        )
 
 
 def check_theta(theta: Theta) -> None:

@@ -122,7 +122,7 @@ def _with_own_cap(problem):
     def loss(state, theta, key):
         return capped_loss(problem.loss, state._replace(cap=None), theta, key, state.cap)
 
-    return InnerProblem(problem.init, step, loss, lambda state: state.cap)
+    return problem._replace(step=step, loss=loss, cap=lambda state: state.cap)
 
 
 def _cap_at(first):

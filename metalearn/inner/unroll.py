@@ -2,15 +2,15 @@
 
 import dataclasses
 import math
+import operator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metalearn import trees
-from metalearn.inner.checks import check_count
 from metalearn.inner.convolutions import prepare
-from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_key
+from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_horizon, check_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Truncation:
             value = getattr(self, name)
             if isinstance(value, bool) or not hasattr(value, "__index__"):
                 raise TypeError(f"{name} must be a whole number of inner steps; {value!r} was given.")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1 inner step; {value} was given.")
-            check_count(name, value)
+            if not 1 <= value < 2**31:
+                raise ValueError(f"{name} must be at least 1 inner step, and below 2³¹; {value} was given.")
+            object.__setattr__(self, name, operator.index(value))
         if self.length > self.horizon:
             raise ValueError(
                 f"length {self.length} is longer than horizon {self.horizon}; a window must fit into an episode."
@@ -179,5 +179,6 @@ def meta_loss(problem: InnerProblem, theta: Theta, key: Key, horizon: int) -> Sc
     """L(θ) = (1/T) Σ_t ℓ_t of one episode: the start and the steps are drawn as every estimator draws them from an
     episode key.
     """
+    check_horizon(problem, horizon)
     start, steps = jax.random.split(key)
     return jnp.mean(unroll(problem, problem.init(theta, start), theta, steps, horizon)[1])

@@ -94,8 +94,8 @@ def rescaled(problem: InnerProblem) -> InnerProblem:
 
     grow = lambda state: on_numbers(lambda leaf: leaf * SCALE, state)
     shrink = lambda state: on_numbers(lambda leaf: leaf / SCALE, state)
-    return InnerProblem(
-        lambda theta, key: grow(problem.init(theta, key)),
-        lambda state, theta, key: grow(problem.step(shrink(state), theta, key)),
-        lambda state, theta, key: problem.loss(shrink(state), theta, key),
+    return problem._replace(
+        init=lambda theta, key: grow(problem.init(theta, key)),
+        step=lambda state, theta, key: grow(problem.step(shrink(state), theta, key)),
+        loss=lambda state, theta, key: problem.loss(shrink(state), theta, key),
     )

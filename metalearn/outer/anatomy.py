@@ -9,7 +9,7 @@ import numpy as np
 
 from metalearn import dynamics
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, Key, check_problem
+from metalearn.inner.problem import InnerProblem, Key, check_horizon, check_problem
 from metalearn.inner.unroll import unroll
 from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
 from metalearn.landscape.measure import trains
@@ -68,11 +68,10 @@ class Law(NamedTuple):
 def on_plane(problem: InnerProblem, plane: Plane) -> tuple[InnerProblem, Plane]:
     """The problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates."""
     theta = lambda point: plane.theta(point[0], point[1])
-    restricted = InnerProblem(
-        lambda point, key: problem.init(theta(point), key),
-        lambda state, point, key: problem.step(state, theta(point), key),
-        lambda state, point, key: problem.loss(state, theta(point), key),
-        problem.cap,
+    restricted = problem._replace(
+        init=lambda point, key: problem.init(theta(point), key),
+        step=lambda state, point, key: problem.step(state, theta(point), key),
+        loss=lambda state, point, key: problem.loss(state, theta(point), key),
     )
     axes = [Axis(axis.name, axis.low, axis.high) for axis in plane[:2]]
     return restricted, Plane(axes[0], axes[1], lambda x, y: jnp.stack([x, y]))
@@ -106,6 +105,7 @@ def anatomy(
     """
     check_count("num_steps", num_steps)
     check_plane(plane)
+    check_horizon(problem, num_steps)
     restricted, coordinates = on_plane(problem, plane)
 
     check_problem(restricted, jnp.array([axis.low for axis in coordinates[:2]], float))

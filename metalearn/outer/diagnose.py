@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Key, Theta, check_key, check_problem, check_theta
+from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.card import card_of
 from metalearn.outer.cloud import border_distance, measure_cloud
@@ -116,6 +116,7 @@ def diagnose(
     check_key(key)
     check_number("sigma", sigma, 0, open_low=True)
     check_count("num_pairs", num_pairs, 16)
+    check_horizon(problem, truncation.horizon)
     theta = trees.strong(theta)
     check_problem(problem, theta)
     episode = jax.random.fold_in(key, 0) if truncation.key is None else truncation.key

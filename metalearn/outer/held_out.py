@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metalearn.estimators.devices import spread_here
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
+from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta, check_horizon
 from metalearn.inner.unroll import meta_loss
 
 Evaluate = Callable[[Theta, Key], Scalar]
@@ -24,10 +24,12 @@ def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Eva
       num_episodes: N.
 
     Raises:
-      TypeError, ValueError: a count is no whole number of at least 1.
+      TypeError, ValueError: a count is no whole number of at least 1, or the problem no InnerProblem, or made for another
+        horizon.
     """
     check_count("horizon", horizon)
     check_count("num_episodes", num_episodes)
+    check_horizon(problem, horizon)
 
     _, spread = spread_here(num_episodes)
     losses = spread(lambda theta, keys: jax.vmap(lambda key: meta_loss(problem, theta, key, horizon))(keys))

@@ -8,11 +8,13 @@ import numpy as np
 from jax.core import Tracer
 
 from metalearn import trees
+from metalearn.inner.checks import is_known
 from metalearn.inner.problem import Theta
 from metalearn.words import percent
 
 NEVER = -1
 MOST_DIVERGED = 0.01  # of the particles of an outer step, without a warning
+NOTHING_SPENT = np.int64(0)
 
 
 class Best(NamedTuple):
@@ -38,7 +40,8 @@ class Snapshot(NamedTuple):
       best: the best θ evaluated.
       stopped: the outer step after which θ, or the state of the outer optimiser, would not have been finite, −1 for none;
         all else is as before it.
-      inner_steps: spent so far, as a float.
+      inner_steps: spent so far: an int64 of NumPy, which is exact; where meta-training itself is traced (`jit`, `vmap`), a
+        floating-point number.
     """
 
     step: jax.Array
@@ -47,23 +50,25 @@ class Snapshot(NamedTuple):
     estimator_state: Any
     best: Best
     stopped: jax.Array
-    inner_steps: jax.Array
+    inner_steps: Any
 
 
 class History(NamedTuple):
     """What the outer loop saw.
 
     Attributes:
-      theta: BEFORE each step, `[num_steps, ...]`.
+      theta: BEFORE each step that is kept, `[num_kept, ...]`; all steps by default. NumPy arrays unless meta-training is traced.
       metrics: of the estimator, `[num_steps]` each.
       evaluations: "step", "inner_steps" spent until then, and "loss" of every evaluation, `[num_evaluations]` each.
       snapshot: the end, to go on from; it holds the best θ.
+      steps: the outer steps of the rows of `theta`, `[num_kept]`.
     """
 
     theta: Theta
     metrics: dict[str, jax.Array]
-    evaluations: dict[str, jax.Array]
+    evaluations: dict[str, Any]
     snapshot: Snapshot
+    steps: np.ndarray
 
     def divergence(self) -> dict[str, Any]:
         """The share of the particles that diverged at the "first" outer step, at the "worst" and at the "last", and under
@@ -78,8 +83,21 @@ class History(NamedTuple):
 def evaluations_of(seen):
     """Triples (outer step, inner steps spent, loss) as the evaluations of a history."""
     steps, spent, losses = zip(*seen) if seen else ((), (), ())
-    stacked = lambda values: jnp.stack(values) if values else jnp.zeros(0)
-    return {"step": jnp.array(steps, jnp.int32), "inner_steps": stacked(spent), "loss": stacked(losses)}
+    known = is_known(spent)  # JAX would keep 32 bits of a whole number
+    stacked = jnp.stack(losses) if losses else jnp.zeros(0)
+    inner_steps = np.array(spent, np.int64) if known else jnp.stack([jnp.asarray(one, float) for one in spent])
+    return {"step": jnp.array(steps, jnp.int32), "inner_steps": inner_steps, "loss": stacked}
+
+
+def spent_by(stopped, counts, begin, before):
+    """The inner steps spent after a chunk: those before it, and those of each outer step up to the one that stopped."""
+    if is_known((stopped, counts, before)):
+        counts = np.asarray(counts)[: None if stopped < 0 else max(int(stopped) - begin + 1, 0)]
+        exact = np.sum(counts, dtype=np.float64 if counts.dtype.kind == "f" else np.int64)
+        return np.int64(np.asarray(before).astype(np.int64) + exact.astype(np.int64))
+    taken = (stopped < 0) | (begin + jnp.arange(len(counts)) <= stopped)
+    kind = jnp.result_type(float)
+    return jnp.asarray(before, kind) + jnp.sum(jnp.where(taken, counts, 0), dtype=kind)
 
 
 def reason_of(snapshot, reports, begin) -> str:
@@ -134,6 +152,15 @@ def first_step(snapshot, num_steps) -> int:
             f"resume has taken {first} outer steps and num_steps is {num_steps}, which counts them; give a larger num_steps."
         )
     return first
+
+
+def check_same(name, before, now) -> None:
+    """Refuse a part of a snapshot whose form is not that of this run."""
+    if not trees.alike(before, now):
+        raise ValueError(
+            f"resume is the snapshot of another run: its {name} has another structure or other shapes than that of these "
+            "arguments. Resume with the arguments it was made with, or begin without it."
+        )
 
 
 def first_of(tree, count):

@@ -19,16 +19,20 @@ from metalearn.outer.arguments import Stages, check_functions, stages_of
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.history import (
     NEVER,
+    NOTHING_SPENT,
     Best,
     History,
     Snapshot,
+    check_same,
     divergence_of,
     evaluations_of,
     first_of,
     first_step,
     on_host,
     reason_of,
+    spent_by,
 )
+from metalearn.outer.kept_theta import Keep, Thetas, check_keep, room_of
 from metalearn.outer.sampling import Progress
 
 
@@ -45,6 +49,7 @@ def meta_train(
     callback: Callable[[int, Theta, History], None] | None = None,
     progress: Progress | None = None,
     resume: Snapshot | None = None,
+    keep: Keep = "all",
 ) -> tuple[Theta, History]:
     """θ ← θ + update(g), g from the estimator, for `num_steps` outer steps in `lax.scan` chunks.
 
@@ -70,6 +75,9 @@ def meta_train(
         to save `history.snapshot`, or to stop by raising.
       progress: called as `progress("meta-training", done, num_steps)` after each chunk.
       resume: the snapshot of a run with the same arguments, from which this one goes on.
+      keep: which θ the history keeps: "all", those before each outer step; a whole number k, those before every k-th one; "chunks",
+        those before the first step of each chunk; "last", that before the last step. They are moved to the host chunk by chunk,
+        and a program reserves room for those of one chunk.
 
     Returns:
       `(theta, history)`; the history begins where this call began.
@@ -79,6 +87,7 @@ def meta_train(
     """
     stages = stages_of(estimator, optimizer, theta, key, num_steps, chunk_length)
     check_functions(theta, project, callback, progress)
+    check_keep(keep)
     if evaluate is not None:
         check_evaluate(evaluate, theta, key)
     key_init, key_steps = jax.random.split(key)
@@ -92,28 +101,28 @@ def meta_train(
         _check_form(resume, stages, optimizer, theta, key_init)
         snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
     longest = min(chunk_length or num_steps, num_steps)
-    runs = _programs(stages, optimizer, project, longest, inside=(theta, key, resume))
-    thetas, metrics, seen, shown, told = [], [], [], 0, 0
+    runs = _programs(stages, optimizer, project, longest, keep, inside=(theta, key, resume))
+    chunks = _chunks(first, num_steps, chunk_length, stages)
+    thetas, metrics, seen, shown, told = Thetas(keep, chunks), [], [], 0, 0
     if measure is not None and resume is None:
         seen.append((0, snapshot.inner_steps, snapshot.best.loss))
-    for begin, end in _chunks(first, num_steps, chunk_length, stages):
+    for begin, end in chunks:
         start = max(one for one in stages if one <= begin)
         if begin == start > 0:
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
             snapshot = snapshot._replace(estimator_state=state)
-        found = runs[start](trees.gathered(snapshot), begin, end - begin, key_steps)
-        snapshot, (past, reports) = trees.gathered((found[0], first_of(found[1], end - begin)))
+        snapshot, past, reports = _advance(runs[start], snapshot, begin, end, key_steps)
         reason, (severity, diverged) = reason_of(snapshot, reports, begin), divergence_of(reports, begin)
+        past = thetas.add(past, begin, int(snapshot.stopped) + 1 if reason else end)
         if reason:
             end = int(snapshot.stopped)
-            past, reports = first_of((past, reports), end - begin + 1)
+            reports = first_of(reports, end - begin + 1)
         if measure is not None:
             snapshot, loss = _look(measure, snapshot)
             seen.append((end, snapshot.inner_steps, loss))
-        thetas.append(past)
         metrics.append(reports)
         if callback is not None:
-            part = History(past, reports, evaluations_of(seen[shown:]), snapshot)
+            part = History(past, reports, evaluations_of(seen[shown:]), snapshot, thetas.steps[-1])
             callback(end, snapshot.theta, jax.tree.map(on_host, part))
             shown = len(seen)
         if progress is not None:
@@ -124,8 +133,9 @@ def meta_train(
         if reason:
             warnings.warn(reason, stacklevel=2)
             break
-    join = lambda parts: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    return snapshot.theta, History(join(thetas), join(metrics), evaluations_of(seen), snapshot)
+    past, steps = thetas.joined()
+    reports = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *metrics)
+    return snapshot.theta, History(past, reports, evaluations_of(seen), snapshot, steps)
 
 
 def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, theta: Theta, key: Key) -> Snapshot:
@@ -142,12 +152,22 @@ def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, t
     return _begin(stages[0], optimizer, trees.strong(theta), jax.random.split(key)[0], None)
 
 
+def _advance(run, snapshot, begin, end, key):
+    """The snapshot after a chunk, θ before the steps that are kept, and the metrics. The steps spent stay outside of the program,
+    where they are 64-bit integers.
+    """
+    found = run(trees.gathered(snapshot._replace(inner_steps=None)), begin, end - begin, key)
+    after, past, reports = trees.gathered((*found[:2], first_of(found[2], end - begin)))
+    spent = spent_by(after.stopped, reports["inner_steps"], begin, snapshot.inner_steps)
+    return after._replace(inner_steps=spent), past, reports
+
+
 def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
     loss = jnp.full((), debugging.unknown()) if measure is None else measure(theta)
     best = Best(theta, loss, jnp.where(jnp.isfinite(loss) & (measure is not None), 0, -1).astype(jnp.int32))
-    none, spent = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
-    first = Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER, spent)
-    return trees.strong(trees.gathered(first))
+    none = jnp.zeros((), jnp.int32)
+    first = Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER, None)
+    return trees.strong(trees.gathered(first))._replace(inner_steps=NOTHING_SPENT)
 
 
 @kept
@@ -155,22 +175,22 @@ def _measure(evaluate) -> Any:
     return jit(lambda theta, key: evaluate(theta, key), "the evaluation")
 
 
-def _programs(stages, optimizer, project, length, inside) -> dict[int, Any]:
+def _programs(stages, optimizer, project, length, keep, inside) -> dict[int, Any]:
     """The chunk of each stage. Inside of another program it is a plain function, whose number of steps is a constant: a loop
     with a reverse mode.
     """
-    chunks = {start: _chunk(stage, optimizer, project, length) for start, stage in stages.items()}
+    chunks = {start: _chunk(stage, optimizer, project, length, keep) for start, stage in stages.items()}
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inside))
     return {start: chunk.__wrapped__ if traced else chunk for start, chunk in chunks.items()}
 
 
 @kept
-def _chunk(estimator, optimizer, project, length) -> Any:
-    """`(snapshot, begin, count, key) -> (snapshot, (θ before each step, metrics))`, with room for `length` steps, of which
-    `count` are taken: one program for all chunks. Nothing but the history has their length, so that the effort of the program,
-    and with it every bit, is the same for all lengths.
+def _chunk(estimator, optimizer, project, length, keep) -> Any:
+    """`(snapshot, begin, count, key) -> (snapshot, θ before the steps that are kept, metrics)`, with room for `length` steps, of
+    which `count` are taken: one program for all chunks. Nothing but the history has their length, so that the effort of the
+    program, and with it every bit, is the same for all lengths.
     """
-
+    room = room_of(keep, length)
     update = optax.with_extra_args_support(optimizer).update
 
     def outer_step(key, snapshot, index):
@@ -190,16 +210,17 @@ def _chunk(estimator, optimizer, project, length) -> Any:
 
     def run(snapshot, begin, count, key):
         def body(index, carry):
-            before, rows, spent = carry
-            snapshot, row = outer_step(key, before, jnp.asarray(begin + index, jnp.int32))
-            spent += jnp.where(before.stopped < 0, row[1]["inner_steps"], 0)
-            return snapshot, jax.tree.map(lambda all, one: all.at[index].set(one), rows, row), spent
+            snapshot, thetas, reports = carry
+            step = jnp.asarray(begin + index, jnp.int32)
+            snapshot, (theta, report) = outer_step(key, snapshot, step)
+            slot = room.slot(step, begin)
+            thetas = jax.tree.map(lambda all, one: all.at[slot].set(one, mode="drop"), thetas, theta)
+            return snapshot, thetas, jax.tree.map(lambda all, one: all.at[index].set(one), reports, report)
 
         metrics = jax.eval_shape(estimator.estimate, snapshot.theta, snapshot.estimator_state, key)[2]
-        rows = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), (snapshot.theta, metrics))
-        none = jnp.zeros((), metrics["inner_steps"].dtype)
-        after, rows, spent = jax.lax.fori_loop(0, count, body, (snapshot, rows, none))
-        return after._replace(inner_steps=snapshot.inner_steps + spent.astype(jnp.float32)), rows
+        rows = lambda count, tree: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), tree)
+        begun = snapshot, rows(room.size, snapshot.theta), rows(length, metrics)
+        return jax.lax.fori_loop(0, count, body, begun)
 
     return jit(run, "meta-training")
 
@@ -222,16 +243,8 @@ def _look(measure, snapshot):
 
 def _check_form(resume, stages, optimizer, theta, key) -> None:
     """Refuse the snapshot of a run with another θ, outer optimiser or estimator, as far as their forms tell."""
-    _check_same("theta", resume.theta, theta)
+    check_same("theta", resume.theta, theta)
     stage = stages[max(start for start in stages if start < resume.step or start == 0)]
     form = jax.eval_shape(lambda: _begin(stage, optimizer, trees.strong(theta), key, None))
     for name in ("optimizer_state", "estimator_state"):
-        _check_same(name, getattr(resume, name), getattr(form, name))
-
-
-def _check_same(name, before, now) -> None:
-    if not trees.alike(before, now):
-        raise ValueError(
-            f"resume is the snapshot of another run: its {name} has another structure or other shapes than that of these "
-            "arguments. Resume with the arguments it was made with, or begin without it."
-        )
+        check_same(name, getattr(resume, name), getattr(form, name))

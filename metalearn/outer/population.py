@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Key, State, Theta, check_inner, check_key, check_problem
+from metalearn.inner.problem import InnerProblem, Key, State, Theta, check_horizon, check_key, check_problem
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.kept import kept
 
@@ -74,7 +74,7 @@ def population_based_training(
         raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
     if not callable(sample):
         raise TypeError(f"sample must be a function key -> theta, such as ml.uniform(low, high); {sample!r} was given.")
-    check_inner(problem)
+    check_horizon(problem, truncation.horizon)
     check_problem(problem, jax.eval_shape(sample, key))
     num_exchanged = max(1, int(exchanged * num_members + 1e-9))
     return _train(problem, truncation, sample, num_members, float(sigma), num_exchanged)(key)

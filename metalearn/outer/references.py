@@ -121,4 +121,4 @@ def _place(description: Description) -> Tag:
     """What references can share: the problem, the horizon and the key of repeated episodes."""
     key = description.truncation.key
     repeated = None if key is None else (str(key.dtype), *np.ravel(jax.random.key_data(key)).tolist())
-    return (*map(id, description.problem), description.truncation.horizon, repeated)
+    return (*map(id, description.problem[:3]), description.truncation.horizon, repeated)

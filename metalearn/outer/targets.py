@@ -15,6 +15,7 @@ from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
 from metalearn.estimators.average import average
 from metalearn.estimators.memory import cache_chunk, even_chunk, residual_bytes
+from metalearn.inner.counts import count, count_type
 from metalearn.inner.derived import in_windows
 from metalearn.inner.divergence import read_window
 from metalearn.inner.problem import InnerProblem, Theta
@@ -118,7 +119,7 @@ def _read(problem, truncation, theta, key, rematerialise=False):
 
 def _averaged(found, state, inner_steps):
     gradient, _, metrics = average(*found)
-    return gradient, state, metrics | {"inner_steps": jnp.asarray(inner_steps, jnp.int32)}
+    return gradient, state, metrics | {"inner_steps": count(inner_steps, count_type(inner_steps))}
 
 
 def _nothing(theta: Any, key: Any) -> tuple[()]:

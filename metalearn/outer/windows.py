@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.inner.differentiable import REVERSE, check_derivative
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon
 from metalearn.inner.unroll import Truncation, unroll
 
 
@@ -42,6 +42,7 @@ def window_jacobians(problem: InnerProblem, theta: Theta, truncation: Truncation
     Returns:
       `[n, n, d]`; zero for τ > t. The start s_0 belongs to window 0.
     """
+    check_horizon(problem, truncation.horizon)
     point, unravel = ravel_pytree(trees.strong(theta))
     count, length = truncation.num_windows, truncation.length
     first, steps = jax.random.split(key)

@@ -173,7 +173,9 @@ def _stored(dtype):
 def _restored(leaf, like):
     if trees.is_key(like):
         return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
-    return jnp.asarray(leaf.view(np.dtype(like.dtype)))
+    found = leaf.view(np.dtype(like.dtype))
+    narrowed = jax.dtypes.canonicalize_dtype(found.dtype) != found.dtype  # JAX would keep 32 bits of a count
+    return found[()] if narrowed else jnp.asarray(found)
 
 
 def _check_optimizer(optimizer, name: str = "optimizer") -> None:

@@ -1,0 +1,66 @@
+"""A problem whose loss contains the number of its steps is refused wherever episodes of another length are asked for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+
+KEY, THETA = jax.random.key(0), jnp.float32(0.3)
+PLAIN = ml.linear_quadratic()
+LAST = ml.final_loss(PLAIN, 8)
+LONG = ml.Truncation(16, 16)
+WRAPPED = {
+    "itself": LAST,
+    "saturated": ml.saturate(LAST, 100.0),
+    "a schedule": ml.in_windows(LAST, 2),
+    "in strides of one": ml.every(LAST, 1),
+    "a distribution": ml.task_distribution(lambda number: LAST, jax.random.normal),
+    "both": ml.saturate(ml.task_distribution(lambda number: ml.saturate(LAST, 9.0), jax.random.normal), 100.0),
+}
+PLANE = ml.landscape.Plane(*(ml.landscape.Axis(name, -1.0, 1.0) for name in "xy"), place=lambda x, y: x + y)
+USES = {
+    "backprop": lambda problem: ml.backprop(problem, LONG),
+    "windows": lambda problem: ml.backprop(problem, ml.Truncation(16, 8)),
+    "forward mode": lambda problem: ml.forward_mode(problem, ml.Truncation(4, 4)),
+    "forward gradients": lambda problem: ml.forward_gradient(problem, LONG, num_directions=2),
+    "UORO": lambda problem: ml.uoro(problem, LONG),
+    "ARTBP": lambda problem: ml.artbp(problem, LONG, cut_probability=0.1),
+    "ES": lambda problem: ml.evolution_strategies(problem, LONG, sigma=0.1, num_pairs=2),
+    "PES": lambda problem: ml.persistent_es(problem, LONG, sigma=0.1, num_pairs=2),
+    "NRES": lambda problem: ml.noise_reuse_es(problem, LONG, sigma=0.1, num_pairs=2),
+    "GPES": lambda problem: ml.generalized_persistent_es(problem, LONG, sigma=0.1, num_pairs=2, noise_period=16),
+    "the meta-loss": lambda problem: ml.meta_loss(problem, THETA, KEY, 16),
+    "held-out episodes": lambda problem: ml.held_out_loss(problem, 4, 2),
+    "Jacobians": lambda problem: ml.window_jacobians(problem, THETA, LONG, KEY),
+    "a gradient": lambda problem: ml.dynamics.meta_gradient(problem, THETA, KEY, num_steps=16),
+    "a diagnosis": lambda problem: ml.diagnose(problem, THETA, 0.1, LONG, KEY),
+    "an anatomy": lambda problem: ml.anatomy(problem, PLANE, 2, KEY, num_steps=16, derivatives=False),
+    "a population": lambda problem: ml.population_based_training(
+        problem, LONG, lambda key: THETA, KEY, num_members=2, sigma=0.1
+    ),
+    "another final loss": lambda problem: ml.final_loss(problem, 16),
+}
+
+
+@pytest.mark.parametrize("problem", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_another_horizon_is_refused(use, problem):
+    with pytest.raises(ValueError, match="made for episodes of 8 steps"):
+        use(problem)
+
+
+def test_strides_between_readings_are_refused_where_each_reading_counts():
+    with pytest.raises(ValueError, match="Wrap the other way round"):
+        ml.every(LAST, 2)
+    value = ml.meta_loss(ml.final_loss(ml.every(PLAIN, 2), 4), THETA, KEY, 4)
+    np.testing.assert_allclose(value, ml.meta_loss(LAST, THETA, KEY, 8), rtol=1e-5)
+
+
+def test_the_right_horizon_and_problems_for_any_are_taken():
+    for length in (2, np.int64(8)):
+        ml.backprop(LAST, ml.Truncation(8, length))
+    ml.held_out_loss(LAST, np.int32(8), 2)
+    for problem in (PLAIN, ml.every(PLAIN, 2), ml.in_windows(PLAIN, 2), ml.InnerProblem(*PLAIN[:3])):
+        ml.backprop(problem, LONG)
