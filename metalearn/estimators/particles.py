@@ -149,7 +149,6 @@ def estimator_of(
 
 
 def _begin(method, problem, truncation, num_particles, advance, theta, key) -> Particles:
-    """The state before the first estimate."""
     blank = trees.zeros_of(jax.eval_shape(problem.init, theta, key))
     memory = trees.broadcast(method.start(theta, blank), num_particles)
     episodes = jnp.broadcast_to(key, (num_particles,))  # particles in lockstep draw theirs at the first window

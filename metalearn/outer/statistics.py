@@ -12,7 +12,7 @@ GROUPS = 32
 EXACT = 1e-24  # of the squared mean: a smaller variance is rounding, and the estimator deterministic
 KNOWN = 4.0  # standard errors: a length that is not known to so many has no direction and no ratio
 UNKNOWN = Measured(math.nan, math.nan)
-NEAR_ZERO = 0.25  # of the error of a squared length: below it the error of the length stays what it is there
+NEAR_ZERO, WIDER = 0.25, 0.45  # of the error of a squared length: below it the error of the length stays; and widens by so much
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,16 +52,18 @@ def exactly(value: np.ndarray) -> Mean:
 
 
 def length(mean: Mean) -> Measured:
-    """‖E mean‖ from ‖mean‖² − tr C, zero where noise explains all of it. The error is that of the square over twice the length;
-    near zero, where that would be infinite, it is √s for the error s of the square, and conservative.
+    """‖E mean‖ from ‖mean‖² − tr C, zero where noise explains all of it. The error is s over twice the length, s
+    the error of the square; near zero, where that would be infinite, it is 1.45 √s, and conservative.
     """
     unit = _unit(mean)
     mean = _over(mean, unit)
     square, trace = float(np.sum(mean.value**2)) - mean.noise, _trace_of_square(mean)
     error = math.sqrt(max(2 * trace + 4 * max(mean.along(mean.value) - trace, 0.0), 0.0))
     value = math.sqrt(max(square, 0.0))
-    spread = error / (2 * max(value, math.sqrt(NEAR_ZERO * error))) if error > 0 else 0.0
-    return Measured(value * unit, spread * unit)
+    if not error:
+        return Measured(value * unit, 0.0)
+    wider = 1 + WIDER * (error / max(square, error)) ** 2
+    return Measured(value * unit, unit * wider * error / (2 * max(value, math.sqrt(NEAR_ZERO * error))))
 
 
 def relative_bias(mean: Mean, target: Mean) -> Measured:
