@@ -12,7 +12,7 @@ GROUPS = 32
 EXACT = 1e-24  # of the squared mean: a smaller variance is rounding, and the estimator deterministic
 KNOWN = 4.0  # standard errors: a length that is not known to so many has no direction and no ratio
 UNKNOWN = Measured(math.nan, math.nan)
-NEAR_ZERO, WIDER = 0.25, 0.45  # of the error of a squared length: below it the error of the length stays; and widens by so much
+NEAR_ZERO, WIDER = 0.25, 0.2  # of the error of a squared length: below it the error of the length stays; and widens by so much
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def exactly(value: np.ndarray) -> Mean:
 
 def length(mean: Mean) -> Measured:
     """‖E mean‖ from ‖mean‖² − tr C, zero where noise explains all of it. The error is s over twice the length, s
-    the error of the square; near zero, where that would be infinite, it is 1.45 √s, and conservative.
+    the error of the square; near zero, where that would be infinite, it is 1.2 √s, and conservative.
     """
     unit = _unit(mean)
     mean = _over(mean, unit)
