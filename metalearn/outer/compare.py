@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
@@ -13,6 +14,7 @@ from metalearn import trees
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_count, reason_of
 from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
+from metalearn.outer.along import plan_along
 from metalearn.outer.arguments import check_functions
 from metalearn.outer.programs import CannotRun, Programs, programs_of
 from metalearn.outer.references import Plan, Tag, plan_runs
@@ -33,6 +35,7 @@ def compare(
     reference_pairs: int | None = None,
     unsmoothed: bool = True,
     timed: bool = True,
+    along: Theta | None = None,
     progress: Progress | None = None,
     callback: Callable[[Report], None] | None = None,
 ) -> Comparison:
@@ -60,6 +63,10 @@ def compare(
         those of bias and cosine.
       unsmoothed: False to leave the unsmoothed gradient, and the bias to it, unmeasured.
       timed: False to leave the time of an episode, and signal to noise per second, unmeasured (NaN).
+      along: None: θ is frozen, for which estimators are unbiased. A trajectory `[num_steps, ...]`, such as `history.theta` of
+        `meta_train`: each estimator follows it `num_episodes` times, one θ an estimate, each time from a fresh start. Its mean over the
+        windows of an episode is set against the target at θ in the middle of that episode; means and targets of up to 16 episodes,
+        evenly over the trajectory, are one vector. The bias is then that of a moving θ (hysteresis).
       progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
       callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN: they are
         measured at the end, when nothing else runs.
@@ -78,9 +85,11 @@ def compare(
     plan = plan_runs(
         estimators, theta, num_episodes, reference_pairs, measured=reference is None, unsmoothed=unsmoothed
     )
+    if along is not None:
+        plan = plan_along(plan, dict(estimators), _trajectory(along, theta, reference))
     measured: dict[Tag, Episodes] = {}
     failed: dict[Tag, CannotRun] = {}
-    report = lambda name: _report_of(name, estimators, plan, measured, failed, given)
+    report = lambda name: _report_of(name, estimators, theta, plan, measured, failed, given)
     with programs_of(plan, key, progress) as programs:
         for name in estimators:
             for tag in plan.needed(name):
@@ -91,7 +100,7 @@ def compare(
         if not any(name in measured for name in estimators):
             raise next(failed[name].__cause__ or failed[name] for name in estimators)
         for name in [name for name in estimators if name in measured] if timed else ():
-            seconds, error = seconds_per_episode(programs(name), theta, key)
+            seconds, error = seconds_per_episode(programs(name), plan.runs[name].theta, key)
             measured[name] = dataclasses.replace(measured[name], seconds=seconds, seconds_error=error)
     reports = [report(name) for name in estimators]
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
@@ -107,14 +116,14 @@ def _measure(plan: Plan, tag: Tag, programs: Programs, key, progress, measured, 
         failed[tag] = error
 
 
-def _report_of(name, estimators, plan: Plan, measured, failed, given) -> Report:
+def _report_of(name, estimators, theta, plan: Plan, measured, failed, given) -> Report:
     description = estimators[name].description
     if name in failed:
         size = trees.size(plan.runs[name].theta)
         return unmeasured(name, size, f"could not be run: {_reason(failed[name])}")
     own = given[name] if given else measured.get(plan.target.get(name))
     gradient = measured.get(plan.gradient.get(name))
-    memory = None if description is None else _memory(description, plan.runs[name].theta)
+    memory = None if description is None else _memory(description, theta)
     target = failed.get(plan.target.get(name))
     reason = "" if target is None else f"its target is unknown: {_reason(target)}"
     with np.errstate(over="ignore", invalid="ignore"):  # an exploding gradient has an infinite variance
@@ -170,6 +179,21 @@ def _center(source, runs: Episodes) -> Mean:
     if source is None or runs.fraction_diverged > 0 or (measured and source.fraction_diverged > 0):
         return exactly(np.full(runs.means.shape[1], math.nan))
     return mean_of(source.means) if measured else exactly(source)
+
+
+def _trajectory(along, theta, reference) -> Theta:
+    if reference is not None:
+        raise ValueError(
+            "along measures its own targets, one for every episode of the trajectory; leave reference None."
+        )
+    rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(along)}
+    one = jax.tree.map(lambda leaf: jnp.shape(leaf)[1:], along)
+    if len(rows) != 1 or rows == {()} or one != jax.tree.map(jnp.shape, theta):
+        raise ValueError(
+            "along must be a trajectory of theta, its structure with a first axis of steps in every leaf, such as history.theta; theta has "
+            f"the shapes {jax.tree.map(jnp.shape, theta)}, along {jax.tree.map(jnp.shape, along)}."
+        )
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), along, theta)
 
 
 def _given_targets(reference, estimators, theta) -> dict[str, np.ndarray]:

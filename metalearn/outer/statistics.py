@@ -12,7 +12,10 @@ GROUPS = 32
 EXACT = 1e-24  # of the squared mean: a smaller variance is rounding, and the estimator deterministic
 KNOWN = 4.0  # standard errors: a length that is not known to so many has no direction and no ratio
 UNKNOWN = Measured(math.nan, math.nan)
-NEAR_ZERO, WIDER = 0.25, 0.2  # of the error of a squared length: below it the error of the length stays; and widens by so much
+NEAR_ZERO, WIDER = (
+    0.25,
+    0.2,
+)  # of the error of a squared length: below it the error of the length stays; and widens by so much
 
 
 @dataclasses.dataclass(frozen=True)
