@@ -1,0 +1,104 @@
+"""The bias of estimators while θ moves: along trajectories of three outer learning rates, on toy regression and on digits.
+
+    python -m benchmarks.hysteresis [--problems toy digits] [--copies 64] [--into FOLDER]
+
+Each trajectory is that of noise-reuse ES with Adam. Every estimator then follows it, from a fresh start each time, and its mean over
+each episode's windows is set against the gradient of its own smoothed meta-loss at θ in the middle of the episode
+(`ml.compare(..., along=...)`). Written: hysteresis.json and hysteresis.png.
+"""
+
+import argparse
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+
+import metalearn as ml
+
+RATES = (0.003, 0.03, 0.3)
+EPISODES = 8
+COLOURS = {"PES": "#0072B2", "NRES": "#E69F00", "truncated ES": "#009E73", "TBPTT": "#CC79A7"}
+
+
+def settings(name):
+    """The problem, its truncation, σ and the first θ."""
+    if name == "toy":
+        return ml.toy_regression(horizon=100), ml.Truncation(100, 10), 0.3, jnp.log(jnp.array([0.01, 0.01]))
+    return ml.digits_training(num_steps=100, num_examples=512), ml.Truncation(100, 10), 0.1, jnp.array([-0.5, -0.5])
+
+
+def rows_of(name, copies):
+    """One dictionary for each outer learning rate, 0 among them, and estimator."""
+    problem, windows, sigma, start = settings(name)
+    smooth = {"sigma": sigma, "num_pairs": 16}
+    estimators = {
+        "PES": ml.persistent_es(problem, windows, **smooth),
+        "NRES": ml.noise_reuse_es(problem, windows, **smooth),
+        "truncated ES": ml.evolution_strategies(problem, windows, **smooth),
+        "TBPTT": ml.backprop(problem, windows, num_particles=16),
+    }
+    steps = EPISODES * windows.num_windows
+    for rate in (0.0, *RATES):
+        outer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+        guide = ml.noise_reuse_es(problem, windows, sigma=sigma, num_pairs=64)
+        _, history = ml.meta_train(guide, outer, start, jax.random.key(1), steps)
+        found = ml.compare(
+            estimators, start, jax.random.key(2), num_episodes=copies, along=history.theta, unsmoothed=True, timed=False
+        )
+        travelled = float(np.linalg.norm(np.diff(np.asarray(history.theta), axis=0), axis=1).sum() / EPISODES)
+        for report in found.reports:
+            yield {
+                "problem": name,
+                "outer learning rate": rate,
+                "estimator": report.name,
+                "path of an episode / sigma": travelled / sigma,
+                "bias": report.bias.value,
+                "error": report.bias.error,
+                "diverged": report.fraction_diverged,
+                "capped": report.fraction_capped,
+            }
+
+
+def draw(rows, path):
+    names = list(dict.fromkeys(row["problem"] for row in rows))
+    figure, axes = plt.subplots(1, len(names), figsize=(5.2 * len(names), 3.8), layout="constrained", squeeze=False)
+    for axis, name in zip(axes[0], names):
+        for place, (estimator, colour) in enumerate(COLOURS.items()):
+            own = [row for row in rows if (row["problem"], row["estimator"]) == (name, estimator)]
+            x = np.arange(len(own)) + 0.08 * (place - 1.5)
+            bias, error = ([row[field] for row in own] for field in ("bias", "error"))
+            axis.errorbar(x, bias, error, fmt="o", color=colour, capsize=3, label=estimator)
+        labels = ["frozen", *(f"{rate:g}" for rate in RATES)]
+        axis.set(xticks=range(len(labels)), xticklabels=labels, xlabel="outer learning rate of Adam", title=name)
+        axis.set_ylabel("‖bias‖ / ‖target‖ over 8 episodes")
+        axis.set_ylim(bottom=0)
+        axis.grid(axis="y", alpha=0.3)
+    axes[0, -1].legend()
+    figure.savefig(path, dpi=150)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", nargs="+", default=["toy", "digits"], choices=["toy", "digits"])
+    parser.add_argument("--copies", type=int, default=64)
+    parser.add_argument("--into", type=pathlib.Path, default=pathlib.Path("runs"))
+    arguments = parser.parse_args()
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in arguments.problems:
+        for row in rows_of(name, arguments.copies):
+            rows.append(row)
+            print(
+                {field: f"{value:.3g}" if isinstance(value, float) else value for field, value in row.items()},
+                flush=True,
+            )
+    (arguments.into / "hysteresis.json").write_text(json.dumps(rows, indent=1))
+    draw(rows, arguments.into / "hysteresis.png")
+
+
+if __name__ == "__main__":
+    main()
