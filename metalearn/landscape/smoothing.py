@@ -93,8 +93,8 @@ def check_values(values) -> np.ndarray:
     if not np.all(np.isfinite(values)):
         bad = int(np.sum(~np.isfinite(values)))
         raise ValueError(
-            f"{percent(bad / values.size)} of the landscape are not finite ({bad} of {values.size} values) and cannot be averaged; let diverged losses read as a cap with "
-            "ml.saturate, or set them to one."
+            f"{percent(bad / values.size)} of the landscape are not finite ({bad} of {values.size} values) and cannot be averaged; let "
+            "diverged losses read as a cap with ml.saturate, or set them to one."
         )
     return values
 
