@@ -94,8 +94,7 @@ def check_values(values) -> np.ndarray:
         bad = int(np.sum(~np.isfinite(values)))
         raise ValueError(
             f"{percent(bad / values.size)} of the landscape are not finite ({bad} of {values.size} values) and cannot be averaged; let "
-            "diverged losses read as a cap with "
-            "ml.saturate, or set them to one."
+            "diverged losses read as a cap with ml.saturate, or set them to one."
         )
     return values
 

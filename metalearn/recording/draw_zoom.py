@@ -25,8 +25,7 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
     with save_style():
         figure = Figure(figsize=(8.5, 7.5))
         above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
-        of = lambda rows, field: np.array([row[field] for row in rows], float)
-        limits = _limits(of(dimensions, "dimension"), of(dimensions, "statistical"))
+        limits = _limits(_of(dimensions, "dimension"), _of(dimensions, "statistical"))
         above.set(ylabel="dimension of the border", ylim=limits, title=title)
         for colour, marker, name in zip(OKABE_ITO, "os^", dict.fromkeys(row["rule"] for row in dimensions)):
             rows = [row for row in dimensions if row["rule"] == name and not np.isnan(row["dimension"])]
@@ -34,7 +33,7 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
                 some = [row for row in rows if bool(row["refused"]) == refused]
                 if not some:
                     continue
-                widths, values, errors = (of(some, key) for key in ("width", "dimension", "statistical"))
+                widths, values, errors = (_of(some, key) for key in ("width", "dimension", "statistical"))
                 label = f"{name}, refused: unresolved" if refused else name
                 style = {
                     "fmt": marker + line,
@@ -47,26 +46,12 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
                 mark_beyond(above, [(widths, values, colour)], f"{label}: ")
         controls = [row for row in dimensions if row["rule"] == "3-point rule"]
         if controls:
-            values = np.clip(of(controls, "control"), *limits)
-            above.plot(of(controls, "width"), values, ":", color="black", label="control: a circle, 3-point rule")
+            values = np.clip(_of(controls, "control"), *limits)
+            above.plot(_of(controls, "width"), values, ":", color="black", label="control: a circle, 3-point rule")
         if published is not None:
             above.axhline(published, color="grey", linestyle="--", label=f"published, {published:.2f}")
         legend(above, loc="upper right", fontsize=9, ncols=2, frameon=True)
-        labels = {"computed": "trained, the rest filled", "undecided": "undecided: other label at T/2"}
-        labels["rounding"] = "other label by an equal update"
-        below.set_ylim(-0.03, 1.03)
-        for colour, marker, (name, label) in zip(OKABE_ITO[3:], "osv", labels.items()):
-            widths, shares = of(windows, "width"), of(windows, name)
-            below.plot(widths, np.clip(shares, 0, 1), marker + "-", color=colour, label=label, markersize=4)
-            mark_beyond(below, [(widths, shares, colour)], f"{label}: ")
-        every = [*of(windows, "width"), *of(dimensions, "width")]
-        below.set(
-            xscale="log",
-            xlim=axis_limits(every, logarithmic=True)[::-1],
-            xlabel="width of the window (decades)",
-            ylabel="share of the pixels",
-        )
-        below.legend(loc="upper left", fontsize=9)
+        _shares(below, windows, _of(dimensions, "width"))
         return figure
 
 
@@ -74,3 +59,26 @@ def _limits(dimensions, errors):
     """From 0.7, or a little below the lowest error bar, to 2.4: a dimension below −1 is marked as beyond the axis."""
     ends = (dimensions - errors)[np.isfinite(dimensions - errors)]
     return max(-1.0, min(0.7, np.min(ends, initial=np.inf) - 0.05)), 2.4
+
+
+def _of(rows, field):
+    return np.array([row[field] for row in rows], float)
+
+
+def _shares(axes, windows, widths):
+    """How far each picture can be trusted, over an axis that also holds the given widths."""
+    labels = {"computed": "trained, the rest filled", "undecided": "undecided: other label at T/2"}
+    labels["rounding"] = "other label by an equal update"
+    axes.set_ylim(-0.03, 1.03)
+    for colour, marker, (name, label) in zip(OKABE_ITO[3:], "osv", labels.items()):
+        places, shares = _of(windows, "width"), _of(windows, name)
+        axes.plot(places, np.clip(shares, 0, 1), marker + "-", color=colour, label=label, markersize=4)
+        mark_beyond(axes, [(places, shares, colour)], f"{label}: ")
+    every = [*_of(windows, "width"), *widths]
+    axes.set(
+        xscale="log",
+        xlim=axis_limits(every, logarithmic=True)[::-1],
+        xlabel="width of the window (decades)",
+        ylabel="share of the pixels",
+    )
+    axes.legend(loc="upper left", fontsize=9)

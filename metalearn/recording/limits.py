@@ -76,10 +76,15 @@ def colours_of(values: Any, *, limits: Any = None, logarithmic: bool = False, mi
       limits: of the colours, used where they are finite and in order; `finite_limits` otherwise.
       logarithmic: whether the colours are, where all finite values and the limits are positive.
       missing: the name of the colour of what is not finite.
+
+    Raises:
+      ValueError: the values are no picture.
     """
     from matplotlib.colors import LogNorm, Normalize
 
     values = np.asarray(values, float)
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"A picture needs values [height, width]; the shape {values.shape} was given.")
     known = np.isfinite(values)
     low, high = (np.nan, np.nan) if limits is None else limits
     given = bool(np.isfinite([low, high]).all()) and low < high

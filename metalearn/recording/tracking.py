@@ -67,10 +67,8 @@ class Run:
             tracker.log(metrics, step)
 
     def figure(self, name: str, figure: Any) -> None:
-        """Record a matplotlib figure, a function that draws one (see `later`), or a uint8 array [height, width(, 3 or 4)].
-
-        Where it cannot be drawn, a sentence on stderr says so and the run goes on: its numbers are worth more.
-        """
+        """Record a matplotlib figure, a function that draws one (`later`), or a uint8 array [height, width(, 3 or 4)]. Where it
+        cannot be drawn, a sentence on stderr says so and the run goes on: its numbers are worth more."""
         if not callable(figure):
             check_image(figure)
         try:

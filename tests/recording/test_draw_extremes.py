@@ -165,6 +165,12 @@ EMPTY = {
     "draw_comparison": lambda: recording.draw_comparison(Comparison(0.0, ())),
     "draw_trajectories": lambda: recording.draw_trajectories(np.ones(SHAPE), PLANE, {}, value_name="loss"),
     "draw_signal": lambda: recording.draw_signal([], name="a"),
+    "draw_cut": lambda: recording.draw_cut(
+        [], dict.fromkeys(("loss", "converged", "exponent", "exponent_error", "log_gradient"), ()), name="a"
+    ),
+    "draw_trajectories, no starts": lambda: recording.draw_trajectories(
+        np.ones(SHAPE), PLANE, {"ES": np.zeros((0, 3, 2)), "PES": np.zeros((2, 0, 2))}, value_name="loss"
+    ),
     "draw_descents": lambda: recording.draw_descents({}),
     "draw_zoom": lambda: recording.draw_zoom([], []),
 }
@@ -173,6 +179,12 @@ EMPTY = {
 @pytest.mark.parametrize("draw", EMPTY.values(), ids=EMPTY)
 def test_nothing_to_show_is_an_empty_picture(draw):
     drawn(draw())
+
+
+@pytest.mark.parametrize("values", [np.zeros((0, 3)), np.zeros(3), np.zeros((2, 2, 3))])
+def test_what_is_no_picture_is_refused(values):
+    with pytest.raises(ValueError, match=r"A picture needs values \[height, width\]; the shape"):
+        recording.draw_layer(values, PLANE, label="loss")
 
 
 SAYS = {
@@ -188,6 +200,15 @@ SAYS = {
 @pytest.mark.parametrize(("words", "draw"), SAYS.items(), ids=SAYS)
 def test_what_is_left_out_is_named_and_counted(words, draw):
     assert words in drawn(draw(Source([1.0, 2.0, 3.0, np.inf])))
+
+
+def test_a_film_is_made_of_any_numbers_and_says_what_is_grey():
+    (plain,), (nasty,) = (
+        recording.zoom_images([landscape(Source(values))], size=256, images_per_frame=1)
+        for values in ([1.0, -1.0], [1.0, -1.0, np.nan, -np.inf])
+    )
+    caption = lambda image: (image[240:].min(axis=-1) == 255).sum()
+    assert caption(nasty) > 1.5 * caption(plain)
 
 
 def test_colours_hold_the_values_and_leave_out_what_would_hide_them():
