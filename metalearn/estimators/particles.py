@@ -121,17 +121,18 @@ def estimator_of(
     advance_shares = spread(advance_share)
     start = functools.partial(_begin, method, problem, truncation, num_particles, advance)
     begin = jit(start, f"the start of {description.name}", calls=1)
+    one = functools.partial(
+        _first_window, method, problem, truncation, rematerialise
+    )  # JAX remembers what it has traced
+    plain = functools.partial(meta_loss, problem, horizon=2)
 
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)
         check_key(key)
         check_problem(problem, theta)
-        theta = trees.strong(theta)
         if method.derivatives is not None:
-            one = functools.partial(_first_window, method, problem, truncation, rematerialise)
-            plain = functools.partial(meta_loss, problem, horizon=2)
-            check_derivative(description.name, method.derivatives, one, plain, theta, key)
-        return begin(theta, key)
+            check_derivative(description.name, method.derivatives, one, plain, trees.strong(theta), key)
+        return begin(trees.strong(theta), key)
 
     def estimate(theta: Theta, state: Particles, key: Key) -> tuple[Theta, Particles, Metrics]:
         check_theta(theta)

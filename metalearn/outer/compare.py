@@ -93,7 +93,7 @@ def compare(
     with programs_of(plan, key, progress) as programs:
         for name in estimators:
             for tag in plan.needed(name):
-                if tag not in measured and tag not in failed:
+                if tag not in measured and tag not in failed and name not in failed:
                     _measure(plan, tag, programs, key, progress, measured, failed)
             if callback is not None:
                 callback(report(name))
