@@ -81,7 +81,9 @@ def _likelihood(design, y, noise):
     best = np.linalg.solve(information, (design.T @ inverse @ y)[..., None])[..., 0]
     rest = y - best @ design.T
     logs = -0.5 * (
-        np.linalg.slogdet(noise)[1] + np.linalg.slogdet(information)[1] + np.sum((rest[:, None] @ inverse)[:, 0] * rest, 1)
+        np.linalg.slogdet(noise)[1]
+        + np.linalg.slogdet(information)[1]
+        + np.sum((rest[:, None] @ inverse)[:, 0] * rest, 1)
     )
     shares = np.exp(logs - logs.max())
     return shares / shares.sum()
