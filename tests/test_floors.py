@@ -15,6 +15,7 @@ FLOORS = {
     "heartbeat": 0,
     "kept": 0,
     "operations": 0,
+    "intervals": 0,
     "compilation": 0.5,
     "inner": 1,
     "estimators": 2,

@@ -4,14 +4,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metalearn import debugging
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.intervals import student
 
 STATUS = ("converged", "bounded", "escaped", "non-finite", "underflow")
 BATCHES = 20
+BOUNDED = np.array([-0.2, -0.15, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 300, 1000])  # κ below
 
 
 class Lyapunov(NamedTuple):
@@ -19,8 +22,9 @@ class Lyapunov(NamedTuple):
 
     Attributes:
       exponents: λ_1 ≥ λ_2 … per step, `[num_exponents]`; −∞ where a direction is lost exactly (a superstable orbit).
-      standard_errors: of each, by batch means over 20 stretches of the orbit; 0 where it is −∞, infinite where the orbit
-        was too short for two stretches.
+      standard_errors: of each, from its means over 20 stretches of the orbit and the correlation of neighbouring ones, and at
+        least what rounding leaves; 0 where it is −∞, infinite where the orbit was too short for two stretches. Stretches
+        must be longer than what the orbit remembers.
       flip_fraction: the share of steps after which the leading direction points backwards, v_t · v_{t+1} < 0: near 1 where
         training oscillates, near 0 where it leaves a saddle. Only the first is on the way to chaos.
       log_determinant: the mean of ln |det J_t|, which is the sum of all exponents; NaN unless all of them were asked for.
@@ -43,6 +47,7 @@ class _Orbit(NamedTuple):
     state: tuple
     basis: jax.Array
     logs: jax.Array
+    lost: jax.Array
     counts: jax.Array
     flips: jax.Array
     determinant: jax.Array
@@ -114,10 +119,12 @@ def lyapunov(
         whole = determinant(push, pushed.dtype)
         moved = jnp.max(jnp.abs(tangent.vector_of(state) - tangent.vector_of(orbit.state)))
         lost = tangent.outside(state, bound) | ~jnp.all(debugging.finite(pushed))
+        logs, rounding = _add(orbit.logs[batch], orbit.lost[batch], growth)
         new = _Orbit(
             state,
             basis,
-            orbit.logs.at[batch].add(growth),
+            orbit.logs.at[batch].set(logs),
+            orbit.lost.at[batch].set(rounding),
             orbit.counts.at[batch].add(counts),
             orbit.flips + flipped,
             orbit.determinant + jnp.where(index >= transient, whole, 0.0),
@@ -152,7 +159,14 @@ def _begin(state, key, num_exponents, batches, bound):
     zero = jnp.zeros((), vector.dtype)
     logs, counts = jnp.zeros((batches, num_exponents), vector.dtype), jnp.zeros(batches, vector.dtype)
     escape = jnp.where(tangent.outside(state, bound), 0, -1)
-    return _Orbit(state, basis, logs, counts, zero, zero, zero, escape, ~tangent.is_finite(state))
+    return _Orbit(state, basis, logs, logs, counts, zero, zero, zero, escape, ~tangent.is_finite(state))
+
+
+def _add(total, lost, new):
+    """A sum and what rounding took from it: a constant added often to a float32 would be off by the same amount each time."""
+    new = new - lost
+    both = total + new
+    return both, jnp.where(jnp.isfinite(both), (both - total) - new, 0)
 
 
 def _orthonormal(pushed, before):
@@ -169,13 +183,8 @@ def _orthonormal(pushed, before):
 def _report(orbit):
     steps = jnp.sum(orbit.counts)
     exponents = jnp.where(steps > 0, jnp.sum(orbit.logs, axis=0) / jnp.maximum(steps, 1), debugging.unknown())
-    full = (orbit.counts > 0)[:, None]
-    number = jnp.sum(full.astype(orbit.counts.dtype))
-    means = jnp.where(full, orbit.logs / jnp.maximum(orbit.counts, 1)[:, None], 0.0)
-    spread = jnp.where(full, jnp.square(means - jnp.sum(means, axis=0, keepdims=True) / jnp.maximum(number, 1)), 0.0)
-    errors = jnp.sqrt(jnp.sum(spread, axis=0) / jnp.maximum((number - 1) * number, 1))
-    errors = jnp.where(number > 1, errors, debugging.unknown(jnp.inf))
-    lost = jnp.isinf(exponents) & (exponents < 0)
+    errors = jnp.hypot(_errors(orbit), jnp.finfo(exponents.dtype).eps * (1 + jnp.abs(exponents)))
+    lost = jnp.isneginf(exponents)
     vector = tangent.vector_of(orbit.state)
     still = orbit.moved <= 100 * jnp.finfo(vector.dtype).eps * (1 + jnp.max(jnp.abs(vector)))
     escaped = orbit.escape >= 0
@@ -189,3 +198,41 @@ def _report(orbit):
         steps,
         orbit.escape,
     )
+
+
+def _errors(orbit):
+    """Of the mean over stretches: by likelihood where all of them are full, else by their spread."""
+    full = (orbit.counts > 0)[:, None]
+    number = jnp.sum(full)
+    means = jnp.where(full, orbit.logs / jnp.maximum(orbit.counts, 1)[:, None], 0.0)
+    spread = jnp.where(full, jnp.square(means - jnp.sum(means, axis=0, keepdims=True) / jnp.maximum(number, 1)), 0.0)
+    errors = jnp.sqrt(jnp.sum(spread, axis=0) / jnp.maximum((number - 1) * number, 1))
+    if len(means) == BATCHES:
+        errors = jnp.where(number == BATCHES, _likely_errors(means), errors)
+    widened = jnp.asarray([jnp.inf, jnp.inf, *map(student, range(1, BATCHES))], errors.dtype)[number]
+    return jnp.where(jnp.isinf(widened), jnp.inf, errors * widened)
+
+
+def _likely_errors(means):
+    """The standard error of the mean of stretches whose sums are a random walk plus the change of a bounded quantity.
+
+    Their covariance is q (1 + κ T), T tridiagonal with 2 and −1: κ = 0 for independent stretches, large where the sum is
+    bounded, as for maps conjugate to a map of constant slope, and negative where neighbours are alike. The variance of the
+    mean, q (n + 2κ) / n², is averaged over κ with the restricted likelihood. T is diagonal in sines.
+    """
+    count = len(means)
+    index = np.arange(1, count + 1)
+    sines = np.sqrt(2 / (count + 1)) * np.sin(np.pi * np.outer(index, index) / (count + 1))
+    scales = 1 + BOUNDED[:, None] * (2 - 2 * np.cos(np.pi * index / (count + 1)))
+    ones = sines.sum(axis=0)
+    information = np.sum(ones**2 / scales, axis=1)
+    constant = -0.5 * (np.sum(np.log(scales), axis=1) + np.log(information))
+    away = jnp.asarray(sines, means.dtype) @ (means - jnp.mean(means, axis=0, keepdims=True))
+    weighted = lambda weight: jnp.asarray(weight / scales, means.dtype)
+    rest = weighted(1.0) @ jnp.square(away) - jnp.square(weighted(ones) @ away) / information[:, None].astype(
+        means.dtype
+    )
+    rest = jnp.maximum(rest, jnp.finfo(means.dtype).tiny)
+    share = jax.nn.softmax(constant[:, None] - 0.5 * (count - 1) * jnp.log(rest), axis=0)
+    ratio = (1 + 2 * BOUNDED / count) / (count * (count - 1))
+    return jnp.sqrt(jnp.sum(share * rest * ratio[:, None], axis=0)).astype(means.dtype)

@@ -25,8 +25,9 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
 
     Returns:
       A `DimensionFit`; its error joins the spread over phases, that of the local slopes, and a bootstrap over blocks of
-      the picture. Refused where fewer than
-      two sizes have a box.
+      the picture, and is a lower bound: at finite resolution box counts read low by more than any of these shows (1.84
+      on a filled disc, 1.37 on the graph of a Weierstrass function of dimension 1.5). Refused where fewer than two sizes
+      have a box.
 
     Raises:
       ValueError: no picture of booleans of at least 16 × 16.
@@ -62,7 +63,8 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
     between = np.std(inner, ddof=1) / math.sqrt(len(inner)) if len(inner) > 1 else 0.0
     spread = np.std(phases, ddof=1) / math.sqrt(num_phases) if num_phases > 1 else 0.0
     blocks = _bootstrap(mask, sizes[fitted], generator)
-    return DimensionFit(float(dimension), float(math.hypot(spread, between, blocks)), sizes, mean, -slopes)
+    error = float(math.hypot(spread, between, blocks))
+    return DimensionFit(float(dimension), error, sizes, mean, -slopes, lower_bound=True)
 
 
 def published_dimension(mask) -> DimensionFit:
@@ -75,7 +77,7 @@ def published_dimension(mask) -> DimensionFit:
       mask: booleans `[H, W]`, at least 16 × 16.
 
     Returns:
-      A `DimensionFit`; its error is the spread of the local slopes over √their number, and too small.
+      A `DimensionFit`; its error is the spread of the local slopes over √their number, and a lower bound.
 
     Raises:
       ValueError: no picture of booleans.
@@ -91,9 +93,8 @@ def published_dimension(mask) -> DimensionFit:
             math.nan, math.nan, sizes, counts, np.full(len(sizes), math.nan), "the picture has no border"
         )
     slopes = -np.gradient(np.log(counts), np.log(sizes))
-    return DimensionFit(
-        float(np.median(slopes)), float(np.std(slopes, ddof=1) / math.sqrt(len(slopes))), sizes, counts, slopes
-    )
+    error = float(np.std(slopes, ddof=1) / math.sqrt(len(slopes)))
+    return DimensionFit(float(np.median(slopes)), error, sizes, counts, slopes, lower_bound=True)
 
 
 def _bootstrap(mask, sizes, generator):

@@ -7,7 +7,7 @@ import numpy as np
 
 from metalearn.inner.checks import check_choice
 from metalearn.landscape.box_counting import box_counting_dimension, published_dimension
-from metalearn.landscape.fit import picture
+from metalearn.landscape.fit import LOWER_BOUND, picture
 from metalearn.landscape.measure import edges
 from metalearn.landscape.uncertainty import UNRESOLVED, uncertainty_dimension
 
@@ -23,13 +23,14 @@ class BorderDimension(NamedTuple):
 
     Attributes:
       dimension: D by the rule, also where it is refused for what else the picture says; NaN where the rule gives none.
-      statistical: of the fit: a block bootstrap over the picture (3-point rule), with the spread over phases and local
-        slopes (nested boxes), or that of the local slopes alone (published rule, too small).
+      statistical: of the fit: from two axes and two ranges of distances (3-point rule); a block bootstrap over the picture
+        with the spread over phases and local slopes (nested boxes), or that of the local slopes alone (published rule).
       resolution: |D − D at half the resolution|.
       horizon: |D − D of the labels at T/2|; NaN where these are not given or have no border.
       null_ratio: the share of pixels with another label beside them over that of independent labels; NaN without a border.
       control: D of a circle by the same rule at the same resolution; its distance from 1 is the rule's own error.
       refused: why D says nothing of the border; empty where it does.
+      lower_bound: whether `statistical` is only a lower bound on the error, which it is for both rules that count boxes.
     """
 
     dimension: float
@@ -39,11 +40,12 @@ class BorderDimension(NamedTuple):
     null_ratio: float
     control: float
     refused: str
+    lower_bound: bool = False
 
     def __str__(self):
         if math.isnan(self.dimension):
             return f"no dimension: {self.refused}"
-        parts = [f"D = {self.dimension:.3f} ± {self.statistical:.3f} (stat)"]
+        parts = [f"D = {self.dimension:.3f} ± {self.statistical:.3f} ({LOWER_BOUND if self.lower_bound else 'stat'})"]
         errors = {"resolution": self.resolution, "T/2": self.horizon}
         parts += [f"± {error:.3f} ({name})" for name, error in errors.items() if not math.isnan(error)]
         said = " ".join(parts) + f", null ratio {self.null_ratio:.2f}, control circle {self.control:.3f}"
@@ -82,6 +84,7 @@ def border_dimension(converged, *, before=None, rule: str = "3-point rule") -> B
         ratio,
         estimate(_disc(converged.shape)).dimension,
         refused,
+        fit.lower_bound,
     )
 
 

@@ -12,10 +12,12 @@ from metalearn.inner.benchmark import Benchmark
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import Key, check_key
 from metalearn.inner.training import training
+from metalearn.intervals import error_of_mean
 from metalearn.outer.baselines import BASELINES, SCHEDULES, baseline_optimizer, learning_curves, swept_rate
 from metalearn.outer.judgement import Evaluation, Row
 from metalearn.outer.report import Measured
 from metalearn.outer.sampling import Progress
+from metalearn.outer.speed_up import NO_ADAM, SpeedUp, speed_up
 
 
 def evaluate(
@@ -31,7 +33,8 @@ def evaluate(
 
     A baseline's learning rate is swept on every benchmark over 13 values from 1e-4 to 1, constant and with linear decay
     to zero, with four seeds of its own, and chosen by the mean validation loss along the run. Those to be judged are
-    not tuned again. All see the same fresh seeds.
+    not tuned again. All see the same fresh seeds. Every loss, test error and speed-up has an interval over seeds, on the
+    validation and test data of the benchmark as they are.
 
     Args:
       optimizers: name -> optax transformation, or (transformation, Task) where more than the optimiser was tuned; for
@@ -76,36 +79,19 @@ def _at(optimizer: Any, benchmark: Benchmark) -> tuple[Any, Any]:
 
 
 def _row(benchmark, name, rate, curves) -> Row:
-    measured = lambda values: Measured(float(np.mean(values)), _error(values))
+    measured = lambda values: Measured(float(np.mean(values)), error_of_mean(values))
     return Row(
         benchmark, name, rate, measured(curves.validation.mean(axis=1)), measured(curves.validation[:, -1]),
-        measured(curves.test_loss), measured(curves.test_error), float("nan"), curves,
+        measured(curves.test_loss), measured(curves.test_error), NO_ADAM, curves,
     )  # fmt: skip
 
 
-def _error(values) -> float:
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-
-
-def _speed_up(row, found) -> float:
-    """Adam's steps to its last mean loss over those of this row to the same, both first crossings of smoothed curves."""
+def _speed_up(row, found) -> SpeedUp:
+    """Over the swept Adam with the smaller mean loss."""
     adams = [found[name] for name in ("Adam, constant", "Adam, linear") if name in found]
     if not adams:
-        return float("nan")
-    adam = min(adams, key=lambda one: one.mean_loss.value)
-    curve, own = _smooth(adam.curves), _smooth(row.curves)
-    steps = row.curves.steps
-    reached = lambda values: steps[int(np.argmax(values <= curve[-1]))]
-    return float(reached(curve) / reached(own)) if np.any(own <= curve[-1]) else float("nan")
-
-
-def _smooth(curves):
-    """The mean curve, averaged over a fiftieth of the run about each reading and at least its neighbours, less at both ends."""
-    mean = curves.validation.mean(axis=0)
-    places, half = np.arange(len(mean)), max(1, len(mean) // 100)
-    reach = np.minimum(half, np.minimum(places, places[::-1]))
-    sums = np.cumsum(np.concatenate([[0.0], mean]))
-    return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
+        return NO_ADAM
+    return speed_up(row.curves, min(adams, key=lambda one: one.mean_loss.value).curves)
 
 
 def _check(optimizers, benchmarks, key, num_seeds, baselines) -> None:

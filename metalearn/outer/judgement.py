@@ -5,10 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn.intervals import FEWEST, error_of_mean
 from metalearn.outer.report import Measured
+from metalearn.outer.speed_up import SpeedUp
 
 RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # of every sweep, from 1e-4 to 1
 ENDS = "* the first or last of the swept rates: one beyond may be better"
+DIVERGED = "† some seeds diverged and read as a loss of 20: each ± is a lower bound on the error"
+FEW = "From fewer than four seeds each ± is a lower bound on the error."
 
 
 class Curves(NamedTuple):
@@ -37,9 +41,11 @@ class Row:
       benchmark, optimizer: names.
       learning_rate: the one a sweep chose; NaN where there was none.
       mean_loss: the validation loss, averaged over the training's readings, every gcd(T, 10)-th step.
-      final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end.
+      final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end. The error of each is
+        half the 68 % interval of its mean over seeds, by Student's t; a lower bound for fewer than four seeds, and where
+        some diverged.
       speed_up: steps that swept Adam needs until its mean validation loss first is what it is at the end, over those this
-        one needs; NaN where it never gets there, or there is no Adam beside it. It says little where Adam overfits.
+        one needs, with its interval; in words where it never gets there. It says little where Adam overfits.
       curves: of all seeds.
     """
 
@@ -50,14 +56,14 @@ class Row:
     final_loss: Measured
     test_loss: Measured
     test_error: Measured
-    speed_up: float
+    speed_up: SpeedUp
     curves: Curves
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All optimisers on all benchmarks. `print` shows a table, with a star at a learning rate that is the first or last of those
-    swept; `rows()` is for logging."""
+    swept, and says below it where an error is only a lower bound; `rows()` is for logging."""
 
     results: tuple[Row, ...]
 
@@ -66,7 +72,8 @@ class Evaluation:
         return {(row.benchmark, row.optimizer): row for row in self.results}[place]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat dictionary a row; `x_error` is the standard error of `x` over seeds."""
+        """One flat dictionary a row; `x_error` is half the 68 % interval of `x` over seeds, and `speed_up_low`,
+        `speed_up_high` its ends."""
         return [_flat(row) for row in self.results]
 
     def best_swept(self) -> dict[str, Row]:
@@ -78,8 +85,8 @@ class Evaluation:
     def ratios(self) -> dict[str, dict[str, Measured]]:
         """Benchmark -> optimiser that was judged -> r = ā / b̄, its mean loss over that of the best swept baseline.
 
-        Seeds are shared, so its standard error is that of the pairs: sd(a_i − r b_i) / (√n b̄). The best of eight is chosen on
-        the same seeds, which makes r too large on average, never too small.
+        Seeds are shared, so its error is that of the pairs: sd(a_i − r b_i) / (√n b̄), widened by Student's t. The best of
+        eight is chosen on the same seeds, which makes r too large on average, never too small.
 
         Raises:
           ValueError: a benchmark has no swept baseline, or nothing was judged beside them.
@@ -99,12 +106,14 @@ class Evaluation:
         body = [
             [row.benchmark, row.optimizer, number(row.learning_rate) + "*" * _at_an_end(row)]
             + [str(one) for one in (row.mean_loss, row.final_loss, row.test_loss, row.test_error)]
-            + [number(row.speed_up)]
+            + [f"{row.speed_up}{'†' * (row.curves.fraction_diverged > 0)}"]
             for row in self.results
         ]
         widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *body]]
         below = [ENDS] * any(map(_at_an_end, self.results))
+        below += [DIVERGED] * any(row.curves.fraction_diverged > 0 for row in self.results)
+        below += [FEW] * any(1 < len(row.curves.validation) < FEWEST for row in self.results)
         return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *below])
 
 
@@ -114,9 +123,8 @@ def _at_an_end(row) -> bool:
 
 def _ratio(curves, others) -> Measured:
     ours, theirs = (np.mean(one.validation, axis=1) for one in (curves, others))
-    ratio, count = np.mean(ours) / np.mean(theirs), len(ours)
-    error = np.std(ours - ratio * theirs, ddof=1) / np.sqrt(count) / np.mean(theirs) if count > 1 else np.nan
-    return Measured(float(ratio), float(error))
+    ratio = float(np.mean(ours) / np.mean(theirs))
+    return Measured(ratio, error_of_mean(ours - ratio * theirs) / float(np.mean(theirs)))
 
 
 def _benchmarks(rows) -> list[str]:
@@ -129,6 +137,8 @@ def _flat(row) -> dict[str, Any]:
         value = getattr(row, field.name)
         if isinstance(value, Measured):
             flat |= {field.name: value.value, f"{field.name}_error": value.error}
+        elif isinstance(value, SpeedUp):
+            flat |= {field.name: value.value, f"{field.name}_low": value.low, f"{field.name}_high": value.high}
         elif field.name != "curves":
             flat[field.name] = value
     return flat | {"fraction_diverged": row.curves.fraction_diverged}

@@ -8,6 +8,7 @@ import pytest
 
 import metalearn as ml
 from metalearn.dynamics import STATUS, gradient_growth, lyapunov, lyapunov_exponents
+from tests.coverage import coverage, covers
 
 KEY = jax.random.key(0)
 LONG = {"num_steps": 40_000, "transient": 2_000}
@@ -43,6 +44,71 @@ def test_chaotic_exponents_within_their_standard_errors(theta, exponent, known_t
     found = measured(ml.logistic_map(), theta, **LONG)
     assert 1e-4 < found.standard_errors[0] < 0.01
     assert abs(found.exponents[0] - exponent) < 5 * found.standard_errors[0] + known_to
+
+
+def skew_tent(s, theta, key):
+    """Slopes 1/θ and −1/(1 − θ) on intervals of lengths θ and 1 − θ: λ = −θ ln θ − (1 − θ) ln(1 − θ)."""
+    return jnp.where(s < theta, s / theta, (1 - s) / (1 - theta))
+
+
+def driven(s, theta, key):
+    """x ← e^(θ + y) x with y an autoregression that remembers five steps: λ = θ."""
+    drive = jax.lax.stop_gradient(s[1])
+    return jnp.stack([jnp.exp(theta + drive) * s[0], 0.8 * drive + 0.1 * jax.random.normal(key, (), s.dtype)])
+
+
+def from_uniform(low, high, size=()):
+    return lambda theta, key: jax.random.uniform(key, size, jnp.result_type(theta), low, high)
+
+
+ORBITS = {
+    "skew tent": (from_uniform(0.1, 0.9), skew_tent, 0.3, -0.3 * np.log(0.3) - 0.7 * np.log(0.7)),
+    "driven": (from_uniform(0, 0, (2,)), driven, 0.3, 0.3),
+    "Gaussian matrices": (  # Newman 1986
+        from_uniform(0, 0, (2,)),
+        lambda s, theta, key: jax.random.normal(key, (2, 2), s.dtype) @ s,
+        0.0,
+        (np.log(2) - np.euler_gamma) / 2,
+    ),
+    "constant slope": (from_uniform(0.1, 0.9), lambda s, theta, key: theta * s * (1 - s), 4.0, np.log(2)),
+    "cat map": (
+        from_uniform(0, 1, (2,)),
+        lambda s, theta, key: jnp.mod(jnp.array([[2.0, 1.0], [1.0, 1.0]], s.dtype) @ s, 1.0),
+        0.0,
+        np.log((3 + 5**0.5) / 2),
+    ),
+}
+
+
+def exponents(name, float64=True, **steps):
+    """The largest exponents of 200 orbits and their errors, and what they are."""
+    begin, step, theta, truth = ORBITS[name]
+    problem = ml.InnerProblem(begin, step, lambda s, theta, key: jnp.sum(s))
+    with jax.enable_x64(float64):
+        theta = jnp.asarray(theta, jnp.float64 if float64 else jnp.float32)
+        found = jax.jit(jax.vmap(lambda key: lyapunov(problem, theta, key, **steps)))(jax.random.split(KEY, 200))
+        return np.asarray(found.exponents[:, 0]), np.asarray(found.standard_errors[:, 0]), truth
+
+
+@pytest.mark.parametrize("name", ["skew tent", "Gaussian matrices", pytest.param("driven", marks=pytest.mark.slow)])
+def test_the_errors_of_exponents_cover(name):
+    assert covers(*exponents(name, num_steps=1100, transient=100))
+
+
+def test_the_error_of_a_bounded_sum_is_not_that_of_a_random_walk():
+    """At r = 4 the sum of ln |2^t …| stays within a constant of t ln 2; by the spread of batches 1σ would cover all."""
+    values, errors, truth = exponents("constant slope", num_steps=1100, transient=100)
+    assert np.median(errors) < 2 * np.sqrt(np.mean((values - truth) ** 2))
+    assert coverage(values, errors, truth).two > 0.95
+    assert coverage(values, errors / 2, truth).one < 0.76
+
+
+def test_constant_growth_is_known_to_rounding_and_no_better():
+    """Sums of a constant in float32 are compensated; the error is what rounding leaves."""
+    values, errors, truth = exponents("cat map", float64=False, num_steps=4200, transient=200)
+    np.testing.assert_allclose(values, truth, atol=5e-7)
+    assert np.all(np.abs(values - truth) < 2 * errors)
+    assert errors.max() < 1e-6
 
 
 def two_trajectories(theta, distance, num_steps, every):

@@ -10,9 +10,11 @@ import pytest
 
 import metalearn as ml
 from metalearn.outer import baselines
-from metalearn.outer.judgement import Evaluation
+from metalearn.outer.judgement import Evaluation, _ratio
 from metalearn.outer.report import Measured
+from metalearn.outer.speed_up import NO_ADAM, speed_up
 from metalearn.recording import draw_learning_curves, draw_matrix
+from tests.coverage import covers, repeated
 
 evaluation = importlib.import_module(
     "metalearn.outer.evaluate"
@@ -114,7 +116,12 @@ def test_a_table_of_all(monkeypatch):
     assert found["wine", "smoothed"].final_loss.value > 1.5 * adam.final_loss.value
     means = row.curves.validation.mean(axis=1)
     assert row.mean_loss.value == pytest.approx(means.mean())
-    assert row.mean_loss.error == pytest.approx(means.std(ddof=1) / np.sqrt(3))
+    assert row.mean_loss.error == pytest.approx(
+        1.6596 * means.std(ddof=1) / np.sqrt(3), rel=1e-3
+    )  # of Student's t of 2
+    assert "From fewer than four seeds each ± is a lower bound" in text
+    assert row.speed_up.low <= row.speed_up.value <= row.speed_up.high
+    assert {"speed_up", "speed_up_low", "speed_up_high"} <= found.rows()[0].keys()
 
 
 def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
@@ -129,11 +136,12 @@ def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
     rates = {"Adam, linear": 0.002, "fast": 0.004, "faster": 0.04, "slow": 0.001}
     found = {name: row(name, rate) for name, rate in rates.items()}
     speeds = {name: evaluation._speed_up(one, found) for name, one in found.items()}
-    assert speeds["Adam, linear"] == 1
-    assert speeds["fast"] == pytest.approx(2, rel=0.03)
-    assert speeds["faster"] == pytest.approx(20, rel=0.06)
-    assert np.isnan(speeds["slow"])
-    assert np.isnan(evaluation._speed_up(found["fast"], {"fast": found["fast"]}))
+    assert speeds["Adam, linear"].value == 1
+    assert speeds["fast"].value == pytest.approx(2, rel=0.03)
+    assert speeds["faster"].value == pytest.approx(20, rel=0.06)
+    assert np.isnan(speeds["slow"].value)
+    assert str(speeds["slow"]) == "not reached"
+    assert str(evaluation._speed_up(found["fast"], {"fast": found["fast"]})) == "–"
 
 
 def test_noise_on_few_readings_moves_the_speed_up_little():
@@ -147,7 +155,84 @@ def test_noise_on_few_readings_moves_the_speed_up_little():
                 "made", name, np.nan, ml.Curves(steps, losses, losses[:, -1], losses[:, -1], 0.0)
             )
         speeds.append(evaluation._speed_up(rows["same"], rows))
-    assert np.nanstd(speeds) < 0.1
+    assert np.nanstd([speed.value for speed in speeds]) < 0.1
+
+
+STEPS = np.arange(10, 501, 10)
+SHAPES = {
+    "exponential": lambda rate, tilt, noise: (0.1 + np.exp(-rate * np.exp(0.2 * tilt) * STEPS / 100)) * (1 + noise),
+    "power": lambda rate, tilt, noise: np.exp(0.1 * tilt + noise) / np.sqrt(1 + rate * STEPS / 10),
+}
+
+
+def trained(shape, num_seeds, random):
+    """Curves of an optimiser twice as fast as Adam; what a seed is like is in part shared by both."""
+    shared = random.normal(size=(num_seeds, 1))
+
+    def curves(rate):
+        tilt = 0.8 * shared + 0.6 * random.normal(size=(num_seeds, 1))
+        losses = SHAPES[shape](rate, tilt, 0.01 * random.normal(size=(num_seeds, len(STEPS))))
+        return ml.Curves(STEPS, losses, losses[:, -1], losses[:, -1], 0.0)
+
+    return curves(2.0), curves(1.0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_interval_of_a_speed_up_covers(shape):
+    own, adam = trained(shape, 20_000, np.random.default_rng(999))
+    mean = lambda curves: curves._replace(validation=curves.validation.mean(axis=0, keepdims=True))
+    truth = speed_up(mean(own), mean(adam)).value
+
+    def measure(pair):
+        found = speed_up(*pair)
+        return np.log(found.value), np.log(found.high / found.value)
+
+    assert covers(*repeated(measure, lambda random: trained(shape, 8, random)), np.log(truth))
+
+
+@pytest.mark.parametrize("num_seeds", [4, 8])
+@pytest.mark.parametrize(
+    ("draw", "truth"),
+    [
+        (lambda random, n: random.lognormal(0, 0.2, n), np.exp(0.02)),
+        (lambda random, n: random.binomial(200, 0.1, n) / 200, 0.1),
+    ],
+)
+def test_the_errors_of_losses_and_of_test_errors_cover(draw, truth, num_seeds):
+    def measure(values):
+        curves = ml.Curves(np.array([10]), values[:, None], values, values, 0.0)
+        row = evaluation._row("made", "mine", np.nan, curves)
+        assert row.mean_loss == row.final_loss == row.test_loss == row.test_error
+        return row.test_error.value, row.test_error.error
+
+    assert covers(*repeated(measure, lambda random: draw(random, num_seeds), 1000), truth)
+
+
+def test_the_ratio_to_a_baseline_covers():
+    def measure(random):
+        easy = random.lognormal(0, 0.3, (8, 1))
+        ours, theirs = (easy * level * random.lognormal(0, 0.1, (8, 1)) for level in (0.5, 1.0))
+        curves = [ml.Curves(np.array([10]), one, one[:, 0], one[:, 0], 0.0) for one in (ours, theirs)]
+        found = _ratio(*curves)
+        return found.value, found.error
+
+    assert covers(*repeated(measure, lambda random: random, 500), 0.5)
+
+
+def test_what_an_interval_cannot_say_is_said_in_words():
+    steps, falling = np.arange(1, 101), np.exp(-0.02 * np.arange(1, 101))
+    curves = lambda losses, lost=0.0: ml.Curves(steps, np.asarray(losses), np.ones(4), np.ones(4), lost)
+    adam = curves([falling] * 4)
+    barely = curves(np.outer([1.5, 0.5, 1.4, 0.58], falling))
+    assert speed_up(barely, adam).low == 0
+    assert "(not reached … " in str(speed_up(barely, adam))
+    one = speed_up(*(curves._replace(validation=curves.validation[:1]) for curves in (adam, adam)))
+    assert str(one) == "1"
+    assert np.isnan(one.low)
+    lost = evaluation._row("made", "lost", np.nan, curves([falling] * 4, 0.25))
+    kept = evaluation._row("made", "kept", np.nan, adam)
+    assert "† some seeds diverged" in str(Evaluation((lost, kept)))
+    assert "lower bound" not in str(Evaluation((kept,)))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +294,7 @@ def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
     def row(benchmark, optimizer, rate, loss):
         losses = loss * np.array([[0.5], [1.5]]) if optimizer == "mine" else np.full((2, 1), loss)
         curves = ml.Curves(np.array([10]), losses, np.ones(2), np.ones(2), 0.0)
-        return evaluation.Row(benchmark, optimizer, rate, *[measured(loss)] * 4, float("nan"), curves)
+        return evaluation.Row(benchmark, optimizer, rate, *[measured(loss)] * 4, NO_ADAM, curves)
 
     swept = [
         row("a", "Adam", 0.1, 0.5),
@@ -221,9 +306,9 @@ def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
     found = ml.Evaluation(tuple(swept + judged))
     ratios = {name: row["mine"] for name, row in found.ratios().items()}
     assert (ratios["a"].value, ratios["b"].value) == (pytest.approx(0.5), pytest.approx(2.0))
-    assert ratios["a"].error == pytest.approx(0.25)  # losses .1 and .3: their standard error is .1, over .4
+    assert ratios["a"].error == pytest.approx(0.25 * 1.8373, rel=1e-3)  # losses .1 and .3: .1 over .4, Student's t of 1
     axes = draw_matrix(found).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["0.50 ± 0.25", "2.00 ± 1.00"]
+    assert [text.get_text() for text in axes.texts] == ["0.50 ± 0.46", "2.00 ± 1.84"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nSGD: 0.4", "b\nAdam: 3"]
     for results in (swept, judged):
         with pytest.raises(ValueError, match="Ratios set optimisers beside swept baselines"):
