@@ -56,7 +56,7 @@ def step_and_push(
 
 def outside(state: State, bound: float) -> jax.Array:
     """Whether some entry of the state is not finite or larger than the bound."""
-    return ~(jnp.max(jnp.abs(vector_of(state)), initial=0.0) <= bound)
+    return ~(trees.wide(jnp.max(jnp.abs(vector_of(state)), initial=0.0)) <= bound)
 
 
 def is_finite(state: State) -> jax.Array:

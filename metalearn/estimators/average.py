@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from metalearn import trees
 from metalearn.estimators.base import Metrics
 from metalearn.inner.problem import Theta
 
@@ -14,9 +15,13 @@ def average(gradients: Theta, losses: jax.Array) -> tuple[Theta, Theta, Metrics]
     Args:
       gradients: `[num_particles, ...]` in the structure of θ.
       losses: `[num_particles]`.
+
+    Returns:
+      `(mean, variance, metrics)`; the first two in float32 or wider, whatever the precision of the gradients.
     """
+    gradients = trees.wide(gradients)
     one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], gradients))
-    kind = jnp.promote_types(jnp.promote_types(one.dtype, losses.dtype), jnp.float32)
+    kind = jnp.promote_types(one.dtype, losses.dtype)
     flat = [leaf.reshape(len(losses), -1).astype(kind) for leaf in jax.tree.leaves(gradients)]
     values = jnp.concatenate(
         [*flat, losses[:, None].astype(kind)], axis=1

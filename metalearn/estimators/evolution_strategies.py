@@ -61,7 +61,7 @@ def evolution_strategies(
         after = state if whole else jax.tree.map(lambda leaf: leaf[-1], states)
         if antithetic:
             return pair_gradient(noise, losses, sigma), after, jnp.mean(losses[:2])
-        return trees.scale(losses[0] / sigma**2, noise), after, losses[0]
+        return trees.scale(losses[0] / trees.wide(sigma) ** 2, trees.wide(noise)), after, losses[0]
 
     def memory(theta):
         return num_pairs * ((2 if antithetic else 1) + (not whole)) * state_bytes(

@@ -46,7 +46,7 @@ def forward_gradient(
         state, tangent, direction = memory
         direction = trees.where(clock == 0, trees.normal_like(key, theta), direction)
         loss, state, slope, tangent = push_forward(run, theta, state, direction, tangent)
-        return trees.scale(slope, direction), (state, tangent, direction), loss
+        return trees.scale(slope, trees.wide(direction)), (state, tangent, direction), loss
 
     def memory(theta):
         return num_directions * (2 * state_bytes(problem, theta) + trees.num_bytes(theta))

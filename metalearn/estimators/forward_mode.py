@@ -50,7 +50,8 @@ def forward_mode(
         loss, state, slopes, jacobian = jax.vmap(push, out_axes=(None, None, 0, 0))(
             jnp.eye(len(flat), dtype=flat.dtype), jacobian
         )
-        return unravel(slopes.astype(flat.dtype)), (state, jacobian), loss
+        point, restore = ravel_pytree(trees.wide(theta))
+        return restore(slopes.astype(point.dtype)), (state, jacobian), loss
 
     def memory(theta):
         return num_particles * state_bytes(problem, theta) * (trees.size(theta) + 1)
