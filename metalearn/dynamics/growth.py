@@ -123,8 +123,8 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
         gradient, scale = sums
         new_scale = jnp.maximum(scale, carry.log_scale)
         new = gradient * jnp.exp(scale - new_scale) + ahead.slopes * jnp.exp(carry.log_scale - new_scale)
-        new, new_scale = new.astype(point.dtype), new_scale.astype(point.dtype)
-        return tangent.keep_where(carry.escape < 0, _rescaled(new, new_scale), (gradient, scale))
+        found = _rescaled(new.astype(gradient.dtype), new_scale.astype(scale.dtype))
+        return tangent.keep_where(carry.escape < 0, found, (gradient, scale))
 
     def body(both, index):
         carry, sums = both
@@ -132,7 +132,7 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
         counted = tangent.keep_where(index > 0, add(sums, carry, ahead), sums)  # losses are read from s_1 on
         return (move(carry, ahead), counted), ahead.loss
 
-    sums = (jnp.zeros_like(point), begun.log_scale)
+    sums = (jnp.zeros_like(trees.wide(point)), begun.log_scale)
     (carry, sums), losses = jax.lax.scan(body, (begun, sums), jnp.arange(num_steps))
     last = look(carry, num_steps)
     gradient, scale = add(sums, carry, last)
@@ -141,8 +141,8 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
     return MetaGradient(
         loss=jnp.mean(losses),
         losses=losses,
-        log_length=debugging.log(length) + scale - jnp.log(jnp.asarray(num_steps, point.dtype)),
-        direction=unravel(gradient / jnp.where(length > 0, length, 1)),
+        log_length=debugging.log(length) + scale - jnp.log(jnp.asarray(num_steps, trees.wide(point).dtype)),
+        direction=unravel((gradient / jnp.where(length > 0, length, 1)).astype(point.dtype)),
         log_growth=_log_norm(carry),
         escape=carry.escape,
     )
@@ -176,13 +176,13 @@ def _recursion(problem, theta, key, columns, bound):
         def both(vector, point):
             state, theta = trees.merge_inexact(restore(vector), rest), unravel(point)
             moved = tangent.typed_step(problem, state, theta, here)
-            loss = problem.loss(state, theta, here).astype(point.dtype)
+            loss = problem.loss(state, theta, here).astype(trees.wide(point).dtype)
             return (tangent.vector_of(moved), loss), (moved, loss)
 
         _, push, (moved, loss) = jax.linearize(both, vector, point, has_aux=True)
         push = jax.vmap(push, in_axes=1, out_axes=-1)
         tangents, slopes = push(carry.tangents, (columns * jnp.exp(-carry.log_scale)).astype(columns.dtype))
-        return _Ahead(moved, tangents, loss, slopes)
+        return _Ahead(moved, tangents, loss, trees.wide(slopes))
 
     def move(carry, ahead):
         lost = tangent.outside(ahead.state, bound) | ~jnp.all(debugging.finite(ahead.tangents))
@@ -192,19 +192,21 @@ def _recursion(problem, theta, key, columns, bound):
         return _Carry(ahead.state, tangents, log_scale, escape, carry.step + 1)
 
     _, push, state = jax.linearize(begin, point, has_aux=True)
-    tangents, log_scale = _rescaled(jax.vmap(push, in_axes=1, out_axes=1)(columns), jnp.zeros((), point.dtype))
+    tangents, log_scale = _rescaled(
+        jax.vmap(push, in_axes=1, out_axes=1)(columns), jnp.zeros((), trees.wide(point).dtype)
+    )
     escape = jnp.where(tangent.outside(state, bound), 0, -1)
     return _Carry(state, tangents, log_scale, escape, jnp.zeros((), escape.dtype)), look, move
 
 
 def _log_norm(carry):
-    return debugging.log(jnp.linalg.norm(carry.tangents)) + carry.log_scale
+    return debugging.log(jnp.linalg.norm(trees.wide(carry.tangents))) + carry.log_scale
 
 
 def _rescaled(tangents, log_scale):
     """Tangents of size one and the logarithm taken out; none is taken out that e^−a could not bring back."""
     floor = 0.5 * jnp.log(jnp.finfo(tangents.dtype).tiny)
-    largest = jnp.max(jnp.abs(tangents))
+    largest = trees.wide(jnp.max(jnp.abs(tangents)))
     new = jnp.maximum(log_scale + jnp.log(jnp.where(largest > 0, largest, 1)), floor)
     return (tangents * jnp.exp(log_scale - new)).astype(tangents.dtype), new.astype(log_scale.dtype)
 

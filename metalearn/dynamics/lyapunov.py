@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn import debugging
+from metalearn import debugging, trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, Key, Theta
@@ -103,21 +103,26 @@ def lyapunov(
         raise ValueError(f"num_exponents must be at most {size}, the entries of the state; {num_exponents} was given.")
     counted = num_steps - transient
     batches = min(BATCHES, counted)
+    starts = np.array([-(-batch * counted // batches) for batch in range(batches)])  # no product that passes 32 bits
 
     def determinant(push, dtype):
-        return jnp.linalg.slogdet(push(jnp.eye(size, dtype=dtype)))[1] if num_exponents == size else debugging.unknown()
+        return (
+            jnp.linalg.slogdet(trees.wide(push(jnp.eye(size, dtype=dtype))))[1]
+            if num_exponents == size
+            else debugging.unknown()
+        )
 
     def body(orbit, index):
         alive = orbit.escape < 0
         state, push = tangent.step_and_push(problem, orbit.state, theta, jax.random.fold_in(steps, index))
-        pushed = push(orbit.basis)
+        pushed = trees.wide(push(orbit.basis.astype(tangent.vector_of(orbit.state).dtype)))
         basis, sizes = _orthonormal(pushed, orbit.basis)
-        batch = jnp.maximum((index - transient) * batches // counted, 0)
-        counts = (index >= transient).astype(pushed.dtype)
+        batch = jnp.maximum(jnp.sum(index - transient >= starts) - 1, 0)
+        counts = (index >= transient).astype(jnp.int32)
         growth = jnp.where(index >= transient, debugging.log(sizes), 0.0)
         flipped = jnp.where(jnp.sum(pushed[:, 0] * orbit.basis[:, 0]) < 0, counts, 0)
-        whole = determinant(push, pushed.dtype)
-        moved = jnp.max(jnp.abs(tangent.vector_of(state) - tangent.vector_of(orbit.state)))
+        whole = determinant(push, tangent.vector_of(state).dtype)
+        moved = trees.wide(jnp.max(jnp.abs(tangent.vector_of(state) - tangent.vector_of(orbit.state))))
         lost = tangent.outside(state, bound) | ~jnp.all(debugging.finite(pushed))
         logs, rounding = _add(orbit.logs[batch], orbit.lost[batch], growth)
         new = _Orbit(
@@ -155,11 +160,12 @@ def lyapunov_exponents(
 def _begin(state, key, num_exponents, batches, bound):
     """The orbit before its first step, its tangents drawn at random."""
     vector = tangent.vector_of(state)
-    basis = jnp.linalg.qr(jax.random.normal(key, (len(vector), num_exponents), vector.dtype))[0]
-    zero = jnp.zeros((), vector.dtype)
-    logs, counts = jnp.zeros((batches, num_exponents), vector.dtype), jnp.zeros(batches, vector.dtype)
+    kind = trees.wide(vector).dtype  # logarithms are added, and directions made orthogonal, in float32 or wider
+    basis = jnp.linalg.qr(jax.random.normal(key, (len(vector), num_exponents), kind))[0]
+    zero, none = jnp.zeros((), kind), jnp.zeros((), jnp.int32)
+    logs, counts = jnp.zeros((batches, num_exponents), kind), jnp.zeros(batches, jnp.int32)
     escape = jnp.where(tangent.outside(state, bound), 0, -1)
-    return _Orbit(state, basis, logs, logs, counts, zero, zero, zero, escape, ~tangent.is_finite(state))
+    return _Orbit(state, basis, logs, logs, counts, none, zero, zero, escape, ~tangent.is_finite(state))
 
 
 def _add(total, lost, new):

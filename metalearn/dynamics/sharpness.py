@@ -135,16 +135,17 @@ def _krylov(product, vector, key, num_iterations):
 
     Where the space is exhausted early it goes on from a new random direction, so that no eigenvalue is made up.
     """
-    count = min(num_iterations, vector.size)
-    draw = lambda index: jax.random.normal(jax.random.fold_in(key, index), vector.shape, vector.dtype)
+    count, kind = min(num_iterations, vector.size), trees.wide(vector).dtype
+    noise = 100 * jnp.finfo(vector.dtype).eps
+    draw = lambda index: jax.random.normal(jax.random.fold_in(key, index), vector.shape, kind)
     first = draw(0)
-    basis = jnp.zeros((count + 1, vector.size), vector.dtype).at[0].set(first / jnp.linalg.norm(first))
+    basis = jnp.zeros((count + 1, vector.size), kind).at[0].set(first / jnp.linalg.norm(first))
 
     def body(basis, index):
-        new = product(basis[index])
-        along, rest, norm = _orthogonal(new, basis)
+        new = trees.wide(product(basis[index].astype(vector.dtype)))
+        along, rest, norm = _orthogonal(new, basis, noise)
         kept = norm > 0
-        _, other, other_norm = _orthogonal(draw(index + 1), basis)
+        _, other, other_norm = _orthogonal(draw(index + 1), basis, noise)
         follower = jnp.where(kept, rest, other) / jnp.where(kept, norm, jnp.where(other_norm > 0, other_norm, 1))
         return basis.at[index + 1].set(follower), along.at[index + 1].add(norm)
 
@@ -152,13 +153,14 @@ def _krylov(product, vector, key, num_iterations):
     return matrix[:count], matrix[count, count - 1]
 
 
-def _orthogonal(vector, basis):
-    """The parts of a vector along a basis, what is left of it, and the size of that; zero where only rounding is left."""
+def _orthogonal(vector, basis, noise):
+    """The parts of a vector along a basis, what is left of it, and the size of that; zero where only rounding, of the relative
+    size `noise`, is left.
+    """
     along = basis @ vector
     rest = vector - along @ basis
     again = basis @ rest
     rest = rest - again @ basis
     norm = jnp.linalg.norm(rest)
-    noise = 100 * jnp.finfo(vector.dtype).eps * jnp.linalg.norm(vector)
-    kept = ~(norm <= noise)
+    kept = ~(norm <= noise * jnp.linalg.norm(vector))
     return along + again, jnp.where(kept, rest, 0), jnp.where(kept, norm, 0)

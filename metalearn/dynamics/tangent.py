@@ -70,7 +70,7 @@ def check_step(name: str, problem: InnerProblem, state: State, theta: Theta, key
 
 def outside(state: State, bound: float) -> jax.Array:
     """Whether some entry of the state is not finite or larger than the bound."""
-    largest = jnp.max(jnp.abs(vector_of(state)), initial=0.0)
+    largest = trees.wide(jnp.max(jnp.abs(vector_of(state)), initial=0.0))
     return jnp.where(jnp.isfinite(largest), largest > bound, ~debugging.finite(largest))
 
 

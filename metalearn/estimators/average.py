@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from metalearn import debugging
+from metalearn import debugging, trees
 from metalearn.estimators.base import Metrics
 from metalearn.inner.divergence import Reading
 from metalearn.inner.problem import Theta
@@ -16,11 +16,15 @@ def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]
     Args:
       gradients: `[num_particles, ...]` in the structure of θ.
       readings: `[num_particles, ...]`, of all runs of each particle.
+
+    Returns:
+      `(mean, variance, metrics)`; the first two in float32 or wider, whatever the precision of the gradients.
     """
     diverged, capped = (jnp.any(one.reshape(len(one), -1), axis=1) for one in readings[1:])
     losses = jnp.mean(readings.loss.reshape(len(diverged), -1), axis=1)
+    gradients = trees.wide(gradients)
     one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], gradients))
-    kind = jnp.promote_types(jnp.promote_types(one.dtype, losses.dtype), jnp.float32)
+    kind = jnp.promote_types(one.dtype, losses.dtype)
     flat = [leaf.reshape(len(losses), -1).astype(kind) for leaf in jax.tree.leaves(gradients)]
     values = jnp.concatenate(
         [*flat, losses[:, None].astype(kind)], axis=1

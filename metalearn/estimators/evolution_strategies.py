@@ -63,7 +63,7 @@ def evolution_strategies(
             pair = jax.tree.map(lambda leaf: leaf[:2], readings)
             return pair_gradient(noise, pair.loss, sigma), after, pair
         one = jax.tree.map(lambda leaf: leaf[0], readings)
-        return trees.scale(one.loss / sigma**2, noise), after, one
+        return trees.scale(one.loss / trees.wide(sigma) ** 2, trees.wide(noise)), after, one
 
     def memory(theta):
         return num_pairs * ((2 if antithetic else 1) + (not whole)) * state_bytes(

@@ -47,7 +47,7 @@ def forward_gradient(
         state, tangent, direction = memory
         direction = trees.where(clock == 0, trees.normal_like(key, theta), direction)
         reading, state, slope, tangent = push_forward(run, theta, state, direction, tangent)
-        return trees.scale(slope, direction), (state, tangent, direction), reading
+        return trees.scale(slope, trees.wide(direction)), (state, tangent, direction), reading
 
     def memory(theta):
         return num_directions * (2 * state_bytes(problem, theta) + trees.num_bytes(theta))

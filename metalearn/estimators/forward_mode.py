@@ -51,7 +51,8 @@ def forward_mode(
         reading, state, slopes, jacobian = jax.vmap(push, out_axes=(None, None, 0, 0))(
             jnp.eye(len(flat), dtype=flat.dtype), jacobian
         )
-        return unravel(slopes.astype(flat.dtype)), (state, jacobian), reading
+        point, restore = ravel_pytree(trees.wide(theta))
+        return restore(slopes.astype(point.dtype)), (state, jacobian), reading
 
     def memory(theta):
         return num_particles * state_bytes(problem, theta) * (trees.size(theta) + 1)

@@ -84,18 +84,18 @@ def _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
 
     def start(theta, state):
         still = jax.tree.map(jnp.zeros_like, theta)
-        return trees.broadcast(state, 2), still, still
+        return trees.broadcast(state, 2), still, trees.wide(still)
 
     def window(run, theta, memory, clock, key):
         states, noise, accumulated = memory
         fresh = trees.normal_like(key, theta, sigma)
         so_far = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, accumulated), accumulated)
         if isinstance(windows_per_block, int) and windows_per_block == 1:
-            noise, accumulated = fresh, trees.add(so_far, fresh)
+            noise, accumulated = fresh, trees.add(so_far, trees.wide(fresh))
         else:
             new_block = clock % windows_per_block == 0
             noise = trees.where(new_block, fresh, noise)
-            accumulated = trees.where(new_block, trees.add(so_far, noise), so_far)
+            accumulated = trees.where(new_block, trees.add(so_far, trees.wide(noise)), so_far)
         readings, states = run_pair(run, theta, noise, states)
         return pair_gradient(accumulated, readings.loss, sigma), (states, noise, accumulated), readings
 
@@ -114,5 +114,5 @@ def run_members(run, theta, noise, signs, states):
 
 
 def pair_gradient(credit, losses, sigma):
-    """ξ (L⁺ − L⁻) / (2σ²), for the perturbation ξ that is credited with the difference."""
-    return trees.scale((losses[0] - losses[1]) / (2 * sigma**2), credit)
+    """ξ (L⁺ − L⁻) / (2σ²), for the perturbation ξ that is credited with the difference, in float32 or wider."""
+    return trees.scale((losses[0] - losses[1]) / (2 * trees.wide(sigma) ** 2), trees.wide(credit))

@@ -56,19 +56,19 @@ def mixture(
         check_key(key)
         keys = jax.random.split(key, len(estimators))
         states = {name: part.init(theta, one) for (name, part), one in zip(estimators.items(), keys)}
-        return Mixed(states, trees.unknown_like(trees.strong(theta)))
+        return Mixed(states, trees.unknown_like(trees.wide(trees.strong(theta))))
 
     def estimate(theta, state, key):
         gradients, states, reports = {}, {}, {}
         keys = jax.random.split(key, len(estimators))
         for (name, part), one in zip(estimators.items(), keys):
             gradients[name], states[name], reports[name] = part.estimate(theta, state.states[name], one)
-        gradient = _sum({name: trees.scale(shares[name], gradients[name]) for name in shares})
+        gradient = _sum({name: trees.scale(shares[name], trees.wide(gradients[name])) for name in shares})
         known = all(hasattr(state, "variance") for state in states.values())
         variance = state.variance
         if known:
             variance = _sum({name: trees.scale(shares[name] ** 2, states[name].variance) for name in shares})
-        return gradient, Mixed(states, variance), _metrics(reports, shares, most)
+        return trees.like(gradient, theta), Mixed(states, variance), _metrics(reports, shares, most)
 
     return GradientEstimator(init, jit(estimate, "an estimate of a mixture"))
 
@@ -82,7 +82,7 @@ def _most_steps(estimators) -> int | None:
 
 
 def _metrics(reports, shares, most):
-    losses = jnp.stack([reports[name]["loss"] for name in shares])
+    losses = jnp.stack([trees.wide(reports[name]["loss"]) for name in shares])
     share = jnp.stack([jnp.asarray(one, losses.dtype) for one in shares.values()])
     finite = debugging.finite(losses)
     shared = jnp.sum(jnp.where(finite, share, 0))

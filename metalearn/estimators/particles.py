@@ -81,7 +81,7 @@ class Particles(NamedTuple):
       clock: the window each particle is about to see, a scalar in lockstep, `[num_particles]` when staggered.
       unreported_steps: inner steps spent on the burn-in, charged to the first estimate.
       variance: the variance of the last estimate for each parameter, from the spread of its particles; NaN below two
-        particles.
+        particles; in float32 or wider.
     """
 
     memory: Memory
@@ -144,7 +144,7 @@ def estimator_of(
         metrics["inner_steps"] = count(steps, count_type(most)) + state.unreported_steps
         clock = jnp.where(state.clock + 1 == truncation.num_windows, 0, state.clock + 1)
         none = jnp.zeros_like(state.unreported_steps)
-        return gradient, Particles(memory, episodes, clock, none, variance), metrics
+        return trees.like(gradient, theta), Particles(memory, episodes, clock, none, variance), metrics
 
     return GradientEstimator(init, jit(estimate, description.name), description)
 
@@ -161,7 +161,7 @@ def _begin(method, problem, truncation, num_particles, advance, theta, key) -> P
         clock = jax.random.randint(key_clock, (num_particles,), 0, truncation.num_windows, jnp.int32)
         memory, episodes = _burn_in(truncation, advance, theta, memory, episodes, clock, key_burn_in)
         unreported = count(most - steps, count_type(most))
-    return Particles(memory, episodes, clock, unreported, trees.unknown_like(theta))
+    return Particles(memory, episodes, clock, unreported, trees.unknown_like(trees.wide(theta)))
 
 
 def _burn_in(truncation, advance, theta, memory, episodes, clock, key):

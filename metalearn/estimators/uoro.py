@@ -43,7 +43,11 @@ def uoro(
     check_count("num_particles", num_particles)
 
     def start(theta, state):
-        return state, jax.tree.map(jnp.zeros_like, trees.split_inexact(state)[0]), jax.tree.map(jnp.zeros_like, theta)
+        return (
+            state,
+            jax.tree.map(jnp.zeros_like, trees.split_inexact(state)[0]),
+            jax.tree.map(jnp.zeros_like, trees.wide(theta)),
+        )
 
     def window(run, theta, memory, clock, key):
         state, left, right = memory
@@ -51,7 +55,7 @@ def uoro(
         still = jax.tree.map(jnp.zeros_like, theta)
         reading, after, slope, pushed = push_forward(run, theta, state, still, left)
         signs = trees.rademacher_like(key, pushed)
-        direct, injected = _pull_back(run, theta, state, signs)
+        direct, injected = trees.wide(_pull_back(run, theta, state, signs))
         gradient = trees.add(direct, trees.scale(slope, right))
         old, new = _balance(right, pushed), _balance(injected, signs)
         left = trees.add(trees.scale(old, pushed), trees.scale(new, signs))

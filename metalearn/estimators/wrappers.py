@@ -134,7 +134,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
             reports.append(metrics)
         gradient, variance = _weighted(gradients, weighing, [r["fraction_diverged"] < 1 for r in reports])
         metrics = {
-            "loss": jnp.nanmean(jnp.stack([r["loss"] for r in reports])),
+            "loss": jnp.nanmean(jnp.stack([trees.wide(r["loss"]) for r in reports])),
             **{name: jnp.mean(jnp.stack([r.get(name, 0.0) for r in reports])) for name in SHARES},
             "gradient_variance": jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance)), jnp.float32),
             "inner_steps": total([state.unreported_steps, *(r["inner_steps"] for r in reports)], most),
@@ -206,4 +206,4 @@ def _mix(means, precision):
     total = jnp.where(known, jnp.sum(weights, axis=0, keepdims=True), 1)
     mixed = jnp.sum(jnp.where(weights > 0, weights * means, 0) / total, axis=0)
     variance = jnp.where(known, 1 / (total * jnp.where(known, scale, 1)), debugging.unknown())[0]
-    return mixed.astype(means.dtype), variance.astype(means.dtype)
+    return mixed.astype(means.dtype), variance.astype(precision.dtype)

@@ -77,7 +77,7 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
 
     def loss(carry, theta, key):
         _, reading, previous, _ = carry
-        return horizon * (reading - previous)
+        return horizon * (trees.wide(reading) - trees.wide(previous))
 
     return InnerProblem(init, step, loss, horizon)
 

@@ -54,7 +54,7 @@ def read_window(problem: InnerProblem, losses: jax.Array, state: State) -> Readi
       state: after the last step.
     """
     capped = jnp.zeros((), bool) if problem.cap is None else losses[-1] >= problem.cap(state)
-    return Reading(jnp.mean(bounded(losses)), ~jnp.all(_in_bounds(losses)), capped)
+    return Reading(jnp.mean(trees.wide(bounded(losses))), ~jnp.all(_in_bounds(losses)), capped)
 
 
 def _in_bounds(losses):

@@ -3,7 +3,8 @@
 A hyperparameter is a number or a function of θ returning a number; a learning rate may also be a function of θ
 returning an optax schedule (count -> value). θ is unconstrained and the transform sits here:
 `adam(log("learning_rate"), b1=logit("b1", 0, 0.999))`. The structure of the optimiser's state never depends on θ. Any
-function `theta -> optax.GradientTransformation` of one's own serves as well.
+function `theta -> optax.GradientTransformation` of one's own serves as well. Hyperparameters and the state of the optimiser
+are in float32 or wider, also for parameters and θ in bfloat16 or float16.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ import optax
 from metalearn import trees
 from metalearn.inner.checks import check_number
 from metalearn.inner.hyperparameters import Hyperparameter, Theta, resolve
+from metalearn.inner.wide import widened
 
 Optimizer = Callable[[Theta], optax.GradientTransformation]
 
@@ -46,7 +48,7 @@ def sgd(learning_rate: Hyperparameter, momentum: Hyperparameter | None = None, n
 
     def optimizer(theta):
         decay = None if momentum is None else _number("momentum", momentum, theta)
-        return optax.sgd(_schedule(learning_rate, theta), decay, nesterov)
+        return widened(optax.sgd(_schedule(learning_rate, theta), decay, nesterov))
 
     return optimizer
 
@@ -79,7 +81,7 @@ def adam(
     settings = _check_adam(learning_rate, b1, b2, eps, eps_root)
 
     def optimizer(theta):
-        return optax.adam(_schedule(learning_rate, theta), **_numbers(settings, theta))
+        return widened(optax.adam(_schedule(learning_rate, theta), **_numbers(settings, theta)))
 
     return optimizer
 
@@ -110,7 +112,7 @@ def adamw(
     settings["weight_decay"] = weight_decay
 
     def optimizer(theta):
-        return optax.adamw(_schedule(learning_rate, theta), **_numbers(settings, theta))
+        return widened(optax.adamw(_schedule(learning_rate, theta), **_numbers(settings, theta)))
 
     return optimizer
 
@@ -224,7 +226,7 @@ def _check_adam(learning_rate, b1, b2, eps, eps_root):
 def _schedule(learning_rate, theta) -> Any:
     """Always a schedule: optax keeps a counter for a schedule and none for a number, and θ must not change the
     structure."""
-    rate = resolve(learning_rate, theta)
+    rate = resolve(learning_rate, trees.wide(theta))
     if callable(rate):
         return rate
     check_number("learning_rate", rate)
@@ -232,7 +234,7 @@ def _schedule(learning_rate, theta) -> Any:
 
 
 def _number(name, hyperparameter, theta):
-    number = resolve(hyperparameter, theta)
+    number = resolve(hyperparameter, trees.wide(theta))  # a small ε is zero in float16, and 0.999 is 1 in bfloat16
     if callable(number):
         raise TypeError(
             f"{name} must be a number or a function of theta returning one; it returned a {type(number).__name__}. "

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metalearn import trees
 from metalearn.inner.checks import check_choice, check_number, scalar
 from metalearn.inner.data import Data, check_is_data
 from metalearn.inner.metrics import Scalar, cross_entropy, error_rate, mean_squared_error
@@ -159,7 +160,7 @@ def _task(network, data, batch_size, measure, weight_decay, weights=None, num_ex
         batch, dropout = jax.random.split(key)
         inputs, targets, *chosen = draw(batch)
         inputs = inputs if augment is None else augment(inputs, jax.random.fold_in(batch, 1))
-        value = measure(network.apply(params, inputs, dropout), targets, *chosen)
+        value = trees.wide(measure(network.apply(params, inputs, dropout), targets, *chosen))
         if isinstance(weight_decay, (int, float)) and weight_decay == 0:
             return value
         squares = [jnp.sum(leaf.astype(value.dtype) ** 2) for leaf in jax.tree.leaves(params)]

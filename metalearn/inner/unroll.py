@@ -116,26 +116,27 @@ def unroll(
         is the same.
 
     Returns:
-      `(state, losses)`: s_num_steps and the losses `[num_steps]`.
+      `(state, losses)`: s_num_steps and the losses `[num_steps]`, in float32 or wider.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; {num_steps} was given.")
+    wide = trees.wide(theta)  # in reverse mode, the derivatives of all steps are added in its precision
     step, read = (jax.jit(one, inline=True) for one in prepare(problem)[1:3])  # each is traced once
 
     def body(state, index):
-        here = jax.random.fold_in(key, index)
-        loss = read(*_constant_if(index == start, (state, theta)), here)
-        moved = step(state, theta, here)
-        return jax.tree.map(_keep_type, state, moved), loss
+        here, theta_here = jax.random.fold_in(key, index), trees.like(wide, theta)
+        loss = read(*_constant_if(index == start, (state, theta_here)), here)
+        moved = step(state, theta_here, here)
+        return jax.tree.map(_keep_type, state, moved), trees.wide(loss)
 
     if num_steps == 1:
         here = jax.random.fold_in(key, start)
         state = jax.tree.map(_keep_type, trees.strong(state), step(trees.strong(state), theta, here))
-        return state, read(state, theta, jax.random.fold_in(key, start + 1))[None]
+        return state, trees.wide(read(state, theta, jax.random.fold_in(key, start + 1)))[None]
     # The loss at the first state is computed and left out: a first step of its own would be a second copy of the step.
     state, losses = _scan(body, trees.strong(state), start + jnp.arange(num_steps), rematerialise)
     last = read(state, theta, jax.random.fold_in(key, start + num_steps))
-    return state, jnp.append(losses[1:], last)
+    return state, jnp.append(losses[1:], trees.wide(last))
 
 
 def _constant_if(condition, tree):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.dynamics import tangent
 from metalearn.inner.divergence import read_window
@@ -59,7 +60,7 @@ class Cloud(NamedTuple):
 def measure_cloud(problem: InnerProblem, theta: Theta, truncation: Truncation, sigma: float, key: Key, num_pairs: int):
     """Run `num_pairs` pairs (rounded up to a multiple of 16) over whole episodes."""
     some = _pairs(problem, truncation)
-    kind = ravel_pytree(theta)[0].dtype
+    kind = trees.wide(ravel_pytree(theta)[0]).dtype
     one = in_these_modes(lambda key: jax.tree.map(np.asarray, some(theta, jnp.asarray(sigma, kind), key)))
     parts = on_every_device(one, jax.random.split(key, -(-num_pairs // CHUNK)))
     return _cloud_of(sigma, *map(np.concatenate, zip(*parts)))
@@ -107,11 +108,14 @@ def _pairs(problem, truncation) -> Any:
     def some(theta, sigma, key):
         point, unravel = ravel_pytree(theta)
         noise, seeds = jax.random.split(key)
-        shifts = sigma * jax.random.normal(noise, (CHUNK, len(point)), point.dtype)
+        shifts = sigma * jax.random.normal(noise, (CHUNK, len(point)), sigma.dtype)
         keys = jax.random.split(seeds, CHUNK)
         if truncation.key is not None:
             keys = jnp.broadcast_to(truncation.key, (CHUNK,))
-        up, down = (jax.vmap(lambda e, k, s=sign: run(unravel(point + s * e), k))(shifts, keys) for sign in (1, -1))
+        up, down = (
+            jax.vmap(lambda e, k, s=sign: run(unravel((point + s * e).astype(point.dtype)), k))(shifts, keys)
+            for sign in (1, -1)
+        )
         readings, ends, labels = jax.tree.map(lambda a, b: jnp.stack([a, b], axis=1), up, down)
         return shifts, readings.loss, jnp.any(readings.diverged, axis=1), ends, labels
 

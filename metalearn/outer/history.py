@@ -110,6 +110,18 @@ def reason_of(snapshot, reports, begin) -> str:
         f"Outer step {index} would have made theta, or the outer optimiser's state, non-finite (the estimator saw the loss "
         f"{loss:.4g}, {diverged:.0%} of its particles diverged): training stopped before it. Clip the gradient, take smaller "
         "outer steps, bound what theta sets, or read diverged losses as a cap (ml.saturate)."
+        + _of_low_precision(snapshot.theta)
+    )
+
+
+def _of_low_precision(theta) -> str:
+    """What an outer optimiser does to θ in 16 bits, in a sentence; empty for other θ."""
+    kinds = {str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(theta)} & {"float16", "bfloat16"}
+    if not kinds:
+        return ""
+    return (
+        f" Theta is in {' and '.join(sorted(kinds))}, in which optax computes too: Adam's epsilon and the squares of small "
+        "gradients are zero there, and its updates infinite. Keep theta in float32."
     )
 
 

@@ -43,7 +43,7 @@ def smoothing_of(description: Description, theta: Theta, parts: int) -> Smoothed
     """The smoothing of an estimator at θ, for a target whose episodes have this many parts (see `parts_of`)."""
     horizon, period = description.truncation.horizon, period_of(description)
     starts = [part * (horizon // parts) // period * period // (horizon // parts) for part in range(parts)]
-    kind = jnp.result_type(*jax.tree.leaves(theta))
+    kind = jnp.result_type(*jax.tree.leaves(trees.wide(theta)))
     return Smoothed(theta, jnp.asarray(description.sigma, kind), jnp.asarray(starts, jnp.int32))
 
 
@@ -74,7 +74,7 @@ def smoothed_target(problem: InnerProblem, truncation: Truncation, parts: int, n
         drawn = trees.scale(smoothed.sigma, trees.normal_like(key_noise, copies))
         noise = jax.tree.map(lambda leaf: leaf[smoothed.blocks], drawn)
         first = smoothed.blocks == jnp.arange(parts)
-        credit = jax.tree.map(lambda leaf: jnp.tensordot(first.astype(leaf.dtype), leaf, 1), drawn)
+        credit = jax.tree.map(lambda leaf: jnp.tensordot(first.astype(leaf.dtype), leaf, 1), trees.wide(drawn))
         member = lambda sign: _read(apart, truncation, trees.add(copies, trees.scale(sign, noise)), key_episode)
         readings = jax.vmap(member)(jnp.array([1.0, -1.0]))
         up, down = readings.loss

@@ -102,13 +102,8 @@ def unbiased(mean: jax.Array, decay: Any, count: jax.Array) -> jax.Array:
     return mean / (1 - decay**count)
 
 
-def wide(tree: Any) -> Any:
-    """Leaves in at least float32."""
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)
-
-
 def zeros(params: Any) -> Any:
-    return jax.tree.map(jnp.zeros_like, wide(params))
+    return jax.tree.map(jnp.zeros_like, trees.wide(params))
 
 
 def transformation(
@@ -124,8 +119,8 @@ def transformation(
     def update(updates, state, params=None, **extra):
         if params is None:
             raise ValueError("A learned optimiser reads the parameters: call update(grads, state, params).")
-        moved, state = advance(wide(updates), state, wide(params))
-        return jax.tree.map(lambda move, param: move.astype(param.dtype), moved, params), state
+        moved, state = advance(trees.wide(updates), state, trees.wide(params))
+        return trees.like(moved, params), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 

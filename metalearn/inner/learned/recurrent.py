@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metalearn import trees
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.learned import base
 
@@ -60,7 +61,7 @@ def recurrent_optimizer(hidden: int = 16, *, learning_rate: float = 0.03) -> bas
         }
 
     def begin(params):
-        blank = jax.tree.map(lambda leaf: jnp.zeros(hidden, leaf.dtype), base.wide(params))
+        blank = jax.tree.map(lambda leaf: jnp.zeros(hidden, leaf.dtype), trees.wide(params))
         return RecurrentState(jnp.zeros((), jnp.int32), base.zeros(params), base.zeros(params), blank)
 
     def optimizer(theta):
