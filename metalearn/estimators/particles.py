@@ -9,8 +9,7 @@ everything else lies here, once:
   thing a method resets itself.
 * An episode has one key. Its start and step t draw from it whatever the window length is, so that windows of one
   episode and the whole episode in one piece see the same random numbers. The members of a pair share it.
-* Minibatches that particles share are drawn from the key of the estimate instead: a fresh one for every inner step
-  either way.
+* Minibatches that particles share are drawn from the key of the estimate instead, one for every inner step.
 * A run that diverges is read by the one rule of `metalearn/inner/divergence.py`, step by step, and counted. Only a particle whose
   gradient is not finite is left out of the average, and counted too; when none is left the estimate is zero.
 """
