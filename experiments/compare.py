@@ -8,6 +8,7 @@ import numpy as np
 from hydra.utils import instantiate
 
 import metalearn as ml
+from metalearn.outer.history import divergence_along, divergence_in_words
 from metalearn.recording import (
     application,
     descents,
@@ -51,9 +52,11 @@ def main(config):
         run.table("comparison", comparison.rows())
         run.figure("comparison", later(draw_comparison, comparison, title))
         print(f"\n{title}\n\n{comparison}\n")
+        shares = {report.name: divergence_of(report) for report in comparison.reports if report.num_episodes}
         if plane is not None:
-            follow(config, problem, plane, key, run, progress)
-        print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
+            shares |= follow(config, problem, plane, key, run, progress)
+        seconds = time.perf_counter() - began
+        print(f"figures: {run.folder}/figures    {seconds:.0f} s    {divergence_in_words(shares)}")
 
 
 def chosen(config):
@@ -63,8 +66,13 @@ def chosen(config):
     return list(config.estimators.values())
 
 
+def divergence_of(report):
+    """At a frozen θ, in the form of `History.divergence`."""
+    return dict.fromkeys(("first", "worst", "last"), report.fraction_diverged) | {"capped": report.fraction_capped}
+
+
 def follow(config, problem, plane, key, run, progress):
-    """Render the landscape, descend it with every estimator from the same starts, and draw both."""
+    """Render the landscape, descend it with every estimator from the same starts, draw both, and return what diverged."""
 
     def value(theta):
         if config.problem.repeat_randomness:
@@ -79,9 +87,10 @@ def follow(config, problem, plane, key, run, progress):
         {"meta_loss": landscape, "x": plane.x.points(landscape.shape[1]), "y": plane.y.points(landscape.shape[0])},
     )
     if not config.trajectories.length_factor:
-        return
+        return {}
     starts = theta_of(config.problem.plane.starts, "problem.plane.starts")
     values, paths, rows = ml.jit(jax.vmap(value), "the meta-loss", calls=len(config.estimators)), {}, []
+    shares = {}
     episode, key = jax.random.fold_in(key, 2), jax.random.fold_in(key, 4)
     for _, entry, found in descents(config, problem, plane, starts, key, episode, progress):
         if isinstance(found, str):
@@ -96,6 +105,7 @@ def follow(config, problem, plane, key, run, progress):
             | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}
         )
         log(run, entry.label, thetas, metrics)
+        shares[f"{entry.label}, outer trajectories"] = divergence_along(metrics)
     run.arrays("trajectories", paths)
     run.table("trajectories", rows)
     run.figure(
@@ -107,6 +117,7 @@ def follow(config, problem, plane, key, run, progress):
         ends = "  ".join(f"{row[f'start {i + 1}']:8.4g}" for i in range(len(starts)))
         print(f"  {row['estimator']:24s}{ends}    {row['inner_steps']:9.0f} inner steps")
     print()
+    return shares
 
 
 def log(run, label, thetas, metrics):

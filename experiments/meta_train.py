@@ -9,7 +9,8 @@ import optax
 from hydra.utils import instantiate
 
 import metalearn as ml
-from metalearn.inner.checks import check_choice, check_count, check_number
+from metalearn.inner.checks import check_bool, check_choice, check_count, check_number
+from metalearn.outer.history import divergence_in_words
 from metalearn.recording import (
     application,
     benchmarks_of,
@@ -18,7 +19,7 @@ from metalearn.recording import (
     draw_descents,
     draw_learning_curves,
     draw_matrix,
-    estimator_of,
+    estimator_on,
     extend_evaluations,
     key_of,
     later,
@@ -57,44 +58,47 @@ def main(config):
         open_run(output_folder(), config, name=name, resume=config.resume, may_differ=JUDGING, **config.tracker) as run,
         show_progress() as progress,
     ):
-        thetas = descend(config, trained, problems, tuning, key, run, progress)
+        thetas, shares = descend(config, trained, problems, tuning, key, run, progress)
         for name in config.searches:
             thetas[SEARCHES[name]] = search(name, config, benchmark, tuning, jax.random.fold_in(key, 2**30), progress)
         if tuning.learned is None:
             run.table("theta", [{"label": label} | by_path(theta) for label, theta in thetas.items()])
         tuned = {label: tuning.at(theta) for label, theta in thetas.items()}
         if alone:
-            tuned["hyperparameters"] = tuned_alone(config, alone, key, run, progress)
+            tuned["hyperparameters"] = tuned_alone(config, alone, key, run, progress, shares)
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
         files = {label: file_of(run, label, "evaluations.npz") for label in thetas}
         if curves := {label: np.load(path) for label, path in files.items() if path.exists()}:
             run.figure("descent", later(draw_descents, curves, title=f"{config.problem.name}: along meta-training"))
-        print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
+        run.table("divergence", [{"label": label} | one for label, one in shares.items()])
+        print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s    {divergence_in_words(shares)}")
 
 
 def descend(config, trained, problems, tuning, key, run, progress):
-    """θ at the end of every meta-training."""
-    thetas = {}
+    """θ at the end of every meta-training, and the particles that diverged in those that were not finished before."""
+    thetas, shares = {}, {}
     outer = outer_optimizer(config.outer), config.outer.num_steps
     weights, evaluate = readings(trained, tuning, config.held_out, key)
     for entry in config.estimators.values():
         parts = {
-            name: estimator_on(config.problem, name, trained[name], problems[name], entry, key) for name in trained
+            name: estimator_on(
+                config.problem, None if name == AS_TUNED else name, trained[name], problems[name], entry, key
+            )
+            for name in trained
         }
         estimator = ml.mixture(parts, weights) if config.mixture else parts[AS_TUNED]
         for seed in range(config.seeds):
             label = entry.label if config.seeds == 1 else f"{entry.label} {seed}"
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
-            thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress)
+            thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares)
             path = file_of(run, label, "msgpack")
             if tuning.learned is not None and not path.exists():
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, thetas[label]))
-    return thetas
+    return thetas, shares
 
 
-def file_of(run, label, ending):
-    return run.folder / f"{label.replace(' ', '-')}.{ending}"
+file_of = lambda run, label, ending: run.folder / f"{label.replace(' ', '-')}.{ending}"
 
 
 def check_settings(config):
@@ -106,14 +110,16 @@ def check_settings(config):
     check_count("hyperparameter_steps", config.hyperparameter_steps, 0)
     if config.outer.clip_norm is not None:
         check_number("outer.clip_norm", config.outer.clip_norm, 0, open_low=True)
-    given = {"baselines": config.baselines, "mixture": config.mixture, "outer.decay": config.outer.decay}
-    for name, value in given.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false; {value!r} was given.")
+    for name, value in {
+        "baselines": config.baselines,
+        "mixture": config.mixture,
+        "outer.decay": config.outer.decay,
+    }.items():
+        check_bool(name, value)
 
 
-def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, run, progress):
-    """θ after one meta-training, from its snapshot where there is one."""
+def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, run, progress, shares):
+    """θ after one meta-training, from its snapshot where there is one; `shares` are told what diverged."""
     path, snapshot = file_of(run, label, "snapshot.npz"), None
     if path.exists():
         snapshot = load_snapshot(path, ml.first_snapshot(estimator, optimizer, theta, key))
@@ -126,7 +132,7 @@ def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, 
         means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
         run.log({label: means | {"fresh_episodes": float(history.evaluations["loss"][-1])}}, step=step)
 
-    return ml.meta_train(
+    theta, history = ml.meta_train(
         estimator,
         optimizer,
         theta,
@@ -138,20 +144,9 @@ def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, 
         progress=lambda _, done, total: progress(label, done, total),
         resume=snapshot,
         keep="last",
-    )[0]
-
-
-def estimator_on(settings, name, benchmark, problem, entry, key):
-    """An estimator on one benchmark; those of the matrix have as many windows an episode as the configuration's problem."""
-    if name != AS_TUNED:
-        windows, steps = settings.horizon // settings.length, benchmark.num_steps
-        if steps % windows:
-            raise ValueError(
-                f"matrix.{name} trains for {steps} steps, which cannot be cut into the {windows} windows of problem.horizon / "
-                "problem.length; change one of them."
-            )
-        settings = {**settings, "horizon": steps, "length": steps // windows}
-    return estimator_of(settings, problem, entry, key)
+    )
+    shares[label] = {name: float(share) for name, share in history.divergence().items()}
+    return theta
 
 
 def readings(trained, tuning, num_episodes, key):
@@ -171,7 +166,7 @@ def held_out(benchmark, tuning, num_episodes):
     return ml.held_out_loss(ml.every(read, stride), benchmark.num_steps // stride, num_episodes)
 
 
-def tuned_alone(config, tunings, key, run, progress):
+def tuned_alone(config, tunings, key, run, progress, shares):
     """Hyperparameters, tuned for each benchmark by NRES as tuning=hyperparameters does: a function of the benchmark."""
     found, rows = [], []
     for name, (benchmark, tuning) in tunings.items():
@@ -181,7 +176,7 @@ def tuned_alone(config, tunings, key, run, progress):
         estimator = ml.noise_reuse_es(problem, windows, sigma=0.3, num_pairs=config.pairs)
         outer = optax.adam(0.1), config.hyperparameter_steps
         evaluate, label = held_out(benchmark, tuning, config.held_out), f"hyperparameters of {name}"
-        theta = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress)
+        theta = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress, shares)
         found.append((benchmark, tuning.at(theta)))
         rows += [{"benchmark": name, "name": path, "value": value} for path, value in by_path(theta).items()]
     run.table("hyperparameters", rows)

@@ -48,6 +48,16 @@ LARGEST_COUNT = 2**31 - 1  # steps, trials and particles are counted, and told a
 LARGEST_SEED = 2**32 - 1
 
 
+def check_bool(name: str, value) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+      TypeError: the value is something else.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false; {value!r} was given.")
+
+
 def check_count(name: str, value, low: int = 1, high: int = LARGEST_COUNT) -> None:
     """Refuse what is no whole number from `low` to `high`.
 

@@ -1,5 +1,6 @@
 """What the outer loop keeps: the snapshot it goes on from, and the history of a call."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -74,10 +75,31 @@ class History(NamedTuple):
         """The share of the particles that diverged at the "first" outer step, at the "worst" and at the "last", and under
         "capped" the largest share at the cap of the problem.
         """
-        shares = np.asarray(self.metrics["fraction_diverged"])
-        capped = np.asarray(self.metrics.get("fraction_capped", np.zeros_like(shares)))
-        ends = {"first": shares[..., 0], "worst": shares.max(axis=-1), "last": shares[..., -1]}
-        return ends | {"capped": capped.max(axis=-1)}
+        return divergence_along(self.metrics)
+
+
+def divergence_along(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The shares of `History.divergence`, from metrics whose last axis is that of outer steps."""
+    shares = np.asarray(metrics["fraction_diverged"])
+    capped = np.asarray(metrics.get("fraction_capped", np.zeros_like(shares)))
+    ends = {"first": shares[..., 0], "worst": shares.max(axis=-1), "last": shares[..., -1]}
+    return ends | {"capped": capped.max(axis=-1)}
+
+
+def divergence_in_words(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What several runs of `History.divergence` say together, for one line.
+
+    Args:
+      found: name -> divergence.
+    """
+    if not found:
+        return "diverged: not measured"
+    at = lambda name: np.max(found[name]["worst"])
+    name = max(found, key=at)
+    ends = {end: percent(float(np.max(found[name][end]))) for end in ("first", "worst", "last")}
+    words = f"{ends['worst']} of the particles at worst ({name}; first {ends['first']}, last {ends['last']})"
+    capped = max(float(np.max(one["capped"])) for one in found.values())
+    return f"diverged: {words if at(name) else 'none'}" + (f"; at the cap: at most {percent(capped)}" if capped else "")
 
 
 def evaluations_of(seen):

@@ -10,6 +10,7 @@ from metalearn.recording.configured import AXIS as AXIS
 from metalearn.recording.configured import benchmarks_of as benchmarks_of
 from metalearn.recording.configured import built as built
 from metalearn.recording.configured import estimator_of as estimator_of
+from metalearn.recording.configured import estimator_on as estimator_on
 from metalearn.recording.configured import key_of as key_of
 from metalearn.recording.configured import outer_of as outer_of
 from metalearn.recording.configured import outer_optimizer as outer_optimizer

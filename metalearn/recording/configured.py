@@ -146,3 +146,21 @@ def plane_of(problem: Mapping, theta: Any) -> Plane | None:
 
 def _two_entries(x, y):
     return jnp.stack([x, y])
+
+
+def estimator_on(settings: Any, name: str | None, benchmark: Any, problem: InnerProblem, entry: Any, key: jax.Array):
+    """An estimator on one benchmark; those of the matrix, which have a name, have as many windows an episode as the
+    configuration's problem.
+
+    Raises:
+      ValueError: the steps of a benchmark cannot be cut into so many windows.
+    """
+    if name is not None:
+        windows, steps = settings.horizon // settings.length, benchmark.num_steps
+        if steps % windows:
+            raise ValueError(
+                f"matrix.{name} trains for {steps} steps, which cannot be cut into the {windows} windows of problem.horizon / "
+                "problem.length; change one of them."
+            )
+        settings = {**settings, "horizon": steps, "length": steps // windows}
+    return estimator_of(settings, problem, entry, key)
