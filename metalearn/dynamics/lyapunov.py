@@ -189,7 +189,7 @@ def _orthonormal(pushed, before):
 def _report(orbit):
     steps = jnp.sum(orbit.counts)
     exponents = jnp.where(steps > 0, jnp.sum(orbit.logs, axis=0) / jnp.maximum(steps, 1), debugging.unknown())
-    errors = jnp.hypot(_errors(orbit), jnp.finfo(exponents.dtype).eps * (1 + jnp.abs(exponents)))
+    errors = _errors(orbit) + jnp.finfo(exponents.dtype).eps * (1 + jnp.abs(exponents))
     lost = jnp.isneginf(exponents)
     vector = tangent.vector_of(orbit.state)
     still = orbit.moved <= 100 * jnp.finfo(vector.dtype).eps * (1 + jnp.max(jnp.abs(vector)))
@@ -213,10 +213,10 @@ def _errors(orbit):
     means = jnp.where(full, orbit.logs / jnp.maximum(orbit.counts, 1)[:, None], 0.0)
     spread = jnp.where(full, jnp.square(means - jnp.sum(means, axis=0, keepdims=True) / jnp.maximum(number, 1)), 0.0)
     errors = jnp.sqrt(jnp.sum(spread, axis=0) / jnp.maximum((number - 1) * number, 1))
-    if len(means) == BATCHES:
-        errors = jnp.where(number == BATCHES, _likely_errors(means), errors)
-    widened = jnp.asarray([jnp.inf, jnp.inf, *map(student, range(1, BATCHES))], errors.dtype)[number]
-    return jnp.where(jnp.isinf(widened), jnp.inf, errors * widened)
+    errors = jnp.where(number > 1, errors, jnp.inf)
+    if len(means) < BATCHES:
+        return errors * student(len(means) - 1) if len(means) > 1 else errors
+    return jnp.where(number == BATCHES, _likely_errors(means) * student(BATCHES - 1), errors)
 
 
 def _likely_errors(means):
@@ -230,15 +230,14 @@ def _likely_errors(means):
     index = np.arange(1, count + 1)
     sines = np.sqrt(2 / (count + 1)) * np.sin(np.pi * np.outer(index, index) / (count + 1))
     scales = 1 + BOUNDED[:, None] * (2 - 2 * np.cos(np.pi * index / (count + 1)))
-    ones = sines.sum(axis=0)
-    information = np.sum(ones**2 / scales, axis=1)
+    inverse = sines @ (sines / scales[:, :, None])
+    sums = inverse.sum(axis=1)
+    information = sums.sum(axis=1)
+    away = inverse - sums[:, :, None] * sums[:, None, :] / information[:, None, None]
     constant = -0.5 * (np.sum(np.log(scales), axis=1) + np.log(information))
-    away = jnp.asarray(sines, means.dtype) @ (means - jnp.mean(means, axis=0, keepdims=True))
-    weighted = lambda weight: jnp.asarray(weight / scales, means.dtype)
-    rest = weighted(1.0) @ jnp.square(away) - jnp.square(weighted(ones) @ away) / information[:, None].astype(
-        means.dtype
-    )
+    ratio = (1 + 2 * BOUNDED / count) / (count * (count - 1))
+    means = means - jnp.mean(means, axis=0, keepdims=True)
+    rest = jnp.einsum("ik,gij,jk->gk", means, jnp.asarray(away, means.dtype), means)
     rest = jnp.maximum(rest, jnp.finfo(means.dtype).tiny)
     share = jax.nn.softmax(constant[:, None] - 0.5 * (count - 1) * jnp.log(rest), axis=0)
-    ratio = (1 + 2 * BOUNDED / count) / (count * (count - 1))
     return jnp.sqrt(jnp.sum(share * rest * ratio[:, None], axis=0)).astype(means.dtype)

@@ -20,7 +20,8 @@ class Sharpness(NamedTuple):
     Attributes:
       largest, smallest: the ends; with P = 1 the sharpness and the most negative curvature. Gradient descent is linearly
         unstable at a minimum where the largest is above 2.
-      largest_residual, smallest_residual: ‖A u − h u‖ of each: an eigenvalue of A lies within it of what is reported.
+      largest_residual, smallest_residual: ‖A u − h u‖ of each: an eigenvalue of A lies within it of what is reported. The
+        end of the spectrum can lie farther out, so that it is a lower bound on the error of `largest` and `smallest`.
     """
 
     largest: jax.Array
@@ -34,7 +35,7 @@ class SpectralRadius(NamedTuple):
 
     Attributes:
       radius: max |μ|; a fixed point is unstable where it is above 1.
-      residual: ‖J u − μ u‖ of that eigenvalue.
+      residual: ‖J u − μ u‖ of that eigenvalue, a lower bound on its error: J is not symmetric.
       real, imaginary: of μ: near −1 training oscillates with period two, a pair of complex ones turns.
     """
 
