@@ -35,6 +35,9 @@ def evolution_strategies(
 
     One-sided (antithetic=False, for teaching): g = ε L(θ+ε)/σ², the same mean with a variance of order L²/σ².
 
+    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and estimates are
+    dominated by those runs: see `saturate`.
+
     Args:
       problem: the inner problem; nothing need be differentiable.
       truncation: horizon and window.

@@ -27,10 +27,13 @@ def generalized_persistent_es(
 
     Both members of a pair keep their own states through the episode. With ε_b ~ N(0, σ²I) in block b of K steps, window
     t in block b(t):
-        g_t = ξ_t (L_t(θ ± perturbed)⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{b ≤ b(t)} ε_b,   members run at θ ± ε_{b(t)}.
+        g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{b ≤ b(t)} ε_b,   L_t^± the losses of members at θ ± ε_{b(t)}.
     Unbiased, with θ frozen, for the gradient of Σ_t L_t smoothed with noise that is independent from block to block. K
     = length is persistent ES, K ≥ horizon noise-reuse ES, bit for bit. The variance is not monotone in K (estimators.md
     §3 D). Memory 2S + 2d a pair.
+
+    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and estimates are
+    dominated by those runs: see `saturate`.
 
     Args:
       problem: the inner problem; nothing need be differentiable.

@@ -17,6 +17,9 @@ def noise_reuse_es(
     variance (d+1)‖∇L‖² per pair on linear losses, whatever the number of windows.
     This is `generalized_persistent_es` with noise_period = horizon.
 
+    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and estimates are
+    dominated by those runs: see `saturate`.
+
     Args:
       problem: the inner problem; nothing need be differentiable.
       truncation: horizon and window; `stagger=True` lets every estimate see all parts of the horizon.

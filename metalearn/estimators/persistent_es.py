@@ -19,6 +19,9 @@ def persistent_es(
     another and grows with it where they are independent.
     This is `generalized_persistent_es` with noise_period = length.
 
+    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and estimates are
+    dominated by those runs: see `saturate`.
+
     Args:
       problem: the inner problem; nothing need be differentiable.
       truncation: horizon and window; with length == horizon it is full ES.
