@@ -213,6 +213,8 @@ def _advance(pixels, order, num_chunks, first, last, key, settings):
 
         def one(theta, state, record):
             loss = problem.loss(state, theta, here)
+            if problem.cap is not None:  # a run that diverged counts as such, not as one whose loss is the cap
+                loss = jnp.where(_is_lost(state), jnp.nan, loss)
             moved = jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state, problem.step(state, theta, here))
             loss = loss.astype(float)
             return moved, accounts.observe(record, loss, index, settings.num_steps), loss

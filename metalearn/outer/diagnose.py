@@ -201,8 +201,8 @@ def _diverged(cloud) -> tuple[str, ...]:
     if not cloud.diverged:
         return ()
     return (
-        f"what {percent(cloud.diverged)} of the pairs of the cloud would say: they diverged, and without a cap ∇L_σ is infinite; give "
-        "the problem one with ml.saturate(problem, cap) or the cap of ml.training",
+        f"a finite ∇L_σ, because {percent(cloud.diverged)} of the pairs of the cloud diverged; give the problem a cap with "
+        "ml.saturate(problem, cap) or the cap of ml.training",
     )
 
 

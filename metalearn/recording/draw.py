@@ -139,7 +139,7 @@ def _bias_against_deviation(axes, comparison, colours):
             x[index], y[index], yerr=span[:, [index]], linestyle="none", capsize=3, label=report.name + unknown, **style
         )
     axes.set_xlabel("standard deviation of an episode's estimate / |target|")
-    axes.set_ylabel("bias / |target|, bar: noise of the measurement")
+    axes.set_ylabel("bias / |target|, with its error")
     axes.set_title("Bias and noise (open: off the scale)")
     legend(axes, fontsize=9, loc="center left", framealpha=0.9)
 

@@ -335,3 +335,18 @@ def test_a_dimension_of_a_whole_landscape_says_what_it_needs():
     found = ml.landscape.trainability(chosen.problem, chosen.plane, num_steps=3, resolution=4)
     with pytest.raises(ValueError, match=r"such as landscape\.converged"):
         ml.landscape.border_dimension(found)
+
+
+def test_a_run_that_diverged_counts_as_such_under_a_cap():
+    """w ← w (1 − rate), ℓ = w²: it diverges beyond a rate of 2, and the cap of a training hides no step of it."""
+    task = ml.Task(lambda key: jnp.ones(()), lambda params, key: params**2 / 2)
+    plane = Plane(Axis("rate", 1.0, 101.0), Axis("nothing", 0, 1), lambda x, y: jnp.stack([x, y]))
+    ends = [
+        trainability(
+            ml.training(task, ml.sgd(lambda theta: theta[0]), cap=cap), plane, num_steps=400, resolution=(3, 2)
+        )
+        for cap in ("start", None)
+    ]
+    np.testing.assert_array_equal(ends[0].converged, ends[1].converged)
+    assert np.all(ends[0].escape[:, 1:] > 0)
+    assert ends[0].pixel_steps <= ends[1].pixel_steps
