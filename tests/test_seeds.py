@@ -21,8 +21,6 @@ TAKERS = {
     "learned": lambda seed: learned_tuning(None, ml.learned.mlp_optimizer((2,)), seed),  # pyright: ignore
     "fractal": ml.fractal_training,
     "boxes": lambda seed: ml.landscape.box_counting_dimension(CHECKERS, seed=seed),
-    "3-point rule": lambda seed: ml.landscape.uncertainty_dimension(CHECKERS, seed=seed, num_bootstraps=2),
-    "roughness": lambda seed: ml.landscape.roughness(np.arange(64.0) ** 2, 1.0, seed=seed, num_bootstraps=2),
     "precision": lambda seed: ml.landscape.precision(
         ml.landscape.condition("single").problem, PLANE, num_steps=1, resolution=2, seed=seed
     ),
@@ -56,5 +54,5 @@ def test_seeds_are_the_same_in_either_precision_and_as_numpy_numbers():
 def test_counts_beyond_32_bits_are_refused():
     with pytest.raises(ValueError, match="num_steps must be at most 2147483647; 2147483648 was given"):
         check_count("num_steps", 2**31)
-    with pytest.raises(ValueError, match="horizon must be at most 2147483647"):
+    with pytest.raises(ValueError, match=r"horizon must be .* below 2³¹"):
         ml.Truncation(2**32, 2**31)

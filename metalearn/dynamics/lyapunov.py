@@ -188,9 +188,10 @@ def _orthonormal(pushed, before):
 
 def _report(orbit):
     steps = jnp.sum(orbit.counts)
-    exponents = jnp.where(steps > 0, jnp.sum(orbit.logs, axis=0) / jnp.maximum(steps, 1), debugging.unknown())
+    counted = jnp.maximum(steps, 1).astype(orbit.logs.dtype)
+    exponents = jnp.where(steps > 0, jnp.sum(orbit.logs, axis=0) / counted, debugging.unknown())
     errors = _errors(orbit) + jnp.finfo(exponents.dtype).eps * (1 + jnp.abs(exponents))
-    lost = jnp.isneginf(exponents)
+    lost = jnp.isinf(exponents) & (exponents < 0)
     vector = tangent.vector_of(orbit.state)
     still = orbit.moved <= 100 * jnp.finfo(vector.dtype).eps * (1 + jnp.max(jnp.abs(vector)))
     escaped = orbit.escape >= 0
@@ -198,8 +199,8 @@ def _report(orbit):
     return Lyapunov(
         exponents,
         jnp.where(lost, 0.0, errors),
-        orbit.flips / jnp.maximum(steps, 1),
-        orbit.determinant / jnp.maximum(steps, 1),
+        orbit.flips.astype(counted.dtype) / counted,
+        orbit.determinant / counted,
         status,
         steps,
         orbit.escape,
@@ -208,12 +209,13 @@ def _report(orbit):
 
 def _errors(orbit):
     """Of the mean over stretches: by likelihood where all of them are full, else by their spread."""
-    full = (orbit.counts > 0)[:, None]
-    number = jnp.sum(full)
-    means = jnp.where(full, orbit.logs / jnp.maximum(orbit.counts, 1)[:, None], 0.0)
+    counts = orbit.counts.astype(orbit.logs.dtype)
+    full = (counts > 0)[:, None]
+    number = jnp.sum(full, dtype=counts.dtype)
+    means = jnp.where(full, orbit.logs / jnp.maximum(counts, 1)[:, None], 0.0)
     spread = jnp.where(full, jnp.square(means - jnp.sum(means, axis=0, keepdims=True) / jnp.maximum(number, 1)), 0.0)
     errors = jnp.sqrt(jnp.sum(spread, axis=0) / jnp.maximum((number - 1) * number, 1))
-    errors = jnp.where(number > 1, errors, jnp.inf)
+    errors = jnp.where(number > 1, errors, debugging.unknown(jnp.inf))
     if len(means) < BATCHES:
         return errors * student(len(means) - 1) if len(means) > 1 else errors
     return jnp.where(number == BATCHES, _likely_errors(means) * student(BATCHES - 1), errors)

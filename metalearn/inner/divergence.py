@@ -2,7 +2,7 @@
 
 The mean of a loss over perturbations or episodes does not exist where the loss is infinite with positive probability. Leaving
 those runs out gives the gradient *conditional on survival*, and descent then walks to where only the lucky survive. Here nothing is
-left out: a loss that is not finite, or larger than a number can be whose square is to be finite, reads as that number. Each step of
+left out: a loss that is not finite, or larger than a number whose square is finite (`largest`), reads as that number. Each step of
 each run is read on its own, so that windows, whole episodes and staggered particles add up to the same objective. It is finite, but
 dominated by the runs that diverged; a cap (`saturate`, `training`) gives it a scale.
 """
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metalearn import debugging, trees
 from metalearn.inner.checks import check_number
@@ -33,11 +32,11 @@ class Reading(NamedTuple):
 
 
 def largest(dtype: Any) -> float:
-    """The number that a diverged loss reads as where a problem has no cap: √(largest float), 1.8e19 in float32 and bfloat16; in
-    float16 the largest float, 65504.
+    """The number that a diverged loss reads as where a problem has no cap: 1.8e19, in float16 65504, in float64 1.2e77. The square
+    of an estimate from it is finite in float64, in which `compare` computes.
     """
-    wide = jnp.promote_types(dtype, jnp.float32)
-    return min(float(jnp.finfo(dtype).max), float(np.sqrt(float(jnp.finfo(wide).max))))
+    root = float(jnp.finfo(jnp.promote_types(dtype, jnp.float32)).max) ** (0.25 if dtype == jnp.float64 else 0.5)
+    return min(float(jnp.finfo(dtype).max), root)
 
 
 def bounded(losses: jax.Array) -> jax.Array:
@@ -104,7 +103,7 @@ def capped_step(step, state, theta, key):
 
 
 def capped_loss(loss, state, theta, key, cap):
-    """The loss where it is finite and below the cap, else the cap, whose own derivative is kept."""
+    """The loss where it is finite and below the cap, else the cap."""
 
     def read(state, theta, key, cap):
         value = loss(state, theta, key)
@@ -112,9 +111,7 @@ def capped_loss(loss, state, theta, key, cap):
         shown = kept | (debugging.finite(value) & ~jnp.isfinite(value))  # what JAX is to stop at
         return kept, jnp.where(shown, value, jnp.asarray(cap, value.dtype))
 
-    value = _guarded(read)(state, theta, key, jax.lax.stop_gradient(cap))
-    capped = value >= cap
-    return jnp.where(capped, jnp.asarray(cap, value.dtype), value)
+    return _guarded(read)(state, theta, key, jax.lax.stop_gradient(cap))
 
 
 def _ended(kept, new, old):
@@ -156,7 +153,7 @@ def _representable(before, after):
     """Whether no entry has left the numbers whose squares are finite; one that was outside on purpose may stay there."""
 
     def sound(old, new):
-        limit = jnp.asarray(largest(new.dtype), new.dtype)
+        limit = jnp.asarray(max(largest(new.dtype), float(jnp.finfo(new.dtype).max) ** 0.5), new.dtype)
         watched = jnp.where(jnp.abs(old) <= limit, jnp.abs(new), 0)
         return jnp.max(watched, initial=0) <= limit  # the largest costs a quarter of all(...); NaN stays NaN
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metalearn import trees
 from metalearn.inner.checks import check_number, scalar
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.optimizers import Optimizer, check_optimizer
@@ -22,7 +23,8 @@ class TrainingState(NamedTuple):
     Attributes:
       params: the network's parameters.
       optimizer_state: the state of the optax transformation.
-      cap: the number that a diverged loss of this episode reads as; None where it has no cap of its own.
+      cap: the number that a diverged loss of this episode reads as, by its bits: an integer is no direction in which the state could
+        be perturbed. None where it has no cap of its own.
     """
 
     params: Any
@@ -53,8 +55,9 @@ def training(
       optimizer: a function θ -> `optax.GradientTransformation`; θ must not change the structure of its state.
       meta_loss: `(params, key) -> scalar`, any metric on any data (see `evaluation`); it need not be differentiable.
       cap: what a diverged loss reads as, and the largest loss there is (see `saturate`). "start", the default: ℓ_0 + 10 max(|ℓ_0|, 1),
-        with ℓ_0 the meta-loss at the start of the episode. A number: that number. None: losses as they are; the smoothed
-        meta-loss is then infinite as soon as one training in ten thousand diverges, and estimates are dominated by those.
+        with ℓ_0 the meta-loss at the start of the episode, a constant for methods that differentiate. A number: that number.
+        None: losses as they are; the smoothed meta-loss is then infinite as soon as one training in ten thousand diverges, and
+        estimates are dominated by those.
 
     Raises:
       TypeError: the task is not a task or function of θ, the optimiser is not a function of θ, the meta-loss is not a
@@ -117,17 +120,22 @@ def _with_own_cap(problem):
     """As `saturate`, with the cap that the state carries."""
 
     def step(state, theta, key):
-        return capped_step(problem.step, state._replace(cap=None), theta, key)._replace(cap=state.cap)
+        return capped_step(problem.step, state, theta, key)
 
     def loss(state, theta, key):
-        return capped_loss(problem.loss, state._replace(cap=None), theta, key, state.cap)
+        return capped_loss(problem.loss, state, theta, key, cap(state))
 
-    return problem._replace(step=step, loss=loss, cap=lambda state: state.cap)
+    def cap(state):
+        return jax.lax.bitcast_convert_type(state.cap, jnp.float64 if state.cap.dtype == jnp.int64 else jnp.float32)
+
+    return problem._replace(step=step, loss=loss, cap=cap)
 
 
 def _cap_at(first):
-    """The cap of an episode whose first loss this is."""
-    return first + FACTOR * jnp.maximum(jnp.abs(first), 1)
+    """The bits of the cap of an episode whose first loss this is."""
+    first = trees.wide(first)
+    cap = first + FACTOR * jnp.maximum(jnp.abs(first), 1)
+    return jax.lax.bitcast_convert_type(cap, jnp.int64 if cap.dtype == jnp.float64 else jnp.int32)
 
 
 def _task_at(task, theta) -> Task:

@@ -14,7 +14,9 @@ import jax
 import numpy as np
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_BARE = re.compile(r"[A-Za-z_./][\w.+-]*/[\w/.+-]+", re.ASCII)  # paths that Hydra reads as they are
+_BARE = re.compile(
+    r"[A-Za-z_./][\w.+-]*/[\w/.+-]+|\d+-[\w-]*[A-Za-z][\w-]*", re.ASCII
+)  # paths that Hydra reads as they are
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
 from metalearn.estimators.particles import Method, estimator_of
+from metalearn.inner.divergence import Reading
 from metalearn.inner.unroll import Truncation
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -76,7 +77,8 @@ def probe(problem, truncation: Truncation, num_particles: int, draw: Callable) -
         return jax.tree.map(jnp.zeros_like, jax.eval_shape(draw, theta, jax.random.key(0)))
 
     def window(run, theta, memory, clock, key):
-        return theta, draw(theta, key), jnp.zeros(())
+        fine = jnp.zeros((), bool)
+        return theta, draw(theta, key), Reading(jnp.zeros(()), fine, fine)
 
     description = Description(problem, truncation, num_particles, lambda theta: 0)
     return estimator_of(Method(start, window), problem, truncation, num_particles, None, description)

@@ -102,16 +102,14 @@ def test_a_loss_that_is_not_finite_reads_as_a_number_whose_mean_is_finite(dtype)
     assert jnp.isfinite(jnp.mean(read))
 
 
-def test_a_cap_that_depends_on_theta_has_its_derivative():
-    """θ sets the start, and through it the cap of a training: 11 θ² once the loss is beyond it."""
-    task = ml.Task(lambda key: jnp.ones(()), lambda params, key: params**2)
-    scaled = lambda theta: task._replace(init=lambda key: 3 * theta)
-    problem = ml.training(scaled, lambda theta: optax.sgd(-2.0))
-    loss = lambda theta: ml.meta_loss(problem, theta, jax.random.key(0), 3)
-    theta = jnp.asarray(2.0)
-    losses = ml.unroll(problem, problem.init(theta, jax.random.key(0)), theta, jax.random.key(0), 3)[1]
-    np.testing.assert_allclose(losses, 11 * 9 * theta**2, rtol=1e-6)
-    assert jax.grad(loss)(theta) == pytest.approx(2 * 11 * 9 * 2, rel=1e-6)
+def test_a_cap_is_no_direction_of_the_state():
+    """Exponents of gradient descent on w² / 2 at a rate of 1/2: one number, ln 1/2."""
+    task = ml.Task(lambda key: jnp.ones(1), lambda params, key: jnp.sum(params**2) / 2)
+    problem = ml.training(task, lambda theta: optax.sgd(theta))
+    found = ml.dynamics.lyapunov(problem, jnp.asarray(0.5), jax.random.key(0), num_steps=20)
+    assert found.exponents == pytest.approx(np.log(0.5), rel=1e-5)
+    with pytest.raises(ValueError, match="at most 1"):
+        ml.dynamics.lyapunov(problem, jnp.asarray(0.5), jax.random.key(0), num_steps=20, num_exponents=2)
 
 
 def test_a_training_has_a_cap_unless_it_is_told_otherwise():

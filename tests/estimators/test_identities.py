@@ -24,6 +24,7 @@ from metalearn.estimators import (
 from metalearn.estimators.average import average
 from metalearn.inner.classic import linear_quadratic, noisy_linear_quadratic
 from metalearn.inner.derived import final_loss
+from metalearn.inner.divergence import Reading
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
 from tests.estimators.family import noisy_map
@@ -282,7 +283,8 @@ def test_the_final_loss_is_a_mean_over_windows():
 def test_the_variance_of_the_mean_is_right_for_any_number_of_particles(count, dtype):
     """Also where count · (count − 1) is beyond the integers of 32 bits, or the numbers of the dtype."""
     numbers = jax.random.normal(jax.random.key(0), (count, 2)).astype(dtype)
-    _, variance, metrics = average({"a": numbers}, jnp.ones(count))
+    fine = jnp.zeros(count, bool)
+    _, variance, metrics = average({"a": numbers}, Reading(jnp.ones(count), fine, fine))
     expected = np.var(np.asarray(numbers, np.float64), axis=0, ddof=1) / count
     np.testing.assert_allclose(metrics["gradient_variance"], expected.sum(), rtol=1e-3)
     np.testing.assert_allclose(

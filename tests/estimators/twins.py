@@ -29,8 +29,8 @@ def persistent(problem, truncation, sigma, num_pairs, drops: Callable) -> Gradie
         noise = trees.normal_like(key, theta, sigma)
         kept = trees.where(drops(clock), jax.tree.map(jnp.zeros_like, accumulated), accumulated)
         accumulated = trees.add(kept, noise)
-        losses, states = run_pair(run, theta, noise, states)
-        return pair_gradient(accumulated, losses, sigma), (states, accumulated), jnp.mean(losses)
+        readings, states = run_pair(run, theta, noise, states)
+        return pair_gradient(accumulated, readings.loss, sigma), (states, accumulated), readings
 
     description = Description(problem, truncation, num_pairs, lambda theta: 0, sigma, truncation.length)
     return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, None, description)

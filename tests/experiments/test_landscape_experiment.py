@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from metalearn.recording.values import shell_override
 from tests.processes import ROOT, run_experiment
 
 
@@ -72,7 +73,7 @@ def test_a_run_that_is_asked_to_stop_says_how_to_go_on(tmp_path):
     said, _ = process.communicate()
     assert process.returncode == 130
     (folder,) = tmp_path.iterdir()
-    assert f"resume={folder.name}" in said.decode()
+    assert shell_override("resume", folder.name) in said.decode()
     assert json.loads((folder / "status.json").read_text())["reason"].startswith("KeyboardInterrupt")
 
 

@@ -56,7 +56,14 @@ def report(source, name):
     measured = {
         field: source.measured() for field, kind in Report.__annotations__.items() if kind in (Measured, "Measured")
     }
-    others = {"fraction_diverged": 0.5, "inner_steps": 1.0, "seconds": 1.0, "memory": None, "num_episodes": 4}
+    others = {
+        "fraction_diverged": 0.5,
+        "fraction_capped": 0.0,
+        "inner_steps": 1.0,
+        "seconds": 1.0,
+        "seconds_error": 0.1,
+    }
+    others |= {"memory": None, "num_episodes": 4}
     return Report(name=name, **vectors, **measured, **others)
 
 
