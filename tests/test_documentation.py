@@ -64,7 +64,15 @@ def same_effort():
 
 @pytest.mark.usefixtures("same_effort")
 @pytest.mark.parametrize(
-    "guide", ["networks", "landscapes", "chaos", "divergence", pytest.param("meta_training", marks=pytest.mark.slow), "compilation"]
+    "guide",
+    [
+        "networks",
+        "landscapes",
+        "chaos",
+        "divergence",
+        pytest.param("meta_training", marks=pytest.mark.slow),
+        "compilation",
+    ],
 )
 def test_the_guides_run(guide, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
