@@ -152,8 +152,11 @@ def filled(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE")
-    for path in parser.parse_args().files:
-        take_over(path)
+    try:
+        for path in parser.parse_args().files:
+            take_over(path)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     for document in DOCUMENTS:
         document.write_text(filled(document.read_text()))
 

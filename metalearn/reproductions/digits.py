@@ -85,9 +85,10 @@ def noisy_rates() -> Iterator[Result]:
             benchmark, (optimizer, None), estimator, optax.adam(0.02), lambda seed: start, num_steps
         )
         rates_found = tuple(float(end[0]) for end in ends)
-        yield Result("noisy digits", f"{name}: log learning rate at t = 0", *rates, rates_found, spent, OWN)
+        quantity = f"{name}: log learning rate at t = 0"
+        yield Result("noisy digits", quantity, rates[0], rates[1], rates_found, spent, OWN)
         if np.isfinite(band[1]):
-            yield Result("noisy digits", f"{name}: loss", *band, tuple(losses), 0.0, OWN)
+            yield Result("noisy digits", f"{name}: loss", band[0], band[1], tuple(losses), 0.0, OWN)
 
 
 def learned_optimizer() -> Iterator[Result]:
