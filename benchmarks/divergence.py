@@ -1,6 +1,6 @@
 """What to do with runs that diverge: leave them out, give them a penalty, or cap every loss.
 
-    python -m benchmarks.divergence [--problems quartic fractal digits] [--seeds 5]
+    python -m benchmarks.divergence [--problems quartic fractal digits] [--seeds 5] [--into FOLDER]
 
 Full-horizon antithetic ES with clipped Adam, on three problems whose best θ lies near the border. The estimator is written out
 here, because the library has one rule only. Treatments of the losses of a pair:
@@ -12,10 +12,12 @@ here, because the library has one rule only. Treatments of the losses of a pair:
 
 Each θ at the end, a mean over the last fifth of the outer steps, is judged on fresh episodes: the share of them that diverge, and
 the mean loss in which every loss that is not finite, or above the judge's bound, counts as that bound.
+Written: divergence.json, for `python -m benchmarks.tables`.
 """
 
 import argparse
 import functools
+import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +26,7 @@ import numpy as np
 import optax
 
 import metalearn as ml
+from benchmarks.tables import write
 from metalearn.inner.divergence import largest
 
 PAIRS = 8
@@ -134,7 +137,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--into", type=pathlib.Path, default=pathlib.Path("runs"))
     arguments = parser.parse_args()
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    rows = []
     for name in arguments.problems:
         with jax.enable_x64(name == "fractal"):
             for treatment in TREATMENTS:
@@ -146,6 +152,11 @@ def main():
                     f"{name:8s} {treatment:10s}  θ {place}  diverged {shares.mean():.2%}  loss {losses.mean():.4f} ± {error:.4f}",
                     flush=True,
                 )
+                rows.append(
+                    {"problem": name, "treatment": treatment, "seeds": arguments.seeds, "theta": place}
+                    | {"diverged": shares.mean(), "loss": losses.mean(), "error": error}
+                )
+                write(arguments.into / "divergence.json", rows)
 
 
 if __name__ == "__main__":

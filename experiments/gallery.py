@@ -49,8 +49,8 @@ def main(config):
             published = condition.published_dimension
             panels[f"{name}, published dimension {published:.2f}" if published else name] = found
             table = ml.landscape.dimension_table(found.measure, found.undecided)
-            rows += [{"condition": name, "paper": published} | row for row in table]
             undecided = float(found.undecided.mean())
+            rows += [{"condition": name, "paper": published, "undecided": undecided} | row for row in table]
             print(f"\n{name}, {found.num_steps} steps: paper {published}, {percent(undecided)} undecided")
             for row in table:
                 print(f"  {row['rule']:16s}{row['said']}")

@@ -27,28 +27,15 @@ def main(config):
                 if isinstance(one, reproductions.Picture):
                     run.figure(one.name, one.figure)
                 else:
-                    found.append(one)
+                    found.append(reproductions.row(one))
                     text = reproductions.table(results + found)
                     (run.folder / "reproductions.md").write_text(text + "\n")
-            run.table(name, [row(one) for one in found])
+            run.table(name, found)
             results += found
-        run.table("reproductions", [row(one) for one in results])
+        run.table("reproductions", results)
         print(
             f"\n{reproductions.table(results)}\n\n{run.folder}/reproductions.md    {(time.perf_counter() - began) / 60:.1f} minutes"
         )
-
-
-def row(result):
-    """A result as one flat dictionary."""
-    values = {f"seed_{index}": value for index, value in enumerate(result.values)}
-    return {
-        "experiment": result.experiment,
-        "quantity": result.quantity,
-        "low": result.low,
-        "high": result.high,
-        "inside": result.inside,
-        "seconds": result.seconds,
-    } | values
 
 
 if __name__ == "__main__":

@@ -149,5 +149,6 @@ def _cloud_of(sigma, shifts, losses, diverged, ends, labels) -> Cloud:
     variance = float(np.sum(error**2) * len(slopes))
     signal = max(float(np.sum(mean**2)) - float(np.sum(error**2)), 0.0)
     snr = signal / variance if variance else math.inf if signal else math.nan
-    length_error = math.sqrt(np.sum((mean * error) ** 2)) / max(float(np.linalg.norm(mean)), 1e-300)
+    direction = mean / max(float(np.linalg.norm(mean)), 1e-300)
+    length_error = float(np.linalg.norm(direction * error))
     return Cloud(mean, error, math.sqrt(signal), length_error, snr, spread, labels, share)

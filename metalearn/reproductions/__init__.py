@@ -1,7 +1,7 @@
 """Floor 5: published experiments, each a function that returns its numbers beside the band they should lie in."""
 
 from metalearn.reproductions import digits, influence, lorenz, lstm_variance, rate_decay, toy, weight_decay
-from metalearn.reproductions.result import Picture, Result, table
+from metalearn.reproductions.result import Picture, Result, row, table
 
 QUICK = {
     "toy": toy.results,
@@ -19,4 +19,4 @@ LONG = {
 }
 DOWNLOADED = {"rate_decay_mnist": rate_decay.mnist_results}
 
-__all__ = ["DOWNLOADED", "LONG", "QUICK", "Picture", "Result", "table"]
+__all__ = ["DOWNLOADED", "LONG", "QUICK", "Picture", "Result", "row", "table"]

@@ -18,7 +18,7 @@ from metalearn.compilation import jit
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
 from metalearn.inner import Truncation, digits_benchmark, every, everything, learned, linear, log, sgd
 from metalearn.outer import held_out_loss, meta_train
-from metalearn.reproductions.result import Result
+from metalearn.reproductions.result import OWN, Result
 
 SEEDS = (0, 1, 2)
 JUDGES = 256
@@ -47,13 +47,13 @@ def hyperparameters() -> Iterator[Result]:
     falling = optax.adam(optax.linear_schedule(0.1, 0.0, 250, 250))
     for name, make in (("NRES", noise_reuse_es), ("PES", persistent_es)):
         losses, spent = _eighteen(functools.partial(make, sigma=0.3, num_pairs=8), 50, falling)
-        yield Result("18 hyperparameters", f"{name}: loss", -np.inf, 0.14, losses, spent)
+        yield Result("18 hyperparameters", f"{name}: loss", -np.inf, 0.14, losses, spent, OWN)
 
 
 def truncated_backprop() -> Iterator[Result]:
     """The same by truncated backprop, eight episodes side by side, in windows of 100: at most .125."""
     losses, spent = _eighteen(functools.partial(backprop, num_particles=8), 100, optax.adam(0.1))
-    yield Result("18 hyperparameters", "truncated backprop: loss", -np.inf, 0.125, losses, spent)
+    yield Result("18 hyperparameters", "truncated backprop: loss", -np.inf, 0.125, losses, spent, OWN)
 
 
 def _eighteen(make, length, optimizer):
@@ -85,9 +85,10 @@ def noisy_rates() -> Iterator[Result]:
             benchmark, (optimizer, None), estimator, optax.adam(0.02), lambda seed: start, num_steps
         )
         rates_found = tuple(float(end[0]) for end in ends)
-        yield Result("noisy digits", f"{name}: log learning rate at t = 0", rates[0], rates[1], rates_found, spent)
+        quantity = f"{name}: log learning rate at t = 0"
+        yield Result("noisy digits", quantity, rates[0], rates[1], rates_found, spent, OWN)
         if np.isfinite(band[1]):
-            yield Result("noisy digits", f"{name}: loss", band[0], band[1], tuple(losses), 0.0)
+            yield Result("noisy digits", f"{name}: loss", band[0], band[1], tuple(losses), 0.0, OWN)
 
 
 def learned_optimizer() -> Iterator[Result]:
@@ -98,4 +99,4 @@ def learned_optimizer() -> Iterator[Result]:
     outer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(0.003, 1500)))
     start = lambda seed: optimizer.init(jax.random.key(seed))
     _, losses, spent = tuned(benchmark, (optimizer, None), estimator, outer, start, 1500)
-    yield Result("learned optimiser", "NRES: loss", -np.inf, 0.135, tuple(losses), spent)
+    yield Result("learned optimiser", "NRES: loss", -np.inf, 0.135, tuple(losses), spent, OWN)

@@ -20,12 +20,13 @@ from metalearn.estimators import (
 )
 from metalearn.inner import Truncation, influence_balancing
 from metalearn.reproductions.descents import iterates
-from metalearn.reproductions.result import Result
+from metalearn.reproductions.result import NOT_FOUND, Result
 
 PROBLEM = influence_balancing(23, 10)
 NUM_STEPS, RATE, SIGMA, OPTIMUM = 3000, 1e-4, 0.1, -1 / 6
 STEPWISE = Truncation(NUM_STEPS, 1)
 HUNDREDS = Truncation(100 * NUM_STEPS, 100)
+PUBLISHED = f"{NOT_FOUND}: curves (plot_influence_balancing.py)"
 
 
 def descend(estimator: GradientEstimator, seeds: Sequence[int] = (0, 1, 2), rate: float = RATE) -> np.ndarray:
@@ -49,4 +50,4 @@ def results() -> Iterator[Result]:
         began = time.perf_counter()
         ends = descend(estimator, seeds)
         spent = time.perf_counter() - began
-        yield Result("influence balancing", f"{name}: θ at the end", low, high, tuple(ends.tolist()), spent)
+        yield Result("influence balancing", f"{name}: θ at the end", low, high, tuple(ends.tolist()), spent, PUBLISHED)

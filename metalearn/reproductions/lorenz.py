@@ -14,12 +14,13 @@ import optax
 from metalearn.estimators import GradientEstimator, backprop, evolution_strategies, noise_reuse_es
 from metalearn.inner import Truncation, lorenz
 from metalearn.reproductions.descents import iterates, meta_losses
-from metalearn.reproductions.result import Result
+from metalearn.reproductions.result import NOT_FOUND, Result
 
 HORIZON, START = 2000, (3.116, 3.7)
 PROBLEM, TEST = lorenz(), lorenz(noise=1.0)
 STAGGERED, WHOLE = Truncation(HORIZON, 100, stagger=True), Truncation(HORIZON, HORIZON)
 SIGMA = 0.04
+PUBLISHED = f"{NOT_FOUND}: settings (lorenz_script.sh)"
 
 
 def losses_under_test(thetas, num_episodes: int = 100) -> np.ndarray:
@@ -52,4 +53,4 @@ def results() -> Iterator[Result]:
         began = time.perf_counter()
         losses, _, _ = descend(estimator, rate, num_steps)
         spent = time.perf_counter() - began
-        yield Result("Lorenz", f"{name}: test loss", low, high, tuple(losses.tolist()), spent)
+        yield Result("Lorenz", f"{name}: test loss", low, high, tuple(losses.tolist()), spent, PUBLISHED)

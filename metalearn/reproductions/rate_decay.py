@@ -1,10 +1,11 @@
 """The heat map of a learning rate that decays, and descents over it: digits, and what is read of them.
 
-Two numbers, the logarithms of the learning rate at the start and at the end of 500 steps of momentum SGD, linear between, as in the
-heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835), which are of MNIST: that is downloaded and has a command of its
-own. Three objectives: the mean validation loss, the validation loss at the end, and the mean validation error, which is piecewise
-constant: backprop's gradient of it is zero, that of an evolution strategy is not. From (−7, −7), where nothing is learned. The
-bands are the best point of the heat map, read on the same eight fresh trainings, and a tenth above it.
+Two numbers, the logarithms of the learning rate at the start and at the end of 500 steps of momentum SGD, linear between, after
+the heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835), which are of MNIST and of a rate with inverse-time decay
+over 5000 steps. MNIST is downloaded and has a command of its own. Three objectives: the mean validation loss, the validation
+loss at the end, and the mean validation error, which is piecewise constant: backprop's gradient of it is zero, that of an
+evolution strategy is not. From (−7, −7), where nothing is learned. The bands are the best point of the heat map, read on the
+same eight fresh trainings, and a tenth above it.
 """
 
 import functools
@@ -36,10 +37,11 @@ from metalearn.landscape import Axis, Plane, render
 from metalearn.outer import held_out_loss, meta_train
 from metalearn.recording import draw_trajectories, later
 from metalearn.recording.downloads import mnist
-from metalearn.reproductions.result import Picture, Result
+from metalearn.reproductions.result import NOT_FOUND, OWN, Picture, Result
 
 SEEDS = (0, 1, 2)
 START, NUM_STEPS, SLACK, JUDGES = (-7.0, -7.0), 500, 1.1, 64
+PUBLISHED = f"{NOT_FOUND}: heat maps (plot_mnist_lr_decay.py)"
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "mean loss": {},
     "loss at the end": {"at_the_end": True},
@@ -86,6 +88,7 @@ def results(
     resolution: int = 24,
     num_steps: int = NUM_STEPS,
     seeds: tuple[int, ...] = SEEDS,
+    published: str = OWN,
 ) -> Iterator[Result | Picture]:
     """Every objective at the mean θ of the last tenth of 500 outer steps (Adam, σ = .3, 8 pairs, windows of 50), 400 thousand inner
     steps, over its heat map; of digits unless another benchmark is given.
@@ -107,7 +110,7 @@ def results(
             found = [float(measure(jnp.asarray(end))) if moves else float(np.abs(end - START).max()) for end in ends]
             quantity = f"{label}: {title}" if moves else f"{label}, {title}: distance from the start"
             band = (-np.inf, bound) if moves else (0.0, 0.0)
-            yield Result(name, quantity, *band, tuple(found), time.perf_counter() - began)
+            yield Result(name, quantity, *band, tuple(found), time.perf_counter() - began, published)
         heading = f"{name[:1].upper()}{name[1:]}: {title} on the validation data; squares start, dots end"
         figure = later(draw_trajectories, values, PLANE, paths, value_name=title, title=heading)
         yield Picture("_".join(f"{name} {title}".replace(",", "").split()), figure)
@@ -121,7 +124,9 @@ def mnist_results(**settings: Any) -> Iterator[Result | Picture]:
     """
     train, validation = split(mnist(), (50_000, 2_000))
     benchmark = Benchmark(mlp((784, 32, 10), "relu"), train, validation, mnist("test"), batch_size=64, num_steps=500)
-    return results(benchmark, "rate decay, MNIST", {"mean loss": OBJECTIVES["mean loss"]}, **settings)
+    return results(
+        benchmark, "rate decay, MNIST", {"mean loss": OBJECTIVES["mean loss"]}, published=PUBLISHED, **settings
+    )
 
 
 def _lowest(values):

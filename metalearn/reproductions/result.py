@@ -1,19 +1,24 @@
 """One number of a paper beside ours."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+OWN = "no number: our own problem"
+NOT_FOUND = "no number found"
+
 
 class Result(NamedTuple):
-    """One published number, or what a correct implementation reaches, and what we reach.
+    """What a correct implementation reaches, what we reach, and what the paper prints.
 
     Attributes:
       experiment, quantity: what is measured.
       low, high: the band.
       values: ours, one for each seed.
       seconds: of all seeds together, compilation included.
+      published: the number that the authors print and, in parentheses, where; otherwise "no number" and why.
     """
 
     experiment: str
@@ -22,6 +27,7 @@ class Result(NamedTuple):
     high: float
     values: tuple[float, ...]
     seconds: float
+    published: str
 
     @property
     def inside(self) -> bool:
@@ -41,25 +47,39 @@ class Picture(NamedTuple):
     figure: Any
 
 
-def table(results: Sequence[Result]) -> str:
-    """The results as a table of Markdown: published band, ours, spread over seeds, time."""
+def row(result: Result) -> dict[str, Any]:
+    """A result as one flat dictionary, with the mean and the spread over seeds."""
+    return {
+        "experiment": result.experiment,
+        "quantity": result.quantity,
+        "published": result.published,
+        "low": result.low,
+        "high": result.high,
+        "inside": result.inside,
+        "mean": float(np.mean(result.values)),
+        "spread": float(np.ptp(result.values)),
+        "seconds": result.seconds,
+    } | {f"seed_{index}": value for index, value in enumerate(result.values)}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a table of Markdown: published number, band, ours, spread over seeds, time."""
     lines = [
-        "| experiment | quantity | band | ours (mean) | seeds | spread | s | |",
-        "|---|---|---|---|---|---|---|---|",
+        "| experiment | quantity | published | band | ours (mean) | seeds | spread | s | |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in results:
-        values = np.asarray(one.values)
-        shown = ", ".join(f"{value:.5g}" for value in one.values)
-        verdict = "inside" if one.inside else "**outside**"
+    for one in rows:
+        seeds = ", ".join(f"{value:.5g}" for name, value in one.items() if name.startswith("seed_"))
         lines.append(
-            f"| {one.experiment} | {one.quantity} | {_band(one)} | {values.mean():.5g} | {shown} | {np.ptp(values):.2g} | "
-            f"{one.seconds:.0f} | {verdict} |"
+            f"| {one['experiment']} | {one['quantity']} | {one['published']} | {_band(one['low'], one['high'])} | "
+            f"{one['mean']:.5g} | {seeds} | {one['spread']:.2g} | {one['seconds']:.0f} | "
+            f"{'inside' if one['inside'] else '**outside**'} |"
         )
     return "\n".join(lines)
 
 
-def _band(one) -> str:
-    low, high = np.isfinite(one.low), np.isfinite(one.high)
-    if low and high:
-        return f"{one.low:.5g} … {one.high:.5g}"
-    return f"≥ {one.low:.4g}" if low else f"≤ {one.high:.4g}"
+def _band(low, high) -> str:
+    below, above = math.isfinite(low), math.isfinite(high)
+    if below and above:
+        return f"{low:.5g} … {high:.5g}"
+    return f"≥ {low:.4g}" if below else f"≤ {high:.4g}"

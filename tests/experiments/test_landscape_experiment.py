@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks import tables
 from metalearn.recording.values import shell_override
 from tests.processes import ROOT, run_experiment
 
@@ -170,6 +171,8 @@ def test_a_gallery_puts_conditions_side_by_side(tmp_path):
     assert result.returncode == 0, result.stderr
     assert len(list(tmp_path.glob("*/figures/gallery.png"))) == 1
     assert "identity, 40 steps: paper 1.17" in result.stdout
+    (written,) = tmp_path.glob("*/tables/dimensions.json")
+    assert len(tables.tiles(tables.read(written)).splitlines()) == 4, "the documentation's table is made from it"
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,21 @@ def test_the_three_point_rule_covers_with_errors_that_may_be_too_wide(name):
     assert coverage(values + 3 * np.median(errors), errors, dimension).one < 0.5
 
 
+@pytest.mark.parametrize(
+    ("make", "dimension", "sign"),
+    [
+        (lambda random: disc(256, random), 1.0, 1),
+        (lambda random: koch(256, random, both_sides=True), KOCH, 1),
+        (lambda random: under(waves(0.5, 256, random), 256), 1.5, -1),
+    ],
+)
+def test_the_bias_of_the_published_rule_has_no_sign_and_that_of_nested_boxes_has(make, dimension, sign):
+    masks = [edges(make(np.random.default_rng(seed))) for seed in range(64)]
+    published = np.array([published_dimension(mask).dimension for mask in masks]) - dimension
+    assert sign * np.mean(published) > 3 * np.std(published) / np.sqrt(64)
+    assert np.mean([box_counting_dimension(mask).dimension for mask in masks[:8]]) < dimension - 0.03
+
+
 def test_a_self_affine_border_has_the_exponent_of_its_rougher_axis():
     """Averaged over both axes the graph would read about 1.4."""
     labels = under(waves(0.5, 1024, np.random.default_rng(0)), 1024)

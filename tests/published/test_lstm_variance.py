@@ -5,7 +5,7 @@ import pytest
 
 import metalearn as ml
 from metalearn.reproductions.lstm_variance import (
-    PUBLISHED_REPEATED,
+    REPEATED,
     TOLERANCE,
     WINDOWS,
     curve,
@@ -28,9 +28,9 @@ def test_noise_reuse_has_the_variance_of_one_window_whatever_the_number_section_
     np.testing.assert_allclose(measured(ml.noise_reuse_es, problem, theta, num_windows) / square, 461, rtol=TOLERANCE)
 
 
-def test_on_repeated_text_persistent_es_has_the_published_variance_section_4_5():
+def test_on_repeated_text_persistent_es_has_the_variance_of_equal_windows_section_4_5():
     persistent = curve("repeated")
-    np.testing.assert_allclose(persistent, PUBLISHED_REPEATED, rtol=TOLERANCE)
+    np.testing.assert_allclose(persistent, REPEATED, rtol=TOLERANCE)
 
 
 def test_on_random_text_the_variance_of_persistent_es_grows_with_the_number_of_windows_section_4_5():

@@ -1,0 +1,165 @@
+"""The tables of the documentation, made from what the commands wrote last.
+
+    python -m benchmarks.tables [FILE ...]
+
+A FILE is what a command wrote: divergence.json (`python -m benchmarks.divergence`), tables/reproductions.json in the folder of a run
+of experiments/reproduce.py, tables/dimensions.json in that of experiments/gallery.py. Its rows replace those of the same subject in
+docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import re
+
+from metalearn.recording.values import finite, plain, restore
+from metalearn.reproductions import table
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+SUBJECT = {
+    "divergence": ("problem", "treatment"),
+    "reproductions": ("experiment", "quantity"),
+    "dimensions": ("condition", "rule"),
+}
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
+TILES = {
+    "tanh": "tanh, full batch",
+    "relu": "ReLU, full batch",
+    "identity": "identity",
+    "single": "tanh, one data point",
+    "minibatch": "tanh, minibatch",
+    "offset": "tanh, offset × learning rate",
+}
+
+
+def read(path):
+    return restore(json.loads(path.read_text()))
+
+
+def write(path, rows):
+    """One row a line."""
+    lines = ",\n".join(json.dumps(finite(plain(row)), ensure_ascii=False) for row in rows)
+    path.write_text(f"[\n{lines}\n]\n")
+
+
+def take_over(path, results=RESULTS):
+    """Put the rows of a file that a command wrote in the place of those of the same subject, others behind them."""
+    if path.stem not in SUBJECT:
+        raise ValueError(
+            f"A file of results is named {', '.join(f'{name}.json' for name in SUBJECT)}; {path} was given."
+        )
+    subject, kept = lambda row: tuple(row[name] for name in SUBJECT[path.stem]), results / path.name
+    rows = {subject(row): row for row in read(kept)} if kept.exists() else {}
+    write(kept, (rows | {subject(row): row for row in read(path)}).values())
+
+
+def grid(head, rows):
+    line = lambda row: f"| {' | '.join(map(str, row))} |"
+    return "\n".join((line(head), "|" + "---|" * len(head), *map(line, rows)))
+
+
+def percent(share, decimals):
+    return f"{100 * share:.{decimals}f} %"
+
+
+def divergence(rows):
+    found = {(row["problem"], row["treatment"]): row for row in rows}
+    loss = lambda row: f"{row['loss']:.4f} ± {row['error']:.4f}"
+
+    def cells(treatment):
+        quartic, *others = (found[problem, treatment] for problem in ("quartic", "fractal", "digits"))
+        return (
+            treatment,
+            f"{quartic['theta']:.2f}, {percent(quartic['diverged'], 2)}, {loss(quartic)}",
+            *map(loss, others),
+        )
+
+    head = ("treatment", "quartic: θ, diverged, loss", "fractal: loss", "digits (ReLU): loss")
+    return grid(head, [cells(treatment) for treatment in dict.fromkeys(row["treatment"] for row in rows)])
+
+
+def tiles(rows):
+    found = {(row["condition"], row["rule"]): row for row in rows}
+
+    def cells(condition, title):
+        published, nested, fit = (found[condition, rule] for rule in ("published rule", "nested boxes", "3-point rule"))
+        boxes = (f"{row['dimension']:.2f}" for row in (published, nested))
+        return title, f"{published['paper']:.2f}", *boxes, _fitted(fit), percent(fit["undecided"], 0)
+
+    errors = "3-point rule ± statistical ± resolution ± horizon"
+    head = ("condition", "published", "published rule, ours", "nested boxes", errors, "undecided")
+    shown = {row["condition"] for row in rows}
+    return grid(head, [cells(condition, title) for condition, title in TILES.items() if condition in shown])
+
+
+def _fitted(row):
+    if row["refused"]:
+        return f"refused: {row['refused']}"
+    errors = [row["statistical"], row["resolution"], row["horizon"]]
+    known = "".join(f" ± {f'{error:.3f}'.removeprefix('0')}" for error in errors if not math.isnan(error))
+    return f"{row['dimension']:.3f}{known}" + ", horizon unusable" * math.isnan(row["horizon"])
+
+
+def reproductions(rows):
+    return table([row for row in rows if row["experiment"] not in ("LSTM variance", "rate decay, MNIST")])
+
+
+def mnist(rows):
+    return table([row for row in rows if row["experiment"] == "rate decay, MNIST"])
+
+
+def lstm(rows):
+    found = {row["quantity"]: row for row in rows if row["experiment"] == "LSTM variance"}
+    counts = (1, 2, 4, 8, 16, 32)
+    ours = lambda row: f"{row['mean']:.0f}"
+    middle = lambda row: f"{(row['low'] + row['high']) / 2:.0f}"
+
+    def line(title, method, shown):
+        return title, *(shown(found[name]) if (name := f"{method}, {n} windows") in found else "" for n in counts)
+
+    lines = []
+    for text, expected in (("repeated", "equal windows"), ("random", "closed form"), ("markov", "closed form")):
+        name = f"{text.replace('markov', 'Markov')} text"
+        lines += [
+            line(f"{name}, {expected}", f"PES, {text} text", middle),
+            line(f"{name}, ours", f"PES, {text} text", ours),
+        ]
+    return grid(("windows", *counts), [*lines, line("noise reuse, random text, ours", "NRES, random text", ours)])
+
+
+TABLES = {
+    "divergence": ("divergence", divergence),
+    "tiles": ("dimensions", tiles),
+    "reproductions": ("reproductions", reproductions),
+    "mnist": ("reproductions", mnist),
+    "lstm": ("reproductions", lstm),
+}
+
+
+def filled(text):
+    """A document with its tables made again."""
+
+    def made(match):
+        file, make = TABLES[match[2]]
+        return match[1] + make(read(RESULTS / f"{file}.json")) + match[3]
+
+    return PLACE.sub(made, text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE")
+    try:
+        for path in parser.parse_args().files:
+            take_over(path)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    for document in DOCUMENTS:
+        document.write_text(filled(document.read_text()))
+
+
+if __name__ == "__main__":
+    main()

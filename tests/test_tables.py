@@ -1,0 +1,63 @@
+"""Every marked table of the documentation holds the numbers of docs/results, which commands wrote."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import divergence, tables
+from metalearn.reproductions import Result, row
+
+TEXTS = {path.name: path.read_text() for path in tables.DOCUMENTS}
+MARKED = {name: document for document, text in TEXTS.items() for _, name, _ in tables.PLACE.findall(text)}
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_a_document_holds_the_numbers_that_its_commands_wrote_last(document):
+    assert tables.filled(TEXTS[document]) == TEXTS[document], "python -m benchmarks.tables makes its tables again"
+    assert TEXTS[document].count("<!-- table:") == len(tables.PLACE.findall(TEXTS[document])), "a marker is misspelt"
+
+
+def test_every_table_stands_in_one_document_and_every_file_of_results_in_a_table():
+    assert sorted(MARKED) == sorted(tables.TABLES)
+    assert sum(text.count("<!-- table:") for text in TEXTS.values()) == len(tables.TABLES)
+    files = {file for file, _ in tables.TABLES.values()}
+    assert files == set(tables.SUBJECT) == {path.stem for path in tables.RESULTS.iterdir()}
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_a_number_changed_by_hand_is_seen(name):
+    text = TEXTS[MARKED[name]]
+    place = next(match for match in tables.PLACE.finditer(text) if match[2] == name)
+    digit = [match for match in re.finditer(r"\d", text[: place.end()]) if match.start() > place.start()][-1]
+    changed = text[: digit.start()] + str((int(digit[0]) + 1) % 10) + text[digit.end() :]
+    assert tables.filled(changed) == text != changed
+
+
+def test_rows_of_the_same_subject_are_replaced_and_others_stay(tmp_path):
+    rows = [row(Result(f"e{n}", "q", -np.inf, 2.0, (1.0 + n,), 3.0, "no number found")) for n in range(2)]
+    written, kept = tmp_path / "run" / "reproductions.json", tmp_path / "reproductions.json"
+    written.parent.mkdir()
+    tables.write(written, rows)
+    tables.take_over(written, tmp_path)
+    assert tables.read(kept) == rows
+    again = [rows[1] | {"mean": 7.0}, rows[0] | {"experiment": "new"}]
+    tables.write(written, again)
+    tables.take_over(written, tmp_path)
+    assert tables.read(kept) == [rows[0], *again]
+    with pytest.raises(ValueError, match=r"is named divergence\.json, .* was given"):
+        tables.take_over(tmp_path / "results.json", tmp_path)
+
+
+def test_the_benchmark_of_divergence_writes_what_its_table_reads(monkeypatch, tmp_path):
+    places = {"quartic": np.float32(-1.5)}
+    monkeypatch.setattr(divergence, "descend", lambda name, *_: places.get(name, np.zeros(2)))
+    monkeypatch.setattr(divergence, "judge", lambda name, theta: (0.0123, 0.25))
+    monkeypatch.setattr(sys, "argv", ["divergence", "--seeds", "2", "--into", str(tmp_path)])
+    divergence.main()
+    table = tables.divergence(tables.read(tmp_path / "divergence.json"))
+    assert len(table.splitlines()) == 2 + len(divergence.TREATMENTS)
+    assert "| cap 1 | -1.50, 1.23 %, 0.2500 ± 0.0000 | 0.2500 ± 0.0000 | 0.2500 ± 0.0000 |" in table
+    json.loads((tmp_path / "divergence.json").read_text(), parse_constant=pytest.fail)
