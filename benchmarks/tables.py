@@ -2,8 +2,9 @@
 
     python -m benchmarks.tables [FILE ...]
 
-A FILE is what a command wrote: divergence.json (`python -m benchmarks.divergence`), tables/reproductions.json in the folder of a run
-of experiments/reproduce.py, tables/dimensions.json in that of experiments/gallery.py. Its rows replace those of the same subject in
+A FILE is what a command wrote: divergence.json (`python -m benchmarks.divergence`), hysteresis.json (`python -m
+benchmarks.hysteresis`), tables/reproductions.json in the folder of a run of experiments/reproduce.py, tables/dimensions.json in that
+of experiments/gallery.py. Its rows replace those of the same subject in
 docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there.
 """
 
@@ -21,6 +22,7 @@ RESULTS = ROOT / "docs" / "results"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 SUBJECT = {
     "divergence": ("problem", "treatment"),
+    "hysteresis": ("problem", "outer learning rate", "estimator"),
     "reproductions": ("experiment", "quantity"),
     "dimensions": ("condition", "rule"),
 }
@@ -81,6 +83,18 @@ def divergence(rows):
     return grid(head, [cells(treatment) for treatment in dict.fromkeys(row["treatment"] for row in rows)])
 
 
+def hysteresis(rows):
+    found = {(row["problem"], row["outer learning rate"], row["estimator"]): row for row in rows}
+    rates = sorted({row["outer learning rate"] for row in rows})
+    names = list(dict.fromkeys((row["problem"], row["estimator"]) for row in rows))
+
+    def cell(row):
+        return f"{row['bias']:.2f}" + (f" ± {row['error']:.2f}" if row["error"] else "")
+
+    lines = [(problem, name, *(cell(found[problem, rate, name]) for rate in rates)) for problem, name in names]
+    return grid(("problem", "estimator", "frozen", *(f"rate {rate:g}" for rate in rates[1:])), lines)
+
+
 def tiles(rows):
     found = {(row["condition"], row["rule"]): row for row in rows}
 
@@ -132,6 +146,7 @@ def lstm(rows):
 
 TABLES = {
     "divergence": ("divergence", divergence),
+    "hysteresis": ("hysteresis", hysteresis),
     "tiles": ("dimensions", tiles),
     "reproductions": ("reproductions", reproductions),
     "mnist": ("reproductions", mnist),

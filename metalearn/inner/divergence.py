@@ -78,10 +78,15 @@ def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
 
     Raises:
       TypeError: the cap is not one real number, or the problem not an InnerProblem.
-      ValueError: the cap is not finite.
+      ValueError: the cap is not finite, or the problem is one of `final_loss`.
     """
     check_number("cap", cap)
     check_inner(problem)
+    if problem.horizon is not None:
+        raise ValueError(
+            "The losses of this problem are differences, as those of ml.final_loss, and a cap would bound those. Wrap the other way "
+            f"round: ml.final_loss(ml.saturate(problem, cap), {problem.horizon})."
+        )
     inner = problem.cap
 
     return problem._replace(

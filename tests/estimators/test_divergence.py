@@ -127,3 +127,11 @@ def test_a_training_has_a_cap_unless_it_is_told_otherwise():
     for wrong, error in ((jnp.inf, ValueError), ("best", ValueError), (True, TypeError)):
         with pytest.raises(error, match="cap"):
             ml.training(task, explode, cap=wrong)
+
+
+def test_a_cap_around_differences_is_refused():
+    last = ml.final_loss(fragile(0.1), 4)
+    with pytest.raises(ValueError, match=r"ml\.final_loss\(ml\.saturate\(problem, cap\), 4\)"):
+        ml.saturate(last, 1.0)
+    capped = ml.final_loss(ml.saturate(fragile(1.0), CAP), 4)
+    assert ml.meta_loss(capped, jnp.float32(THETA), jax.random.key(0), 4) == pytest.approx(CAP)
