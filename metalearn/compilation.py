@@ -142,6 +142,7 @@ class Program:
                 options = {"compiler_options": _options(effort), **self._jit_arguments}
                 self._jits[mode] = jax.jit(self._announced(), **options)
             result = self._jits[mode](*arguments, **keywords)
+            debugging.check(self.name, result)
             self._plans[form] = effort, equations
             if watch.began is not None:
                 _compiled.append(Compiled(watch.name, effort, equations, watch.seconds()))

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def sought() -> tuple[bool, bool]:
@@ -36,6 +37,27 @@ def log(values: jax.Array) -> jax.Array:
     if not sought()[1]:
         return jnp.log(values)
     return jnp.where(values == 0, jnp.finfo(values.dtype).min, jnp.log(jnp.where(values == 0, 1, values)))
+
+
+def check(name: str, results: Any) -> None:
+    """Stop where JAX should have: its check of a program's results misses some of the later calls.
+
+    Raises:
+      FloatingPointError: a result is what is sought.
+    """
+    nans, infinities = sought()
+    for leaf in jax.tree.leaves(results) if nans or infinities else ():
+        if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            continue
+        values = np.asarray(leaf, np.float64)
+        found = (
+            "NaN" if nans and np.isnan(values).any() else "infinity" if infinities and np.isinf(values).any() else ""
+        )
+        if found:
+            raise FloatingPointError(
+                f"{name} returned {found}, which is an error in this debugging mode of JAX. Call it again under jax.disable_jit() to see "
+                "the operation that made it."
+            )
 
 
 @contextlib.contextmanager

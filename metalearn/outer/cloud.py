@@ -29,7 +29,7 @@ class Cloud(NamedTuple):
     """Antithetic pairs of whole runs at θ ± σε.
 
     Attributes:
-      mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN where fewer than two pairs had finite slopes.
+      mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN where a pair diverged, or fewer than two had finite slopes.
       length, length_error: of ∇L_σ, less what noise alone contributes, √max(‖mean‖² − ‖error‖², 0).
       signal_to_noise: of one pair, less what noise alone contributes; NaN where all pairs are level.
       spread: half the distance of the two ends s_T of a pair, in the root mean square.
@@ -140,7 +140,7 @@ def _cloud_of(sigma, shifts, losses, diverged, ends, labels) -> Cloud:
         slopes = shifts.astype(np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
     kept = np.all(np.isfinite(slopes), axis=1)
     slopes, share = slopes[kept], float(np.mean(diverged | ~kept))
-    if len(slopes) < 2:
+    if len(slopes) < 2 or share > 0:
         nothing = np.full(shifts.shape[1], np.nan)
         return Cloud(nothing, nothing, math.nan, math.nan, math.nan, math.nan, labels, share)
     mean, error = slopes.mean(axis=0), slopes.std(axis=0, ddof=1) / math.sqrt(len(slopes))

@@ -66,7 +66,8 @@ def compare(
       along: None: θ is frozen, for which estimators are unbiased. A trajectory `[num_steps, ...]`, such as `history.theta` of
         `meta_train`: each estimator follows it `num_episodes` times, one θ an estimate, each time from a fresh start. Its mean over the
         windows of an episode is set against the target at θ in the middle of that episode; means and targets of up to 16 episodes,
-        evenly over the trajectory, are one vector. The bias is then that of a moving θ (hysteresis).
+        evenly over the trajectory, are one vector. The bias is then that of a moving θ (hysteresis). Every θ counts as one estimate:
+        give all of them (`keep="all"`), for a thinned history moves faster than the run did.
       progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
       callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN: they are
         measured at the end, when nothing else runs.

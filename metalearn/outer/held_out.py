@@ -8,15 +8,16 @@ import jax.numpy as jnp
 
 from metalearn.estimators.devices import spread_here
 from metalearn.inner.checks import check_count
+from metalearn.inner.divergence import bounded
 from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta, check_horizon
-from metalearn.inner.unroll import meta_loss
+from metalearn.inner.unroll import unroll
 
 Evaluate = Callable[[Theta, Key], Scalar]
 
 
 def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Evaluate:
     """`(theta, key) -> (1/N) Σ_i L(θ; key_i)`: the meta-loss over episodes of their own, for `meta_train(evaluate=...)`; made within
-    `ml.over_devices` it spreads them.
+    `ml.over_devices` it spreads them. Losses that are not finite are read as estimators read them (docs/divergence.md).
 
     Args:
       problem: the inner problem; on held-out data, `training(task, optimizer, meta_loss=evaluation(network, test))`.
@@ -32,7 +33,12 @@ def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Eva
     check_horizon(problem, horizon)
 
     _, spread = spread_here(num_episodes)
-    losses = spread(lambda theta, keys: jax.vmap(lambda key: meta_loss(problem, theta, key, horizon))(keys))
+
+    def one(theta, key):
+        start, steps = jax.random.split(key)
+        return jnp.mean(bounded(unroll(problem, problem.init(theta, start), theta, steps, horizon)[1]))
+
+    losses = spread(lambda theta, keys: jax.vmap(lambda key: one(theta, key))(keys))
 
     def evaluate(theta, key):
         return jnp.mean(losses(theta, jax.random.split(key, num_episodes)))

@@ -152,6 +152,12 @@ def divergence_of(reports, begin) -> tuple[int, str]:
     nobody can know; 1 beyond; 2 where no particle could be used.
     """
     shares = reports["fraction_diverged"]
+    capped = reports.get("fraction_capped", 0.0)
+    if not isinstance(capped, Tracer) and np.all(np.asarray(capped) == 1):
+        return 2, (
+            f"Every particle of outer steps {begin} to {begin + len(shares) - 1} is at the cap of the problem, where losses are constant: "
+            "their estimates say nothing. Start where some trainings converge, or bound what theta sets."
+        )
     if isinstance(shares, Tracer) or not np.any(np.asarray(shares) > MOST_DIVERGED):
         return 0, ""
     shares = np.asarray(shares)

@@ -110,7 +110,7 @@ def recommend(comparison: Comparison, truncation: Truncation, sigma: float) -> R
     )
     reason = f"{quality}, its cosine with ∇L_σ is {best.cosine}"
     if biased:
-        reason += f"; {' and '.join(biased)} would be quieter, but biased"
+        reason += f"; {' and '.join(biased)} would be quieter, but not known to be right"
     whole = best.name == "perturbed backprop"
     used, snr_of_one = (PILOT_PARTICLES if "backprop" in best.name else PILOT_PAIRS), _signal(best)
     pairs = 1 if snr_of_one > 1e300 else math.ceil(used / max(snr_of_one, 1e-6))

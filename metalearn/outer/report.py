@@ -171,19 +171,28 @@ def _cell(report: Report, field: str) -> str:
 
 
 def _diverged(report: Report) -> str:
-    at_the_cap = f", {percent(report.fraction_capped)} at the cap" if report.fraction_capped else ""
+    at_the_cap = f", {percent(report.fraction_capped)} at the cap" if report.fraction_capped > 0 else ""
     return percent(report.fraction_diverged) + at_the_cap
 
 
 def _notes(reports: tuple[Report, ...]) -> list[str]:
     """What the numbers of a table cannot say, one sentence each."""
-    diverged = [report.name for report in reports if report.fraction_diverged]
+    diverged = [report.name for report in reports if report.fraction_diverged > 0]
+    unknown = [
+        one.name for one in reports if one.fraction_diverged == 0 and not one.reason and math.isnan(one.bias.value)
+    ]
     exploded = [report.name for report in reports if report.exploded is not None]
     notes = []
     if diverged:
         notes.append(
             f"Diverged: {', '.join(diverged)}. Without a cap the smoothed meta-loss is infinite there, and the means are those of "
-            "losses read as the largest number: no target, bias or cosine. Give the problem a cap with ml.saturate(problem, cap)."
+            "losses read as the largest number, or, for methods that differentiate, of the runs that survive: no target, bias or cosine. "
+            "Give the problem a cap with ml.saturate(problem, cap)."
+        )
+    if unknown:
+        notes.append(
+            f"–: unknown, because the target, or for the cosine the mean, is within four errors of zero ({', '.join(unknown)}). Take more "
+            "reference_pairs or episodes."
         )
     if exploded:
         notes.append(

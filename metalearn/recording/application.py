@@ -1,9 +1,7 @@
 """What an experiment needs around its function: Hydra's command line, one clear line for a mistake, and our folders.
 
     \"\"\"Compare gradient estimators on one problem.\"\"\"     # heads `--help`
-
     def main(config): ...
-
     if __name__ == "__main__":
         application(main, "compare")
 
@@ -40,6 +38,7 @@ from metalearn.recording.secrets import hide_in_file
 
 BUG, MISTAKE, INTERRUPTED = 1, 2, 130
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
+FOLDER_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 _HELP = """\
 ${hydra.help.header}
@@ -59,8 +58,7 @@ _FOOTER = """\
   --info               where the configuration comes from;  --hydra-help  everything else
 
 A problem of yours needs no registration: a factory in a file of the current folder is reached by
-  '+problem._target_=my_file.my_problem'   or by a YAML file  my_configs/problem/mine.yaml  and
-  --config-dir my_configs problem=mine
+'+problem._target_=my_file.my_problem', or by my_configs/problem/mine.yaml and --config-dir my_configs problem=mine
 """
 
 
@@ -84,6 +82,7 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
     failures: list[int] = []
     signal.signal(signal.SIGTERM, _asked_to_stop)
     try:
+        _put_options_last()
         _check_arguments()
         _configure_hydra(main)
         if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
@@ -164,6 +163,14 @@ def _explained(error: Exception) -> Exception:
     if isinstance(error, OSError) and error.filename:
         return unwritable(os.path.relpath(error.filename), error)
     return error
+
+
+def _put_options_last() -> None:
+    """Hydra reads values in one place only, and would refuse a key=value behind `--config-dir FOLDER`."""
+    words = sys.argv[1:]
+    moved = {place for index, word in enumerate(words) if word in FOLDER_OPTIONS for place in (index, index + 1)}
+    pick = lambda last: [word for index, word in enumerate(words) if (index in moved) == last]
+    sys.argv[1:] = pick(False) + pick(True)
 
 
 def _check_arguments() -> None:

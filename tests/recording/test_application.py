@@ -253,6 +253,7 @@ def test_options_of_hydra_work(place, launch, arguments):
     "arguments",
     [
         ("--config-dir", "my_configs", "problem=theirs"),
+        ("+seed=1", "--config-dir", "my_configs", "problem=theirs"),
         ("hydra.searchpath=[my_configs]", "problem=theirs"),
         ("~problem", "+problem._target_=factories.mine"),
     ],
