@@ -146,7 +146,7 @@ def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
     mean, target, gradient = mean_of(runs.means), _center(own, runs), _center(plain, runs)
     values, errors = jackknife(statistics, runs.means, runs.squares)
     measured: dict[str, Any] = {field: Measured(values[field], errors[field]) for field in values}
-    snr = measured["signal_to_noise"]
+    snr = measured["signal_to_noise"] = Measured(max(values["signal_to_noise"], 0.0), errors["signal_to_noise"])
     per_step, per_second = 1e6 / runs.inner_steps, 1 / runs.seconds
     error_per_second = math.hypot(snr.error, snr.value * runs.seconds_error * per_second) * per_second
     size = float(np.linalg.norm(gradient.value))
