@@ -177,7 +177,7 @@ def _diverged(report: Report) -> str:
 
 def _notes(reports: tuple[Report, ...]) -> list[str]:
     """What the numbers of a table cannot say, one sentence each."""
-    diverged = [report.name for report in reports if report.fraction_diverged]
+    diverged = [report.name for report in reports if report.fraction_diverged > 0]
     exploded = [report.name for report in reports if report.exploded is not None]
     notes = []
     if diverged:
