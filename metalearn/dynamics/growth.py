@@ -155,7 +155,7 @@ def _check(name, problem, theta, key, bound):
         begun, look, _ = _recursion(problem, theta, key, _identity(theta), bound)
         return look(begun, 0)
 
-    plain = functools.partial(meta_loss, problem, horizon=2)
+    plain = functools.partial(meta_loss, problem, horizon=problem.horizon or 2)
     check_derivative(name, FORWARD, derivative, plain, theta, key)
 
 

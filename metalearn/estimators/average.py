@@ -36,7 +36,7 @@ def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]
     variance = over_used(jnp.square(values - mean[None])) / jnp.maximum(count, 1) / jnp.maximum(count - 1, 1)
     variance = jnp.where(count > 1, variance, debugging.unknown())
     metrics = {
-        "loss": jnp.where(count > 0, mean[-1], jnp.nan).astype(losses.dtype),
+        "loss": jnp.mean(losses),
         "fraction_diverged": jnp.mean(diverged | ~used, dtype=jnp.result_type(float)),
         "fraction_capped": jnp.mean(capped, dtype=jnp.result_type(float)),
         "gradient_variance": jnp.sum(variance[:-1]).astype(jnp.result_type(float)),

@@ -12,6 +12,7 @@ from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import REVERSE
+from metalearn.inner.divergence import unless_diverged
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -94,7 +95,7 @@ def gradient_of(run, theta, state):
         return reading.loss, (reading, after)
 
     gradient, (reading, after) = jax.grad(loss, has_aux=True)(theta)
-    return gradient, after, reading
+    return unless_diverged(reading, gradient), after, reading
 
 
 def clip(gradient, max_norm):

@@ -11,6 +11,7 @@ from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.particles import Method, check_common, estimator_of
 from metalearn.inner.checks import check_count
 from metalearn.inner.differentiable import FORWARD
+from metalearn.inner.divergence import unless_diverged
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -79,4 +80,4 @@ def push_forward(run, theta, state, direction, tangent):
     (_, inexact), (slope, tangent), (reading, others) = jax.jvp(
         advance, (theta, inexact), (direction, tangent), has_aux=True
     )
-    return reading, trees.merge_inexact(inexact, (*rest[:-1], others)), slope, tangent
+    return reading, trees.merge_inexact(inexact, (*rest[:-1], others)), unless_diverged(reading, slope), tangent

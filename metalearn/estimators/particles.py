@@ -123,7 +123,7 @@ def estimator_of(
     one = functools.partial(
         _first_window, method, problem, truncation, rematerialise
     )  # JAX remembers what it has traced
-    plain = functools.partial(meta_loss, problem, horizon=2)
+    plain = functools.partial(meta_loss, problem, horizon=truncation.horizon)
 
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)

@@ -79,7 +79,9 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
         _, reading, previous, _ = carry
         return horizon * (trees.wide(reading) - trees.wide(previous))
 
-    return InnerProblem(init, step, loss, horizon)
+    cap = problem.cap
+    change = lambda carry: horizon * (cap(carry[0]) - trees.wide(carry[2]))  # what `loss` reads at the cap
+    return InnerProblem(init, step, loss, horizon, None if cap is None else change)
 
 
 def in_windows(problem: InnerProblem, length: int) -> InnerProblem:

@@ -65,7 +65,7 @@ def check_problem(problem: InnerProblem, theta: Theta) -> tuple[str, ...]:
     """
     inner.check_problem(problem, theta)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    loss = lambda theta, key: meta_loss(problem, theta, key, 2)
+    loss = lambda theta, key: meta_loss(problem, theta, key, problem.horizon or 2)
 
     def forward(theta, key):
         return jax.jvp(lambda theta: loss(theta, key), (trees.strong(theta),), (trees.strong(theta),))

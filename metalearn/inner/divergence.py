@@ -56,6 +56,13 @@ def read_window(problem: InnerProblem, losses: jax.Array, state: State) -> Readi
     return Reading(jnp.mean(trees.wide(bounded(losses))), ~jnp.all(_in_bounds(losses)), capped)
 
 
+def unless_diverged(reading: Reading, derivative: Any) -> Any:
+    """A derivative of a window, NaN where a loss of the window diverged: estimators leave that particle out, whatever the mode."""
+    return jax.tree.map(
+        lambda leaf: jnp.where(reading.diverged, debugging.unknown(), leaf).astype(leaf.dtype), derivative
+    )
+
+
 def _in_bounds(losses):
     shown = debugging.finite(losses) & ~jnp.isfinite(losses)  # what JAX is to stop at
     return (jnp.abs(losses) < largest(losses.dtype)) | shown
@@ -111,7 +118,7 @@ def capped_loss(loss, state, theta, key, cap):
     """The loss where it is finite and below the cap, else the cap."""
 
     def read(state, theta, key, cap):
-        value = loss(state, theta, key)
+        value = trees.wide(loss(state, theta, key))  # 16 bits may not hold the cap
         kept = ~_is_over(state) & jnp.isfinite(value) & (value < cap)
         shown = kept | (debugging.finite(value) & ~jnp.isfinite(value))  # what JAX is to stop at
         return kept, jnp.where(shown, value, jnp.asarray(cap, value.dtype))
@@ -144,11 +151,12 @@ def _guarded(function):
     @guarded.defjvp
     def tangent(primals, tangents):
         kept = function(*jax.lax.stop_gradient(primals))[0]
-        gate = lambda leaf: (
-            leaf if jnp.result_type(leaf) == jax.dtypes.float0 else jnp.where(kept, leaf, jnp.zeros_like(leaf))
-        )
+        gate = lambda leaf: leaf if leaf.dtype == jax.dtypes.float0 else jnp.where(kept, leaf, jnp.zeros_like(leaf))
         value = lambda *arguments: function(*arguments)[1]
-        found, slopes = jax.jvp(value, primals, jax.tree.map(gate, tangents))
+        still = lambda leaf: (  # the same number, for derivatives of this derivative
+            jnp.where(kept, leaf, jax.lax.stop_gradient(leaf)) if trees.is_inexact(leaf) else leaf
+        )
+        found, slopes = jax.jvp(value, jax.tree.map(still, primals), jax.tree.map(gate, tangents))
         return found, jax.tree.map(gate, slopes)
 
     return guarded

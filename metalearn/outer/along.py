@@ -71,7 +71,7 @@ def _following(estimator: GradientEstimator, length: int, chosen: tuple[int, ...
         keys = jax.random.split(key, len(jax.tree.leaves(thetas)[0]))
         state, (gradients, metrics) = jax.lax.scan(window, state, (thetas, keys))
         parts = lambda leaf: leaf.reshape(-1, length, *leaf.shape[1:]).mean(axis=1)[jnp.array(chosen)]
-        return jax.tree.map(parts, gradients), state, _over(metrics)
+        return jax.tree.map(parts, gradients), state, _over(metrics, len(keys) // length)
 
     return GradientEstimator(
         lambda thetas, key: estimator.init(jax.tree.map(lambda leaf: leaf[0], thetas), key), estimate
@@ -85,12 +85,19 @@ def _at_each(target: GradientEstimator) -> GradientEstimator:
     def estimate(places, state, key):
         one = lambda place: target.estimate(place, (), key)
         gradients, _, metrics = jax.lax.map(one, places)
-        return gradients, state, _over(metrics)
+        return gradients, state, _over(metrics, 1)
 
     return GradientEstimator(lambda places, key: (), estimate)
 
 
-def _over(metrics):
-    """Of all steps together."""
+def episodes_along(estimators: dict[str, GradientEstimator], thetas: Theta) -> int:
+    """The episodes of a trajectory, each as long as the longest of the estimators."""
+    described = [one.description for one in estimators.values() if one.description is not None]
+    length = max((one.truncation.num_windows for one in described), default=1)
+    return len(jax.tree.leaves(thetas)[0]) // length
+
+
+def _over(metrics, episodes):
+    """The mean over all steps; inner steps of an episode."""
     shares = {name: jnp.mean(metrics[name]) for name in SHARES if name in metrics}
-    return {"loss": jnp.mean(metrics["loss"]), "inner_steps": jnp.sum(metrics["inner_steps"])} | shares
+    return {"loss": jnp.mean(metrics["loss"]), "inner_steps": jnp.sum(metrics["inner_steps"]) / episodes} | shares

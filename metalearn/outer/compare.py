@@ -14,7 +14,7 @@ from metalearn import trees
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_count, reason_of
 from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
-from metalearn.outer.along import plan_along
+from metalearn.outer.along import episodes_along, plan_along
 from metalearn.outer.arguments import check_functions
 from metalearn.outer.programs import CannotRun, Programs, programs_of
 from metalearn.outer.references import Plan, Tag, plan_runs
@@ -86,8 +86,10 @@ def compare(
     plan = plan_runs(
         estimators, theta, num_episodes, reference_pairs, measured=reference is None, unsmoothed=unsmoothed
     )
+    episodes = 1
     if along is not None:
         plan = plan_along(plan, dict(estimators), _trajectory(along, theta, reference))
+        episodes = episodes_along(dict(estimators), along)
     measured: dict[Tag, Episodes] = {}
     failed: dict[Tag, CannotRun] = {}
     report = lambda name: _report_of(name, estimators, theta, plan, measured, failed, given)
@@ -102,7 +104,9 @@ def compare(
             raise next(failed[name].__cause__ or failed[name] for name in estimators)
         for name in [name for name in estimators if name in measured] if timed else ():
             seconds, error = seconds_per_episode(programs(name), plan.runs[name].theta, key)
-            measured[name] = dataclasses.replace(measured[name], seconds=seconds, seconds_error=error)
+            measured[name] = dataclasses.replace(
+                measured[name], seconds=seconds / episodes, seconds_error=error / episodes
+            )
     reports = [report(name) for name in estimators]
     return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
 
@@ -147,7 +151,7 @@ def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
     mean, target, gradient = mean_of(runs.means), _center(own, runs), _center(plain, runs)
     values, errors = jackknife(statistics, runs.means, runs.squares)
     measured: dict[str, Any] = {field: Measured(values[field], errors[field]) for field in values}
-    snr = measured["signal_to_noise"]
+    snr = measured["signal_to_noise"] = Measured(max(values["signal_to_noise"], 0.0), errors["signal_to_noise"])
     per_step, per_second = 1e6 / runs.inner_steps, 1 / runs.seconds
     error_per_second = math.hypot(snr.error, snr.value * runs.seconds_error * per_second) * per_second
     size = float(np.linalg.norm(gradient.value))

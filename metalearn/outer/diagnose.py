@@ -155,7 +155,7 @@ def diagnose(
         spectrum=derivatives.spectrum,
         sweep=[_row(cloud, factor * sigma, found) for factor, found in zip(SWEEP, sweep)],
         comparison=comparison,
-        recommendation=recommend(comparison, truncation, sigma),
+        recommendation=recommend(comparison, truncation, sigma, cloud.diverged),
         left_out=derivatives.left_out + _diverged(cloud) + _failed(comparison),
     )
 

@@ -82,13 +82,16 @@ def _signal(report: Report) -> float:
     return math.inf if report.variance.value == 0 else report.signal_to_noise.value
 
 
-def recommend(comparison: Comparison, truncation: Truncation, sigma: float) -> Recommendation:
-    """The largest signal to noise per inner step among those whose mean is right."""
-    if not any(np.isfinite(report.bias.value) for report in comparison.reports):
-        diverged = max(report.fraction_diverged for report in comparison.reports)
+def recommend(comparison: Comparison, truncation: Truncation, sigma: float, diverged: float = 0.0) -> Recommendation:
+    """The largest signal to noise per inner step among those whose mean is right; `diverged` is the share of the runs behind the
+    target that diverged, which leave nothing to set a mean against.
+    """
+    if diverged > 0 or not any(np.isfinite(report.bias.value) for report in comparison.reports):
+        shares = [report.fraction_diverged for report in comparison.reports if report.num_episodes]
+        diverged = max(diverged, *shares, 0.0)
         reason = (
             f"up to {percent(diverged)} of the particles diverge about θ, so that ∇L_σ is infinite; give the problem a cap with ml.saturate"
-            if diverged > MOST_DIVERGED
+            if diverged > 0
             else "losses about θ are all the same, or ∇L_σ is within its noise; move θ, or take more pairs"
         )
         return Recommendation("none of them", truncation.length, sigma, 0, reason)

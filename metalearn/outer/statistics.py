@@ -54,13 +54,14 @@ def exactly(value: np.ndarray) -> Mean:
     return Mean(value, np.zeros((0, len(value))))
 
 
-def length(mean: Mean) -> Measured:
+def length(mean: Mean, *parts: Mean) -> Measured:
     """‖E mean‖ from ‖mean‖² − tr C, zero where noise explains all of it. The error is s over twice the length, s
-    the error of the square; near zero, where that would be infinite, it is 1.2 √s, and conservative.
+    the error of the square; near zero, where that would be infinite, it is 1.2 √s, and conservative. A difference of means
+    has the two as its parts, whose covariances are known from samples of their own.
     """
     unit = _unit(mean)
-    mean = _over(mean, unit)
-    square, trace = float(np.sum(mean.value**2)) - mean.noise, _trace_of_square(mean)
+    mean, *parts = (_over(one, unit) for one in (mean, *parts))
+    square, trace = float(np.sum(mean.value**2)) - mean.noise, _trace_of_square(*(parts or [mean]))
     error = math.sqrt(max(2 * trace + 4 * max(mean.along(mean.value) - trace, 0.0), 0.0))
     value = math.sqrt(max(square, 0.0))
     if not error:
@@ -76,7 +77,7 @@ def relative_bias(mean: Mean, target: Mean) -> Measured:
     unit = _unit(mean, target)
     mean, target = _over(mean, unit), _over(target, unit)
     gap = Mean(mean.value - target.value, np.concatenate([mean.factor, target.factor]))
-    whole, apart = length(target), length(gap)
+    whole, apart = length(target), length(gap, mean, target)
     if not _is_known(whole):
         return UNKNOWN
     ratio = apart.value / whole.value
@@ -129,8 +130,13 @@ def _turning(mean, other, size) -> float:
     return math.hypot(math.sqrt(mean.along(across)) / size, second)
 
 
-def _trace_of_square(mean: Mean) -> float:
-    """tr C² without the part (tr C)² / (n − 1) that the noise of C itself adds, for each group of samples."""
+def _trace_of_square(mean: Mean, other: Mean | None = None) -> float:
+    """tr C² without the part (tr C)² / (n − 1) that the noise of C itself adds; of the sum of two covariances, each from samples of
+    its own, where there are two.
+    """
+    if other is not None:
+        both = float(np.sum((mean.factor @ other.factor.T) ** 2))
+        return _trace_of_square(mean) + _trace_of_square(other) + 2 * both
     rows, freedom = mean.factor, len(mean.factor) - 1
     if freedom < 0:
         return 0.0
@@ -143,7 +149,9 @@ def _trace_of_square(mean: Mean) -> float:
 
 
 def statistics(means: np.ndarray, squares: np.ndarray) -> dict[str, float]:
-    """Variance of an episode and of a window, and the signal to noise of an episode; NaN where there is no noise."""
+    """Variance of an episode and of a window, and the signal to noise of an episode: negative where noise gives less than it
+    should, NaN where there is none.
+    """
     mean, count = means.mean(axis=0), len(means)
     with np.errstate(over="ignore", invalid="ignore"):  # an exploding gradient has an infinite variance
         variance, whole = float(means.var(axis=0, ddof=1).sum()), float((mean**2).sum())
@@ -153,7 +161,7 @@ def statistics(means: np.ndarray, squares: np.ndarray) -> dict[str, float]:
     return {
         "variance": variance,
         "variance_per_window": 0.0 if between <= EXACT * abs(signal) else between,
-        "signal_to_noise": max(signal, 0.0) / variance if 0 < variance < math.inf else math.nan,
+        "signal_to_noise": signal / variance if 0 < variance < math.inf else math.nan,
     }
 
 

@@ -135,3 +135,44 @@ def test_a_cap_around_differences_is_refused():
         ml.saturate(last, 1.0)
     capped = ml.final_loss(ml.saturate(fragile(1.0), CAP), 4)
     assert ml.meta_loss(capped, jnp.float32(THETA), jax.random.key(0), 4) == pytest.approx(CAP)
+
+
+def explosive(dtype=jnp.float32) -> ml.InnerProblem:
+    """Gradient descent on s² / 2 + s⁴ with a rate of e^θ from s = 2."""
+
+    def step(state, theta, key):
+        return (state - jnp.exp(theta).astype(dtype) * (state + 4 * state**3)).astype(dtype)
+
+    return ml.InnerProblem(lambda theta, key: jnp.asarray(2, dtype), step, lambda state, theta, key: state * state)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        ml.saturate(explosive(jnp.bfloat16), 2.3),  # no number of bfloat16
+        ml.saturate(explosive(jnp.float16), 1e5),  # beyond the largest of float16
+        ml.final_loss(ml.saturate(explosive(), 2.3), 8),
+    ],
+)
+def test_losses_at_the_cap_are_counted_in_every_precision_and_wrapper(problem):
+    estimator = ml.evolution_strategies(problem, ml.Truncation(8, 8), sigma=0.01, num_pairs=2)
+    for theta, share in ((jnp.float32(0.5), 1), (jnp.float32(-4.0), 0)):
+        metrics = estimator.estimate(theta, estimator.init(theta, jax.random.key(0)), jax.random.key(0))[2]
+        assert (metrics["fraction_capped"], metrics["fraction_diverged"]) == (share, 0)
+
+
+@pytest.mark.parametrize("order", [(jax.jacrev, jax.jacrev), (jax.jacfwd, jax.jacrev), (jax.jacrev, jax.jacfwd)])
+def test_second_derivatives_of_capped_losses_are_zero_in_both_modes(order):
+    loss = lambda theta: ml.meta_loss(ml.saturate(explosive(), 100.0), theta, jax.random.key(0), 8)
+    curvature = order[0](order[1](loss))
+    assert curvature(jnp.float32(0.5)) == 0
+    assert curvature(jnp.float32(-4.0)) == pytest.approx(0.178, rel=0.01)
+
+
+@pytest.mark.parametrize("cap", [100, np.int64(100), np.float32(100), jnp.asarray(100)])
+def test_caps_of_all_kinds_of_numbers_have_derivatives(cap):
+    problem, theta = ml.saturate(explosive(), cap), jnp.float32(-4.0)
+    loss = lambda theta: ml.meta_loss(problem, theta, jax.random.key(0), 4)
+    pushed = jax.jvp(loss, (theta,), (jnp.float32(1.0),))[1]
+    assert float(jax.grad(loss)(theta)) == pytest.approx(float(pushed), rel=1e-5)
+    assert pushed != 0

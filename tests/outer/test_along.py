@@ -44,6 +44,7 @@ def test_a_frozen_theta_has_no_hysteresis():
     assert frozen["NRES"].bias.value < 5 * frozen["NRES"].bias.error
     assert frozen["TBPTT"].bias.value > 10 * frozen["TBPTT"].bias.error
     np.testing.assert_allclose(frozen["NRES"].gradient, 5, rtol=1e-5)
+    assert frozen["NRES"].inner_steps == 2 * 64 * 2, "of one episode"
 
 
 @pytest.mark.parametrize(

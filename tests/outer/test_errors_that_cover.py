@@ -119,3 +119,26 @@ def test_the_signal_to_noise_is_within_its_error():
         found.append(type("One", (), {"value": values["signal_to_noise"], "error": errors["signal_to_noise"]}))
     assert covers(found, 1.25 / 2)
     assert not covers(found, 1.25 / 2, stretch=0.5)
+
+
+@pytest.mark.parametrize(("gap", "noises"), [(0.3, (0.2, 0.02)), (0.6, (0.2, 0.02)), (0.3, (0.02, 0.2))])
+def test_a_bias_is_within_its_error_where_one_of_the_means_is_of_many_more_episodes(gap, noises):
+    random, target = np.random.default_rng(7), np.eye(50)[0]
+    counts = (16, 400) if noises[0] > noises[1] else (400, 16)
+
+    def one(center, noise, count):
+        return mean_of(center + noise * random.standard_normal((count, 50)))
+
+    found = [
+        relative_bias(one(target + gap * np.eye(50)[-1], noises[0], counts[0]), one(target, noises[1], counts[1]))
+        for _ in range(REPETITIONS)
+    ]
+    assert covers(found, gap)
+
+
+def test_a_signal_to_noise_that_reads_as_nothing_has_an_error():
+    """Half of all comparisons of a gradient of zero read so."""
+    for seed in range(20):
+        means = np.random.default_rng(seed).standard_normal((64, 3))
+        _, errors = jackknife(statistics, means, np.sum(means**2, axis=1))
+        assert errors["signal_to_noise"] > 0.003

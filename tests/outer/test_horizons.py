@@ -13,11 +13,11 @@ LAST = ml.final_loss(PLAIN, 8)
 LONG = ml.Truncation(16, 16)
 WRAPPED = {
     "itself": LAST,
-    "saturated": ml.saturate(LAST, 100.0),
+    "saturated": ml.final_loss(ml.saturate(PLAIN, 100.0), 8),
     "a schedule": ml.in_windows(LAST, 2),
     "in strides of one": ml.every(LAST, 1),
     "a distribution": ml.task_distribution(lambda number: LAST, jax.random.normal),
-    "both": ml.saturate(ml.task_distribution(lambda number: ml.saturate(LAST, 9.0), jax.random.normal), 100.0),
+    "both": ml.in_windows(ml.task_distribution(lambda number: LAST, jax.random.normal), 2),
 }
 PLANE = ml.landscape.Plane(*(ml.landscape.Axis(name, -1.0, 1.0) for name in "xy"), place=lambda x, y: x + y)
 USES = {
@@ -64,3 +64,17 @@ def test_the_right_horizon_and_problems_for_any_are_taken():
     ml.held_out_loss(LAST, np.int32(8), 2)
     for problem in (PLAIN, ml.every(PLAIN, 2), ml.in_windows(PLAIN, 2), ml.InnerProblem(*PLAIN[:3])):
         ml.backprop(problem, LONG)
+
+
+def test_a_problem_made_for_one_horizon_is_checked_in_it():
+    assert ml.check_problem(LAST, THETA) == ()
+
+    def step(state, theta, key):
+        return jax.lax.while_loop(lambda s: s > 1, lambda s: s / 2, state * jnp.exp(theta))
+
+    stiff = ml.final_loss(ml.InnerProblem(lambda t, k: jnp.float32(1.0), step, lambda s, t, k: s**2), 8)
+    assert [sentence[:48] for sentence in ml.check_problem(stiff, THETA)] == [
+        "The problem cannot be differentiated in reverse "
+    ]
+    with pytest.raises(TypeError, match="cannot be differentiated in reverse mode"):
+        ml.backprop(stiff, ml.Truncation(8, 8)).init(THETA, KEY)

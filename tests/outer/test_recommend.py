@@ -11,6 +11,7 @@ import pytest
 import metalearn as ml
 from metalearn.outer.cloud import measure_cloud
 from metalearn.outer.recommend import PILOT_PAIRS, recommend, trusted, with_target_error
+from metalearn.outer.report import unmeasured
 
 NOTHING = ml.Measured(math.nan, math.nan)
 
@@ -77,6 +78,22 @@ def test_as_many_pairs_as_make_the_signal_as_large_as_the_noise():
 def test_no_recommendation_from_noise():
     assert "too noisy" in choose(report("PES", 0.1, 0.9, 0.1)).reason
     assert choose(report("PES", math.nan, math.nan, math.nan)).method == "none of them"
+
+
+@pytest.mark.parametrize(("share", "of_the_target"), [(0.004, 0.0), (0.05, 0.0), (0.0, 0.004)])
+def test_a_cap_is_recommended_where_no_mean_can_be_judged_because_runs_diverged(share, of_the_target):
+    bias = 0.1 if of_the_target else math.nan
+    one = report("NRES", bias, 0.1, 1.0, diverged=share)
+    found = recommend(ml.Comparison(jnp.zeros(2), (one,)), ml.Truncation(100, 10), 0.1, of_the_target)
+    assert found.method == "none of them"
+    assert "ml.saturate" in found.reason
+    assert ("0.4%" in found.reason) == (share != 0.05)
+
+
+def test_an_entry_that_could_not_be_run_did_not_diverge():
+    table = str(ml.Comparison(jnp.zeros(2), (unmeasured("TBPTT", 2, "no derivative"),)))
+    assert "TBPTT: no derivative" in table
+    assert "Diverged" not in table
 
 
 def test_a_program_that_is_kept_serves_its_own_precision_and_kind_of_key():
