@@ -79,9 +79,10 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
         _, reading, previous, _ = carry
         return horizon * (trees.wide(reading) - trees.wide(previous))
 
-    cap = problem.cap
-    change = lambda carry: horizon * (cap(carry[0]) - trees.wide(carry[2]))  # what `loss` reads at the cap
-    return InnerProblem(init, step, loss, horizon, None if cap is None else change)
+    last = problem.cap
+    if last is None:
+        return InnerProblem(init, step, loss, horizon)
+    return InnerProblem(init, step, loss, horizon, lambda carry: horizon * (last(carry[0]) - trees.wide(carry[2])))
 
 
 def in_windows(problem: InnerProblem, length: int) -> InnerProblem:

@@ -60,8 +60,8 @@ def length(mean: Mean, *parts: Mean) -> Measured:
     has the two as its parts, whose covariances are known from samples of their own.
     """
     unit = _unit(mean)
-    mean, *parts = (_over(one, unit) for one in (mean, *parts))
-    square, trace = float(np.sum(mean.value**2)) - mean.noise, _trace_of_square(*(parts or [mean]))
+    mean, samples = _over(mean, unit), [_over(one, unit) for one in parts or (mean,)]
+    square, trace = float(np.sum(mean.value**2)) - mean.noise, _trace_of_square(*samples)
     error = math.sqrt(max(2 * trace + 4 * max(mean.along(mean.value) - trace, 0.0), 0.0))
     value = math.sqrt(max(square, 0.0))
     if not error:
