@@ -1,14 +1,14 @@
 """The bias of estimators while θ moves: along trajectories of three outer learning rates, on toy regression and on digits.
 
-    python -m benchmarks.hysteresis [--problems toy digits] [--copies 64] [--into FOLDER]
+    python -m benchmarks.hysteresis [--problems toy digits] [--rates 0 0.003 0.03 0.3] [--copies 64] [--into FOLDER]
 
 Each trajectory is that of noise-reuse ES with Adam. Every estimator then follows it, from a fresh start each time, and its mean over
 each episode's windows is set against the gradient of its own smoothed meta-loss at θ in the middle of the episode
-(`ml.compare(..., along=...)`). Written: hysteresis.json and hysteresis.png.
+(`ml.compare(..., along=...)`). Written: hysteresis.json, after
+every row and beside the rows of other problems and rates that are there, and hysteresis.png.
 """
 
 import argparse
-import json
 import pathlib
 
 import jax
@@ -18,8 +18,9 @@ import numpy as np
 import optax
 
 import metalearn as ml
+from benchmarks.tables import SUBJECT, read, write
 
-RATES = (0.003, 0.03, 0.3)
+RATES = (0.0, 0.003, 0.03, 0.3)
 EPISODES = 8
 COLOURS = {"PES": "#0072B2", "NRES": "#E69F00", "truncated ES": "#009E73", "TBPTT": "#CC79A7"}
 
@@ -31,8 +32,8 @@ def settings(name):
     return ml.digits_training(num_steps=100, num_examples=512), ml.Truncation(100, 10), 0.1, jnp.array([-0.5, -0.5])
 
 
-def rows_of(name, copies):
-    """One dictionary for each outer learning rate, 0 among them, and estimator."""
+def rows_of(name, rates, copies):
+    """One dictionary for each outer learning rate and estimator."""
     problem, windows, sigma, start = settings(name)
     smooth = {"sigma": sigma, "num_pairs": 16}
     estimators = {
@@ -42,7 +43,7 @@ def rows_of(name, copies):
         "TBPTT": ml.backprop(problem, windows, num_particles=16),
     }
     steps = EPISODES * windows.num_windows
-    for rate in (0.0, *RATES):
+    for rate in rates:
         outer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
         guide = ml.noise_reuse_es(problem, windows, sigma=sigma, num_pairs=64)
         _, history = ml.meta_train(guide, outer, start, jax.random.key(1), steps)
@@ -69,10 +70,12 @@ def draw(rows, path):
     for axis, name in zip(axes[0], names):
         for place, (estimator, colour) in enumerate(COLOURS.items()):
             own = [row for row in rows if (row["problem"], row["estimator"]) == (name, estimator)]
+            own.sort(key=lambda row: row["outer learning rate"])
             x = np.arange(len(own)) + 0.08 * (place - 1.5)
             bias, error = ([row[field] for row in own] for field in ("bias", "error"))
             axis.errorbar(x, bias, error, fmt="o", color=colour, capsize=3, label=estimator)
-        labels = ["frozen", *(f"{rate:g}" for rate in RATES)]
+        rates = sorted({row["outer learning rate"] for row in rows if row["problem"] == name})
+        labels = [f"{rate:g}" if rate else "frozen" for rate in rates]
         axis.set(xticks=range(len(labels)), xticklabels=labels, xlabel="outer learning rate of Adam", title=name)
         axis.set_ylabel("‖bias‖ / ‖target‖ over 8 episodes")
         axis.set_ylim(bottom=0)
@@ -84,19 +87,23 @@ def draw(rows, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", nargs="+", default=["toy", "digits"], choices=["toy", "digits"])
+    parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
     parser.add_argument("--copies", type=int, default=64)
     parser.add_argument("--into", type=pathlib.Path, default=pathlib.Path("runs"))
     arguments = parser.parse_args()
     arguments.into.mkdir(parents=True, exist_ok=True)
-    rows = []
+    ml.cache_programs()
+    path = arguments.into / "hysteresis.json"
+    rows = read(path) if path.exists() else []
     for name in arguments.problems:
-        for row in rows_of(name, arguments.copies):
-            rows.append(row)
+        for row in rows_of(name, arguments.rates, arguments.copies):
+            subject = lambda one: tuple(one[field] for field in SUBJECT["hysteresis"])
+            rows = [one for one in rows if subject(one) != subject(row)] + [row]
+            write(path, rows)
             print(
                 {field: f"{value:.3g}" if isinstance(value, float) else value for field, value in row.items()},
                 flush=True,
             )
-    (arguments.into / "hysteresis.json").write_text(json.dumps(rows, indent=1))
     draw(rows, arguments.into / "hysteresis.png")
 
 

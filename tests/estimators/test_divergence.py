@@ -176,3 +176,22 @@ def test_caps_of_all_kinds_of_numbers_have_derivatives(cap):
     pushed = jax.jvp(loss, (theta,), (jnp.float32(1.0),))[1]
     assert float(jax.grad(loss)(theta)) == pytest.approx(float(pushed), rel=1e-5)
     assert pushed != 0
+
+
+def test_a_run_that_diverged_stays_at_the_cap_whatever_its_loss_reads():
+    """The state passes 1.8e19 at the first of four steps; the loss looks at the count of steps alone."""
+
+    def step(state, theta, key):
+        return {"x": state["x"] * 1e15, "count": state["count"] + 1}
+
+    grows = ml.InnerProblem(
+        lambda theta, key: {"x": jnp.float32(1e5), "count": jnp.zeros((), jnp.int32)},
+        step,
+        lambda state, theta, key: 0.1 * state["count"].astype(jnp.float32),
+    )
+    problem = ml.saturate(grows, CAP)
+    start = problem.init(0.0, jax.random.key(0))
+    _, losses = ml.unroll(problem, start, 0.0, jax.random.key(0), 4)
+    np.testing.assert_allclose(losses, [CAP, CAP, CAP, CAP], rtol=1e-6)
+    calm = ml.saturate(grows._replace(step=lambda state, *_: state | {"count": state["count"] + 1}), CAP)
+    np.testing.assert_allclose(ml.unroll(calm, start, 0.0, jax.random.key(0), 4)[1], [0.1, 0.2, 0.3, 0.4], rtol=1e-6)
