@@ -147,14 +147,14 @@ def test_efforts_agree_within_standard_errors_where_a_problem_is_chaotic(with_ef
 
 LINES = {  # of StableHLO in one estimate for a network; before the step was in a program once: in brackets
     "backprop": 2620,  # 2876
-    "backprop_rematerialised": 3280,  # 4990
+    "backprop_rematerialised": 3650,  # 4990
     "forward_mode": 2290,  # 2730
     "forward_gradient": 2270,  # 2698
     "uoro": 4500,  # 5218
     "evolution_strategies": 1650,  # 2460
     "persistent_es": 1650,  # 1825
     "noise_reuse_es": 1650,  # 1825
-    "artbp": 2850,  # 3250
+    "artbp": 2900,  # 3250
 }
 
 
