@@ -91,7 +91,10 @@ def hysteresis(rows):
     def cell(row):
         return f"{row['bias']:.2f}" + (f" ± {row['error']:.2f}" if row["error"] else "")
 
-    lines = [(problem, name, *(cell(found[problem, rate, name]) for rate in rates)) for problem, name in names]
+    lines = [
+        (problem, name, *(cell(row) if (row := found.get((problem, rate, name))) else "not run" for rate in rates))
+        for problem, name in names
+    ]
     return grid(("problem", "estimator", "frozen", *(f"rate {rate:g}" for rate in rates[1:])), lines)
 
 

@@ -84,7 +84,8 @@ def _most_steps(estimators) -> int | None:
 def _metrics(reports, shares, most):
     losses = jnp.stack([trees.wide(reports[name]["loss"]) for name in shares])
     share = jnp.stack([jnp.asarray(one, losses.dtype) for one in shares.values()])
-    finite = debugging.finite(losses)
+    lost = jnp.stack([reports[name]["fraction_diverged"] for name in shares]) == 1
+    finite = debugging.finite(losses) & ~lost
     shared = jnp.sum(jnp.where(finite, share, 0))
     metrics: dict[str, jax.Array] = {
         "loss": jnp.where(shared > 0, jnp.sum(jnp.where(finite, share * losses, 0)) / shared, jnp.nan),
