@@ -49,7 +49,7 @@ LARGEST_SEED = 2**32 - 1
 
 
 def check_bool(name: str, value) -> None:
-    """Refuse what is neither true nor false.
+    """Refuse a value that is not a bool.
 
     Raises:
       TypeError: the value is something else.

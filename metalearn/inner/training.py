@@ -23,8 +23,8 @@ class TrainingState(NamedTuple):
     Attributes:
       params: the network's parameters.
       optimizer_state: the state of the optax transformation.
-      cap: the number that a diverged loss of this episode reads as, by its bits: an integer is no direction in which the state could
-        be perturbed. None where it has no cap of its own.
+      cap: the bits of the number that a diverged loss of this episode reads as. Integers have no tangents, so the cap adds nothing to
+        Jacobians and Lyapunov exponents of the state. None where the training has no cap of its own.
     """
 
     params: Any
