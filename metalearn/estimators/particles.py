@@ -241,7 +241,7 @@ def check_sigma(sigma: float) -> None:
 
 
 def check_common(problem: InnerProblem, truncation: Truncation, chunk_size: int | None) -> None:
-    """Refuse what is no inner problem, no truncation or no chunk size, and a problem made for another horizon."""
+    """Check the arguments that all estimators share: the problem, the truncation, the chunk size and the horizon."""
     check_inner(problem)
     if not isinstance(truncation, Truncation):
         raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")

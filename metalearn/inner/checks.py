@@ -59,10 +59,10 @@ def check_bool(name: str, value) -> None:
 
 
 def check_count(name: str, value, low: int = 1, high: int = LARGEST_COUNT) -> None:
-    """Refuse what is no whole number from `low` to `high`.
+    """Check that a value is a whole number from `low` to `high`.
 
     Raises:
-      TypeError: the value is no whole number.
+      TypeError: the value is not a whole number.
       ValueError: it is too small or too large.
     """
     try:
@@ -81,7 +81,7 @@ def check_seed(name: str, value) -> int:
     """The seed as a Python integer. Larger ones are refused: JAX keeps their last 32 bits, and repeats a smaller seed.
 
     Raises:
-      TypeError: the value is no whole number.
+      TypeError: the value is not a whole number.
       ValueError: it is outside of 0 … 2³² − 1.
     """
     check_count(name, value, 0, LARGEST_SEED)

@@ -122,7 +122,7 @@ def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
 
 
 def check_is_data(name: str, data) -> None:
-    """Refuse what is no `Data`, such as a tuple of arrays, and data that are no arrays of numbers or have no examples.
+    """Check that a value is a `Data` of numeric arrays with at least one example.
 
     Raises:
       TypeError, ValueError: a sentence that begins with the name.

@@ -16,7 +16,7 @@ def every(problem: InnerProblem, stride: int) -> InnerProblem:
     the `inner_steps` of an estimator count strides.
 
     Raises:
-      TypeError, ValueError: the stride is no whole number of at least 1, the problem is no InnerProblem, or its loss must be read
+      TypeError, ValueError: the stride is not a whole number of at least 1, the problem is not an InnerProblem, or its loss must be read
         after every step, as that of `final_loss`.
     """
     check_count("stride", stride)
@@ -51,7 +51,7 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
       horizon: T, the number of steps of an episode. Estimators and losses with another horizon refuse the problem.
 
     Raises:
-      TypeError, ValueError: the horizon is no whole number of at least 1, or the problem no InnerProblem, or made for another
+      TypeError, ValueError: the horizon is not a whole number of at least 1, or the problem not an InnerProblem, or made for another
         horizon.
     """
     check_count("horizon", horizon)

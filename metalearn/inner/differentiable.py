@@ -20,7 +20,7 @@ _INSTEAD = {
 
 
 def check_derivative(name: str, mode: str, derivative: Callable, plain: Callable, *arguments) -> None:
-    """Refuse what cannot be differentiated. A function that cannot be traced at all passes, for its own error to be seen.
+    """Check that a function can be differentiated. One that cannot be traced at all passes, so that its own error is seen.
 
     Args:
       name: what needs the derivative.
@@ -55,7 +55,7 @@ def check_problem(problem: InnerProblem, theta: Theta) -> tuple[str, ...]:
       theta: the meta-parameters.
 
     Returns:
-      What is no mistake but good to know: a sentence for each mode, reverse or forward, in which the meta-loss has no derivative
+      A sentence for each mode of differentiation, reverse or forward, in which the meta-loss has no derivative
       with respect to θ. Estimators that need that mode refuse the problem; evolution strategies need none.
 
     Raises:

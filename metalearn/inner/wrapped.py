@@ -29,7 +29,7 @@ def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_fir
         outputs are transposed.
 
     Raises:
-      TypeError: the module is no instance of a Linen module, or `inputs_shape` no shape.
+      TypeError: the module is not an instance of a Linen module, or `inputs_shape` is not a shape.
       ValueError: the module cannot take such inputs, or keeps other variables (running averages), which a training state
         of parameters cannot carry.
     """
@@ -81,7 +81,7 @@ def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_fir
         transposed.
 
     Raises:
-      TypeError: `module_factory` is no function that makes an NNX module of `rngs`, such as an instance of one.
+      TypeError: `module_factory` is not a function `rngs -> NNX module`; a module itself is one such mistake.
       ValueError: the module keeps other variables (running averages), which a training state of parameters cannot
         carry.
     """
@@ -117,7 +117,7 @@ def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_fir
 
 
 def _check_linen(module) -> None:
-    """Refuse what is no instance of a Linen module."""
+    """Check that a value is an instance of a Linen module."""
     from flax import linen as nn
     from flax import nnx
 
@@ -134,7 +134,7 @@ def _check_linen(module) -> None:
 
 
 def _check_nnx(factory) -> None:
-    """Refuse what makes no NNX module of `rngs`."""
+    """Check that a value is a function `rngs -> NNX module`."""
     from flax import linen as nn
     from flax import nnx
 
