@@ -91,9 +91,7 @@ def meta_train(
     if evaluate is not None:
         check_evaluate(evaluate, theta, key)
     key_init, key_steps = jax.random.split(key)
-    measure = (
-        None if evaluate is None else functools.partial(_measure(evaluate), key=jax.random.fold_in(key_init, 2**31))
-    )
+    measure = evaluate and functools.partial(_measure(evaluate), key=jax.random.fold_in(key_init, 2**31))
     if resume is None:
         first, snapshot = 0, _begin(stages[0], optimizer, trees.strong(theta), key_init, measure)
     else:
@@ -112,11 +110,12 @@ def meta_train(
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
             snapshot = snapshot._replace(estimator_state=state)
         snapshot, past, reports = _advance(runs[start], snapshot, begin, end, key_steps)
-        reason, (severity, diverged) = reason_of(snapshot, reports, begin), divergence_of(reports, begin)
+        reason = reason_of(snapshot, reports, begin)
         past = thetas.add(past, begin, int(snapshot.stopped) + 1 if reason else end)
         if reason:
             end = int(snapshot.stopped)
             reports = first_of(reports, end - begin + 1)
+        severity, diverged = divergence_of(reports, begin)
         if measure is not None:
             snapshot, loss = _look(measure, snapshot)
             seen.append((end, snapshot.inner_steps, loss))

@@ -222,6 +222,22 @@ def test_diverged_particles_are_said_once_in_the_chunk_in_which_they_first_pass_
     assert found["worst"] == pytest.approx(0.2)
 
 
+def test_no_warning_names_a_step_that_was_not_taken():
+    """Training stops at step 2; the reports of the chunk beyond it, all diverged, are not those of a step."""
+    last = jax.random.key_data(jax.random.fold_in(jax.random.split(KEY)[1], 2))
+
+    def estimate(theta, state, key):
+        beyond = (state == 2) & jnp.any(jax.random.key_data(key) != last)
+        metrics = {"loss": jnp.float32(1), "fraction_diverged": jnp.where(beyond, 1.0, 0.0), "inner_steps": 1}
+        return jnp.where(state == 2, jnp.inf, 1.0) * jnp.ones_like(theta), state + 1, metrics
+
+    stops = ml.GradientEstimator(lambda theta, key: jnp.zeros((), jnp.int32), estimate)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        ml.meta_train(stops, optax.sgd(0.1), START, KEY, 6)
+    assert [str(one.message)[:12] for one in told] == ["Outer step 2"]
+
+
 @pytest.mark.parametrize("name", ["polyak_sgd", "reduce_on_plateau"])
 def test_an_outer_optimiser_is_given_the_loss(name):
     """The step of Polyak is value/‖g‖² times the gradient, so that one step is known."""
