@@ -18,12 +18,16 @@ from metalearn.operations import measure
 
 def programs():
     """Outer steps of two estimators on two trainings: `name -> (function, arguments)`."""
-    digits = ml.digits_training(200), jnp.array([0.5, 0.0]), ml.Truncation(200, 20)
+    digits = ml.problems.digits_training(200), jnp.array([0.5, 0.0]), ml.Truncation(200, 20)
     learned = ml.learned.nominal_optimizer((8, 8), learning_rate=0.03)
     weights = learned.init(jax.random.key(0))
     problems = {
         "digits": digits,
-        "learned optimiser": (ml.digits_benchmark(num_steps=500).problem(learned), weights, ml.Truncation(500, 50)),
+        "learned optimiser": (
+            ml.problems.digits_benchmark(num_steps=500).problem(learned),
+            weights,
+            ml.Truncation(500, 50),
+        ),
     }
     found = {}
     for place, (problem, theta, windows) in problems.items():

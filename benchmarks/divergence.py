@@ -59,9 +59,11 @@ def quartic() -> ml.InnerProblem:
 
 SETTINGS = {
     "quartic": lambda: Setting(quartic(), 20, jnp.asarray(-2.0), 0.3, 1500, 0.01, 1.0, 20000),
-    "fractal": lambda: Setting(ml.fractal_training(cap=None), 100, jnp.array([1.5, 1.0]), 0.2, 400, 0.02, 1.0, 500),
+    "fractal": lambda: Setting(
+        ml.problems.fractal_training(cap=None), 100, jnp.array([1.5, 1.0]), 0.2, 400, 0.02, 1.0, 500
+    ),
     "digits": lambda: Setting(
-        ml.digits_training(activation="relu", cap=None), 200, jnp.array([0.3, 0.3]), 0.3, 300, 0.02, 1.0, 200
+        ml.problems.digits_training(activation="relu", cap=None), 200, jnp.array([0.3, 0.3]), 0.3, 300, 0.02, 1.0, 200
     ),
 }
 TREATMENTS = ("leave out", "largest", "penalty 1", "penalty 10", "cap 1", "cap 10", "cap start")

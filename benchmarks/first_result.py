@@ -34,7 +34,7 @@ print(json.dumps({"jax, optax and flax": others - began, "metalearn beyond them"
 """
 
 ESTIMATES = """
-problem, theta, key = ml.digits_training(200), jnp.array([0.5, 0.0]), jax.random.key(0)
+problem, theta, key = ml.problems.digits_training(200), jnp.array([0.5, 0.0]), jax.random.key(0)
 windows, whole, es = ml.Truncation(200, 20), ml.Truncation(200, 200), {"sigma": 0.1, "num_pairs": 16}
 jax.block_until_ready(jax.jit(lambda: jax.random.normal(key, (3,)))())
 estimators = {
@@ -59,7 +59,7 @@ print(json.dumps(times))
 
 BY_HAND = """
 from benchmarks.by_hand import persistent_es_by_hand
-problem, theta, key = ml.toy_regression(), jnp.zeros(2), jax.random.key(0)
+problem, theta, key = ml.problems.toy_regression(), jnp.zeros(2), jax.random.key(0)
 jax.block_until_ready(jax.jit(lambda: jax.random.normal(key, (3,)))())
 def library():
     estimator = ml.persistent_es(problem, ml.Truncation(100, 10), sigma=0.3, num_pairs=50)
@@ -76,7 +76,7 @@ print(json.dumps({**times, "ratio": times["library"] / times["by hand"]}))
 
 DIAGNOSE = """
 start = time.perf_counter()
-ml.diagnose(ml.digits_training(200), jnp.array([0.5, 0.0]), 0.1, ml.Truncation(200, 20), jax.random.key(0))
+ml.diagnose(ml.problems.digits_training(200), jnp.array([0.5, 0.0]), 0.1, ml.Truncation(200, 20), jax.random.key(0))
 print(json.dumps({"first point, everything included": time.perf_counter() - began}))
 """
 

@@ -28,11 +28,16 @@ COLOURS = {"PES": "#0072B2", "NRES": "#E69F00", "truncated ES": "#009E73", "TBPT
 def settings(name):
     """The problem, its truncation, σ and the first θ."""
     if name == "toy":
-        return ml.toy_regression(horizon=100), ml.Truncation(100, 10), 0.3, jnp.log(jnp.array([0.01, 0.01]))
-    return ml.digits_training(num_steps=100, num_examples=512), ml.Truncation(100, 10), 0.1, jnp.array([-0.5, -0.5])
+        return ml.problems.toy_regression(horizon=100), ml.Truncation(100, 10), 0.3, jnp.log(jnp.array([0.01, 0.01]))
+    return (
+        ml.problems.digits_training(num_steps=100, num_examples=512),
+        ml.Truncation(100, 10),
+        0.1,
+        jnp.array([-0.5, -0.5]),
+    )
 
 
-def rows_of(name, rates, copies):
+def measure_rows(name, rates, copies):
     """One dictionary for each outer learning rate and estimator."""
     problem, windows, sigma, start = settings(name)
     smooth = {"sigma": sigma, "num_pairs": 16}
@@ -96,7 +101,7 @@ def main():
     path = arguments.into / "hysteresis.json"
     rows = read(path) if path.exists() else []
     for name in arguments.problems:
-        for row in rows_of(name, arguments.rates, arguments.copies):
+        for row in measure_rows(name, arguments.rates, arguments.copies):
             subject = lambda one: tuple(one[field] for field in SUBJECT["hysteresis"])
             rows = [one for one in rows if subject(one) != subject(row)] + [row]
             write(path, rows)

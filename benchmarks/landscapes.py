@@ -41,7 +41,7 @@ print(before, peak(), found.measure.size)
 
 def published(plane, num_steps):
     """The measure of every pixel by the published method."""
-    data = ml.trainability_data()
+    data = ml.data.two_layer_data()
     x, y = np.meshgrid(plane.x.values(SIDE), plane.y.values(SIDE))
 
     def error(weights):
@@ -75,7 +75,7 @@ def ours(plane):
 
 def ceiling(parts):
     """CEILING_STEPS of a chunk on every core at once: the matrix products, the tanh, or both."""
-    inputs = ml.trainability_data()["X"].T
+    inputs = ml.data.two_layer_data()["X"].T
 
     @jax.jit
     def run(weights):

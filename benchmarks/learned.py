@@ -14,7 +14,7 @@ from rich.console import Console
 
 import metalearn as ml
 from benchmarks.speed import HORIZON, LENGTH, PAIRS, WIDTH, best_of, by_library, network_problem, show
-from metalearn.recording import use_cores
+from metalearn.application import use_cores
 
 SIGMA, OUTER_RATE = 0.01, 1e-4
 DECAYS = np.array([[0.5], [0.9], [0.99]], np.float32)

@@ -84,7 +84,7 @@ NETWORKS = {"BatchNorm": batch_norm, "convolutional": convolutional, "transforme
 
 def _images(module):
     """BatchNorm's running averages are part of the state, by hand."""
-    data = ml.digits()
+    data = ml.data.digits()
     images, labels = jnp.asarray(data.inputs.T.reshape(-1, 8, 8, 1)), jnp.asarray(data.targets)
     optimizer = lambda theta: optax.sgd(jnp.exp(theta["learning_rate"]), 0.9)
 

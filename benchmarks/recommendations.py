@@ -17,8 +17,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import metalearn as ml
-from metalearn.outer.cloud import measure_cloud
-from metalearn.outer.recommend import candidates_of, trusted, with_target_error
+from metalearn.outer.diagnosis.cloud import measure_cloud
+from metalearn.outer.diagnosis.recommend import make_candidates, trusted, with_target_error
 
 EPISODES, PAIRS = 32, 512
 PLANES = {
@@ -28,14 +28,14 @@ PLANES = {
 }
 
 
-def problem_of(name):
+def make_problem(name):
     """The problem, its truncation and σ."""
     key = jax.random.key(3)
     if name == "digits":
-        return ml.digits_training(num_steps=200), ml.Truncation(200, 20, key=key), 0.1
+        return ml.problems.digits_training(num_steps=200), ml.Truncation(200, 20, key=key), 0.1
     if name == "fractal":
-        return ml.fractal_training(), ml.Truncation(500, 50, key=key), 0.1
-    return ml.toy_regression(horizon=100), ml.Truncation(100, 10, key=key), 0.3
+        return ml.problems.fractal_training(), ml.Truncation(500, 50, key=key), 0.1
+    return ml.problems.toy_regression(horizon=100), ml.Truncation(100, 10, key=key), 0.3
 
 
 def places(problem, truncation, name, count):
@@ -55,7 +55,7 @@ def row_at(problem, theta, truncation, sigma, index):
     card = ml.diagnose(problem, theta, sigma, truncation, jax.random.key(1000 + index))
     again, apart = jax.random.split(jax.random.key(2000 + index))
     cloud = measure_cloud(problem, theta, truncation, sigma, apart, PAIRS)
-    candidates = candidates_of(
+    candidates = make_candidates(
         problem, truncation, sigma, "perturbed backprop" in [r.name for r in card.comparison.reports]
     )
     target = ravel_pytree(theta)[1](jnp.asarray(cloud.mean, theta.dtype))
@@ -91,7 +91,7 @@ def main():
     everything = []
     for name in arguments.problems:
         with jax.enable_x64(name == "fractal"):
-            problem, truncation, sigma = problem_of(name)
+            problem, truncation, sigma = make_problem(name)
             for index, theta in enumerate(places(problem, truncation, name, arguments.points)):
                 began = time.perf_counter()
                 row = {"problem": name} | row_at(problem, theta, truncation, sigma, index)

@@ -36,7 +36,7 @@ if sys.argv[1] == "estimate":
         lambda event, seconds, **_: compilations.append(seconds) if event.endswith("backend_compile_duration") else None
     )
     theta = jax.numpy.zeros(2)
-    estimator = ml.persistent_es(ml.toy_regression(), ml.Truncation(100, 10), sigma=0.3, num_pairs=50)
+    estimator = ml.persistent_es(ml.problems.toy_regression(), ml.Truncation(100, 10), sigma=0.3, num_pairs=50)
     state = estimator.init(theta, jax.random.key(0))
     jax.block_until_ready(estimator.estimate(theta, state, jax.random.key(1)))
     print(json.dumps([time.perf_counter() - began, len(compilations), sum(compilations)]))
@@ -45,7 +45,7 @@ else:
 """
 
 
-def best_of(competitors, rounds):
+def shortest_times(competitors, rounds):
     """The shortest time of each competitor in seconds: all run once in every round, after one call that compiles."""
     for run in competitors.values():
         jax.block_until_ready(run())
@@ -60,9 +60,9 @@ def best_of(competitors, rounds):
 
 def network_problem():
     """The network of the fractal boundary of trainability: (1/n) W1 tanh(√(2/n) W0 x), full batch, one learning rate e^θ."""
-    data = ml.gaussian_regression(jax.random.key(0), WIDTH, EXAMPLES)
+    data = ml.data.gaussian_regression(jax.random.key(0), WIDTH, EXAMPLES)
     network = ml.mlp((WIDTH, WIDTH, 1), "tanh", "mean_field", bias=False)
-    return data, ml.training(ml.regression(network, data), ml.sgd(ml.log("learning_rate")))
+    return data, ml.training(ml.regression(network, data), ml.sgd(ml.hyperparameters.exp("learning_rate")))
 
 
 def by_library(problem, theta, num_outer, sigma, outer_rate, chunk_size=None):
@@ -164,7 +164,7 @@ def network_table(num_outer, rounds):
     }
     hand = {f"by hand, chunks of {chunk}": by_hand(data, num_outer, chunk) for chunk in (8, 16, 32, 64)}
     steps = 2 * PAIRS * LENGTH
-    seconds = best_of(library | hand | ceilings(), rounds)
+    seconds = shortest_times(library | hand | ceilings(), rounds)
     speed = {name: steps * (num_outer if name in library | hand else 1) / time for name, time in seconds.items()}
     best = max(speed[name] for name in hand)
     rows = [(name, f"{value:,.0f}", f"{value / best:.2f}") for name, value in speed.items()]
@@ -174,7 +174,9 @@ def network_table(num_outer, rounds):
 
 def toy_table(num_outer, rounds):
     """The published toy problem: 50 pairs, windows of 10, Adam."""
-    estimator = ml.persistent_es(ml.toy_regression(objective="sum"), ml.Truncation(100, 10), sigma=0.3, num_pairs=50)
+    estimator = ml.persistent_es(
+        ml.problems.toy_regression(objective="sum"), ml.Truncation(100, 10), sigma=0.3, num_pairs=50
+    )
     optimizer = optax.adam(0.01, b1=0.99)
     theta = jnp.full(2, -4.0)
 
@@ -187,7 +189,7 @@ def toy_table(num_outer, rounds):
     keys = jax.random.split(jax.random.key(0), num_outer)
     carry = (theta, estimator.init(theta, keys[0]), optimizer.init(theta))
     run = jax.jit(lambda: jax.lax.scan(outer_step, carry, keys)[0][0])
-    seconds = best_of({"toy": run}, rounds)["toy"]
+    seconds = shortest_times({"toy": run}, rounds)["toy"]
     rows = [
         (f"{num_outer:,} outer steps", f"{seconds:.2f} s"),
         ("one outer step", f"{seconds / num_outer * 1e6:.0f} µs"),
@@ -228,7 +230,7 @@ def memory_table(num_steps, rounds):
         runs[name] = lambda program=program, state=state: program(theta, state, key)
         formula = estimator.description.memory(theta)
         rows.append([name, program.memory_analysis().temp_size_in_bytes / 2**20, formula / 2**20])
-    seconds = best_of(runs, rounds)
+    seconds = shortest_times(runs, rounds)
     rows = [
         (name, f"{temp:.2f} MiB", f"{formula:.2f} MiB", f"{seconds[name]:.3f} s", f"{gradients[name]:.6g}")
         for name, temp, formula in rows

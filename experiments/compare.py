@@ -8,37 +8,35 @@ import numpy as np
 from hydra.utils import instantiate
 
 import metalearn as ml
-from metalearn.outer.history import divergence_along, divergence_in_words
-from metalearn.recording import (
+from metalearn.application import (
     application,
+    build_estimator,
+    build_plane,
     descents,
-    draw_comparison,
-    draw_trajectories,
-    ends_of,
-    estimator_of,
-    key_of,
-    later,
-    open_run,
+    end_points,
     output_folder,
-    plane_of,
+    parse_seed,
+    parse_theta,
     show_progress,
-    theta_of,
 )
+from metalearn.figures import draw_comparison, draw_trajectories, later
+from metalearn.outer.history import divergence_along, divergence_in_words
+from metalearn.recording import open_run
 
 LANDSCAPE_KEYS = 8
 
 
 def main(config):
     began = time.perf_counter()
-    key = key_of(config.seed)
-    problem, theta = instantiate(config.problem.build, _convert_="all"), theta_of(config.problem.theta)
+    key = parse_seed(config.seed)
+    problem, theta = instantiate(config.problem.build, _convert_="all"), parse_theta(config.problem.theta)
     for sentence in ml.check_problem(problem, theta):
         print(sentence)
     estimators = {
-        entry.label: estimator_of(config.problem, problem, entry, jax.random.fold_in(key, 2))
+        entry.label: build_estimator(config.problem, problem, entry, jax.random.fold_in(key, 2))
         for entry in chosen(config)
     }
-    plane = plane_of(config.problem, theta)
+    plane = build_plane(config.problem, theta)
     with (
         open_run(output_folder(), config, name=f"compare-{config.problem.name}", **config.tracker) as run,
         show_progress() as progress,
@@ -52,7 +50,7 @@ def main(config):
         run.table("comparison", comparison.rows())
         run.figure("comparison", later(draw_comparison, comparison, title))
         print(f"\n{title}\n\n{comparison}\n")
-        shares = {report.name: divergence_of(report) for report in comparison.reports if report.num_episodes}
+        shares = {report.name: count_divergence(report) for report in comparison.reports if report.num_episodes}
         if plane is not None:
             shares |= follow(config, problem, plane, key, run, progress)
         seconds = time.perf_counter() - began
@@ -66,7 +64,7 @@ def chosen(config):
     return list(config.estimators.values())
 
 
-def divergence_of(report):
+def count_divergence(report):
     """At a frozen θ, in the form of `History.divergence`."""
     return dict.fromkeys(("first", "worst", "last"), report.fraction_diverged) | {"capped": report.fraction_capped}
 
@@ -88,7 +86,7 @@ def follow(config, problem, plane, key, run, progress):
     )
     if not config.trajectories.length_factor:
         return {}
-    starts = theta_of(config.problem.plane.starts, "problem.plane.starts")
+    starts = parse_theta(config.problem.plane.starts, "problem.plane.starts")
     values, paths, rows = ml.jit(jax.vmap(value), "the meta-loss", calls=len(config.estimators)), {}, []
     shares = {}
     episode, key = jax.random.fold_in(key, 2), jax.random.fold_in(key, 4)
@@ -97,7 +95,7 @@ def follow(config, problem, plane, key, run, progress):
             print(f"{entry.label} cannot be followed: {found}\n")
             continue
         thetas, metrics = found
-        losses = np.asarray(values(jnp.asarray(ends_of(thetas))))
+        losses = np.asarray(values(jnp.asarray(end_points(thetas))))
         paths[entry.label] = np.asarray(thetas)
         steps = float(np.asarray(metrics["inner_steps"], np.float64).sum(axis=1).mean())
         rows.append(

@@ -5,13 +5,15 @@ import time
 import jax
 
 import metalearn as ml
-from metalearn.explain import PARTS, lead, study_of
-from metalearn.recording import application, open_run, output_folder, show_progress, write_report
+from metalearn.application import application, output_folder, show_progress
+from metalearn.explain import PARTS, build_study, lead
+from metalearn.figures import write_report
+from metalearn.recording import open_run
 
 
 def main(config):
     jax.config.update("jax_enable_x64", bool(config.float64))
-    study = study_of(config)
+    study = build_study(config)
     title = f"Why meta-gradients fail: {config.problem.name}"
     with (
         open_run(output_folder(), config, name=f"explain-{config.problem.name}", **config.tracker) as run,

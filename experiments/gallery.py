@@ -1,16 +1,9 @@
 """The published tiles of the border of trainability side by side, and the table of their dimensions."""
 
 import metalearn as ml
-from metalearn.recording import (
-    LandscapeFolder,
-    application,
-    check_norm,
-    draw_landscapes,
-    later,
-    open_run,
-    output_folder,
-    show_progress,
-)
+from metalearn.application import application, output_folder, show_progress
+from metalearn.figures import check_norm, draw_landscapes, later
+from metalearn.recording import LandscapeFolder, open_run
 from metalearn.words import percent
 
 

@@ -5,20 +5,9 @@ import time
 from hydra.utils import instantiate
 
 import metalearn as ml
-from metalearn.recording import (
-    AXIS,
-    LandscapeFolder,
-    application,
-    check_norm,
-    draw_landscape,
-    key_of,
-    later,
-    open_run,
-    output_folder,
-    plane_of,
-    show_progress,
-    theta_of,
-)
+from metalearn.application import AXIS, application, build_plane, output_folder, parse_seed, parse_theta, show_progress
+from metalearn.figures import check_norm, draw_landscape, later
+from metalearn.recording import LandscapeFolder, open_run
 from metalearn.words import percent
 
 WINDOWS = ("tile", "full")
@@ -26,7 +15,7 @@ WINDOWS = ("tile", "full")
 
 def main(config):
     check_norm(config.norm)
-    key = key_of(config.seed)
+    key = parse_seed(config.seed)
     name, problem, plane, num_steps, published = chosen(config)
     title = f"{name}, {num_steps} steps"
     settings = {"picture": title, "resolution": config.resolution, "adaptive": config.adaptive, "seed": config.seed}
@@ -60,7 +49,7 @@ def main(config):
         seconds = time.perf_counter() - began
         precision = ml.landscape.precision(problem, plane, num_steps=num_steps, resolution=config.resolution, key=key)
         rows = ml.landscape.dimension_table(found.measure, found.undecided)
-        run.arrays("landscape", arrays_of(found))
+        run.arrays("landscape", to_arrays(found))
         run.table("dimensions", [row | {"published": published} for row in rows])
         run.table("precision", [precision._asdict()])
         run.figure("landscape", later(draw_landscape, found, title=title, norm=config.norm))
@@ -81,8 +70,8 @@ def chosen(config):
     """Name, problem, plane, steps and published dimension of what is asked for."""
     own = config.get("problem")
     if own is not None:
-        problem, theta = instantiate(own.build, _convert_="all"), theta_of(own.theta)
-        plane = plane_of(own, theta)
+        problem, theta = instantiate(own.build, _convert_="all"), parse_theta(own.theta)
+        plane = build_plane(own, theta)
         if plane is None:
             raise ValueError(f"problem {own.name} has no plane to draw; give it plane: {{{AXIS.format('x')}, y: …}}.")
         if config.num_steps is not None:
@@ -98,7 +87,7 @@ def chosen(config):
     return f"{config.condition}, {config.window}", condition.problem, plane, num_steps, published
 
 
-def arrays_of(found):
+def to_arrays(found):
     """A landscape as named arrays, with the values of its axes."""
     fields = ("measure", "converged", "undecided", "escape", "computed")
     axes = {"x": found.plane.x.values(found.measure.shape[1]), "y": found.plane.y.values(found.measure.shape[0])}

@@ -9,29 +9,21 @@ import optax
 from hydra.utils import instantiate
 
 import metalearn as ml
-from metalearn.inner.checks import check_bool, check_choice, check_count, check_number
-from metalearn.outer.history import divergence_in_words
-from metalearn.recording import (
+from metalearn.application import (
     application,
-    benchmarks_of,
-    built,
-    by_path,
-    draw_descents,
-    draw_learning_curves,
-    draw_matrix,
-    estimator_on,
-    extend_evaluations,
-    key_of,
-    later,
-    load_snapshot,
-    open_run,
+    build_benchmarks,
+    build_problem,
+    build_split_estimator,
     outer_optimizer,
     output_folder,
-    save_optimizer,
-    save_snapshot,
+    parse_seed,
     show_progress,
     use_cores,
 )
+from metalearn.figures import draw_descents, draw_learning_curves, draw_matrix, later
+from metalearn.inner.checks import check_bool, check_choice, check_count, check_number
+from metalearn.outer.history import divergence_in_words
+from metalearn.recording import by_path, extend_evaluations, load_snapshot, open_run, save_optimizer, save_snapshot
 
 AS_TUNED = "as tuned"
 JUDGING = ("judges", "baselines")  # a run that is resumed may be judged otherwise
@@ -40,13 +32,13 @@ SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "ge
 
 def main(config):
     use_cores()
-    began, key = time.perf_counter(), key_of(config.seed)
+    began, key = time.perf_counter(), parse_seed(config.seed)
     check_settings(config)
     benchmark = instantiate(config.problem.benchmark)
-    tuning = built(config.problem.tuning, "problem.tuning", benchmark)
+    tuning = build_problem(config.problem.tuning, "problem.tuning", benchmark)
     check_searches(config, tuning)
     benchmarks = {AS_TUNED: benchmark} | others(config, tuning)
-    alone = tunings_of(config, benchmarks)
+    alone = build_tunings(config, benchmarks)
     trained = benchmarks if config.mixture else {AS_TUNED: benchmark}
     problems = {
         name: one.problem(tuning.optimizer, config.problem.reading, task=tuning.task) for name, one in trained.items()
@@ -81,7 +73,7 @@ def descend(config, trained, problems, tuning, key, run, progress):
     weights, evaluate = readings(trained, tuning, config.held_out, key)
     for entry in config.estimators.values():
         parts = {
-            name: estimator_on(
+            name: build_split_estimator(
                 config.problem, None if name == AS_TUNED else name, trained[name], problems[name], entry, key
             )
             for name in trained
@@ -163,7 +155,7 @@ def held_out(benchmark, tuning, num_episodes):
     """The mean validation loss of fresh trainings, read every tenth step where ten divides their number."""
     stride = math.gcd(benchmark.num_steps, 10)
     read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
-    return ml.held_out_loss(ml.every(read, stride), benchmark.num_steps // stride, num_episodes)
+    return ml.held_out_loss(ml.strided(read, stride), benchmark.num_steps // stride, num_episodes)
 
 
 def tuned_alone(config, tunings, key, run, progress, shares):
@@ -183,14 +175,14 @@ def tuned_alone(config, tunings, key, run, progress, shares):
     return lambda benchmark: next(tuned for one, tuned in found if one is benchmark)
 
 
-def tunings_of(config, benchmarks):
+def build_tunings(config, benchmarks):
     """The hyperparameters of every benchmark, where they are asked for."""
     if not config.hyperparameter_steps:
         return {}
     tunings = {}
     for name, benchmark in benchmarks.items():
         try:
-            tunings[name] = benchmark, ml.everything(benchmark, learning_rate=5e-4)
+            tunings[name] = benchmark, ml.hyperparameters.all_hyperparameters(benchmark, learning_rate=5e-4)
         except ValueError as error:
             raise ValueError(f"{name}: {error} hyperparameter_steps=0 judges without them.") from error
     return tunings
@@ -213,8 +205,8 @@ def search(name, config, benchmark, tuning, key, progress):
     trials = size * config.outer.num_steps * config.problem.length // benchmark.num_steps
     told = lambda _, done, total: progress(name, done, total)
     if name == "random_search":
-        return ml.random_search(evaluate, ml.uniform(*tuning.box), key, max(trials, 1), progress=told)[0]
-    return ml.evolve(
+        return ml.search.random_search(evaluate, ml.search.uniform(*tuning.box), key, max(trials, 1), progress=told)[0]
+    return ml.search.evolve(
         evaluate, name, tuning.theta, key, max(trials // size, 1), population_size=size, sigma=0.3, progress=told
     )[0]
 
@@ -227,7 +219,7 @@ def others(config, tuning):
         raise ValueError("mixture trains on the benchmarks of a matrix too, and there is none; add matrix=all.")
     if AS_TUNED in config.matrix:
         raise ValueError(f"matrix.{AS_TUNED} has the name of the benchmark of the tuning; give it another.")
-    return benchmarks_of(config.matrix)
+    return build_benchmarks(config.matrix)
 
 
 def judge(config, benchmarks, tuned, key, run, progress):

@@ -4,8 +4,9 @@ import time
 
 import metalearn as ml
 import metalearn.reproductions as reproductions
+from metalearn.application import application, output_folder, show_progress, use_cores
 from metalearn.inner.checks import check_choice
-from metalearn.recording import application, open_run, output_folder, show_progress, use_cores
+from metalearn.recording import open_run
 
 
 def main(config):

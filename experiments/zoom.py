@@ -6,20 +6,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from metalearn.recording import (
-    LandscapeFolder,
-    application,
-    check_film,
-    check_norm,
-    draw_landscapes,
-    draw_zoom,
-    later,
-    open_run,
-    output_folder,
-    show_progress,
-    write_film,
-    zoom_images,
-)
+from metalearn.application import application, output_folder, show_progress
+from metalearn.figures import check_film, check_norm, draw_landscapes, draw_zoom, later, write_film, zoom_images
+from metalearn.recording import LandscapeFolder, open_run
 from metalearn.words import percent
 
 PIXELS_KEEP_APART = 100  # roundings of θ between neighbouring pixels

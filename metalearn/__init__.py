@@ -20,9 +20,9 @@ from metalearn.outer import *  # noqa: F403
 
 _LAZY = {
     "recording": "metalearn.recording",
-    "cache_programs": "metalearn.recording.cache",
-    "mnist": "metalearn.recording.downloads",
-    "fashion_mnist": "metalearn.recording.downloads",
+    "cache_programs": "metalearn.application.program_cache",
+    "mnist": "metalearn.application.downloads",
+    "fashion_mnist": "metalearn.application.downloads",
 }
 
 __version__ = "0.1.0"

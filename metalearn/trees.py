@@ -159,7 +159,7 @@ def num_bytes(tree: Tree) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def zeros_of(shapes: Tree) -> Tree:
+def zeros_from_shapes(shapes: Tree) -> Tree:
     """Arrays of zeros (or keys of zero data) for a tree of shapes as `jax.eval_shape` returns it."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 

@@ -123,7 +123,7 @@ def test_efforts_agree_within_rounding_where_nothing_is_chaotic(method, with_eff
     found = {}
     for effort in EFFORTS:
         with_effort(effort)
-        estimator = METHODS[method](ml.phase_walk(), ml.Truncation(6, 3))
+        estimator = METHODS[method](ml.problems.phase_walk(), ml.Truncation(6, 3))
         state = estimator.init(jnp.float32(0.3), KEY)
         for index in range(3):
             gradient, state, _ = estimator.estimate(jnp.float32(0.3), state, jax.random.fold_in(KEY, index))
@@ -136,7 +136,7 @@ def test_efforts_agree_within_standard_errors_where_a_problem_is_chaotic(with_ef
     samples = {}
     for case, (effort, theta) in {"quick": ("minimal", 3.8), "slow": ("full", 3.8), "twin": ("full", 3.6)}.items():
         with_effort(effort)
-        estimator = ml.evolution_strategies(ml.logistic_map(), ml.Truncation(40, 40), sigma=0.01, num_pairs=64)
+        estimator = ml.evolution_strategies(ml.problems.logistic_map(), ml.Truncation(40, 40), sigma=0.01, num_pairs=64)
         state = estimator.init(jnp.float32(theta), KEY)
         keys = jax.random.split(KEY, 32)
         samples[case] = np.array([estimator.estimate(jnp.float32(theta), state, key)[2]["loss"] for key in keys])
@@ -161,7 +161,7 @@ LINES = {  # of StableHLO in one estimate for a network; before the step was in 
 @pytest.mark.parametrize("name", LINES)
 def test_programs_stay_small(name):
     """A count, not a time: the step is in a program once, and so is each kind of random number."""
-    estimator = EVERY[name](ml.digits_training(40), ml.Truncation(40, 10))
+    estimator = EVERY[name](ml.problems.digits_training(40), ml.Truncation(40, 10))
     theta = jnp.array([0.5, 0.0])
     state = jax.eval_shape(estimator.init, theta, KEY)
     assert estimator.estimate.lower(theta, state, KEY).as_text().count("\n") <= LINES[name]
@@ -223,7 +223,7 @@ def test_the_effort_is_that_of_the_arguments_and_not_of_an_earlier_call():
 @pytest.mark.usefixtures("automatic")
 def test_no_bit_of_a_meta_training_depends_on_the_length_of_its_chunks():
     """Where efforts are chosen; the longest history is large beside the program."""
-    estimator = ml.persistent_es(ml.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=2)
+    estimator = ml.persistent_es(ml.problems.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=2)
     optimizer, start = optax.adam(0.01), jnp.zeros(2)
     ends, efforts = [], set()
     for chunk in (7, 2000):
@@ -236,7 +236,7 @@ def test_no_bit_of_a_meta_training_depends_on_the_length_of_its_chunks():
 
 
 def test_a_program_can_be_copied():
-    estimator = METHODS["persistent ES"](ml.phase_walk(), ml.Truncation(6, 3))
+    estimator = METHODS["persistent ES"](ml.problems.phase_walk(), ml.Truncation(6, 3))
     assert copy.deepcopy(estimator).estimate is estimator.estimate
     assert copy.copy(estimator.estimate) is estimator.estimate
 

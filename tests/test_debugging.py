@@ -42,7 +42,7 @@ def estimate(estimator):
 def render():
     axes = ml.landscape.Axis("x", 0, 1), ml.landscape.Axis("y", 0, 1)
     plane = ml.landscape.Plane(*axes, lambda x, y: jnp.stack([x, y]))
-    ml.anatomy(PROBLEM, plane, 2, KEY, num_steps=2, derivatives=False)
+    ml.diagnosis.anatomy(PROBLEM, plane, 2, KEY, num_steps=2, derivatives=False)
 
 
 CASES = {

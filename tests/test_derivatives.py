@@ -92,7 +92,7 @@ def test_a_problem_with_all_derivatives_has_nothing_to_say():
         ("spectral_radius", lambda: ml.dynamics.spectral_radius(CUSTOM, jnp.ones(2), THETA, KEY)),
         ("gradient_growth", lambda: ml.dynamics.gradient_growth(CUSTOM, THETA, KEY, num_steps=2)),
         ("meta_gradient", lambda: ml.dynamics.meta_gradient(CALLED, THETA, KEY, num_steps=2)),
-        ("window_jacobians", lambda: ml.window_jacobians(LOOPED, THETA, WINDOWS, KEY)),
+        ("window_jacobians", lambda: ml.diagnosis.window_jacobians(LOOPED, THETA, WINDOWS, KEY)),
         ("sharpness", lambda: ml.dynamics.sharpness(lambda w: jnp.sum(looped(w, w, KEY)), jnp.ones(2), KEY)),
     ],
 )

@@ -5,21 +5,21 @@ import numpy as np
 import pytest
 
 import metalearn as ml
+from metalearn.application import parse_seed
 from metalearn.inner.checks import check_count
-from metalearn.inner.tuning import learned_tuning
-from metalearn.recording import key_of
-from metalearn.reproductions.descents import keys
+from metalearn.inner.training.tuning import learned_tuning
+from metalearn.reproductions.measurements import keys
 
-DATA = ml.Data(np.zeros((2, 4)), np.zeros(4, int))
+DATA = ml.data.Data(np.zeros((2, 4)), np.zeros(4, int))
 CHECKERS = np.indices((32, 32)).sum(axis=0) % 5 > 2
 PLANE = ml.landscape.condition("single").plane
 TAKERS = {
-    "configuration": key_of,
-    "split": lambda seed: ml.split(DATA, (2,), seed),
-    "digits": lambda seed: ml.digits_benchmark(seed=seed, label_noise=0.1),
-    "teacher": lambda seed: ml.teacher_benchmark(seed=seed),
+    "configuration": parse_seed,
+    "split": lambda seed: ml.data.split(DATA, (2,), seed),
+    "digits": lambda seed: ml.problems.digits_benchmark(seed=seed, label_noise=0.1),
+    "teacher": lambda seed: ml.problems.teacher_benchmark(seed=seed),
     "learned": lambda seed: learned_tuning(None, ml.learned.mlp_optimizer((2,)), seed),  # pyright: ignore
-    "fractal": ml.fractal_training,
+    "fractal": ml.problems.fractal_training,
     "boxes": lambda seed: ml.landscape.box_counting_dimension(CHECKERS, seed=seed),
     "precision": lambda seed: ml.landscape.precision(
         ml.landscape.condition("single").problem, PLANE, num_steps=1, resolution=2, seed=seed
@@ -44,7 +44,7 @@ def test_the_largest_seed_is_taken(take):
 
 
 def test_seeds_are_the_same_in_either_precision_and_as_numpy_numbers():
-    bits = lambda seed: np.asarray(jax.random.key_data(key_of(seed))).tolist()
+    bits = lambda seed: np.asarray(jax.random.key_data(parse_seed(seed))).tolist()
     with jax.enable_x64(True):
         in_float64 = bits(2**32 - 1)
     assert bits(2**32 - 1) == bits(np.uint32(2**32 - 1)) == in_float64 != bits(0)

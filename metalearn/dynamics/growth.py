@@ -166,7 +166,7 @@ def _recursion(problem, theta, key, columns, bound):
 
     def begin(point):
         state = tangent.start(problem, unravel(point), key).state
-        return tangent.vector_of(state), state
+        return tangent.flatten_state(state), state
 
     def look(carry, index):
         here = jax.random.fold_in(steps, index)
@@ -177,7 +177,7 @@ def _recursion(problem, theta, key, columns, bound):
             state, theta = trees.merge_inexact(restore(vector), rest), unravel(point)
             moved = tangent.typed_step(problem, state, theta, here)
             loss = problem.loss(state, theta, here).astype(trees.wide(point).dtype)
-            return (tangent.vector_of(moved), loss), (moved, loss)
+            return (tangent.flatten_state(moved), loss), (moved, loss)
 
         _, push, (moved, loss) = jax.linearize(both, vector, point, has_aux=True)
         push = jax.vmap(push, in_axes=1, out_axes=-1)

@@ -98,7 +98,7 @@ def lyapunov(
         raise ValueError(f"transient must be below num_steps = {num_steps}; {transient} was given.")
     first, steps = tangent.start(problem, theta, key)
     tangent.check_step("lyapunov", problem, first, theta, steps)
-    size = len(tangent.vector_of(first))
+    size = len(tangent.flatten_state(first))
     if num_exponents > size:
         raise ValueError(f"num_exponents must be at most {size}, the entries of the state; {num_exponents} was given.")
     counted = num_steps - transient
@@ -115,14 +115,14 @@ def lyapunov(
     def body(orbit, index):
         alive = orbit.escape < 0
         state, push = tangent.step_and_push(problem, orbit.state, theta, jax.random.fold_in(steps, index))
-        pushed = trees.wide(push(orbit.basis.astype(tangent.vector_of(orbit.state).dtype)))
+        pushed = trees.wide(push(orbit.basis.astype(tangent.flatten_state(orbit.state).dtype)))
         basis, sizes = _orthonormal(pushed, orbit.basis)
         batch = jnp.maximum(jnp.sum(index - transient >= starts) - 1, 0)
         counts = (index >= transient).astype(jnp.int32)
         growth = jnp.where(index >= transient, debugging.log(sizes), 0.0)
         flipped = jnp.where(jnp.sum(pushed[:, 0] * orbit.basis[:, 0]) < 0, counts, 0)
-        whole = determinant(push, tangent.vector_of(state).dtype)
-        moved = trees.wide(jnp.max(jnp.abs(tangent.vector_of(state) - tangent.vector_of(orbit.state))))
+        whole = determinant(push, tangent.flatten_state(state).dtype)
+        moved = trees.wide(jnp.max(jnp.abs(tangent.flatten_state(state) - tangent.flatten_state(orbit.state))))
         lost = tangent.outside(state, bound) | ~jnp.all(debugging.finite(pushed))
         logs, rounding = _add(orbit.logs[batch], orbit.lost[batch], growth)
         new = _Orbit(
@@ -159,7 +159,7 @@ def lyapunov_exponents(
 
 def _begin(state, key, num_exponents, batches, bound):
     """The orbit before its first step, its tangents drawn at random."""
-    vector = tangent.vector_of(state)
+    vector = tangent.flatten_state(state)
     kind = trees.wide(vector).dtype  # logarithms are added, and directions made orthogonal, in float32 or wider
     basis = jnp.linalg.qr(jax.random.normal(key, (len(vector), num_exponents), kind))[0]
     zero, none = jnp.zeros((), kind), jnp.zeros((), jnp.int32)
@@ -192,7 +192,7 @@ def _report(orbit):
     exponents = jnp.where(steps > 0, jnp.sum(orbit.logs, axis=0) / counted, debugging.unknown())
     errors = _errors(orbit) + jnp.finfo(exponents.dtype).eps * (1 + jnp.abs(exponents))
     lost = jnp.isinf(exponents) & (exponents < 0)
-    vector = tangent.vector_of(orbit.state)
+    vector = tangent.flatten_state(orbit.state)
     still = orbit.moved <= 100 * jnp.finfo(vector.dtype).eps * (1 + jnp.max(jnp.abs(vector)))
     escaped = orbit.escape >= 0
     status = jnp.where(jnp.any(lost), 4, jnp.where(escaped, jnp.where(orbit.broken, 3, 2), jnp.where(still, 0, 1)))

@@ -120,7 +120,7 @@ def spectral_radius(
     state = trees.strong(state)
     tangent.check_step("spectral_radius", problem, state, theta, key)
     _, push = tangent.step_and_push(problem, state, theta, key)
-    vector = tangent.vector_of(state)
+    vector = tangent.flatten_state(state)
     if not vector.size:
         raise ValueError("The state has no floating-point numbers, and its step no Jacobian.")
     product = lambda v: push(v[:, None])[:, 0]

@@ -29,7 +29,7 @@ def start(problem: InnerProblem, theta: Theta, key: Key) -> Episode:
     return Episode(trees.strong(problem.init(theta, first)), steps)
 
 
-def vector_of(state: State) -> jax.Array:
+def flatten_state(state: State) -> jax.Array:
     """The floating-point entries of a state, [n]."""
     return ravel_pytree(trees.split_inexact(state)[0])[0]
 
@@ -49,7 +49,7 @@ def step_and_push(
 
     def move(vector):
         moved = typed_step(problem, trees.merge_inexact(unravel(vector), rest), theta, key)
-        return vector_of(moved), moved
+        return flatten_state(moved), moved
 
     _, push, moved = jax.linearize(move, vector, has_aux=True)
     return moved, jax.vmap(push, in_axes=1, out_axes=1)
@@ -63,20 +63,20 @@ def check_step(name: str, problem: InnerProblem, state: State, theta: Theta, key
     """
 
     def derivative(state, theta, key):
-        return step_and_push(problem, state, theta, key)[1](vector_of(state)[:, None])
+        return step_and_push(problem, state, theta, key)[1](flatten_state(state)[:, None])
 
     check_derivative(name, FORWARD, derivative, problem.step, state, theta, key)
 
 
 def outside(state: State, bound: float) -> jax.Array:
     """Whether some entry of the state is not finite or larger than the bound."""
-    largest = trees.wide(jnp.max(jnp.abs(vector_of(state)), initial=0.0))
+    largest = trees.wide(jnp.max(jnp.abs(flatten_state(state)), initial=0.0))
     return jnp.where(jnp.isfinite(largest), largest > bound, ~debugging.finite(largest))
 
 
 def is_finite(state: State) -> jax.Array:
     """Whether all floating-point entries of the state are finite."""
-    return jnp.all(debugging.finite(vector_of(state)))
+    return jnp.all(debugging.finite(flatten_state(state)))
 
 
 def keep_where(alive: jax.Array, new, old):

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
-from metalearn.estimators.backprop import gradient_of, tape_memory
+from metalearn.estimators.backprop import differentiate_window, tape_memory
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
-from metalearn.estimators.particles import Method, check_common, estimator_of
+from metalearn.estimators.particles import Method, check_common, from_method
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import REVERSE
 from metalearn.inner.problem import InnerProblem, Key
@@ -66,12 +66,12 @@ def artbp(
 
     def window(run, theta, state, clock, key):
         with_cuts = lambda theta, state: run(WithCuts(theta, key), state)
-        return gradient_of(with_cuts, theta, state)
+        return differentiate_window(with_cuts, theta, state)
 
     method = Method(start=lambda theta, state: state, window=window, derivatives=REVERSE)
     memory = tape_memory(problem, truncation, num_particles, rematerialise)
     description = Description(problem, truncation, num_particles, memory, name="ARTBP")
-    return estimator_of(method, cut, truncation, num_particles, chunk_size, description, rematerialise)
+    return from_method(method, cut, truncation, num_particles, chunk_size, description, rematerialise)
 
 
 class WithCuts(NamedTuple):

@@ -9,7 +9,7 @@ from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.memory import residual_bytes, state_bytes
-from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
+from metalearn.estimators.particles import Method, check_common, check_sigma, from_method
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import REVERSE
 from metalearn.inner.divergence import unless_diverged
@@ -64,7 +64,7 @@ def backprop(
 
     def window(run, theta, state, clock, key):
         place = theta if sigma is None else trees.add(theta, trees.normal_like(key, theta, sigma))
-        gradient, state, reading = gradient_of(run, place, state)
+        gradient, state, reading = differentiate_window(run, place, state)
         return (gradient if clip_norm is None else clip(gradient, clip_norm)), state, reading
 
     memory = tape_memory(problem, truncation, num_particles, rematerialise)
@@ -72,7 +72,7 @@ def backprop(
     name = "backprop" if truncation.num_windows == 1 else "truncated backprop"
     smoothing = 0.0 if sigma is None else sigma
     description = Description(problem, truncation, num_particles, memory, smoothing, name=name)
-    return estimator_of(method, problem, truncation, num_particles, chunk_size, description, rematerialise)
+    return from_method(method, problem, truncation, num_particles, chunk_size, description, rematerialise)
 
 
 def tape_memory(problem: InnerProblem, truncation: Truncation, num_particles: int, rematerialise: bool):
@@ -87,7 +87,7 @@ def tape_memory(problem: InnerProblem, truncation: Truncation, num_particles: in
     return memory
 
 
-def gradient_of(run, theta, state):
+def differentiate_window(run, theta, state):
     """One window and the gradient of its loss with respect to θ: `(gradient, state, reading)`."""
 
     def loss(theta):

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from metalearn.kept import Arguments, Result, kept
+from metalearn.memoization import Arguments, Result, memoize
 
 AXIS = "particles"
 _MESH: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar("mesh", default=None)
@@ -66,7 +66,7 @@ def on_these_devices(function: Callable[..., Result]) -> Callable[..., Result]:
 
 def kept_estimator(make: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """A factory that returns the estimator it made before for the same arguments and devices, with its compiled programs."""
-    return kept(make, under=_MESH.get)
+    return memoize(make, under=_MESH.get)
 
 
 def spread_here(num_particles: int) -> tuple[int, Spread]:

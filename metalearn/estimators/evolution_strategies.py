@@ -8,7 +8,7 @@ from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.generalized_persistent_es import pair_gradient, run_members
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
+from metalearn.estimators.particles import Method, check_common, check_sigma, from_method
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
@@ -77,4 +77,4 @@ def evolution_strategies(
     description = Description(
         problem, truncation, num_pairs, memory, sigma, name="full ES" if whole else "truncated ES"
     )
-    return estimator_of(method, problem, truncation, num_pairs, chunk_size, description)
+    return from_method(method, problem, truncation, num_pairs, chunk_size, description)

@@ -8,7 +8,7 @@ from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.forward_mode import push_forward
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, estimator_of
+from metalearn.estimators.particles import Method, check_common, from_method
 from metalearn.inner.checks import check_count
 from metalearn.inner.differentiable import FORWARD
 from metalearn.inner.problem import InnerProblem
@@ -52,7 +52,7 @@ def forward_gradient(
     def memory(theta):
         return num_directions * (2 * state_bytes(problem, theta) + trees.num_bytes(theta))
 
-    return estimator_of(
+    return from_method(
         Method(start, window, derivatives=FORWARD),
         problem,
         truncation,

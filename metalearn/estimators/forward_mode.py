@@ -8,7 +8,7 @@ from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, estimator_of
+from metalearn.estimators.particles import Method, check_common, from_method
 from metalearn.inner.checks import check_count
 from metalearn.inner.differentiable import FORWARD
 from metalearn.inner.divergence import unless_diverged
@@ -58,7 +58,7 @@ def forward_mode(
     def memory(theta):
         return num_particles * state_bytes(problem, theta) * (trees.size(theta) + 1)
 
-    return estimator_of(
+    return from_method(
         Method(start, window, derivatives=FORWARD),
         problem,
         truncation,

@@ -7,7 +7,7 @@ from metalearn import trees
 from metalearn.estimators.base import Description, Family, GradientEstimator
 from metalearn.estimators.devices import kept_estimator, on_these_devices
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, check_sigma, estimator_of
+from metalearn.estimators.particles import Method, check_common, check_sigma, from_method
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
@@ -102,7 +102,7 @@ def _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
         readings, states = run_pair(run, theta, noise, states)
         return pair_gradient(accumulated, readings.loss, sigma), (states, noise, accumulated), readings
 
-    return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, chunk_size, description)
+    return from_method(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, chunk_size, description)
 
 
 def run_pair(run, theta, noise, states):

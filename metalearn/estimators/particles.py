@@ -90,7 +90,7 @@ class Particles(NamedTuple):
     variance: Theta
 
 
-def estimator_of(
+def from_method(
     method: Method,
     problem: InnerProblem,
     truncation: Truncation,
@@ -149,7 +149,7 @@ def estimator_of(
 
 
 def _begin(method, problem, truncation, num_particles, advance, theta, key) -> Particles:
-    blank = trees.zeros_of(jax.eval_shape(problem.init, theta, key))
+    blank = trees.zeros_from_shapes(jax.eval_shape(problem.init, theta, key))
     memory = trees.broadcast(method.start(theta, blank), num_particles)
     episodes = jnp.broadcast_to(key, (num_particles,))  # particles in lockstep draw theirs at the first window
     steps, most = _inner_steps(method, truncation, num_particles)
@@ -196,7 +196,7 @@ def _one_window(method, problem, truncation, rematerialise, common, particle):
 
 def _first_window(method, problem, truncation, rematerialise, theta, key):
     """The first window of one particle."""
-    memory = method.start(theta, trees.zeros_of(jax.eval_shape(problem.init, theta, key)))
+    memory = method.start(theta, trees.zeros_from_shapes(jax.eval_shape(problem.init, theta, key)))
     common, keys = (theta, jnp.zeros((), jnp.int32), None), jax.random.split(key)
     return _one_window(method, problem, truncation, rematerialise, common, (memory, key, keys, None))
 

@@ -9,7 +9,7 @@ from metalearn.explain.cut import cut
 from metalearn.explain.layers import law, layers
 from metalearn.explain.signal import signal
 from metalearn.explain.smoothing import smoothing
-from metalearn.explain.study import Part, Study, lead, study_of
+from metalearn.explain.study import Part, Study, build_study, lead
 from metalearn.explain.trajectories import trajectories
 
 PARTS = (layers, law, cut, smoothing, trajectories, signal, border, cards)
@@ -19,6 +19,7 @@ __all__ = [
     "Part",
     "Study",
     "border",
+    "build_study",
     "cards",
     "cut",
     "law",
@@ -26,6 +27,5 @@ __all__ = [
     "lead",
     "signal",
     "smoothing",
-    "study_of",
     "trajectories",
 ]

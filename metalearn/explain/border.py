@@ -3,8 +3,8 @@
 import numpy as np
 
 from metalearn.explain.study import Part, Study
+from metalearn.figures import Section, draw_landscapes, later
 from metalearn.landscape import border_point, dimension_table, trainability, zoom
-from metalearn.recording import Section, draw_landscapes, later
 
 
 def border(study: Study, progress) -> Part:

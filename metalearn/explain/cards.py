@@ -6,14 +6,14 @@ import numpy as np
 
 from metalearn.explain.smoothing import nearest
 from metalearn.explain.study import Part, Study
-from metalearn.inner import Truncation
-from metalearn.outer import diagnose
-from metalearn.recording import Section
+from metalearn.figures import Section
+from metalearn.inner.unroll import Truncation
+from metalearn.outer.diagnosis.diagnose import diagnose
 
 
 def cards(study: Study, progress) -> Part:
     """What to use at the best place after smoothing, and where the exponent is small and large."""
-    chosen = list(places_of(study).items())[: study.config.cards]
+    chosen = list(choose_places(study).items())[: study.config.cards]
     if not chosen:
         return Part(None)
     truncation = Truncation(study.horizon, study.config.problem.length, key=study.episode)
@@ -34,7 +34,7 @@ def cards(study: Study, progress) -> Part:
     return Part(Section("What to use", sentence[0].upper() + sentence[1:], text="\n\n\n".join(texts)), rows=rows)
 
 
-def places_of(study: Study) -> dict[str, tuple[float, float]]:
+def choose_places(study: Study) -> dict[str, tuple[float, float]]:
     """The smallest smoothed value, and places with the exponent of a quarter and of three quarters of what trains."""
     found = study.anatomy
     best = study.smooth[nearest(study.smooth, study.sigma)].value if study.smooth else study.landscape

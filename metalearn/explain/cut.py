@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn.explain.study import Part, Study
-from metalearn.inner import Truncation, meta_loss
+from metalearn.figures import Section, draw_cut, later
 from metalearn.inner.checks import refusal
+from metalearn.inner.unroll import Truncation, meta_loss
 from metalearn.landscape import Axis, Plane, gradient_map, render
-from metalearn.outer import anatomy, on_plane
-from metalearn.outer.cloud import measure_cloud
-from metalearn.recording import Section, draw_cut, later
+from metalearn.outer.diagnosis.anatomy import anatomy, on_plane
+from metalearn.outer.diagnosis.cloud import measure_cloud
 from metalearn.words import percent
 
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from metalearn.explain.study import Part, Study, axes_of, bounded
-from metalearn.outer import anatomy, lyapunov_law
-from metalearn.outer.anatomy import CHAOTIC
-from metalearn.recording import Section, draw_law, draw_layer, later
+from metalearn.explain.study import Part, Study, axis_values, bounded
+from metalearn.figures import Section, draw_law, draw_layer, later
+from metalearn.outer.diagnosis.anatomy import CHAOTIC, anatomy, lyapunov_law
 from metalearn.words import percent
 
 FEW = 10  # points through which no line is drawn
@@ -32,7 +31,7 @@ def layers(study: Study, progress) -> Part:
     arrays = {name: leaf for name, leaf in found._asdict().items() if isinstance(leaf, np.ndarray)}
     return Part(
         Section(HEADING, _sentence(study, numbers), figures, arrays="arrays/layers.npz"),
-        arrays | axes_of(study.plane, found.loss.shape),
+        arrays | axis_values(study.plane, found.loss.shape),
         [numbers],
     )
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
 from metalearn.explain.study import Part, Study
-from metalearn.inner import Truncation
-from metalearn.outer import compare
-from metalearn.recording import Section, draw_signal, later
+from metalearn.figures import Section, draw_signal, later
+from metalearn.inner.unroll import Truncation
+from metalearn.outer.comparison.compare import compare
 
 FULL, RAW = "full ES, NRES", "perturbed backprop"
 SEEN = 3  # times what noise alone gives: a signal that is told from nothing
@@ -25,7 +25,7 @@ def signal(study: Study, progress) -> Part:
         progress("signal to noise", index + 1, settings.points)
     figure = later(draw_signal, rows, name=x.name, title=f"{study.plane.y.name} = {study.height:g}")
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    section = Section("Signal to noise", sentence_of(rows), {"signal": figure}, arrays="arrays/signal.npz")
+    section = Section("Signal to noise", describe_signal(rows), {"signal": figure}, arrays="arrays/signal.npz")
     return Part(section, columns, rows)
 
 
@@ -60,7 +60,7 @@ def _estimators(study):
     return study.compared
 
 
-def sentence_of(rows) -> str:
+def describe_signal(rows) -> str:
     """What to see in the rows of all places."""
     of = lambda name: [row for row in rows if row["estimator"] == name and np.isfinite(row["snr"])]
     es, raw = of(FULL), of(RAW)

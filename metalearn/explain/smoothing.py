@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from metalearn.explain.study import Part, Study, axes_of, bounded
+from metalearn.explain.study import Part, Study, axis_values, bounded
+from metalearn.figures import Section, draw_layer, later
 from metalearn.landscape import local_minima, render, smooth, smoothing_pyramid
 from metalearn.landscape.smoothing import narrowest
-from metalearn.recording import Section, draw_layer, later
 from metalearn.words import percent
 
 
@@ -33,7 +33,7 @@ def smoothing(study: Study, progress) -> Part:
     arrays = {"meta_loss": values} | {f"sigma_{sigma:g}": one.value for sigma, one in study.smooth.items()}
     return Part(
         Section("Smoothing", sentence, figures, shown, arrays="arrays/smoothing.npz"),
-        arrays | axes_of(study.plane, values.shape),
+        arrays | axis_values(study.plane, values.shape),
         shown,
     )
 
@@ -41,7 +41,7 @@ def smoothing(study: Study, progress) -> Part:
 def _row(sigma, layer, plane):
     minima = np.argwhere(local_minima(layer))
     row, column = np.unravel_index(np.argmin(layer), layer.shape)
-    axes = axes_of(plane, layer.shape)
+    axes = axis_values(plane, layer.shape)
     return {
         "sigma": sigma,
         "local minima": len(minima),

@@ -10,14 +10,17 @@ import numpy as np
 from hydra.utils import instantiate
 
 from metalearn import dynamics
+from metalearn.application import build_plane, parse_seed, parse_theta
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
-from metalearn.inner import InnerProblem, check_problem, meta_loss
+from metalearn.figures import Section
 from metalearn.inner.checks import check_count, check_number, refusal
+from metalearn.inner.differentiable import check_problem
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import meta_loss
 from metalearn.landscape import Plane, Smoothed, smoothing_pyramid
 from metalearn.landscape.smoothing import narrowest
-from metalearn.outer import Anatomy, on_plane
-from metalearn.recording import Section, key_of, plane_of, theta_of
+from metalearn.outer.diagnosis.anatomy import Anatomy, on_plane
 
 MOST_PLACES = 100  # along the cut: the keys of its parts are a hundred numbers apart
 TOO_LARGE = 1e3  # times the loss of a start: what is larger has diverged in all but name
@@ -94,15 +97,15 @@ class Study:
         return jax.numpy.array([x, self.height])
 
 
-def study_of(config) -> Study:
+def build_study(config) -> Study:
     """Build the problem of a configuration and look at it before anything is computed.
 
     Raises:
       TypeError, ValueError: a sentence on what does not fit.
     """
-    theta, settings = theta_of(config.problem.theta), config.problem
-    problem, key = instantiate(settings.build, _convert_="all"), key_of(config.seed)
-    plane = plane_of(settings, theta)
+    theta, settings = parse_theta(config.problem.theta), config.problem
+    problem, key = instantiate(settings.build, _convert_="all"), parse_seed(config.seed)
+    plane = build_plane(settings, theta)
     if plane is None:
         raise ValueError(f"problem {settings.name} has no plane to draw; give problem.plane.x and problem.plane.y.")
     cut = config.cut
@@ -154,5 +157,5 @@ def bounded(values, start: float) -> tuple[np.ndarray, str]:
     return values, "" if cap == largest else f" Values above {cap:.3g}, the loss of a start, read as that."
 
 
-def axes_of(plane: Plane, shape) -> dict[str, np.ndarray]:
+def axis_values(plane: Plane, shape) -> dict[str, np.ndarray]:
     return {"x": plane.x.points(shape[1]), "y": plane.y.points(shape[0])}

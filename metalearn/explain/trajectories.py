@@ -3,8 +3,9 @@
 import jax
 import numpy as np
 
+from metalearn.application import descents, end_points, parse_theta
 from metalearn.explain.study import Part, Study
-from metalearn.recording import Section, descents, draw_trajectories, ends_of, later, theta_of
+from metalearn.figures import Section, draw_trajectories, later
 
 STUCK = 0.05  # a start that moved less than this, in the units of the axes, did not move
 
@@ -14,7 +15,7 @@ def trajectories(study: Study, progress) -> Part:
     config = study.config
     if not config.trajectories.length_factor or not config.problem.plane.get("starts"):
         return Part(None)
-    starts = theta_of(config.problem.plane.starts, "problem.plane.starts").astype(float)
+    starts = parse_theta(config.problem.plane.starts, "problem.plane.starts").astype(float)
     paths, rows, figures, refused = {}, [], {}, []
     key = jax.random.fold_in(study.key, 4)
     travelled = descents(config, study.problem, study.plane, starts, key, study.episode, progress)
@@ -40,12 +41,12 @@ def trajectories(study: Study, progress) -> Part:
 
 def end_losses(study: Study, thetas) -> np.ndarray:
     """The meta-loss where they end; infinite where it is no number."""
-    losses = np.array([float(study.measured(end)) for end in ends_of(thetas)])
+    losses = np.array([float(study.measured(end)) for end in end_points(thetas)])
     return np.where(np.isnan(losses), np.inf, losses)
 
 
 def _row(label, thetas, losses, metrics, starts):
-    moved = np.linalg.norm(ends_of(thetas) - np.asarray(starts), axis=1)
+    moved = np.linalg.norm(end_points(thetas) - np.asarray(starts), axis=1)
     return {
         "estimator": label,
         "best end": losses.min(),

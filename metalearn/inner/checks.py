@@ -127,11 +127,11 @@ def refusal(function, *arguments) -> str:
     try:
         jax.eval_shape(function, *arguments)
     except Exception as error:
-        return reason_of(error)
+        return summarize_error(error)
     return ""
 
 
-def reason_of(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
     """The first line of an error; its kind before it where that says something."""
     line = (str(error).strip().splitlines() or [""])[0]
     if not line:

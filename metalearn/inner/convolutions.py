@@ -13,7 +13,7 @@ from jax.extend import core
 
 from metalearn.inner.patches import convolve, replaceable
 from metalearn.inner.problem import InnerProblem
-from metalearn.kept import kept
+from metalearn.memoization import memoize
 
 CONVOLUTION = "conv_general_dilated"
 OUTER = {  # operations whose inner programs are read as well
@@ -32,7 +32,7 @@ def prepare(problem: InnerProblem) -> InnerProblem:
     return problem._replace(init=init, step=step, loss=loss)
 
 
-@kept
+@memoize
 def without_convolutions(function: Callable) -> Callable:
     """The same function with its convolutions as slices and matrix products, where JAX computes on a processor.
 

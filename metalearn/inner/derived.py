@@ -10,7 +10,7 @@ from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, check_horizon, check_inner
 
 
-def every(problem: InnerProblem, stride: int) -> InnerProblem:
+def strided(problem: InnerProblem, stride: int) -> InnerProblem:
     """The map of `stride` steps in one, whose loss is read after the last of them: L is then a mean over every stride-th
     step, and costs that many readings less. Its i-th step within a stride draws from fold_in(key, i). Horizons, windows and
     the `inner_steps` of an estimator count strides.
@@ -24,7 +24,7 @@ def every(problem: InnerProblem, stride: int) -> InnerProblem:
     if problem.horizon is not None and stride > 1:
         raise ValueError(
             f"The losses of this problem, made for {problem.horizon} steps, add up only where each of them is read; with a stride of "
-            f"{stride} some are not. Wrap the other way round: ml.final_loss(ml.every(problem, {stride}), horizon // {stride})."
+            f"{stride} some are not. Wrap the other way round: ml.final_loss(ml.strided(problem, {stride}), horizon // {stride})."
         )
 
     def step(state, theta, key):

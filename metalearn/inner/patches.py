@@ -50,7 +50,7 @@ class Labelled(NamedTuple):
     names: tuple[str, ...]
 
 
-def axes_of(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> list[Axis]:
+def convolution_axes(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> list[Axis]:
     """The spatial axes of `lax.conv_general_dilated` with these parameters, the last one of the array first."""
     left, right, result = params["dimension_numbers"]
     steps = zip(params["window_strides"], params["rhs_dilation"], params["padding"], params["lhs_dilation"])
@@ -63,7 +63,7 @@ def axes_of(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> list[Axis]:
 
 def replaceable(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> bool:
     """Whether `convolve` serves here: nothing is empty or sharded, and the slices are few enough to be written out."""
-    axes = axes_of(lhs, rhs, out, params)
+    axes = convolution_axes(lhs, rhs, out, params)
     if params["out_sharding"] is not None or 0 in (lhs.size, rhs.size, out.size):
         return False
     return math.prod(axis.slices for axis in axes) <= MAX_SLICES**2 and all(axis.slices <= MAX_SLICES for axis in axes)
@@ -82,7 +82,7 @@ def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     """
     left, right, result = params["dimension_numbers"]
     out = jax.eval_shape(functools.partial(lax.conv_general_dilated_p.bind, **params), lhs, rhs)
-    axes = axes_of(lhs, rhs, out, params)
+    axes = convolution_axes(lhs, rhs, out, params)
     places, taps = [f"p{a}" for a in range(len(axes))], [f"k{a}" for a in range(len(axes))]
     image = Labelled(lhs, _ordered(left, ["b", "i", *places]))
     kernel = Labelled(rhs, _ordered(right, ["o", "i", *taps]))

@@ -120,20 +120,20 @@ def check_problem(problem: InnerProblem, theta: Theta) -> None:
     """
     check_theta(theta)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = _shape_of("init", lambda: jax.eval_shape(problem.init, theta, key))
-    after = _shape_of("step", lambda: jax.eval_shape(problem.step, state, theta, key))
+    state = _trace_shape("init", lambda: jax.eval_shape(problem.init, theta, key))
+    after = _trace_shape("step", lambda: jax.eval_shape(problem.step, state, theta, key))
     _check_step(state, after)
-    loss = _shape_of("loss", lambda: jax.eval_shape(problem.loss, state, theta, key))
+    loss = _trace_shape("loss", lambda: jax.eval_shape(problem.loss, state, theta, key))
     scalar("The loss of the problem", loss)
 
 
 _BRANCH = (
     "no `if` may depend on theta or the state; write jnp.where. Optax's schedules ask for their steps, rates or scales: "
-    "ml.linear, ml.cosine, ml.log_linear, ml.inverse_time and ml.piecewise take them from theta."
+    "ml.hyperparameters.linear_schedule, ml.hyperparameters.cosine_schedule, ml.hyperparameters.log_linear_schedule, ml.hyperparameters.inverse_time_schedule and ml.hyperparameters.piecewise_schedule take them from theta."
 )
 
 
-def _shape_of(name: str, trace: Callable[[], Any]) -> Any:
+def _trace_shape(name: str, trace: Callable[[], Any]) -> Any:
     try:
         return trace()
     except Exception as error:

@@ -11,8 +11,8 @@ from metalearn.landscape.dimension import BorderDimension, border_dimension, dim
 from metalearn.landscape.fit import DimensionFit
 from metalearn.landscape.gradient_map import GradientMap, gradient_map
 from metalearn.landscape.measure import convergence_measure, edges
-from metalearn.landscape.pixels import Measured, measure_pixels
-from metalearn.landscape.plane import Axis, Plane, through
+from metalearn.landscape.pixels import PixelMeasures, measure_pixels
+from metalearn.landscape.plane import Axis, Plane, plane_through
 from metalearn.landscape.precision import Precision, precision
 from metalearn.landscape.render import escape_time, render
 from metalearn.landscape.roughness import Roughness, roughness
@@ -28,7 +28,7 @@ __all__ = [
     "DimensionFit",
     "GradientMap",
     "Landscape",
-    "Measured",
+    "PixelMeasures",
     "Plane",
     "Precision",
     "Roughness",
@@ -45,13 +45,13 @@ __all__ = [
     "gradient_map",
     "local_minima",
     "measure_pixels",
+    "plane_through",
     "precision",
     "published_dimension",
     "render",
     "roughness",
     "smooth",
     "smoothing_pyramid",
-    "through",
     "trainability",
     "uncertainty_dimension",
     "zoom",

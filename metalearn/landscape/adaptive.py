@@ -34,7 +34,7 @@ def wanted(converged: np.ndarray, undecided: np.ndarray, computed: np.ndarray, s
     for lines, corners, mixed in _levels(converged, undecided, computed, spacing):
         spacing //= 2
         cut, fine = corners & mixed, [_lines(count, spacing) for count in computed.shape]
-        below, above = zip(*(_cells_of(new, old) for new, old in zip(fine, lines)))
+        below, above = zip(*(_locate_cells(new, old) for new, old in zip(fine, lines)))
         touched = [cut[np.ix_(r, c)] for r in (below[0], above[0]) for c in (below[1], above[1])]
         wish[np.ix_(*fine)] |= np.logical_or.reduce(touched)
     return wish & ~computed
@@ -90,7 +90,7 @@ def _holds(mask, rows, columns):
     return corner(*ends) - corner(starts[0], ends[1]) - corner(ends[0], starts[1]) + corner(*starts) > 0
 
 
-def _cells_of(fine, lines):
+def _locate_cells(fine, lines):
     """The first and the last cell whose closed interval holds each line."""
     last = np.clip(np.searchsorted(lines, fine, side="right") - 1, 0, len(lines) - 2)
     first = np.clip(np.searchsorted(lines, fine, side="left") - 1, 0, len(lines) - 2)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from metalearn.inner.checks import check_choice
 from metalearn.inner.problem import InnerProblem
-from metalearn.inner.trainability import Arrays, Offset, trainability_data, two_layer_training
+from metalearn.inner.problems.two_layer import Arrays, Offset, two_layer_data, two_layer_training
 from metalearn.landscape.plane import Axis, Plane
 
 
@@ -75,7 +75,7 @@ def condition(name: str, data: Arrays | None = None) -> Condition:
     check_choice("condition", name, SETTINGS)
     setting = SETTINGS[name]
     minibatches = name == "minibatch"
-    data = trainability_data(setting.num_examples) if data is None else data
+    data = two_layer_data(setting.num_examples) if data is None else data
     problem = two_layer_training(data, setting.activation, minibatches=minibatches, offset=setting.offset)
     place = _rates if setting.offset == "none" else _offset
     labels = ("learning rate of the input layer", "learning rate of the output layer")

@@ -30,7 +30,7 @@ CHUNK_OF_ACCELERATOR = 4096
 BAND = 512  # pixels whose states are held at a time, at least a chunk
 
 
-class Measured(NamedTuple):
+class PixelMeasures(NamedTuple):
     """What is known of each of a list of pixels; arrays `[count]`.
 
     Attributes:
@@ -71,7 +71,7 @@ def measure_pixels(
     chunk_size: int | None = None,
     drop_diverged: bool = True,
     progress: Callable[[int, int], None] | None = None,
-) -> Measured:
+) -> PixelMeasures:
     """Train at places of a plane and measure how it converged or diverged, as `trainability` does on a grid.
 
     Bands go round the devices of this process, and round the processes of `jax.distributed` where it was initialised;
@@ -105,11 +105,11 @@ def measure_pixels(
             progress(min(done, len(values)), len(values))
     if jax.process_count() > 1:
         parts = _gather(parts, len(bands), [len(band) for band in bands])
-    return Measured(*map(np.concatenate, zip(*parts)))
+    return PixelMeasures(*map(np.concatenate, zip(*parts)))
 
 
 @jax.enable_x64(True)
-def program_of(problem: InnerProblem, place: Callable, num_steps: int, key: Key | None) -> str:
+def hash_program(problem: InnerProblem, place: Callable, num_steps: int, key: Key | None) -> str:
     """A digest of what is computed at a pixel: the program of init, step and loss with its constants, T and the key."""
 
     def once(x, y, key):
@@ -136,11 +136,11 @@ def _chunk(chunk_size):
 
 
 def _nothing():
-    return Measured(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.int32), np.zeros(0))
+    return PixelMeasures(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.int32), np.zeros(0))
 
 
 @jax.enable_x64(True)
-def _gather(parts: list[Measured], num_bands: int, sizes: list[int]) -> list[Measured]:
+def _gather(parts: list[PixelMeasures], num_bands: int, sizes: list[int]) -> list[PixelMeasures]:
     """The bands of all processes in their order; each process has every n-th of them."""
     count, longest = jax.process_count(), max(sizes)
     rounds = -(-num_bands // count)
@@ -148,7 +148,7 @@ def _gather(parts: list[Measured], num_bands: int, sizes: list[int]) -> list[Mea
     padded = [np.stack([np.pad(leaf, (0, longest - len(leaf))) for leaf in leaves]) for leaves in zip(*parts)]
     shared = [np.asarray(multihost_utils.process_allgather(leaf)).swapaxes(0, 1) for leaf in padded]
     every = [leaf.reshape(rounds * count, longest) for leaf in shared]
-    return [Measured(*(leaf[index, :size] for leaf in every)) for index, size in enumerate(sizes)]
+    return [PixelMeasures(*(leaf[index, :size] for leaf in every)) for index, size in enumerate(sizes)]
 
 
 @jax.enable_x64(True)
@@ -171,7 +171,7 @@ def _band(settings, values, key):
             if not len(active):
                 break
     measure, converged, before, escape = (np.asarray(result)[:count] for result in _finish(pixels, settings))
-    return Measured(measure, converged, before, escape, np.full(count, spent / count))
+    return PixelMeasures(measure, converged, before, escape, np.full(count, spent / count))
 
 
 def _in_float64(problem):

@@ -132,7 +132,7 @@ def _pitch(place, x, y):
     return float(np.min(np.max(np.abs(np.diff(entries, axis=0)) / np.spacing(size), axis=1)))
 
 
-def through(theta: Theta, x: Axis, y: Axis, x_direction: Theta, y_direction: Theta) -> Plane:
+def plane_through(theta: Theta, x: Axis, y: Axis, x_direction: Theta, y_direction: Theta) -> Plane:
     """The plane θ(x, y) = θ + x · u + y · v.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, Key
 from metalearn.landscape import adaptive as quadtree
-from metalearn.landscape.pixels import Measured, band_size, measure_pixels, program_of
+from metalearn.landscape.pixels import PixelMeasures, band_size, hash_program, measure_pixels
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.landscape.render import check_resolution
 
@@ -62,7 +62,7 @@ def trainability(
     known: Landscape | None = None,
     chunk_size: int | None = None,
     drop_diverged: bool = True,
-    keep: Callable[[Callable[[np.ndarray], Measured], np.ndarray, str], Measured] | None = None,
+    keep: Callable[[Callable[[np.ndarray], PixelMeasures], np.ndarray, str], PixelMeasures] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Landscape:
     """Train at every point of a plane and measure how it converged or diverged.
@@ -101,7 +101,7 @@ def trainability(
     check_count("num_steps", num_steps)
     if keep is not None and not callable(keep):
         raise TypeError(f"keep must be a function such as ml.recording.Tiles(folder, settings); {keep!r} was given.")
-    program = program_of(problem, plane.place, num_steps, key)
+    program = hash_program(problem, plane.place, num_steps, key)
     _check_known(known, num_steps, program)
     _warn_of_rounding(plane, width, height)
     x, y = plane.x.values(width), plane.y.values(height)

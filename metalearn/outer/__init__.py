@@ -3,23 +3,28 @@
 Pure like the floors below: no files, no figures, no tracking; progress and logging come in as callbacks.
 """
 
-from metalearn.outer.anatomy import Anatomy, Law, anatomy, lyapunov_law, on_plane
-from metalearn.outer.baselines import learning_curves, swept_rate
-from metalearn.outer.compare import compare
-from metalearn.outer.diagnose import Diagnosis, diagnose
-from metalearn.outer.evaluate import evaluate
-from metalearn.outer.evolve import evolve
+from metalearn.outer.comparison.compare import compare
+from metalearn.outer.comparison.report import Comparison, Measurement, Report
+from metalearn.outer.diagnosis.anatomy import Anatomy, Law, anatomy, lyapunov_law, on_plane
+from metalearn.outer.diagnosis.diagnose import Diagnosis, diagnose
+from metalearn.outer.diagnosis.recommend import Recommendation
+from metalearn.outer.diagnosis.window_jacobians import (
+    Spectrum,
+    predicted_variance,
+    truncation_spectrum,
+    window_jacobians,
+)
+from metalearn.outer.evaluation.baselines import learning_curves, swept_rate
+from metalearn.outer.evaluation.evaluate import evaluate
+from metalearn.outer.evaluation.results import Curves, Evaluation
 from metalearn.outer.held_out import held_out_loss
 from metalearn.outer.history import Best, History, Snapshot
-from metalearn.outer.judgement import Curves, Evaluation
 from metalearn.outer.meta_train import first_snapshot, meta_train
-from metalearn.outer.population import Population, population_based_training
-from metalearn.outer.recommend import Recommendation
-from metalearn.outer.report import Comparison, Measured, Report
-from metalearn.outer.search import grid_search, random_search, uniform
+from metalearn.outer.search.evolve import evolve
+from metalearn.outer.search.population import Population, population_based_training
+from metalearn.outer.search.random_search import grid_search, random_search, uniform
+from metalearn.outer.search.trials import Trials
 from metalearn.outer.trajectories import outer_trajectories
-from metalearn.outer.trials import Trials
-from metalearn.outer.windows import Spectrum, predicted_variance, truncation_spectrum, window_jacobians
 
 __all__ = [
     "Anatomy",
@@ -30,7 +35,7 @@ __all__ = [
     "Evaluation",
     "History",
     "Law",
-    "Measured",
+    "Measurement",
     "Population",
     "Recommendation",
     "Report",

@@ -102,7 +102,7 @@ def divergence_in_words(found: Mapping[str, Mapping[str, Any]]) -> str:
     return f"diverged: {words if at(name) else 'none'}" + (f"; at the cap: at most {percent(capped)}" if capped else "")
 
 
-def evaluations_of(seen):
+def read_evaluations(seen):
     """Triples (outer step, inner steps spent, loss) as the evaluations of a history."""
     steps, spent, losses = zip(*seen) if seen else ((), (), ())
     known = is_known(spent)  # JAX would keep 32 bits of a whole number
@@ -122,7 +122,7 @@ def spent_by(stopped, counts, begin, before):
     return jnp.asarray(before, kind) + jnp.sum(jnp.where(taken, counts, 0), dtype=kind)
 
 
-def reason_of(snapshot, reports, begin) -> str:
+def explain_stop(snapshot, reports, begin) -> str:
     """Why training stopped in this chunk, in a sentence; empty where it did not, or nobody can know."""
     if isinstance(snapshot.stopped, Tracer) or snapshot.stopped < 0:
         return ""
@@ -147,7 +147,7 @@ def _of_low_precision(theta) -> str:
     )
 
 
-def divergence_of(reports, begin) -> tuple[int, str]:
+def describe_divergence(reports, begin) -> tuple[int, str]:
     """How badly the particles of a chunk diverged, and a sentence that says so: 0 and none up to 1 % in every step, or where
     nobody can know; 1 beyond; 2 where no particle could be used.
     """
@@ -203,7 +203,7 @@ def check_same(name, before, now) -> None:
         )
 
 
-def first_of(tree, count):
+def take_first(tree, count):
     """The first rows of every leaf."""
     return jax.tree.map(lambda leaf: leaf[:count], tree)
 

@@ -14,8 +14,8 @@ from jax.core import Tracer
 from metalearn import debugging, trees
 from metalearn.compilation import jit
 from metalearn.inner.problem import Key, Theta
-from metalearn.kept import kept
-from metalearn.outer.arguments import Stages, check_functions, stages_of
+from metalearn.memoization import memoize
+from metalearn.outer.comparison.episodes import Progress
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.history import (
     NEVER,
@@ -24,16 +24,16 @@ from metalearn.outer.history import (
     History,
     Snapshot,
     check_same,
-    divergence_of,
-    evaluations_of,
-    first_of,
+    describe_divergence,
+    explain_stop,
     first_step,
     on_host,
-    reason_of,
+    read_evaluations,
     spent_by,
+    take_first,
 )
-from metalearn.outer.kept_theta import Keep, Thetas, check_keep, room_of
-from metalearn.outer.sampling import Progress
+from metalearn.outer.meta_train_checks import Stages, check_functions, check_stages
+from metalearn.outer.theta_history import Keep, Thetas, check_keep, reserve_room
 
 
 def meta_train(
@@ -85,7 +85,7 @@ def meta_train(
     Raises:
       TypeError, ValueError: a sentence that names the argument.
     """
-    stages = stages_of(estimator, optimizer, theta, key, num_steps, chunk_length)
+    stages = check_stages(estimator, optimizer, theta, key, num_steps, chunk_length)
     check_functions(theta, project, callback, progress)
     check_keep(keep)
     if evaluate is not None:
@@ -110,18 +110,18 @@ def meta_train(
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
             snapshot = snapshot._replace(estimator_state=state)
         snapshot, past, reports = _advance(runs[start], snapshot, begin, end, key_steps)
-        reason = reason_of(snapshot, reports, begin)
+        reason = explain_stop(snapshot, reports, begin)
         past = thetas.add(past, begin, int(snapshot.stopped) + 1 if reason else end)
         if reason:
             end = int(snapshot.stopped)
-            reports = first_of(reports, end - begin + 1)
-        severity, diverged = divergence_of(reports, begin)
+            reports = take_first(reports, end - begin + 1)
+        severity, diverged = describe_divergence(reports, begin)
         if measure is not None:
             snapshot, loss = _look(measure, snapshot)
             seen.append((end, snapshot.inner_steps, loss))
         metrics.append(reports)
         if callback is not None:
-            part = History(past, reports, evaluations_of(seen[shown:]), snapshot, thetas.steps[-1])
+            part = History(past, reports, read_evaluations(seen[shown:]), snapshot, thetas.steps[-1])
             callback(end, snapshot.theta, jax.tree.map(on_host, part))
             shown = len(seen)
         if progress is not None:
@@ -134,7 +134,7 @@ def meta_train(
             break
     past, steps = thetas.joined()
     reports = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *metrics)
-    return snapshot.theta, History(past, reports, evaluations_of(seen), snapshot, steps)
+    return snapshot.theta, History(past, reports, read_evaluations(seen), snapshot, steps)
 
 
 def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, theta: Theta, key: Key) -> Snapshot:
@@ -147,7 +147,7 @@ def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, t
     Raises:
       TypeError, ValueError: as `meta_train`.
     """
-    stages = stages_of(estimator, optimizer, theta, key, 1, None)
+    stages = check_stages(estimator, optimizer, theta, key, 1, None)
     return _begin(stages[0], optimizer, trees.strong(theta), jax.random.split(key)[0], None)
 
 
@@ -156,7 +156,7 @@ def _advance(run, snapshot, begin, end, key):
     where they are 64-bit integers.
     """
     found = run(trees.gathered(snapshot._replace(inner_steps=None)), begin, end - begin, key)
-    after, past, reports = trees.gathered((*found[:2], first_of(found[2], end - begin)))
+    after, past, reports = trees.gathered((*found[:2], take_first(found[2], end - begin)))
     spent = spent_by(after.stopped, reports["inner_steps"], begin, snapshot.inner_steps)
     return after._replace(inner_steps=spent), past, reports
 
@@ -169,7 +169,7 @@ def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
     return trees.strong(trees.gathered(first))._replace(inner_steps=NOTHING_SPENT)
 
 
-@kept
+@memoize
 def _measure(evaluate) -> Any:
     return jit(lambda theta, key: evaluate(theta, key), "the evaluation")
 
@@ -183,13 +183,13 @@ def _programs(stages, optimizer, project, length, keep, inside) -> dict[int, Any
     return {start: chunk.__wrapped__ if traced else chunk for start, chunk in chunks.items()}
 
 
-@kept
+@memoize
 def _chunk(estimator, optimizer, project, length, keep) -> Any:
     """`(snapshot, begin, count, key) -> (snapshot, θ before the steps that are kept, metrics)`, with room for `length` steps, of
     which `count` are taken: one program for all chunks. Nothing but the history has their length, so that the effort of the
     program, and with it every bit, is the same for all lengths.
     """
-    room = room_of(keep, length)
+    room = reserve_room(keep, length)
     update = optax.with_extra_args_support(optimizer).update
 
     def outer_step(key, snapshot, index):

@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from metalearn.landscape import Landscape, Measured, Plane
-from metalearn.recording.local import RunFolderError, replacing, short
+from metalearn.landscape import Landscape, PixelMeasures, Plane
+from metalearn.recording.run_folder import RunFolderError, replacing, short
 from metalearn.recording.values import finite, plain, same, save_arrays
 
 _ARRAYS = ("measure", "converged", "undecided", "escape", "computed")
@@ -44,7 +44,9 @@ class Tiles:
         self._count = 0
         _agree(self.folder, settings)
 
-    def __call__(self, compute: Callable[[np.ndarray], Measured], values: np.ndarray, program: str) -> Measured:
+    def __call__(
+        self, compute: Callable[[np.ndarray], PixelMeasures], values: np.ndarray, program: str
+    ) -> PixelMeasures:
         """The tile of these places.
 
         Raises:
@@ -60,7 +62,7 @@ class Tiles:
                         f"The tiles in {short(self.folder)} are of another picture: of other places, another problem or "
                         "another number of steps. Choose another folder, or delete this one."
                     )
-                return Measured(*(stored[name] for name in Measured._fields))
+                return PixelMeasures(*(stored[name] for name in PixelMeasures._fields))
         found = compute(values)
         _write(path, {"values": values, _PROGRAM: program, **found._asdict()})
         return found

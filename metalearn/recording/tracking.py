@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from metalearn.recording.local import LocalRun, check_image, make_run_folder, run_folder, short, unwritable
+from metalearn.recording.run_folder import LocalRun, check_image, make_run_folder, run_folder, short, unwritable
 from metalearn.recording.secrets import hide, known_secrets, scrub, scrub_arguments
 from metalearn.recording.values import plain, same, shell_override
 from metalearn.recording.weights_and_biases import WandbRun, first_line, open_wandb, tell

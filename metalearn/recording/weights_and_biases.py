@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.recording.local import check_image, short
+from metalearn.recording.run_folder import check_image, short
 from metalearn.recording.values import columns, flatten, plain, save_arrays
 
 _FILMS = (".mp4", ".gif", ".webm", ".ogg")

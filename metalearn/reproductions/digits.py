@@ -16,8 +16,15 @@ import optax
 
 from metalearn.compilation import jit
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
-from metalearn.inner import Truncation, digits_benchmark, every, everything, learned, linear, log, sgd
-from metalearn.outer import held_out_loss, meta_train
+from metalearn.inner import learned
+from metalearn.inner.derived import strided
+from metalearn.inner.training.benchmark import digits_benchmark
+from metalearn.inner.training.hyperparameters import exp, linear_schedule
+from metalearn.inner.training.optimizers import sgd
+from metalearn.inner.training.tuning import all_hyperparameters
+from metalearn.inner.unroll import Truncation
+from metalearn.outer.held_out import held_out_loss
+from metalearn.outer.meta_train import meta_train
 from metalearn.reproductions.result import OWN, Result
 
 SEEDS = (0, 1, 2)
@@ -29,7 +36,7 @@ def tuned(benchmark, tuning, estimator, optimizer, theta, num_steps) -> tuple[li
     (optimiser, task) as functions of θ.
     """
     began = time.perf_counter()
-    read = every(benchmark.problem(tuning[0], "validation", task=tuning[1]), 10)
+    read = strided(benchmark.problem(tuning[0], "validation", task=tuning[1]), 10)
     measure = jit(held_out_loss(read, benchmark.num_steps // 10, JUDGES), "the held-out loss")
     last = lambda thetas: jax.tree.map(lambda leaf: jnp.mean(leaf[-num_steps // 10 :], axis=0), thetas)
     run = lambda seed: meta_train(estimator, optimizer, theta(seed), jax.random.key(seed), num_steps)[1].theta
@@ -59,7 +66,7 @@ def truncated_backprop() -> Iterator[Result]:
 def _eighteen(make, length, optimizer):
     """Losses of the 18 hyperparameters that an estimator finds in 500 outer steps with windows of this length, and the seconds."""
     benchmark = digits_benchmark()
-    tuning = everything(benchmark, learning_rate=5e-4)
+    tuning = all_hyperparameters(benchmark, learning_rate=5e-4)
     problem = benchmark.problem(tuning.optimizer, task=tuning.task)
     estimator = make(problem, Truncation(500, length, stagger=True, shared_minibatches=True))
     pair, start = (tuning.optimizer, tuning.task), lambda seed: tuning.theta
@@ -71,7 +78,7 @@ def noisy_rates() -> Iterator[Result]:
     """Batches of 4, 30 % of the labels random, T = 1000: who sees ten steps wants them smaller than they should be."""
     steps = 1000
     benchmark = digits_benchmark(num_steps=steps, batch_size=4, label_noise=0.3)
-    optimizer = sgd(linear(log(0), log(1), steps), 0.9)
+    optimizer = sgd(linear_schedule(exp(0), exp(1), steps), 0.9)
     problem, start = benchmark.problem(optimizer), jnp.array([-7.0, -7.0])
     cases = {
         "truncated ES, W = 10": (evolution_strategies, 10, 3333, (-np.inf, -4.5), (-np.inf, np.inf)),

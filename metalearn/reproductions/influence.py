@@ -18,8 +18,9 @@ from metalearn.estimators import (
     noise_reuse_es,
     persistent_es,
 )
-from metalearn.inner import Truncation, influence_balancing
-from metalearn.reproductions.descents import iterates
+from metalearn.inner.problems.known import influence_balancing
+from metalearn.inner.unroll import Truncation
+from metalearn.reproductions.measurements import iterates
 from metalearn.reproductions.result import NOT_FOUND, Result
 
 PROBLEM = influence_balancing(23, 10)

@@ -12,8 +12,9 @@ import numpy as np
 import optax
 
 from metalearn.estimators import GradientEstimator, backprop, evolution_strategies, noise_reuse_es
-from metalearn.inner import Truncation, lorenz
-from metalearn.reproductions.descents import iterates, meta_losses
+from metalearn.inner.problems.chaotic import lorenz
+from metalearn.inner.unroll import Truncation
+from metalearn.reproductions.measurements import iterates, meta_losses
 from metalearn.reproductions.result import NOT_FOUND, Result
 
 HORIZON, START = 2000, (3.116, 3.7)

@@ -20,9 +20,10 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn.compilation import jit
 from metalearn.estimators import noise_reuse_es, persistent_es
-from metalearn.inner import InnerProblem, Truncation, unroll
-from metalearn.recording import save_style
-from metalearn.reproductions.descents import episode_means
+from metalearn.figures import save_style
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation, unroll
+from metalearn.reproductions.measurements import episode_means
 from metalearn.reproductions.result import NOT_FOUND, Picture, Result
 
 HIDDEN, CHARACTERS, HORIZON, SIGMA = 4, 19, 256, 1e-3
@@ -67,7 +68,7 @@ def language_model(text, unravel):
     return InnerProblem(init, step, loss)
 
 
-def text_of(kind, seed=3):
+def make_text(kind, seed=3):
     random = np.random.default_rng(seed)
     if kind == "random":
         return random.integers(0, CHARACTERS, HORIZON + 1)
@@ -116,7 +117,7 @@ def setting(kind):
     """The problem, θ, the Jacobian of its windows of 8 steps, and ‖∇L‖²."""
     theta, unravel = ravel_pytree(weights(jax.random.key(1)))
     assert theta.size + 1 == EXPECTED
-    problem = language_model(text_of(kind), unravel)
+    problem = language_model(make_text(kind), unravel)
     finest = window_jacobian(problem, theta, WINDOWS[-1])
     return problem, theta, finest, np.sum(np.sum(finest, axis=(0, 1)) ** 2)
 

@@ -18,25 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from metalearn.application.downloads import mnist
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator, backprop, noise_reuse_es, persistent_es
-from metalearn.inner import (
-    Benchmark,
-    InnerProblem,
-    Truncation,
-    digits_benchmark,
-    every,
-    linear,
-    log,
-    meta_loss,
-    mlp,
-    sgd,
-    split,
-)
+from metalearn.figures import draw_trajectories, later
+from metalearn.inner.derived import strided
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.training.benchmark import Benchmark, digits_benchmark
+from metalearn.inner.training.datasets import split
+from metalearn.inner.training.hyperparameters import exp, linear_schedule
+from metalearn.inner.training.networks import mlp
+from metalearn.inner.training.optimizers import sgd
+from metalearn.inner.unroll import Truncation, meta_loss
 from metalearn.landscape import Axis, Plane, render
-from metalearn.outer import held_out_loss, meta_train
-from metalearn.recording import draw_trajectories, later
-from metalearn.recording.downloads import mnist
+from metalearn.outer.held_out import held_out_loss
+from metalearn.outer.meta_train import meta_train
 from metalearn.reproductions.result import NOT_FOUND, OWN, Picture, Result
 
 SEEDS = (0, 1, 2)
@@ -55,7 +51,7 @@ PLANE = Plane(
 
 def optimizer(num_steps: int) -> Any:
     """Momentum SGD, its learning rate linear from e^θ₀ to e^θ₁."""
-    return sgd(linear(log(0), log(1), num_steps), 0.9)
+    return sgd(linear_schedule(exp(0), exp(1), num_steps), 0.9)
 
 
 def judged(benchmark: Benchmark, objective: dict[str, Any]) -> tuple[InnerProblem, int]:
@@ -63,7 +59,7 @@ def judged(benchmark: Benchmark, objective: dict[str, Any]) -> tuple[InnerProble
     problem = benchmark.problem(optimizer(benchmark.num_steps), "validation", **objective)
     if objective.get("at_the_end"):
         return problem, benchmark.num_steps
-    return every(problem, 10), benchmark.num_steps // 10
+    return strided(problem, 10), benchmark.num_steps // 10
 
 
 def heat_map(problem: InnerProblem, horizon: int, resolution: int = 24) -> np.ndarray:

@@ -9,11 +9,12 @@ import numpy as np
 import optax
 
 from metalearn.estimators import backprop, clip_gradient, combine, evolution_strategies, noise_reuse_es, persistent_es
-from metalearn.inner import Truncation, meta_loss, toy_regression
+from metalearn.figures import draw_trajectories, later
+from metalearn.inner.problems.chaotic import toy_regression
+from metalearn.inner.unroll import Truncation, meta_loss
 from metalearn.landscape import Axis, Plane, render
-from metalearn.outer.arguments import Stages
-from metalearn.recording import draw_trajectories, later
-from metalearn.reproductions.descents import iterates, meta_losses
+from metalearn.outer.meta_train_checks import Stages
+from metalearn.reproductions.measurements import iterates, meta_losses
 from metalearn.reproductions.result import NOT_FOUND, Picture, Result
 
 HORIZON, NUM_STEPS, NUM_GROWING = 100, 20_000, 6000

@@ -14,8 +14,9 @@ import numpy as np
 import optax
 
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
-from metalearn.inner import Truncation, l2_tuning
-from metalearn.reproductions.descents import iterates
+from metalearn.inner.problems.known import l2_tuning
+from metalearn.inner.unroll import Truncation
+from metalearn.reproductions.measurements import iterates
 from metalearn.reproductions.result import Result
 
 NUM_STEPS = 50_000

@@ -23,13 +23,13 @@ def measured(problem, theta, **settings):
 @pytest.mark.parametrize(
     ("problem", "theta", "exponent", "error"),
     [
-        (ml.logistic_map(), 2.5, np.log(0.5), 1e-8),
-        (ml.logistic_map(), 3.2, 0.5 * np.log(0.16), 1e-8),
-        (ml.logistic_map(), 3.5699456718709449, 0.0, 1e-3),
-        (ml.logistic_map(), 4.0, np.log(2), 2 / 38_000),
-        (ml.cubic_loss(), 3.0, np.log(2), 2 / 38_000),
-        (ml.double_well(), 2.0, np.log(3), 2 / 38_000),
-        (ml.double_well(), 0.9, np.log(0.8), 1e-6),
+        (ml.problems.logistic_map(), 2.5, np.log(0.5), 1e-8),
+        (ml.problems.logistic_map(), 3.2, 0.5 * np.log(0.16), 1e-8),
+        (ml.problems.logistic_map(), 3.5699456718709449, 0.0, 1e-3),
+        (ml.problems.logistic_map(), 4.0, np.log(2), 2 / 38_000),
+        (ml.problems.cubic_loss(), 3.0, np.log(2), 2 / 38_000),
+        (ml.problems.double_well(), 2.0, np.log(3), 2 / 38_000),
+        (ml.problems.double_well(), 0.9, np.log(0.8), 1e-6),
     ],
 )
 def test_known_exponents(problem, theta, exponent, error):
@@ -41,7 +41,7 @@ def test_known_exponents(problem, theta, exponent, error):
 
 @pytest.mark.parametrize(("theta", "exponent", "known_to"), [(3.8, 0.43173, 0.0005), (3.9, 0.4951, 0.0005)])
 def test_chaotic_exponents_within_their_standard_errors(theta, exponent, known_to):
-    found = measured(ml.logistic_map(), theta, **LONG)
+    found = measured(ml.problems.logistic_map(), theta, **LONG)
     assert 1e-4 < found.standard_errors[0] < 0.01
     assert abs(found.exponents[0] - exponent) < 5 * found.standard_errors[0] + known_to
 
@@ -127,7 +127,7 @@ def test_a_finite_distance_fails_where_derivatives_pass():
 
 
 def test_the_sum_rule_of_henon():
-    found = measured(ml.henon(), [1.4, 0.3], num_exponents=2, **LONG)
+    found = measured(ml.problems.henon(), [1.4, 0.3], num_exponents=2, **LONG)
     np.testing.assert_allclose(found.exponents, [0.419217, -1.623190], atol=0.005)
     assert found.exponents.sum() == pytest.approx(np.log(0.3), abs=1e-12)
     assert found.log_determinant == pytest.approx(np.log(0.3), abs=1e-12)
@@ -136,21 +136,21 @@ def test_the_sum_rule_of_henon():
 def test_exact_orbits():
     """dx_T/dx_0 = 2^T sin(2^{T+1} φ)/sin 2φ for η = 3, and 3^T cos(3^T φ)/cos φ for the double well."""
     phi, steps = 0.7, 20
-    found = measured(ml.cubic_loss(1 - 4 / 3 * np.sin(phi) ** 2), 3.0, num_steps=steps)
+    found = measured(ml.problems.cubic_loss(1 - 4 / 3 * np.sin(phi) ** 2), 3.0, num_steps=steps)
     exact = 2**steps * np.sin(2 ** (steps + 1) * phi) / np.sin(2 * phi)
     assert np.exp(steps * found.exponents[0]) == pytest.approx(abs(exact), rel=1e-8)
     assert abs(exact) == pytest.approx(166121.667, rel=1e-8)
-    found = measured(ml.double_well(np.sqrt(2) * np.sin(phi)), 2.0, num_steps=12)
+    found = measured(ml.problems.double_well(np.sqrt(2) * np.sin(phi)), 2.0, num_steps=12)
     exact = 3**12 * np.cos(3**12 * phi) / np.cos(phi)
     assert np.exp(12 * found.exponents[0]) == pytest.approx(abs(exact), rel=1e-8)
 
 
 @pytest.mark.parametrize("theta", [2.0, 1 + 5**0.5])
 def test_a_superstable_orbit_has_a_number(theta):
-    found = measured(ml.logistic_map(), theta, num_steps=1000)
+    found = measured(ml.problems.logistic_map(), theta, num_steps=1000)
     assert found.exponents[0] < -10
     assert not any(np.any(np.isnan(field)) for field in found)
-    exact = measured(ml.logistic_map(0.5), 2.0, num_steps=50)
+    exact = measured(ml.problems.logistic_map(0.5), 2.0, num_steps=50)
     assert exact.exponents[0] == -np.inf
     assert exact.standard_errors[0] == 0
     assert STATUS[int(exact.status)] == "underflow"
@@ -159,9 +159,9 @@ def test_a_superstable_orbit_has_a_number(theta):
 @pytest.mark.parametrize(
     ("problem", "theta", "status"),
     [
-        (ml.logistic_map(), 2.5, "converged"),
-        (ml.logistic_map(), 3.9, "bounded"),
-        (ml.logistic_map(), 4.5, "escaped"),
+        (ml.problems.logistic_map(), 2.5, "converged"),
+        (ml.problems.logistic_map(), 3.9, "bounded"),
+        (ml.problems.logistic_map(), 4.5, "escaped"),
         (ml.InnerProblem(lambda t, k: t, lambda s, t, k: jnp.log(s), lambda s, t, k: s), 3.0, "non-finite"),
     ],
 )
@@ -205,7 +205,7 @@ def derivative(problem, theta, num_steps):
     return jax.jacfwd(final)(theta)
 
 
-@pytest.mark.parametrize("problem", [ml.logistic_map(), ml.cubic_loss(log_learning_rate=False)])
+@pytest.mark.parametrize("problem", [ml.problems.logistic_map(), ml.problems.cubic_loss(log_learning_rate=False)])
 def test_growth_is_the_logarithm_of_the_derivative(problem):
     with jax.enable_x64(True):
         theta = jnp.float64(2.9)
@@ -218,9 +218,9 @@ def test_growth_is_the_logarithm_of_the_derivative(problem):
 def test_growth_in_several_dimensions_and_along_a_direction():
     with jax.enable_x64(True):
         theta, u = jnp.array([1.3, 0.25]), jnp.array([0.6, -0.8])
-        jacobian = np.asarray(derivative(ml.henon(), theta, 15))
-        whole = gradient_growth(ml.henon(), theta, KEY, num_steps=15)[-1]
-        along = gradient_growth(ml.henon(), theta, KEY, num_steps=15, direction=u)[-1]
+        jacobian = np.asarray(derivative(ml.problems.henon(), theta, 15))
+        whole = gradient_growth(ml.problems.henon(), theta, KEY, num_steps=15)[-1]
+        along = gradient_growth(ml.problems.henon(), theta, KEY, num_steps=15, direction=u)[-1]
         whole, along = float(whole), float(along)
     assert whole == pytest.approx(np.log(np.linalg.norm(jacobian)), abs=1e-9)
     assert along == pytest.approx(np.log(np.linalg.norm(jacobian @ [0.6, -0.8])), abs=1e-9)
@@ -228,28 +228,31 @@ def test_growth_in_several_dimensions_and_along_a_direction():
 
 def test_growth_is_a_number_where_the_derivative_overflows():
     with jax.enable_x64(True):
-        growth = gradient_growth(ml.cubic_loss(), jnp.float64(3.0), KEY, num_steps=2000)
+        growth = gradient_growth(ml.problems.cubic_loss(), jnp.float64(3.0), KEY, num_steps=2000)
         assert growth[-1] / 2000 == pytest.approx(np.log(2), abs=0.01)
-        assert not np.isfinite(float(derivative(ml.cubic_loss(), jnp.float64(3.0), 2000)))
-    assert jnp.all(jnp.isfinite(gradient_growth(ml.cubic_loss(), jnp.float32(2.99), KEY, num_steps=2000)))
+        assert not np.isfinite(float(derivative(ml.problems.cubic_loss(), jnp.float64(3.0), 2000)))
+    assert jnp.all(jnp.isfinite(gradient_growth(ml.problems.cubic_loss(), jnp.float32(2.99), KEY, num_steps=2000)))
 
 
 def test_growth_falls_where_the_fixed_point_does_not_depend_on_theta():
     with jax.enable_x64(True):
-        growth = np.asarray(gradient_growth(ml.cubic_loss(), jnp.float64(1.2), KEY, num_steps=300))
+        growth = np.asarray(gradient_growth(ml.problems.cubic_loss(), jnp.float64(1.2), KEY, num_steps=300))
     assert (growth[-1] - growth[-101]) / 100 == pytest.approx(np.log(0.2), abs=0.02)
 
 
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (lambda: lyapunov(ml.henon(), jnp.ones(2), KEY, num_steps=0), "num_steps must be at least 1"),
-        (lambda: lyapunov(ml.henon(), jnp.ones(2), KEY, num_steps=5, num_exponents=3), "at most 2, the entries"),
-        (lambda: lyapunov(ml.henon(), jnp.ones(2), KEY, num_steps=5, transient=5), "transient must be below"),
-        (lambda: lyapunov(ml.henon(), jnp.ones(2), KEY, num_steps=5, bound=0.0), "bound must be a number in"),
-        (lambda: gradient_growth(ml.henon(), jnp.ones(2), KEY, num_steps=0), "num_steps must be at least 1"),
+        (lambda: lyapunov(ml.problems.henon(), jnp.ones(2), KEY, num_steps=0), "num_steps must be at least 1"),
         (
-            lambda: gradient_growth(ml.henon(), jnp.ones(2), KEY, num_steps=5, direction=jnp.ones(3)),
+            lambda: lyapunov(ml.problems.henon(), jnp.ones(2), KEY, num_steps=5, num_exponents=3),
+            "at most 2, the entries",
+        ),
+        (lambda: lyapunov(ml.problems.henon(), jnp.ones(2), KEY, num_steps=5, transient=5), "transient must be below"),
+        (lambda: lyapunov(ml.problems.henon(), jnp.ones(2), KEY, num_steps=5, bound=0.0), "bound must be a number in"),
+        (lambda: gradient_growth(ml.problems.henon(), jnp.ones(2), KEY, num_steps=0), "num_steps must be at least 1"),
+        (
+            lambda: gradient_growth(ml.problems.henon(), jnp.ones(2), KEY, num_steps=5, direction=jnp.ones(3)),
             "structure and shapes",
         ),
     ],

@@ -54,7 +54,7 @@ def in_long_floats(rate, num_steps):
 @pytest.mark.parametrize(("rate", "num_steps"), [(2.9, 25), (3.0, 2000)])
 def test_it_is_a_number_where_float64_overflows(rate, num_steps):
     """Compared with the derivative along the orbit that was in fact run; a second orbit would be another one."""
-    problem = ml.cubic_loss(0.5)
+    problem = ml.problems.cubic_loss(0.5)
     found = meta_gradient(problem, jnp.asarray(rate), KEY, num_steps=num_steps)
     log_length, sign = in_long_floats(rate, num_steps)
     orbits_agree = num_steps == 25
@@ -69,7 +69,7 @@ def test_it_is_a_number_where_float64_overflows(rate, num_steps):
 
 
 def test_the_growth_at_the_end_is_the_last_of_gradient_growth():
-    problem = ml.cubic_loss()
+    problem = ml.problems.cubic_loss()
     found = meta_gradient(problem, jnp.asarray(2.9), KEY, num_steps=30)
     growth = gradient_growth(problem, jnp.asarray(2.9), KEY, num_steps=30)
     assert found.log_growth == pytest.approx(float(growth[-1]), rel=1e-8)
@@ -84,7 +84,7 @@ def test_theta_and_state_may_differ_in_precision():
 
 
 def test_an_orbit_that_escapes_counts_as_a_constant_from_there():
-    problem, rate = ml.saturate(ml.double_well(0.1), 5.0), jnp.asarray(2.05)
+    problem, rate = ml.saturate(ml.problems.double_well(0.1), 5.0), jnp.asarray(2.05)
     found = meta_gradient(problem, rate, KEY, num_steps=50)
     exact = jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, 50))(rate)
     assert 5 < found.escape < 45

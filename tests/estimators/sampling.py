@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
-from metalearn.estimators.particles import Method, estimator_of
+from metalearn.estimators.particles import Method, from_method
 from metalearn.inner.divergence import Reading
 from metalearn.inner.unroll import Truncation
 
@@ -81,7 +81,7 @@ def probe(problem, truncation: Truncation, num_particles: int, draw: Callable) -
         return theta, draw(theta, key), Reading(jnp.zeros(()), fine, fine)
 
     description = Description(problem, truncation, num_particles, lambda theta: 0)
-    return estimator_of(Method(start, window), problem, truncation, num_particles, None, description)
+    return from_method(Method(start, window), problem, truncation, num_particles, None, description)
 
 
 def normal(sigma) -> Callable:

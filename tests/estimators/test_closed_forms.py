@@ -24,9 +24,9 @@ from metalearn.estimators import (
     persistent_es,
     uoro,
 )
-from metalearn.inner.classic import influence_balancing, linear_quadratic, phase_walk
 from metalearn.inner.derived import final_loss
 from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problems.known import influence_balancing, linear_quadratic, phase_walk
 from metalearn.inner.unroll import Truncation
 from tests import reference_numpy as ref
 from tests.estimators import twins

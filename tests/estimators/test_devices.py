@@ -26,15 +26,15 @@ def counted(gradient, state, theta=None):
 optimizer = optax.GradientTransformation(optax.adam(0.1).init, counted)
 windows = ml.Truncation(20, 5, stagger=True, shared_minibatches=True)
 makes = {
-    "PES": lambda: ml.persistent_es(ml.toy_regression(20), windows, sigma=0.1, num_pairs=6),
-    "chunked": lambda: ml.noise_reuse_es(ml.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=6, chunk_size=2),
-    "backprop": lambda: ml.backprop(ml.toy_regression(20), windows, num_particles=6),
+    "PES": lambda: ml.persistent_es(ml.problems.toy_regression(20), windows, sigma=0.1, num_pairs=6),
+    "chunked": lambda: ml.noise_reuse_es(ml.problems.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=6, chunk_size=2),
+    "backprop": lambda: ml.backprop(ml.problems.toy_regression(20), windows, num_particles=6),
 }
 found = {}
 with ml.over_devices(jax.devices()[: int(sys.argv[1])]):
     for name, make in makes.items():
         estimator = make()
-        look = ml.held_out_loss(ml.toy_regression(20), 20, 4)
+        look = ml.held_out_loss(ml.problems.toy_regression(20), 20, 4)
         start = jnp.array([-4.0, -4.0])
         run = lambda key: ml.meta_train(estimator, optimizer, start, key, 12, chunk_length=4, evaluate=look)
         before = len(traces)
@@ -49,7 +49,7 @@ with ml.over_devices(jax.devices()[: int(sys.argv[1])]):
     estimator = makes["chunked"]()
     mapped = jax.vmap(lambda key: run(key)[0])(jax.random.split(jax.random.key(0), 2))
     found["mapped"] = [mapped.tolist()]
-    alone = ml.backprop(ml.toy_regression(20), ml.Truncation(20, 20))
+    alone = ml.backprop(ml.problems.toy_regression(20), ml.Truncation(20, 20))
     ml.compare({"alone": alone}, history.snapshot.best.theta, jax.random.key(0), num_episodes=2, reference_pairs=8)
 readings = []
 def read(state, theta, key):
@@ -95,5 +95,5 @@ def test_no_device_is_refused():
 def test_outside_of_the_context_nothing_is_spread():
     with ml.over_devices():
         pass
-    estimator = ml.backprop(ml.toy_regression(), ml.Truncation(100, 10), num_particles=5)
+    estimator = ml.backprop(ml.problems.toy_regression(), ml.Truncation(100, 10), num_particles=5)
     assert estimator.init(jnp.zeros(2), jax.random.key(0)).episodes.shape == (5,)

@@ -114,7 +114,7 @@ def test_a_cap_is_no_direction_of_the_state():
 
 def test_a_training_has_a_cap_unless_it_is_told_otherwise():
     task = ml.Task(lambda key: jnp.ones(()), lambda params, key: 2 * params**2)
-    explode = ml.sgd(ml.log("rate"))
+    explode = ml.sgd(ml.hyperparameters.exp("rate"))
     rate = {"rate": jnp.asarray(3.0)}
 
     def last(**settings):

@@ -22,10 +22,10 @@ from metalearn.estimators import (
     persistent_es,
 )
 from metalearn.estimators.average import average
-from metalearn.inner.classic import linear_quadratic, noisy_linear_quadratic
 from metalearn.inner.derived import final_loss
 from metalearn.inner.divergence import Reading
 from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problems.known import linear_quadratic, noisy_linear_quadratic
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
 from tests.estimators.family import noisy_map
 from tests.estimators.sampling import QUICK, normal, probe, quick

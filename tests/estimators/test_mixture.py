@@ -8,7 +8,7 @@ import pytest
 import metalearn as ml
 from tests.statistics import rejects, within
 
-NEAR, FAR = ml.linear_quadratic(target=0.0), ml.linear_quadratic(target=3.0)
+NEAR, FAR = ml.problems.linear_quadratic(target=0.0), ml.problems.linear_quadratic(target=3.0)
 THETA, KEY, HORIZON = jnp.float32(0.3), jax.random.key(0), 12
 
 
@@ -87,7 +87,7 @@ def drawn_target(key):
 
 def towards(target):
     """The linear quadratic, whose target may be traced here."""
-    base = ml.linear_quadratic()
+    base = ml.problems.linear_quadratic()
     return base._replace(loss=lambda state, theta, key: 0.5 * (state - target) ** 2)
 
 
@@ -109,7 +109,7 @@ def test_a_distribution_has_the_average_gradient(length):
         return jnp.mean(jnp.stack(found))
 
     means = episode(jax.random.split(KEY, 2000))
-    one, three = (float(gradient(ml.linear_quadratic(target=target))) for target in (1.0, 3.0))
+    one, three = (float(gradient(ml.problems.linear_quadratic(target=target))) for target in (1.0, 3.0))
     assert within(means, 0.75 * one + 0.25 * three)
     assert rejects(means, (one + three) / 2)
 
@@ -128,7 +128,7 @@ def test_an_episode_keeps_its_task():
 
 def test_what_is_drawn_is_no_direction_of_the_state():
     """The exponent of a contraction by 0.8 is log 0.8, whatever number the episode drew."""
-    drawn = ml.task_distribution(lambda number: ml.linear_quadratic(0.8, 0.5), jax.random.normal)
+    drawn = ml.task_distribution(lambda number: ml.problems.linear_quadratic(0.8, 0.5), jax.random.normal)
     found = ml.dynamics.lyapunov_exponents(drawn, THETA, KEY, num_steps=400)
     assert float(found[0]) == pytest.approx(np.log(0.8), rel=1e-3)
 

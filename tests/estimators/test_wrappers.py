@@ -17,9 +17,9 @@ from metalearn.estimators import (
     normalise_gradient,
     persistent_es,
 )
-from metalearn.inner.classic import linear_quadratic
 from metalearn.inner.derived import final_loss
 from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problems.known import linear_quadratic
 from metalearn.inner.unroll import Truncation
 from tests import reference_numpy as ref
 from tests.estimators.sampling import QUICK, quick, sample

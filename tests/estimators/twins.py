@@ -13,7 +13,7 @@ from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator, backprop
 from metalearn.estimators.artbp import CUT, scale_cotangent
 from metalearn.estimators.generalized_persistent_es import pair_gradient, run_pair
-from metalearn.estimators.particles import Method, estimator_of
+from metalearn.estimators.particles import Method, from_method
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -33,7 +33,7 @@ def persistent(problem, truncation, sigma, num_pairs, drops: Callable) -> Gradie
         return pair_gradient(accumulated, readings.loss, sigma), (states, accumulated), readings
 
     description = Description(problem, truncation, num_pairs, lambda theta: 0, sigma, truncation.length)
-    return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, None, description)
+    return from_method(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, None, description)
 
 
 def faithful(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:

@@ -58,7 +58,7 @@ def test_the_run_folder_holds_everything(finished):
         assert (folder / name).stat().st_size > 0, name
     rows = json.loads((folder / "tables" / "comparison.json").read_text())
     assert "PES" in json.dumps(rows)
-    assert "_target_: metalearn.toy_regression" in (folder / "config.yaml").read_text()
+    assert "_target_: metalearn.problems.toy_regression" in (folder / "config.yaml").read_text()
     assert (folder / "arrays" / "landscape.npz").stat().st_size > 0
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
 

@@ -8,7 +8,7 @@ import pytest
 from metalearn.recording import load_optimizer
 from tests.processes import run_experiment
 
-WINE = "metalearn.wine_benchmark"
+WINE = "metalearn.problems.wine_benchmark"
 SMALL = [
     "tuning=learned_optimizer", "estimator=noise_reuse_es", "tracker=none", "problem.benchmark.num_steps=10", "problem.length=5",
     "problem.stagger=false", "outer.num_steps=4", "chunk_length=2", "pairs=2", "judges=2", "held_out=2", "baselines=false",
@@ -55,7 +55,7 @@ def test_searches_are_judged_beside_what_was_descended(tmp_path):
 def test_a_mixture_is_trained_on_and_judged_on_every_benchmark_of_the_matrix(tmp_path):
     (tmp_path / "configs/matrix").mkdir(parents=True)
     (tmp_path / "configs/matrix/wine.yaml").write_text(
-        "# @package matrix\nwine: {_target_: metalearn.wine_benchmark, hidden: [4], num_steps: 20}\n"
+        "# @package matrix\nwine: {_target_: metalearn.problems.wine_benchmark, hidden: [4], num_steps: 20}\n"
     )
     mine = ("--config-dir", tmp_path / "configs")
     wanted = ("matrix=wine", "mixture=true", "hyperparameter_steps=2")

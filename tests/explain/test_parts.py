@@ -10,11 +10,11 @@ from omegaconf import OmegaConf
 
 import metalearn as ml
 from metalearn import explain
+from metalearn.application import end_points
 from metalearn.explain.cut import measure_line, smoothed_along
 from metalearn.explain.layers import shares
-from metalearn.explain.signal import FULL, RAW, sentence_of
+from metalearn.explain.signal import FULL, RAW, describe_signal
 from metalearn.explain.smoothing import bounded
-from metalearn.recording import ends_of
 
 SILENT = lambda name, done, total: None
 
@@ -93,7 +93,7 @@ def configuration(build, **changes):
 
 
 def study(build, **changes):
-    return explain.study_of(configuration(build, **changes))
+    return explain.build_study(configuration(build, **changes))
 
 
 def parts(seen, *chosen):
@@ -203,7 +203,7 @@ def test_a_landscape_is_bounded_by_a_start_only_where_it_must():
 def test_a_trajectory_ends_where_its_last_tenth_is():
     thetas = np.zeros((1, 101, 2))
     thetas[:, -10:] = 1.0
-    np.testing.assert_array_equal(ends_of(thetas), np.ones((1, 2)))
+    np.testing.assert_array_equal(end_points(thetas), np.ones((1, 2)))
 
 
 def test_what_is_a_long_gradient_depends_on_no_unit():
@@ -211,7 +211,7 @@ def test_what_is_a_long_gradient_depends_on_no_unit():
     size = (2, 3)
     plane = ml.landscape.Plane(ml.landscape.Axis("x", 0.0, 1.0), ml.landscape.Axis("y", 0.0, 1.0), lambda x, y: x)
     direction = np.broadcast_to(np.array([1.0, 0.0]), (*size, 2))
-    found = ml.Anatomy(
+    found = ml.diagnosis.Anatomy(
         plane=plane, num_steps=10, loss=np.linspace(0, 1, 6).reshape(size), converged=np.ones(size, bool),
         log_gradient=np.linspace(-4, 14, 6).reshape(size), direction=direction, log_growth=np.zeros(size),
         exponent=np.zeros(size), exponent_error=np.zeros(size), flip_fraction=np.zeros(size),
@@ -236,7 +236,7 @@ def test_the_sentence_on_signal_takes_ratios_at_the_same_place():
         row(1.0, RAW, 2000.0),
         row(2.0, RAW, 2.0),
     ]
-    said = sentence_of(rows)
+    said = describe_signal(rows)
     assert "between 10 and 1e+03" in said
     assert "up to 5 times as large" in said
     assert "at 2 of 3 places" in said

@@ -7,24 +7,24 @@ import optax
 import pytest
 
 import metalearn as ml
-from metalearn.inner import tuning as tuning_module
-from metalearn.inner.data import check_disjoint
+from metalearn.inner.training import tuning as tuning_module
+from metalearn.inner.training.datasets import check_disjoint
 from tests.estimators.sampling import QUICK
 
 KEY = jax.random.key(0)
 
 
 def small(**settings):
-    return ml.digits_benchmark((5,), num_steps=10, batch_size=8, **settings)
+    return ml.problems.digits_benchmark((5,), num_steps=10, batch_size=8, **settings)
 
 
 @pytest.mark.parametrize(
     ("make", "sizes", "classes"),
     [
-        (ml.digits_benchmark, (1000, 400, 397), 10),
-        (ml.wine_benchmark, (90, 44, 44), 3),
-        (ml.breast_cancer_benchmark, (300, 135, 134), 2),
-        (ml.teacher_benchmark, (1000, 400, 400), 5),
+        (ml.problems.digits_benchmark, (1000, 400, 397), 10),
+        (ml.problems.wine_benchmark, (90, 44, 44), 3),
+        (ml.problems.breast_cancer_benchmark, (300, 135, 134), 2),
+        (ml.problems.teacher_benchmark, (1000, 400, 400), 5),
     ],
 )
 def test_the_parts_are_disjoint_and_the_network_fits(make, sizes, classes):
@@ -54,7 +54,7 @@ def test_readings_are_of_their_data():
         problem = benchmark.problem(optimizer, reading)
         state = problem.init(theta, KEY)
         outputs = benchmark.network.apply(state.params, data.inputs, None)
-        expected = ml.cross_entropy(outputs, data.targets)
+        expected = ml.metrics.cross_entropy(outputs, data.targets)
         assert problem.loss(state, theta, KEY) == pytest.approx(float(expected), rel=1e-6)
         last = benchmark.problem(optimizer, reading, at_the_end=True)
         end = ml.unroll(problem, state, theta, jax.random.split(KEY)[1], 10)[1][-1]
@@ -72,12 +72,14 @@ def test_the_last_reading_is_the_end_of_the_same_training():
     last = benchmark.problem(optimizer, "validation", at_the_end=True)
     state, losses = ml.unroll(last, last.init(theta, start), theta, KEY, 10)
     outputs = benchmark.network.apply(state[0].params, benchmark.validation.inputs, None)
-    assert np.mean(losses) == pytest.approx(float(ml.cross_entropy(outputs, benchmark.validation.targets)), rel=1e-4)
+    assert np.mean(losses) == pytest.approx(
+        float(ml.metrics.cross_entropy(outputs, benchmark.validation.targets)), rel=1e-4
+    )
 
 
 def test_the_hyperparameters_of_every_tensor_start_as_adamw():
     network = ml.mlp((4, 3, 2))
-    tuning = ml.per_tensor_adam(network, 20, learning_rate=0.01, weight_decay=1e-3, eps=1e-6)
+    tuning = ml.hyperparameters.per_tensor_adam(network, 20, learning_rate=0.01, weight_decay=1e-3, eps=1e-6)
     params = network.init(KEY)
 
     def follow(transformation):
@@ -104,8 +106,8 @@ def test_the_hyperparameters_of_every_tensor_start_as_adamw():
 
 
 def test_everything_is_eighteen_numbers_that_all_matter():
-    benchmark = ml.digits_benchmark((6,), num_steps=6, batch_size=16)
-    tuning = ml.everything(benchmark)
+    benchmark = ml.problems.digits_benchmark((6,), num_steps=6, batch_size=16)
+    tuning = ml.hyperparameters.all_hyperparameters(benchmark)
     assert sum(leaf.size for leaf in jax.tree.leaves(tuning.theta)) == 18
     problem = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
     ml.check_problem(problem, tuning.theta)
@@ -117,7 +119,7 @@ def test_everything_is_eighteen_numbers_that_all_matter():
 
 def test_everything_starts_where_the_benchmark_does():
     benchmark = small()._replace(network=ml.mlp((64, 5, 10), "relu", initial_scale=0.1, gain=0.5))
-    tuning = ml.everything(benchmark)
+    tuning = ml.hyperparameters.all_hyperparameters(benchmark)
     starts = [benchmark.network.init(KEY), tuning.task(tuning.theta).init(KEY)]
     jax.tree.map(np.testing.assert_array_equal, *starts)
 
@@ -125,7 +127,7 @@ def test_everything_starts_where_the_benchmark_does():
 def test_no_theta_lets_b2_round_to_one():
     """Beyond the limit v̂ would be divided by zero: logits of 100 are finite trainings, unsaturated."""
     benchmark = small()
-    tuning = ml.everything(benchmark)
+    tuning = ml.hyperparameters.all_hyperparameters(benchmark)
     assert np.float32(tuning_module.B2_LIMIT) < 1
     for extreme in (100.0, -100.0):
         logits = {name: dict.fromkeys(tuning.theta[name], jnp.float32(extreme)) for name in ("b1", "b2")}
@@ -149,33 +151,39 @@ def overlapping():
     benchmark = small()
     inputs = jnp.concatenate([benchmark.validation.inputs, benchmark.train.inputs[:, :3]], axis=1)
     targets = jnp.concatenate([benchmark.validation.targets, (benchmark.train.targets[:3] + 1) % 10])
-    return benchmark._replace(validation=ml.Data(inputs, targets))
+    return benchmark._replace(validation=ml.data.Data(inputs, targets))
 
 
 def test_repeated_examples_are_counted_and_traced_data_pass():
     first, second = jnp.array([[1.0, 2.0, -0.0]]), np.array([[2.0, 2.0, 0.0, 5.0]])
-    parts = {"a": ml.Data(first, jnp.zeros(3, int)), "b": ml.Data(second, jnp.zeros(4, int))}
+    parts = {"a": ml.data.Data(first, jnp.zeros(3, int)), "b": ml.data.Data(second, jnp.zeros(4, int))}
     with pytest.raises(ValueError, match="3 of the 4 examples of b are in a too"):
         check_disjoint(parts)
     with pytest.raises(TypeError, match=r"a must be an ml\.Data\(inputs, targets\); a tuple was given"):
         check_disjoint(parts | {"a": tuple(parts["a"])})
-    jax.jit(lambda inputs: check_disjoint(parts | {"a": ml.Data(inputs, parts["a"].targets)}))(first)
+    jax.jit(lambda inputs: check_disjoint(parts | {"a": ml.data.Data(inputs, parts["a"].targets)}))(first)
 
 
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
         (lambda: small(label_noise=1.5), ValueError, "label_noise must be a number"),
-        (lambda: ml.digits_benchmark(num_steps=0), ValueError, "num_steps must be at least 1"),
+        (lambda: ml.problems.digits_benchmark(num_steps=0), ValueError, "num_steps must be at least 1"),
         (lambda: small().problem(lambda theta: optax.sgd(0.1), "training"), ValueError, "reading"),
         (
-            lambda: ml.per_tensor_adam(ml.mlp((2, 2)), 10, learning_rate=0.0),
+            lambda: ml.hyperparameters.per_tensor_adam(ml.mlp((2, 2)), 10, learning_rate=0.0),
             ValueError,
             "learning_rate must be a number",
         ),
-        (lambda: ml.everything(small()._replace(network=ml.mlp((64, 5, 10), "tanh"))), ValueError, "network is mlp"),
         (
-            lambda: ml.everything(small()._replace(network=ml.mlp((64, 5, 10), "relu", bias=False))),
+            lambda: ml.hyperparameters.all_hyperparameters(small()._replace(network=ml.mlp((64, 5, 10), "tanh"))),
+            ValueError,
+            "network is mlp",
+        ),
+        (
+            lambda: ml.hyperparameters.all_hyperparameters(
+                small()._replace(network=ml.mlp((64, 5, 10), "relu", bias=False))
+            ),
             ValueError,
             "network is mlp",
         ),

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metalearn.inner import chaotic, classic
 from metalearn.inner.problem import check_problem
+from metalearn.inner.problems import chaotic, known
 from metalearn.inner.unroll import meta_loss, unroll
 from metalearn.reproductions import weight_decay
 
@@ -38,13 +38,13 @@ def gradient(problem, theta, horizon):
 
 
 PROBLEMS = {
-    "phase walk": (classic.phase_walk, 0.3),
-    "linear quadratic": (classic.linear_quadratic, 0.3),
-    "linear quadratic, vector": (lambda: classic.linear_quadratic(b=np.array([1.0, -2.0])), [0.3, 0.1]),
-    "noisy linear quadratic": (classic.noisy_linear_quadratic, 0.3),
-    "influence balancing": (classic.influence_balancing, 0.5),
+    "phase walk": (known.phase_walk, 0.3),
+    "linear quadratic": (known.linear_quadratic, 0.3),
+    "linear quadratic, vector": (lambda: known.linear_quadratic(b=np.array([1.0, -2.0])), [0.3, 0.1]),
+    "noisy linear quadratic": (known.noisy_linear_quadratic, 0.3),
+    "influence balancing": (known.influence_balancing, 0.5),
     "toy regression": (chaotic.toy_regression, [-4.0, -4.0]),
-    "l2 tuning": (lambda: classic.l2_tuning(*weight_decay.data()), 3.0),
+    "l2 tuning": (lambda: known.l2_tuning(*weight_decay.data()), 3.0),
     "logistic map": (chaotic.logistic_map, 3.8),
     "cubic loss": (chaotic.cubic_loss, 2.8),
     "cubic loss, log": (lambda: chaotic.cubic_loss(log_learning_rate=True), 1.0),
@@ -88,38 +88,38 @@ def test_a_theta_of_the_wrong_shape_is_refused_in_a_sentence(name):
 
 def test_phase_walk_has_the_closed_gradient(float64, closed_form):
     walk = closed_form["C_phase"]
-    found = 6 * gradient(classic.phase_walk(omega=1.0), 0.3, 6)
+    found = 6 * gradient(known.phase_walk(omega=1.0), 0.3, 6)
     np.testing.assert_allclose(found, walk["expect"]["true"], rtol=1e-12)
     np.testing.assert_allclose(found, 4.910742, atol=1e-6)
-    np.testing.assert_allclose(losses(classic.phase_walk(2.0, 0.1), 0.3, 3), np.sin(2 * (0.1 + 0.3 * np.arange(1, 4))))
+    np.testing.assert_allclose(losses(known.phase_walk(2.0, 0.1), 0.3, 3), np.sin(2 * (0.1 + 0.3 * np.arange(1, 4))))
 
 
 def test_linear_quadratic_has_the_closed_gradient(float64, closed_form):
-    found = 12 * gradient(classic.linear_quadratic(0.9, 1.0, 1.0, 0.0), 0.3, 12)
+    found = 12 * gradient(known.linear_quadratic(0.9, 1.0, 1.0, 0.0), 0.3, 12)
     np.testing.assert_allclose(found, closed_form["A_linear_quadratic"]["rows"][0]["full"], rtol=1e-12)
     np.testing.assert_allclose(found, 115.555310, atol=1e-6)
 
 
 def test_linear_quadratic_components_do_not_interact(float64):
     a, b, theta = np.array([0.9, 0.5]), np.array([1.0, -2.0]), jnp.array([0.3, 0.7])
-    together = gradient(classic.linear_quadratic(a, b, 1.0, 0.2), theta, 7)
-    alone = [gradient(classic.linear_quadratic(a[i], b[i], 1.0, 0.2), theta[i], 7) for i in range(2)]
+    together = gradient(known.linear_quadratic(a, b, 1.0, 0.2), theta, 7)
+    alone = [gradient(known.linear_quadratic(a[i], b[i], 1.0, 0.2), theta[i], 7) for i in range(2)]
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
 def test_noise_moves_the_state_by_its_own_standard_deviation(float64):
-    quiet, noisy = classic.linear_quadratic(), classic.noisy_linear_quadratic(noise=0.5)
+    quiet, noisy = known.linear_quadratic(), known.noisy_linear_quadratic(noise=0.5)
     step = jax.vmap(lambda key: noisy.step(jnp.float64(2.0), 0.3, key) - quiet.step(jnp.float64(2.0), 0.3, key))
     shift = np.asarray(step(jax.random.split(KEY, 4000)))
     assert abs(shift.mean()) < 5 * 0.5 / np.sqrt(4000)
     assert abs(shift.std() - 0.5) < 5 * 0.5 / np.sqrt(8000)
-    again = classic.noisy_linear_quadratic(noise=0.0)
+    again = known.noisy_linear_quadratic(noise=0.0)
     np.testing.assert_array_equal(losses(again, 0.3, 9), losses(quiet, 0.3, 9))
 
 
 def test_influence_balancing_has_the_closed_influence(float64, closed_form):
     table = closed_form["B_influence"]["a_h"]
-    problem = classic.influence_balancing()
+    problem = known.influence_balancing()
     influence = np.asarray(jax.jacfwd(lambda theta: _first_components(problem, theta, 500))(0.5))
     for steps, value in table.items():
         np.testing.assert_allclose(influence[int(steps) - 1], value, atol=1e-7)
@@ -138,7 +138,7 @@ def _first_components(problem, theta, num_steps):
 
 @pytest.mark.parametrize(("n", "p", "optimum"), [(23, 10, -1 / 6), (5, 3, 1 / 2)])
 def test_influence_balancing_rests_at_its_optimum(float64, n, p, optimum):
-    problem = classic.influence_balancing(n, p)
+    problem = known.influence_balancing(n, p)
     run = jax.jit(jax.vmap(lambda theta: unroll(problem, problem.init(theta, KEY), theta, KEY, 400)[1][-1]))
     at_optimum, beside = run(optimum + jnp.array([0.0, 0.01]))
     assert at_optimum < 1e-20
@@ -193,7 +193,7 @@ def validation_error(log_decay):
 
 
 def test_l2_tuning_rests_at_the_closed_fixed_point_and_has_the_published_optimum(float64):
-    problem = classic.l2_tuning(*weight_decay.data())
+    problem = known.l2_tuning(*weight_decay.data())
     state, read = unroll(problem, problem.init(jnp.float64(3.82), KEY), 3.82, KEY, 2000)
     np.testing.assert_allclose(state, fixed_point(3.82), rtol=1e-9)
     np.testing.assert_allclose(read[-1], validation_error(3.82), rtol=1e-9)
@@ -202,7 +202,7 @@ def test_l2_tuning_rests_at_the_closed_fixed_point_and_has_the_published_optimum
 
 
 def test_l2_tuning_truncated_to_one_step_rests_elsewhere(float64):
-    problem = classic.l2_tuning(*weight_decay.data())
+    problem = known.l2_tuning(*weight_decay.data())
 
     def truncated(log_decay):
         w = jnp.asarray(fixed_point(log_decay))
@@ -346,21 +346,19 @@ def test_the_true_lorenz_trajectory_carries_no_tangent():
 REFUSED = {
     "horizon must be at least 1": lambda: chaotic.toy_regression(0),
     "objective must be one of mean, sum": lambda: chaotic.toy_regression(objective="total"),
-    "p must be at most n": lambda: classic.influence_balancing(3, 4),
-    "n must be at least 1": lambda: classic.influence_balancing(0, 0),
-    "noise must be a number in": lambda: classic.noisy_linear_quadratic(noise=-1.0),
-    "a must be a finite number": lambda: classic.linear_quadratic(a=np.inf),
+    "p must be at most n": lambda: known.influence_balancing(3, 4),
+    "n must be at least 1": lambda: known.influence_balancing(0, 0),
+    "noise must be a number in": lambda: known.noisy_linear_quadratic(noise=-1.0),
+    "a must be a finite number": lambda: known.linear_quadratic(a=np.inf),
     "start must be finite numbers of shape": lambda: chaotic.henon((0.1, 0.2, 0.3)),
     "dt must be a number in": lambda: chaotic.lorenz(dt=0.0),
-    "omega must be a finite number": lambda: classic.phase_walk(omega=np.nan),
-    "x_val 3; they must be the same": lambda: classic.l2_tuning(
-        np.ones((5, 2)), np.ones(5), np.ones((5, 3)), np.ones(5)
-    ),
-    "x_train must be": lambda: classic.l2_tuning(np.ones((5, 2)), np.ones(4), np.ones((5, 2)), np.ones(5)),
-    "x_val and y_val must be finite": lambda: classic.l2_tuning(
+    "omega must be a finite number": lambda: known.phase_walk(omega=np.nan),
+    "x_val 3; they must be the same": lambda: known.l2_tuning(np.ones((5, 2)), np.ones(5), np.ones((5, 3)), np.ones(5)),
+    "x_train must be": lambda: known.l2_tuning(np.ones((5, 2)), np.ones(4), np.ones((5, 2)), np.ones(5)),
+    "x_val and y_val must be finite": lambda: known.l2_tuning(
         np.ones((5, 2)), np.ones(5), np.full((5, 2), np.nan), np.ones(5)
     ),
-    "learning_rate must be a number in": lambda: classic.l2_tuning(
+    "learning_rate must be a number in": lambda: known.l2_tuning(
         np.ones((5, 2)), np.ones(5), np.ones((5, 2)), np.ones(5), 0.0
     ),
 }

@@ -11,8 +11,8 @@ from benchmarks import learned as by_hand
 from metalearn.inner import learned
 from metalearn.inner.learned import base, factored, per_parameter
 from metalearn.inner.problem import InnerProblem, check_problem
-from metalearn.inner.task import Task
-from metalearn.inner.training import training
+from metalearn.inner.training.task import Task
+from metalearn.inner.training.training import training
 from metalearn.inner.unroll import meta_loss, unroll
 from tests.estimators.sampling import QUICK
 

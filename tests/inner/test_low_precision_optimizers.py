@@ -10,9 +10,11 @@ import metalearn as ml
 
 KEY = jax.random.key(0)
 MAKE = {
-    "adam": lambda theta: ml.adam(ml.log("rate"), eps=ml.log("eps"))(theta),
-    "adamw": lambda theta: ml.adamw(ml.log("rate"), b2=ml.logit("b2", 0, 1), weight_decay=0.0)(theta),
-    "momentum": lambda theta: ml.sgd(ml.log("rate"), momentum=0.99)(theta),
+    "adam": lambda theta: ml.adam(ml.hyperparameters.exp("rate"), eps=ml.hyperparameters.exp("eps"))(theta),
+    "adamw": lambda theta: ml.adamw(
+        ml.hyperparameters.exp("rate"), b2=ml.hyperparameters.sigmoid("b2", 0, 1), weight_decay=0.0
+    )(theta),
+    "momentum": lambda theta: ml.sgd(ml.hyperparameters.exp("rate"), momentum=0.99)(theta),
 }
 
 
@@ -43,7 +45,7 @@ def test_backprop_through_adam_in_a_float16_network_has_no_nan():
         lambda key: {"w": jnp.ones(3, jnp.float16)},
         lambda params, key: jnp.sum(params["w"] * jnp.array([0.0, 1e-4, 1.0], jnp.float16)) ** 2,
     )
-    problem = ml.training(task, ml.adam(ml.log("rate")))
+    problem = ml.training(task, ml.adam(ml.hyperparameters.exp("rate")))
     slope = jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, 4))({"rate": jnp.float32(-3.0)})
     assert np.isfinite(slope["rate"])
     assert slope["rate"] != 0

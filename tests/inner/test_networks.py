@@ -7,8 +7,8 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 
-from metalearn.inner.networks import Network, convolutional, mlp
-from metalearn.inner.wrapped import from_linen, from_nnx
+from metalearn.inner.training.flax_wrappers import from_linen, from_nnx
+from metalearn.inner.training.networks import Network, convolutional, mlp
 
 KEY = jax.random.key(3)
 INPUTS = jnp.asarray(np.random.default_rng(4).normal(size=(5, 7)), jnp.float32)

@@ -8,18 +8,18 @@ import numpy as np
 import optax
 import pytest
 
-from metalearn.inner.hyperparameters import (
-    cosine,
-    inverse_time,
-    linear,
-    log,
-    log10,
-    log_linear,
-    logit,
-    piecewise,
+from metalearn.inner.training.hyperparameters import (
+    cosine_schedule,
+    exp,
+    exp10,
+    inverse_time_schedule,
+    linear_schedule,
+    log_linear_schedule,
+    piecewise_schedule,
+    sigmoid,
     value,
 )
-from metalearn.inner.optimizers import adam, adamw, clipped, per_layer, sgd
+from metalearn.inner.training.optimizers import adam, adamw, clipped, per_layer, sgd
 
 PARAMS = {"layer_0": {"weight": jnp.array([[1.0, -2.0], [0.5, 3.0]])}, "layer_1": {"weight": jnp.array([[0.3, -0.7]])}}
 CURVATURE = {"layer_0": {"weight": jnp.array([[1.0, 0.2], [3.0, 0.5]])}, "layer_1": {"weight": jnp.array([[2.0, 0.1]])}}
@@ -55,13 +55,16 @@ THETA = {
 RATE, MOMENTUM = float(np.exp(-1.5)), float(1 / (1 + np.exp(-0.4)))
 B1, B2 = 0.99 / (1 + np.exp(-0.3)), 0.5 + 0.4999 / (1 + np.exp(-1.0))
 FROM_THETA = {
-    "sgd": (sgd(log("lr")), optax.sgd(RATE)),
-    "momentum": (sgd(log("lr"), logit("m")), optax.sgd(RATE, MOMENTUM)),
-    "nesterov": (sgd(log("lr"), logit("m"), nesterov=True), optax.sgd(RATE, MOMENTUM, nesterov=True)),
-    "adam": (adam(log("lr"), logit("b1", 0, 0.99), logit("b2", 0.5, 0.9999)), optax.adam(RATE, B1, B2, eps_root=1e-12)),
-    "eps": (adam(0.1, eps=log10("wd"), eps_root=log10("wd")), optax.adam(0.1, eps=0.01, eps_root=0.01)),
-    "adamw": (adamw(log("lr"), weight_decay=log10("wd")), optax.adamw(RATE, eps_root=1e-12, weight_decay=0.01)),
-    "clipped": (clipped(sgd(0.1), log10("wd")), optax.chain(optax.clip_by_global_norm(0.01), optax.sgd(0.1))),
+    "sgd": (sgd(exp("lr")), optax.sgd(RATE)),
+    "momentum": (sgd(exp("lr"), sigmoid("m")), optax.sgd(RATE, MOMENTUM)),
+    "nesterov": (sgd(exp("lr"), sigmoid("m"), nesterov=True), optax.sgd(RATE, MOMENTUM, nesterov=True)),
+    "adam": (
+        adam(exp("lr"), sigmoid("b1", 0, 0.99), sigmoid("b2", 0.5, 0.9999)),
+        optax.adam(RATE, B1, B2, eps_root=1e-12),
+    ),
+    "eps": (adam(0.1, eps=exp10("wd"), eps_root=exp10("wd")), optax.adam(0.1, eps=0.01, eps_root=0.01)),
+    "adamw": (adamw(exp("lr"), weight_decay=exp10("wd")), optax.adamw(RATE, eps_root=1e-12, weight_decay=0.01)),
+    "clipped": (clipped(sgd(0.1), exp10("wd")), optax.chain(optax.clip_by_global_norm(0.01), optax.sgd(0.1))),
     "loose": (clipped(sgd(0.1), 1e6), optax.sgd(0.1)),
 }
 
@@ -73,28 +76,30 @@ def test_an_optimiser_at_theta_is_the_one_of_optax(name):
 
 
 DIFFERENTIABLE = {
-    "sgd learning_rate": lambda x: sgd(log("x"))({"x": x}),
-    "sgd momentum": lambda x: sgd(0.1, logit("x"))({"x": x}),
-    "nesterov momentum": lambda x: sgd(0.1, logit("x"), nesterov=True)({"x": x}),
-    "adam learning_rate": lambda x: adam(log("x"))({"x": x}),
-    "adam b1": lambda x: adam(0.1, b1=logit("x", 0, 0.999))({"x": x}),
-    "adam b2": lambda x: adam(0.1, b2=logit("x", 0, 0.999))({"x": x}),
-    "adam eps": lambda x: adam(0.1, eps=log("x"))({"x": x}),
-    "adam eps_root": lambda x: adam(0.1, eps_root=log("x"))({"x": x}),
-    "adamw weight_decay": lambda x: adamw(0.1, weight_decay=log("x"))({"x": x}),
-    "clipped max_norm": lambda x: clipped(sgd(0.1), log("x"))({"x": x}),
-    "clipped gradient": lambda x: clipped(sgd(log("x"), 0.9), 0.7)({"x": x}),
-    "per_layer": lambda x: per_layer({"layer_0": sgd(log(0)), "layer_1": adam(log(1))})(jnp.stack([x, 2 * x])),
-    "linear": lambda x: sgd(linear(log("x"), 0.01, 5))({"x": x}),
-    "linear end": lambda x: sgd(linear(0.2, log("x"), 5))({"x": x}),
-    "linear num_steps": lambda x: sgd(linear(0.2, 0.01, lambda theta: 5.5 + theta["x"]))({"x": x}),
-    "log_linear": lambda x: sgd(log_linear(0.2, log("x"), 5))({"x": x}),
-    "cosine": lambda x: sgd(cosine(log("x"), 0.01, 5))({"x": x}),
-    "cosine num_steps": lambda x: sgd(cosine(0.2, 0.01, lambda theta: 5.5 + theta["x"]))({"x": x}),
-    "inverse_time": lambda x: sgd(inverse_time(0.1, log("x")))({"x": x}),
-    "piecewise": lambda x: sgd(piecewise((0.1, log("x"), 0.02), (0, 2, 5)))({"x": x}),
-    "piecewise boundary": lambda x: sgd(piecewise((0.1, 0.2, 0.02), (0, lambda theta: 2.5 + theta["x"], 5)))({"x": x}),
-    "constant": lambda x: sgd(piecewise((0.1, log("x")), (2,), "constant"))({"x": x}),
+    "sgd learning_rate": lambda x: sgd(exp("x"))({"x": x}),
+    "sgd momentum": lambda x: sgd(0.1, sigmoid("x"))({"x": x}),
+    "nesterov momentum": lambda x: sgd(0.1, sigmoid("x"), nesterov=True)({"x": x}),
+    "adam learning_rate": lambda x: adam(exp("x"))({"x": x}),
+    "adam b1": lambda x: adam(0.1, b1=sigmoid("x", 0, 0.999))({"x": x}),
+    "adam b2": lambda x: adam(0.1, b2=sigmoid("x", 0, 0.999))({"x": x}),
+    "adam eps": lambda x: adam(0.1, eps=exp("x"))({"x": x}),
+    "adam eps_root": lambda x: adam(0.1, eps_root=exp("x"))({"x": x}),
+    "adamw weight_decay": lambda x: adamw(0.1, weight_decay=exp("x"))({"x": x}),
+    "clipped max_norm": lambda x: clipped(sgd(0.1), exp("x"))({"x": x}),
+    "clipped gradient": lambda x: clipped(sgd(exp("x"), 0.9), 0.7)({"x": x}),
+    "per_layer": lambda x: per_layer({"layer_0": sgd(exp(0)), "layer_1": adam(exp(1))})(jnp.stack([x, 2 * x])),
+    "linear": lambda x: sgd(linear_schedule(exp("x"), 0.01, 5))({"x": x}),
+    "linear end": lambda x: sgd(linear_schedule(0.2, exp("x"), 5))({"x": x}),
+    "linear num_steps": lambda x: sgd(linear_schedule(0.2, 0.01, lambda theta: 5.5 + theta["x"]))({"x": x}),
+    "log_linear": lambda x: sgd(log_linear_schedule(0.2, exp("x"), 5))({"x": x}),
+    "cosine": lambda x: sgd(cosine_schedule(exp("x"), 0.01, 5))({"x": x}),
+    "cosine num_steps": lambda x: sgd(cosine_schedule(0.2, 0.01, lambda theta: 5.5 + theta["x"]))({"x": x}),
+    "inverse_time": lambda x: sgd(inverse_time_schedule(0.1, exp("x")))({"x": x}),
+    "piecewise": lambda x: sgd(piecewise_schedule((0.1, exp("x"), 0.02), (0, 2, 5)))({"x": x}),
+    "piecewise boundary": lambda x: sgd(piecewise_schedule((0.1, 0.2, 0.02), (0, lambda theta: 2.5 + theta["x"], 5)))(
+        {"x": x}
+    ),
+    "constant": lambda x: sgd(piecewise_schedule((0.1, exp("x")), (2,), "constant"))({"x": x}),
 }
 
 
@@ -116,8 +121,8 @@ def test_every_hyperparameter_differentiates():
 
 
 ZERO_GRADIENT = {
-    "adam": lambda x: adam(log("x"), b2=logit("x", 0, 0.999)),
-    "clipped adamw": lambda x: clipped(adamw(log("x")), log("x")),
+    "adam": lambda x: adam(exp("x"), b2=sigmoid("x", 0, 0.999)),
+    "clipped adamw": lambda x: clipped(adamw(exp("x")), exp("x")),
 }
 
 
@@ -160,7 +165,7 @@ def test_the_state_has_one_structure_for_every_theta():
         FROM_THETA["sgd"][0],
         sgd(0.1),
         sgd(lambda theta: optax.constant_schedule(0.1)),
-        sgd(linear(0.1, 0.2, 3)),
+        sgd(linear_schedule(0.1, 0.2, 3)),
     ):
         state = make(THETA).init(PARAMS)
         assert jax.tree.structure(state) == jax.tree.structure(sgd(0.1)(THETA).init(PARAMS))
@@ -168,19 +173,19 @@ def test_the_state_has_one_structure_for_every_theta():
 
 COUNTS = jnp.arange(12)
 SCHEDULES = {
-    "linear": (linear(log("x"), 0.01, 10), lambda r: optax.linear_schedule(r, 0.01, 10)),
-    "cosine": (cosine(log("x"), 0.0, 10), lambda r: optax.cosine_decay_schedule(r, 10)),
+    "linear": (linear_schedule(exp("x"), 0.01, 10), lambda r: optax.linear_schedule(r, 0.01, 10)),
+    "cosine": (cosine_schedule(exp("x"), 0.0, 10), lambda r: optax.cosine_decay_schedule(r, 10)),
     "log_linear": (
-        log_linear(log("x"), 0.01, 10),
+        log_linear_schedule(exp("x"), 0.01, 10),
         lambda r: lambda c: r ** (1 - min(c, 10) / 10) * 0.01 ** (min(c, 10) / 10),
     ),
-    "inverse_time": (inverse_time(log("x"), 0.3), lambda r: lambda c: r / (1 + 0.3 * c)),
+    "inverse_time": (inverse_time_schedule(exp("x"), 0.3), lambda r: lambda c: r / (1 + 0.3 * c)),
     "piecewise": (
-        piecewise((log("x"), 0.5, 0.1), (1, 4, 9)),
+        piecewise_schedule((exp("x"), 0.5, 0.1), (1, 4, 9)),
         lambda r: lambda c: np.interp(c, [1, 4, 9], [r, 0.5, 0.1]),
     ),
     "constant": (
-        piecewise((log("x"), 0.5, 0.1), (4, 9), "constant"),
+        piecewise_schedule((exp("x"), 0.5, 0.1), (4, 9), "constant"),
         lambda r: lambda c: [r, 0.5, 0.1][(c >= 4) + (c >= 9)],
     ),
 }
@@ -195,12 +200,12 @@ def test_schedules_are_their_formulas_and_can_be_traced(name):
 
 
 def test_all_knots_may_come_from_one_array():
-    edges = piecewise((0.1, 0.2), np.array([0, 5]))(None)
+    edges = piecewise_schedule((0.1, 0.2), np.array([0, 5]))(None)
     assert edges(3).item() == pytest.approx(0.16, rel=1e-5)
-    schedule = piecewise(log("rates"), (0, 5))({"rates": jnp.log(jnp.array([0.1, 0.2]))})
+    schedule = piecewise_schedule(exp("rates"), (0, 5))({"rates": jnp.log(jnp.array([0.1, 0.2]))})
     assert schedule(3).item() == pytest.approx(0.16, rel=1e-5)
     with pytest.raises(ValueError, match="need 2 values; 3 were given"):
-        piecewise(log("rates"), (0, 5))({"rates": jnp.zeros(3)})
+        piecewise_schedule(exp("rates"), (0, 5))({"rates": jnp.zeros(3)})
 
 
 def test_entries_of_theta_are_found_by_any_path():
@@ -209,8 +214,8 @@ def test_entries_of_theta_are_found_by_any_path():
     assert value(("a", "rate", 1))(theta) == 2
     assert value(("a", "decay", -1))(theta) == 4
     assert value(1)(jnp.array([5.0, 6.0])) == 6
-    assert log10(0)(jnp.array([2.0])).item() == pytest.approx(100)
-    assert logit(0, 1, 3)(jnp.zeros(1)).item() == pytest.approx(2)
+    assert exp10(0)(jnp.array([2.0])).item() == pytest.approx(100)
+    assert sigmoid(0, 1, 3)(jnp.zeros(1)).item() == pytest.approx(2)
     for name, given, sentence in [
         ("b", theta, "no entry 'b'.*it has 'a'"),
         (2, jnp.zeros(2), "it has 2 entries"),
@@ -238,12 +243,12 @@ def test_per_layer_takes_the_users_labels():
         (lambda: adam(0.1, eps_root=-1e-9), ValueError, "eps_root"),
         (lambda: adamw(0.1, weight_decay=-1), ValueError, "weight_decay"),
         (
-            lambda: adam(0.1, b1=linear(0.1, 0.9, 5))(None),
+            lambda: adam(0.1, b1=linear_schedule(0.1, 0.9, 5))(None),
             TypeError,
             "b1 must be a number.*Only learning_rate may be a schedule",
         ),
         (
-            lambda: sgd(log("rates"))({"rates": jnp.zeros(2)}),
+            lambda: sgd(exp("rates"))({"rates": jnp.zeros(2)}),
             TypeError,
             r"learning_rate must be one real number; an array of shape \(2,\)",
         ),
@@ -256,24 +261,28 @@ def test_per_layer_takes_the_users_labels():
             ValueError,
             "layer_2;",
         ),
-        (lambda: linear(0.1, 0.2, 0), ValueError, r"num_steps must be a number in \(0, inf\); 0 was given"),
-        (lambda: cosine(0.1, 0.2, -5), ValueError, "num_steps"),
-        (lambda: log_linear(0.0, 0.2, 5), ValueError, r"start must be a number in \(0, inf\)"),
-        (lambda: inverse_time(0.1, -1), ValueError, "rate must be a number"),
-        (lambda: piecewise((1, 2), (5, 3)), ValueError, r"boundaries must increase; \[5\.0, 3\.0\]"),
+        (lambda: linear_schedule(0.1, 0.2, 0), ValueError, r"num_steps must be a number in \(0, inf\); 0 was given"),
+        (lambda: cosine_schedule(0.1, 0.2, -5), ValueError, "num_steps"),
+        (lambda: log_linear_schedule(0.0, 0.2, 5), ValueError, r"start must be a number in \(0, inf\)"),
+        (lambda: inverse_time_schedule(0.1, -1), ValueError, "rate must be a number"),
+        (lambda: piecewise_schedule((1, 2), (5, 3)), ValueError, r"boundaries must increase; \[5\.0, 3\.0\]"),
         (
-            lambda: piecewise((1, 2), (5,)),
+            lambda: piecewise_schedule((1, 2), (5,)),
             ValueError,
             "linear interpolation these boundaries need 1 values; 2 were given",
         ),
         (
-            lambda: piecewise((1, 2), (5, 6), "constant"),
+            lambda: piecewise_schedule((1, 2), (5, 6), "constant"),
             ValueError,
             "constant interpolation these boundaries need 3 values",
         ),
-        (lambda: piecewise((1, 2), (5, 6), "cubic"), ValueError, "interpolation must be one of constant, linear"),
-        (lambda: piecewise((), ()), ValueError, "at least one boundary"),
-        (lambda: logit("x", 1, 0), ValueError, "needs low < high"),
+        (
+            lambda: piecewise_schedule((1, 2), (5, 6), "cubic"),
+            ValueError,
+            "interpolation must be one of constant, linear",
+        ),
+        (lambda: piecewise_schedule((), ()), ValueError, "at least one boundary"),
+        (lambda: sigmoid("x", 1, 0), ValueError, "needs low < high"),
     ],
 )
 def test_mistakes_are_sentences(make, error, sentence):

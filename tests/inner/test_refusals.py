@@ -30,12 +30,12 @@ class Nnx(nnx.Module):
 
 INPUTS, LABELS = np.zeros((3, 4), np.float32), np.zeros(4, np.int32)
 NETWORK = ml.mlp((3, 2))
-split = lambda inputs, targets, sizes=(2,): lambda: ml.split(ml.Data(inputs, targets), sizes)
-train = lambda inputs, targets: lambda: ml.classification(NETWORK, ml.Data(inputs, targets))
+split = lambda inputs, targets, sizes=(2,): lambda: ml.data.split(ml.data.Data(inputs, targets), sizes)
+train = lambda inputs, targets: lambda: ml.classification(NETWORK, ml.data.Data(inputs, targets))
 REFUSED = {
     "split of lists": (split([[1.0, 2.0]], [0, 1]), "data must have arrays; its inputs are a list"),
     "split of texts": (split(INPUTS, np.array(list("abcd"))), "data must have numbers; the dtype of its targets is <U1"),
-    "split of a tuple": (lambda: ml.split((INPUTS, LABELS), (2,)), "data must be an ml.Data"),
+    "split of a tuple": (lambda: ml.data.split((INPUTS, LABELS), (2,)), "data must be an ml.data.Data"),
     "split of rows": (split(INPUTS.T, LABELS), "data must be inputs .* Examples are columns: transpose rows"),
     "split of vectors": (split(LABELS, LABELS), "data must be inputs"),
     "split into a number": (split(INPUTS, LABELS, 2), r"sizes must be a sequence, such as \(80, 20\); 2 was given"),
@@ -43,9 +43,9 @@ REFUSED = {
     "train on lists": (train(INPUTS.tolist(), LABELS), "The data must have arrays; its inputs are a list"),
     "train on nothing": (train(INPUTS[:, :0], LABELS[:0]), "The data must have at least one example"),
     "train on labels of nothing": (train(INPUTS, LABELS[:0]), "The data must have at least one example"),
-    "evaluate on lists": (lambda: ml.evaluation(NETWORK, ml.Data(INPUTS, [0] * 4)), "data must have arrays"),
-    "train a module": (lambda: ml.classification(Linen(), ml.Data(INPUTS, LABELS)), "a Linen was given. ml.from_linen"),
-    "train a class": (lambda: ml.classification(Linen, ml.Data(INPUTS, LABELS)), "the class Linen was given"),
+    "evaluate on lists": (lambda: ml.metric_loss(NETWORK, ml.data.Data(INPUTS, [0] * 4)), "data must have arrays"),
+    "train a module": (lambda: ml.classification(Linen(), ml.data.Data(INPUTS, LABELS)), "a Linen was given. ml.from_linen"),
+    "train a class": (lambda: ml.classification(Linen, ml.data.Data(INPUTS, LABELS)), "the class Linen was given"),
     "a Linen class": (lambda: ml.from_linen(Linen, (1, 3)), "the class Linen was given: call it"),
     "an NNX module as Linen": (lambda: ml.from_linen(Nnx(rngs=nnx.Rngs(0)), (1, 3)), "Nnx was given: use from_nnx"),
     "a function as Linen": (lambda: ml.from_linen(print, (1, 3)), "must be an instance of a Linen module"),
@@ -71,7 +71,7 @@ def test_modules_that_fit_are_taken():
     assert ml.from_linen(Linen(), [1, 3]).init is not None
 
 
-TASK = ml.classification(NETWORK, ml.Data(INPUTS, LABELS))
+TASK = ml.classification(NETWORK, ml.data.Data(INPUTS, LABELS))
 OUTPUTS = {
     "an auxiliary output": (lambda value: (value, {"seen": value}), "it returned a tuple of 2. Return the loss alone"),
     "a dictionary": (lambda value: {"loss": value}, "it returned a dict of 1"),
@@ -89,7 +89,7 @@ def test_a_loss_that_is_no_scalar_is_refused_wherever_it_comes_from(change, word
     problems = {
         "The loss of the task": ml.training(task, sgd),
         "meta_loss": ml.training(TASK, sgd, task.loss),
-        "The metric": ml.training(ml.classification(NETWORK, ml.Data(INPUTS, LABELS), metric=metric), sgd),
+        "The metric": ml.training(ml.classification(NETWORK, ml.data.Data(INPUTS, LABELS), metric=metric), sgd),
         "The loss of the problem": ml.InnerProblem(
             lambda theta, key: theta, lambda state, theta, key: state, lambda state, theta, key: change(jnp.float32(1))
         ),

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metalearn.inner.data import Data
-from metalearn.inner.metrics import cross_entropy, error_rate, mean_squared_error
-from metalearn.inner.minibatches import gaussian_noise
-from metalearn.inner.networks import Network, mlp
-from metalearn.inner.task import classification, evaluation, regression
-from metalearn.inner.wrapped import from_linen
+from metalearn.inner.training.datasets import Data
+from metalearn.inner.training.flax_wrappers import from_linen
+from metalearn.inner.training.metrics import cross_entropy, error_rate, mean_squared_error
+from metalearn.inner.training.minibatches import gaussian_noise
+from metalearn.inner.training.networks import Network, mlp
+from metalearn.inner.training.task import classification, metric_loss, regression
 
 KEY = jax.random.key(1)
 EXAMPLES, CLASSES = 12, 3
@@ -97,10 +97,10 @@ def test_evaluation_reads_the_minibatch_of_the_same_key_without_dropout():
     network = mlp((4, 50, CLASSES), dropout=0.5)
     plain = mlp((4, 50, CLASSES))
     params = network.init(KEY)
-    reading = evaluation(network, LABELS, 5)(params, KEY)
+    reading = metric_loss(network, LABELS, 5)(params, KEY)
     assert reading.item() == pytest.approx(classification(plain, LABELS, 5).loss(params, KEY).item(), rel=1e-5)
     assert reading.item() != pytest.approx(classification(network, LABELS, 5).loss(params, KEY).item(), rel=1e-3)
-    assert reading != evaluation(network, LABELS, 5)(params, jax.random.key(8))
+    assert reading != metric_loss(network, LABELS, 5)(params, jax.random.key(8))
 
 
 def test_minibatch_and_dropout_are_drawn_independently():
@@ -117,7 +117,7 @@ def test_error_rate_counts_mistakes_and_has_no_slope():
     assert error_rate(outputs, labels).item() == pytest.approx(0.5)
     for count in (3, 44, 134, 397):
         assert error_rate(jnp.eye(count), jnp.arange(count)) == 0
-    reading = evaluation(LINEAR, LABELS, metric="error_rate")
+    reading = metric_loss(LINEAR, LABELS, metric="error_rate")
     expected = np.mean(np.argmax(PARAMS @ INPUTS, axis=0) != np.asarray(LABELS.targets))
     assert 0 < expected < 1
     assert reading(PARAMS, KEY).item() == pytest.approx(expected)
@@ -125,11 +125,11 @@ def test_error_rate_counts_mistakes_and_has_no_slope():
 
 
 def test_metrics_by_name_and_by_function():
-    squares = evaluation(TO_TWO, NUMBERS, metric="mean_squared_error")(TO_TWO.init(KEY), KEY)
-    assert squares == evaluation(TO_TWO, NUMBERS, metric=mean_squared_error)(TO_TWO.init(KEY), KEY)
-    named = evaluation(LINEAR, LABELS, normalise=True)(PARAMS, KEY)
+    squares = metric_loss(TO_TWO, NUMBERS, metric="mean_squared_error")(TO_TWO.init(KEY), KEY)
+    assert squares == metric_loss(TO_TWO, NUMBERS, metric=mean_squared_error)(TO_TWO.init(KEY), KEY)
+    named = metric_loss(LINEAR, LABELS, normalise=True)(PARAMS, KEY)
     assert named.item() == pytest.approx(
-        evaluation(LINEAR, LABELS, metric=cross_entropy)(PARAMS, KEY).item() / math.log(3), rel=1e-6
+        metric_loss(LINEAR, LABELS, metric=cross_entropy)(PARAMS, KEY).item() / math.log(3), rel=1e-6
     )
     assert classification(LINEAR, LABELS, metric="error_rate").loss(PARAMS, KEY) == error_rate(
         PARAMS @ INPUTS, LABELS.targets
@@ -201,11 +201,11 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
         (lambda: regression(LINEAR, NUMBERS), ValueError, r"outputs have shape \(3, 12\) and the targets \(2, 12\)"),
         (lambda: regression(LINEAR, LABELS), ValueError, r"targets \[outputs, examples\]"),
         (
-            lambda: evaluation(LINEAR, LABELS, metric="loss"),
+            lambda: metric_loss(LINEAR, LABELS, metric="loss"),
             ValueError,
             "metric must be one of.*mean_squared_error; 'loss'",
         ),
-        (lambda: evaluation(mlp((5, 3)), LABELS), ValueError, "with 5 features"),
+        (lambda: metric_loss(mlp((5, 3)), LABELS), ValueError, "with 5 features"),
         (
             lambda: classification(LINEAR, Data(INPUTS, jax.nn.one_hot(LABELS.targets, 3, axis=0))),
             ValueError,
@@ -214,7 +214,7 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
         (
             lambda: classification(LINEAR, (INPUTS, LABELS.targets)),
             TypeError,
-            r"an ml.Data\(inputs, targets\); a tuple",
+            r"an ml.data.Data\(inputs, targets\); a tuple",
         ),
         (lambda: classification(LINEAR, Data(INPUTS, LABELS.targets[None])), ValueError, r"take targets\.ravel\(\)"),
         (
@@ -223,7 +223,7 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
             "columns: transpose rows",
         ),
         (lambda: classification(lambda inputs: inputs, LABELS), TypeError, "network must be a Network"),
-        (lambda: evaluation(LINEAR, (INPUTS, LABELS.targets)), TypeError, "data must be an ml.Data"),
+        (lambda: metric_loss(LINEAR, (INPUTS, LABELS.targets)), TypeError, "data must be an ml.data.Data"),
         (lambda: classification(ROWS, LABELS), ValueError, "examples as rows is wrapped with examples_first=True"),
     ],
 )

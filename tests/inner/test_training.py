@@ -10,15 +10,15 @@ import optax
 import optax.contrib
 import pytest
 
-from metalearn.inner.classic import linear_quadratic, noisy_linear_quadratic
-from metalearn.inner.data import Data
-from metalearn.inner.derived import every
-from metalearn.inner.hyperparameters import cosine, log, logit, value
-from metalearn.inner.networks import mlp
-from metalearn.inner.optimizers import adam, clipped, per_layer, sgd
+from metalearn.inner.derived import strided
 from metalearn.inner.problem import check_problem
-from metalearn.inner.task import Task, classification, evaluation, regression
-from metalearn.inner.training import TrainingState, training
+from metalearn.inner.problems.known import linear_quadratic, noisy_linear_quadratic
+from metalearn.inner.training.datasets import Data
+from metalearn.inner.training.hyperparameters import cosine_schedule, exp, sigmoid, value
+from metalearn.inner.training.networks import mlp
+from metalearn.inner.training.optimizers import adam, clipped, per_layer, sgd
+from metalearn.inner.training.task import Task, classification, metric_loss, regression
+from metalearn.inner.training.training import TrainingState, training
 from metalearn.inner.unroll import unroll
 
 KEY = jax.random.key(0)
@@ -30,7 +30,7 @@ START = jax.tree.map(
     lambda leaf: jnp.asarray(np.random.default_rng(leaf.size).normal(size=leaf.shape) / 2, jnp.float32),
     jax.eval_shape(NETWORK.init, KEY),
 )
-ADAM = adam(log("rate"), b1=logit("b1", 0, 0.99))
+ADAM = adam(exp("rate"), b1=sigmoid("b1", 0, 0.99))
 THETA = {"rate": jnp.asarray(-2.0), "b1": jnp.asarray(0.5)}
 
 
@@ -99,11 +99,11 @@ def test_the_key_reaches_the_task_unmodified():
 
 def test_the_meta_loss_is_read_instead_of_the_tasks_own():
     other = Data(INPUTS + 1, LABELS.targets)
-    metric = evaluation(NETWORK, other, metric="error_rate")
-    problem = training(classify(), sgd(log("rate")), metric)
+    metric = metric_loss(NETWORK, other, metric="error_rate")
+    problem = training(classify(), sgd(exp("rate")), metric)
     state = jax.jit(problem.init)(THETA, KEY)
     assert problem.loss(state, THETA, KEY) == metric(state.params, KEY)
-    plain = training(classify(), sgd(log("rate")))
+    plain = training(classify(), sgd(exp("rate")))
     moved = jax.jit(lambda state: [made.step(state, THETA, KEY) for made in (problem, plain)])(state)
     jax.tree.map(np.testing.assert_array_equal, *moved)
     assert not np.array_equal(moved[0].params["layer_0"]["weight"], state.params["layer_0"]["weight"])
@@ -123,7 +123,7 @@ def test_a_task_may_depend_on_theta():
 
     problem = training(task, sgd(0.3, 0.9))
     theta = {name: 0.1 * index - 1.0 for index, name in enumerate(("dropout", "scale", "shift", "smooth", "wd"))}
-    metric = evaluation(NETWORK, LABELS)
+    metric = metric_loss(NETWORK, LABELS)
 
     def end(theta):
         return metric(unroll(problem, problem.init(theta, KEY), theta, KEY, 3)[0].params, KEY)
@@ -236,16 +236,16 @@ def test_every_is_the_same_map_read_less_often():
     problem = linear_quadratic(0.8, 0.5)
     theta, key = jnp.float32(0.3), jax.random.key(0)
     whole = unroll(problem, problem.init(theta, key), theta, key, 12)[1]
-    strided = every(problem, 3)
+    strided = strided(problem, 3)
     _, losses = unroll(strided, strided.init(theta, key), theta, key, 4)
     np.testing.assert_allclose(losses, whole[2::3], rtol=1e-6)
     with pytest.raises(ValueError, match="stride must be at least 1; 0 was given"):
-        every(problem, 0)
+        strided(problem, 0)
 
 
 def test_every_draws_anew_in_each_step():
     noisy = noisy_linear_quadratic(1.0, 0.0, start=0.0, noise=1.0)
-    strided, theta = every(noisy, 25), jnp.float32(0.0)
+    strided, theta = strided(noisy, 25), jnp.float32(0.0)
     ends = jax.vmap(lambda key: strided.step(strided.init(theta, key), theta, key))(
         jax.random.split(jax.random.key(1), 2000)
     )
@@ -257,4 +257,4 @@ def test_a_schedule_that_asks_for_its_number_of_steps_is_refused_with_those_that
     theta = jnp.float32(10.0)
     with pytest.raises(TypeError, match=r"TracerBoolConversionError: no `if` may depend.*ml\.cosine"):
         check_problem(training(task, lambda theta: optax.sgd(optax.cosine_decay_schedule(0.1, theta))), theta)
-    check_problem(training(task, lambda theta: sgd(cosine(0.1, 0.0, lambda theta: theta))(theta)), theta)
+    check_problem(training(task, lambda theta: sgd(cosine_schedule(0.1, 0.0, lambda theta: theta))(theta)), theta)

@@ -45,7 +45,7 @@ def escaped(problem, half_width, bound):
 
 
 def newton():
-    problem = ml.newton()
+    problem = ml.problems.newton()
     plane = Plane(Axis("x", -2, 2), Axis("y", -2, 2.001), lambda x, y: {"x": x, "y": y})
 
     def near(theta):
@@ -61,8 +61,8 @@ PICTURES = {
     "disc": (disc, 1.0),
     "half plane": (half_plane, 1.0),
     "Newton": (newton, 1.4444),
-    "Julia, c = -1": (lambda: escaped(ml.julia(-1.0), 1.7, 4.0), 1.26835),
-    "rabbit": (lambda: escaped(ml.julia(-0.122561 + 0.744862j), 1.4, 4.0), 1.3934),
+    "Julia, c = -1": (lambda: escaped(ml.problems.julia(-1.0), 1.7, 4.0), 1.26835),
+    "rabbit": (lambda: escaped(ml.problems.julia(-0.122561 + 0.744862j), 1.4, 4.0), 1.3934),
 }
 
 
@@ -112,7 +112,7 @@ def test_the_repeller_of_descent_on_the_cubic_loss(rate, repeller):
     """
     problem = ml.InnerProblem(
         lambda theta, key: theta,
-        lambda x, theta, key: ml.cubic_loss().step(x, jnp.asarray(rate, x.dtype), key),
+        lambda x, theta, key: ml.problems.cubic_loss().step(x, jnp.asarray(rate, x.dtype), key),
         lambda x, theta, key: jnp.abs(x),
     )
     plane = Plane(Axis("start", -1 / rate, 1 + 1 / rate), Axis("nothing", 0, 1), lambda x, y: x)
@@ -198,17 +198,17 @@ def test_mistakes_are_sentences(bad):
 
 def test_classical_fractals_at_points_that_are_known():
     at = lambda problem, x, y, bound=4.0: escape_time(problem, 300, bound)({"x": jnp.array(x), "y": jnp.array(y)})
-    assert not at(ml.mandelbrot(), -1.0, 0.0)["escaped"]
-    assert not at(ml.mandelbrot(), -0.122561, 0.744862)["escaped"]
-    assert at(ml.mandelbrot(), 0.3, 0.0)["escaped"]
-    assert int(at(ml.mandelbrot(), 1.0, 0.0)["step"]) == 3  # 0, 1, 2, 5
-    assert not at(ml.burning_ship(), -1.755, 0.0)["escaped"]
-    assert at(ml.burning_ship(), 1.0, 1.0)["escaped"]
-    assert not at(ml.magnet(), 0.0, 0.0, 1e4)["escaped"]
+    assert not at(ml.problems.mandelbrot(), -1.0, 0.0)["escaped"]
+    assert not at(ml.problems.mandelbrot(), -0.122561, 0.744862)["escaped"]
+    assert at(ml.problems.mandelbrot(), 0.3, 0.0)["escaped"]
+    assert int(at(ml.problems.mandelbrot(), 1.0, 0.0)["step"]) == 3  # 0, 1, 2, 5
+    assert not at(ml.problems.burning_ship(), -1.755, 0.0)["escaped"]
+    assert at(ml.problems.burning_ship(), 1.0, 1.0)["escaped"]
+    assert not at(ml.problems.magnet(), 0.0, 0.0, 1e4)["escaped"]
 
 
 @pytest.mark.parametrize(("rate", "exponent", "error"), [(3.2, -0.9162907, 1e-3), (3.9, 0.4951, 0.03)])
 def test_the_lyapunov_fractal_on_its_diagonal_is_the_logistic_map(rate, exponent, error):
-    problem, theta = ml.lyapunov_logistic("AB"), {"x": jnp.array(rate), "y": jnp.array(rate)}
+    problem, theta = ml.problems.lyapunov_logistic("AB"), {"x": jnp.array(rate), "y": jnp.array(rate)}
     losses = ml.unroll(problem, problem.init(theta, KEY), theta, KEY, 4000)[1]
     assert float(jnp.mean(losses)) == pytest.approx(exponent, abs=error)

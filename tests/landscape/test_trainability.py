@@ -17,7 +17,7 @@ STEPS = 500
 
 
 def of_500_steps(name):
-    return condition(name, ml.trainability_data(num_steps=STEPS) if name == "minibatch" else None)
+    return condition(name, ml.data.two_layer_data(num_steps=STEPS) if name == "minibatch" else None)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -86,7 +86,7 @@ def test_the_first_ten_losses(name):
 
 def test_the_published_layout_gives_the_published_losses_at_every_pixel():
     """So the mathematics is the same, and what differs above is the order of sums."""
-    plane, data = of_500_steps("tanh").plane, ml.trainability_data()
+    plane, data = of_500_steps("tanh").plane, ml.data.two_layer_data()
     with jax.enable_x64(True):
         rates = tuple(jnp.asarray(part.ravel()) for part in np.meshgrid(plane.x.values(24), plane.y.values(24)))
         found = notebook(data, jnp.tanh, rates, 10)
@@ -103,7 +103,7 @@ def test_the_stored_data_are_those_of_the_old_generator():
         inner, outer = jax.random.split(first)
         key, second = jax.random.split(key)
         for count in (272, 16, 1):
-            stored = ml.trainability_data(count)
+            stored = ml.data.two_layer_data(count)
             np.testing.assert_array_equal(stored["W0"], jax.random.normal(inner, (16, 16)))
             np.testing.assert_array_equal(stored["W1"], jax.random.normal(outer, (16, 1)))
             np.testing.assert_array_equal(stored["X"], jax.random.normal(second, (count, 16)))
@@ -111,7 +111,7 @@ def test_the_stored_data_are_those_of_the_old_generator():
         for steps in (500, 1000):
             keys = jax.random.split(jax.random.PRNGKey(42), steps)
             drawn = jax.vmap(lambda key: jax.random.randint(key, (16,), 0, 272))(keys[:3])
-            np.testing.assert_array_equal(ml.trainability_data(num_steps=steps)["batch_indices"][:3], drawn)
+            np.testing.assert_array_equal(ml.data.two_layer_data(num_steps=steps)["batch_indices"][:3], drawn)
 
 
 def naive_measure(losses):
@@ -200,11 +200,11 @@ def test_short_runs_and_negative_losses_keep_sign_and_label_together(num_steps):
 
 def test_roundings_are_those_of_theta_and_not_of_a_step_from_it():
     x, y = Axis("x", -1e-14, 1e-14), Axis("y", -1.0, 1.0)
-    plane = ml.landscape.through(np.array([1.0, 1.0]), x, y, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    plane = ml.landscape.plane_through(np.array([1.0, 1.0]), x, y, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
     across, along = plane.pitch_in_roundings(129, 129)
     assert across == 0
     assert along > 1e13
-    wider = ml.landscape.through(np.array([1.0, 0.0]), x, y, np.array([1.0, 1.0]), np.array([0.0, 1.0]))
+    wider = ml.landscape.plane_through(np.array([1.0, 0.0]), x, y, np.array([1.0, 1.0]), np.array([0.0, 1.0]))
     assert wider.pitch_in_roundings(129, 129)[0] > 1  # the entry that is zero keeps its digits
 
 
@@ -243,7 +243,7 @@ def test_offset_once_is_another_problem_than_the_drift():
             float(once.loss(once.init(theta, key), theta, key)), rel=1e-6
         )
         states.append(problem.step(problem.step(state, theta, key), theta, key))
-    moved = [np.asarray(state["layer_0"]["weight"]) - ml.trainability_data()["W0"].T for state in states]
+    moved = [np.asarray(state["layer_0"]["weight"]) - ml.data.two_layer_data()["W0"].T for state in states]
     np.testing.assert_allclose(moved[0], 0.2, atol=1e-6)
     np.testing.assert_allclose(moved[1], 0.1, atol=1e-6)
 
@@ -262,7 +262,7 @@ def test_edges_are_the_cells_with_both_signs():
     np.testing.assert_array_equal(edges(measure < 0), edges(measure))
 
 
-DATA = ml.trainability_data(1)
+DATA = ml.data.two_layer_data(1)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ DATA = ml.trainability_data(1)
         (lambda: condition("tanh", DATA | {"Y": np.ones((3, 1))}), r"must have shape \(1, 1\)"),
         (lambda: condition("tanh", DATA | {"X": DATA["X"] * np.nan}), "not finite"),
         (lambda: condition("minibatch", DATA), "must be in 0 … 0"),
-        (lambda: ml.trainability_data(100), "272, 16 or 1"),
+        (lambda: ml.data.two_layer_data(100), "272, 16 or 1"),
         (lambda: convergence_measure(3.0), "at least 1"),
         (lambda: edges(np.ones((1, 4))), "2 × 2"),
         (lambda: edges(np.full((3, 3), np.nan)), "NaN"),
@@ -327,7 +327,7 @@ def test_what_is_of_another_kind_is_a_sentence(mistake, words):
 def test_a_plane_through_what_is_not_finite_is_refused():
     axis = ml.landscape.Axis("a", 0, 1)
     with pytest.raises(ValueError, match="theta must be finite"):
-        ml.landscape.through(np.array([np.nan, 1]), axis, axis, np.array([1.0, 0]), np.array([0, 1.0]))
+        ml.landscape.plane_through(np.array([np.nan, 1]), axis, axis, np.array([1.0, 0]), np.array([0, 1.0]))
 
 
 def test_a_dimension_of_a_whole_landscape_says_what_it_needs():

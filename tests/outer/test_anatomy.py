@@ -25,7 +25,7 @@ def in_float64():
 @pytest.fixture(scope="module")
 def found():
     with jax.enable_x64(True):
-        return ml.anatomy(POWERS, PLANE, (7, 5), KEY, num_steps=STEPS)
+        return ml.diagnosis.anatomy(POWERS, PLANE, (7, 5), KEY, num_steps=STEPS)
 
 
 def test_exponents_losses_and_labels_of_a_linear_map(found):
@@ -41,7 +41,7 @@ def test_exponents_losses_and_labels_of_a_linear_map(found):
 
 
 def test_gradients_are_per_unit_of_the_axes(found):
-    restricted, _ = ml.on_plane(POWERS, PLANE)
+    restricted, _ = ml.diagnosis.on_plane(POWERS, PLANE)
     value = lambda point: ml.meta_loss(restricted, point, KEY, STEPS)
     exact = np.asarray(jax.grad(value)(jnp.array([0.5, 0.2])))
     size = np.exp(found.log_gradient[0, -1])
@@ -61,18 +61,18 @@ def test_the_law_is_read_from_what_trains_chaotically(found):
         log_gradient=np.where(exponent > 0.02, 0.9 * exponent * STEPS + 3, 99.0),
         log_growth=np.where(np.arange(count) % 2 == 0, exponent * STEPS, 99.0),
     )
-    laws = ml.lyapunov_law(obeying)
+    laws = ml.diagnosis.lyapunov_law(obeying)
     assert laws["gradient"].slope == pytest.approx(0.9)
     assert laws["growth"].slope == pytest.approx(1)
     assert laws["growth"].correlation == pytest.approx(1)
     assert laws["gradient"].count == np.sum((exponent > 0.02)[0, ::2])
-    assert np.isnan(ml.lyapunov_law(obeying, least=9.0)["gradient"].slope)
+    assert np.isnan(ml.diagnosis.lyapunov_law(obeying, least=9.0)["gradient"].slope)
 
 
 def test_outer_trajectories_are_meta_train_from_each_start():
     import optax
 
-    problem, theta = ml.phase_walk(), jnp.array([0.3, 0.5, 0.9])
+    problem, theta = ml.problems.phase_walk(), jnp.array([0.3, 0.5, 0.9])
     estimator = ml.persistent_es(problem, ml.Truncation(6, 2), sigma=0.1, num_pairs=4)
     settings = (estimator, optax.adam(0.05), theta, KEY, 6)
     thetas, metrics = ml.outer_trajectories(*settings, low=jnp.asarray(0.25), high=jnp.asarray(0.8))

@@ -23,7 +23,7 @@ PAIRS = 8
 
 @pytest.fixture(scope="module")
 def comparison():
-    problem, whole, windows = ml.phase_walk(), ml.Truncation(6, 6), ml.Truncation(6, 2)
+    problem, whole, windows = ml.problems.phase_walk(), ml.Truncation(6, 6), ml.Truncation(6, 2)
     es = {"sigma": 0.4, "num_pairs": PAIRS}
     estimators = {
         "BPTT": ml.backprop(problem, whole),
@@ -94,8 +94,8 @@ def test_the_table_and_the_rows_name_every_estimator(comparison):
 
 def test_given_references_replace_the_measured_ones():
     estimators = {
-        "a": ml.backprop(ml.phase_walk(), ml.Truncation(6, 2)),
-        "b": ml.backprop(ml.phase_walk(), ml.Truncation(6, 6)),
+        "a": ml.backprop(ml.problems.phase_walk(), ml.Truncation(6, 2)),
+        "b": ml.backprop(ml.problems.phase_walk(), ml.Truncation(6, 6)),
     }
     one = ml.compare(estimators, THETA, jax.random.key(0), num_episodes=4, reference=jnp.float32(1.0))
     assert one["a"].bias.value == pytest.approx(1 - TRUNCATED, abs=1e-5)
@@ -108,7 +108,7 @@ def test_given_references_replace_the_measured_ones():
 
 
 def test_the_same_key_gives_the_same_numbers():
-    estimators = {"PES": ml.persistent_es(ml.phase_walk(), ml.Truncation(6, 2), sigma=0.4, num_pairs=2)}
+    estimators = {"PES": ml.persistent_es(ml.problems.phase_walk(), ml.Truncation(6, 2), sigma=0.4, num_pairs=2)}
     first, second = (
         ml.compare(estimators, THETA, jax.random.key(5), num_episodes=8, reference_pairs=16) for _ in range(2)
     )
@@ -132,7 +132,7 @@ def test_the_same_key_gives_the_same_numbers():
 )
 def test_bad_input_is_refused_in_a_sentence(change, sentence):
     arguments = {
-        "estimators": {"a": ml.backprop(ml.phase_walk(), ml.Truncation(2, 2))},
+        "estimators": {"a": ml.backprop(ml.problems.phase_walk(), ml.Truncation(2, 2))},
         "theta": THETA,
         "key": jax.random.key(0),
     }
@@ -141,7 +141,7 @@ def test_bad_input_is_refused_in_a_sentence(change, sentence):
         ml.compare(**arguments)
 
 
-WALK = ml.phase_walk(omega=1.5)
+WALK = ml.problems.phase_walk(omega=1.5)
 
 
 def smoothed_in_four_ways():

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import metalearn as ml
-from metalearn.inner.chaotic import logistic_map
+from metalearn.inner.problems.chaotic import logistic_map
 from metalearn.recording import load_snapshot, save_snapshot
 
 KEY, START = jax.random.key(0), jnp.float32(1.0)
@@ -88,7 +88,7 @@ def test_a_mixture_adds_more_than_32_bits():
     metrics = mixed.estimate(START, mixed.init(START, KEY), KEY)[2]
     assert float(metrics["inner_steps"]) == pytest.approx(3 * 2**31, rel=1e-6)
     small = ml.Truncation(4, 2)
-    two = ml.mixture({name: ml.backprop(ml.linear_quadratic(), small, num_particles=3) for name in "ab"})
+    two = ml.mixture({name: ml.backprop(ml.problems.linear_quadratic(), small, num_particles=3) for name in "ab"})
     spent = two.estimate(START, two.init(START, KEY), KEY)[2]["inner_steps"]
     assert (spent.dtype, int(spent)) == (jnp.int32, 12)
 

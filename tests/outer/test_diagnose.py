@@ -19,14 +19,14 @@ def in_float64():
 @pytest.fixture(scope="module")
 def calm():
     with jax.enable_x64(True):
-        return ml.diagnose(ml.linear_quadratic(), jnp.asarray(0.3), 0.2, ml.Truncation(12, 3), KEY)
+        return ml.diagnose(ml.problems.linear_quadratic(), jnp.asarray(0.3), 0.2, ml.Truncation(12, 3), KEY)
 
 
 @pytest.fixture(scope="module")
 def chaotic():
     """Gradient descent on x²/2 − x³/3 with a step in its chaos."""
     with jax.enable_x64(True):
-        return ml.diagnose(ml.cubic_loss(0.3), jnp.asarray(2.9), 0.02, ml.Truncation(60, 10), KEY)
+        return ml.diagnose(ml.problems.cubic_loss(0.3), jnp.asarray(2.9), 0.02, ml.Truncation(60, 10), KEY)
 
 
 def test_a_calm_place(calm):
@@ -39,7 +39,7 @@ def test_a_calm_place(calm):
     assert calm.kappa == pytest.approx(1, abs=0.2)
     assert calm.recommendation.method == "perturbed backprop"
     nres, pes = (1e6 / 24 * square / variance for square, variance in (
-        ml.predicted_variance(ml.window_jacobians(ml.linear_quadratic(), jnp.asarray(0.3), ml.Truncation(12, 3), KEY), period)
+        ml.diagnosis.predicted_variance(ml.diagnosis.window_jacobians(ml.problems.linear_quadratic(), jnp.asarray(0.3), ml.Truncation(12, 3), KEY), period)
         for period in (4, 1)
     ))  # fmt: skip
     assert calm.predicted["NRES"] == pytest.approx(nres)
@@ -63,7 +63,7 @@ def test_a_chaotic_place(chaotic):
 
 def test_noise_is_never_recommended():
     """Where gradients explode their pilot has now and then a signal, and an error that allows any bias."""
-    problem = ml.cubic_loss(0.3)
+    problem = ml.problems.cubic_loss(0.3)
     methods = {
         ml.diagnose(
             problem, jnp.asarray(2.9), 0.02, ml.Truncation(60, 10), jax.random.key(100 + seed)
@@ -150,4 +150,4 @@ def test_a_problem_that_diverges_everywhere_still_has_a_card():
 def test_mistakes_are_sentences(settings, error, words):
     given = {"theta": jnp.asarray(0.3), "sigma": 0.1, "truncation": ml.Truncation(4, 2), "key": KEY} | settings
     with pytest.raises(error, match=words):
-        ml.diagnose(ml.linear_quadratic(), **given)
+        ml.diagnose(ml.problems.linear_quadratic(), **given)

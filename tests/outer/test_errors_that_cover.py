@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from metalearn.outer.statistics import Mean, cosine, exactly, jackknife, length, mean_of, relative_bias, statistics
+from metalearn.outer.comparison.statistics import (
+    Mean,
+    cosine,
+    estimate_mean,
+    exactly,
+    jackknife,
+    length,
+    relative_bias,
+    statistics,
+)
 
 REPETITIONS = 400
 COVERAGE = (0.60, 0.76)  # of one error
@@ -22,7 +31,7 @@ def repeated(measure, size, episodes, gap, noise, target_noise=0.0, heavy=False)
 
     def drawn(center, scale):
         width = random.standard_normal((episodes, 1)) if heavy else 1.0
-        return mean_of(center + scale * width * axes * random.standard_normal((episodes, size)))
+        return estimate_mean(center + scale * width * axes * random.standard_normal((episodes, size)))
 
     for _ in range(REPETITIONS):
         yield measure(drawn(mean, noise), drawn(target, target_noise) if target_noise else exactly(target))
@@ -96,7 +105,7 @@ def test_what_is_within_its_noise_is_unknown():
 
 
 def test_deterministic_estimators_have_no_error():
-    same = mean_of(np.full((8, 3), 0.3) * (1 + 1e-16))
+    same = estimate_mean(np.full((8, 3), 0.3) * (1 + 1e-16))
     assert relative_bias(same, exactly(np.array([0.3, 0.3, 0.0]))).error == 0
     values, errors = jackknife(statistics, np.full((8, 3), 0.3), np.full(8, 0.27))
     assert values["variance"] == errors["variance"] == 0
@@ -104,7 +113,7 @@ def test_deterministic_estimators_have_no_error():
 
 
 def test_a_gradient_that_exploded_is_measured():
-    large = mean_of(1e200 * (1 + 0.1 * np.random.default_rng(1).standard_normal((30, 4))))
+    large = estimate_mean(1e200 * (1 + 0.1 * np.random.default_rng(1).standard_normal((30, 4))))
     assert length(large).value == pytest.approx(2e200, rel=0.1)
     assert 0 < length(large).error < 0.2e200
     assert cosine(large, exactly(np.ones(4))).value == pytest.approx(1, abs=0.01)
@@ -127,7 +136,7 @@ def test_a_bias_is_within_its_error_where_one_of_the_means_is_of_many_more_episo
     counts = (16, 400) if noises[0] > noises[1] else (400, 16)
 
     def one(center, noise, count):
-        return mean_of(center + noise * random.standard_normal((count, 50)))
+        return estimate_mean(center + noise * random.standard_normal((count, 50)))
 
     found = [
         relative_bias(one(target + gap * np.eye(50)[-1], noises[0], counts[0]), one(target, noises[1], counts[1]))

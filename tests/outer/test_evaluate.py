@@ -9,18 +9,18 @@ import optax
 import pytest
 
 import metalearn as ml
-from metalearn.outer import baselines
-from metalearn.outer.judgement import Evaluation, _ratio
-from metalearn.outer.report import Measured
-from metalearn.outer.speed_up import NO_ADAM, speed_up
-from metalearn.recording import draw_learning_curves, draw_matrix
+from metalearn.figures import draw_learning_curves, draw_matrix
+from metalearn.outer.comparison.report import Measurement
+from metalearn.outer.evaluation import baselines
+from metalearn.outer.evaluation.results import Evaluation, _ratio
+from metalearn.outer.evaluation.speed_up import NO_ADAM, speed_up
 from tests.coverage import covers, repeated
 
 evaluation = importlib.import_module(
-    "metalearn.outer.evaluate"
+    "metalearn.outer.evaluation.evaluate"
 )  # the module; the package has the function of that name
 KEY = jax.random.key(0)
-BENCHMARK = ml.wine_benchmark((4,), num_steps=40, batch_size=16)
+BENCHMARK = ml.problems.wine_benchmark((4,), num_steps=40, batch_size=16)
 
 
 def by_hand(transformation, key, task=None):
@@ -37,15 +37,15 @@ def by_hand(transformation, key, task=None):
         if index % 10 < 9:
             continue
         outputs = network.apply(params, BENCHMARK.validation.inputs, None)
-        losses.append(float(ml.cross_entropy(outputs, BENCHMARK.validation.targets)))
+        losses.append(float(ml.metrics.cross_entropy(outputs, BENCHMARK.validation.targets)))
     outputs = network.apply(params, BENCHMARK.test.inputs, None)
     targets = BENCHMARK.test.targets
-    return losses, float(ml.cross_entropy(outputs, targets)), float(ml.error_rate(outputs, targets))
+    return losses, float(ml.metrics.cross_entropy(outputs, targets)), float(ml.metrics.error_rate(outputs, targets))
 
 
 @pytest.mark.parametrize("task", [None, BENCHMARK.task(label_smoothing=0.3)])
 def test_curves_are_those_of_a_loop(task):
-    curves = ml.learning_curves(BENCHMARK, optax.adam(0.02), KEY, num_seeds=2, task=task)
+    curves = ml.outer.learning_curves(BENCHMARK, optax.adam(0.02), KEY, num_seeds=2, task=task)
     assert curves.validation.shape == (2, 4)
     assert curves.steps.tolist() == [10, 20, 30, 40]
     for seed, key in enumerate(jax.random.split(KEY, 2)):
@@ -57,7 +57,7 @@ def test_curves_are_those_of_a_loop(task):
 
 def test_a_training_that_diverges_reads_as_the_cap_and_is_counted():
     for rate in (1e12, np.nan):
-        curves = ml.learning_curves(BENCHMARK, optax.sgd(rate), KEY, num_seeds=3)
+        curves = ml.outer.learning_curves(BENCHMARK, optax.sgd(rate), KEY, num_seeds=3)
         assert curves.fraction_diverged == 1
         assert curves.validation[:, -1].max() == 20
         assert np.isfinite(curves.test_loss).all()
@@ -65,7 +65,7 @@ def test_a_training_that_diverges_reads_as_the_cap_and_is_counted():
 
 def test_the_sweep_finds_the_best_of_its_rates(monkeypatch):
     monkeypatch.setattr(baselines, "RATES", (1e-4, 3e-2, 1e4))
-    rate = ml.swept_rate(BENCHMARK, "Adam", "constant", KEY)
+    rate = ml.outer.swept_rate(BENCHMARK, "Adam", "constant", KEY)
     keys = jax.random.split(KEY, baselines.SWEEP_SEEDS)
     means = [np.mean([by_hand(optax.adam(one), key)[0] for key in keys[:2]]) for one in (1e-4, 3e-2)]
     assert means[1] < means[0]
@@ -73,7 +73,7 @@ def test_the_sweep_finds_the_best_of_its_rates(monkeypatch):
 
 
 def test_a_rate_at_the_end_of_the_sweep_is_marked():
-    curves = ml.learning_curves(BENCHMARK, optax.sgd(1.0), KEY, num_seeds=2)
+    curves = ml.outer.learning_curves(BENCHMARK, optax.sgd(1.0), KEY, num_seeds=2)
     row = lambda rate: evaluation._row("wine", f"SGD {rate}", rate, curves)
     table = str(Evaluation((row(1e-4), row(0.1), row(1.0), row(np.nan))))
     assert [line.split()[3] for line in table.splitlines()[2:6]] == ["0.0001*", "0.1", "1*", "–"]
@@ -130,7 +130,7 @@ def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
     def row(name, rate):
         losses = np.tile(np.exp(-rate * np.arange(1, 1001)), (2, 1))
         return evaluation._row(
-            "made", name, np.nan, ml.Curves(np.arange(1, 1001), losses, losses[:, -1], losses[:, -1], 0.0)
+            "made", name, np.nan, ml.outer.Curves(np.arange(1, 1001), losses, losses[:, -1], losses[:, -1], 0.0)
         )
 
     rates = {"Adam, linear": 0.002, "fast": 0.004, "faster": 0.04, "slow": 0.001}
@@ -152,7 +152,7 @@ def test_noise_on_few_readings_moves_the_speed_up_little():
         for name in ("Adam, linear", "same"):
             losses = np.tile(0.1 + np.exp(-0.01 * steps), (2, 1)) * (1 + 0.01 * random.standard_normal(50))
             rows[name] = evaluation._row(
-                "made", name, np.nan, ml.Curves(steps, losses, losses[:, -1], losses[:, -1], 0.0)
+                "made", name, np.nan, ml.outer.Curves(steps, losses, losses[:, -1], losses[:, -1], 0.0)
             )
         speeds.append(evaluation._speed_up(rows["same"], rows))
     assert np.nanstd([speed.value for speed in speeds]) < 0.1
@@ -172,7 +172,7 @@ def trained(shape, num_seeds, random):
     def curves(rate):
         tilt = 0.8 * shared + 0.6 * random.normal(size=(num_seeds, 1))
         losses = SHAPES[shape](rate, tilt, 0.01 * random.normal(size=(num_seeds, len(STEPS))))
-        return ml.Curves(STEPS, losses, losses[:, -1], losses[:, -1], 0.0)
+        return ml.outer.Curves(STEPS, losses, losses[:, -1], losses[:, -1], 0.0)
 
     return curves(2.0), curves(1.0)
 
@@ -200,7 +200,7 @@ def test_the_interval_of_a_speed_up_covers(shape):
 )
 def test_the_errors_of_losses_and_of_test_errors_cover(draw, truth, num_seeds):
     def measure(values):
-        curves = ml.Curves(np.array([10]), values[:, None], values, values, 0.0)
+        curves = ml.outer.Curves(np.array([10]), values[:, None], values, values, 0.0)
         row = evaluation._row("made", "mine", np.nan, curves)
         assert row.mean_loss == row.final_loss == row.test_loss == row.test_error
         return row.test_error.value, row.test_error.error
@@ -212,7 +212,7 @@ def test_the_ratio_to_a_baseline_covers():
     def measure(random):
         easy = random.lognormal(0, 0.3, (8, 1))
         ours, theirs = (easy * level * random.lognormal(0, 0.1, (8, 1)) for level in (0.5, 1.0))
-        curves = [ml.Curves(np.array([10]), one, one[:, 0], one[:, 0], 0.0) for one in (ours, theirs)]
+        curves = [ml.outer.Curves(np.array([10]), one, one[:, 0], one[:, 0], 0.0) for one in (ours, theirs)]
         found = _ratio(*curves)
         return found.value, found.error
 
@@ -221,7 +221,7 @@ def test_the_ratio_to_a_baseline_covers():
 
 def test_what_an_interval_cannot_say_is_said_in_words():
     steps, falling = np.arange(1, 101), np.exp(-0.02 * np.arange(1, 101))
-    curves = lambda losses, lost=0.0: ml.Curves(steps, np.asarray(losses), np.ones(4), np.ones(4), lost)
+    curves = lambda losses, lost=0.0: ml.outer.Curves(steps, np.asarray(losses), np.ones(4), np.ones(4), lost)
     adam = curves([falling] * 4)
     barely = curves(np.outer([1.5, 0.5, 1.4, 0.58], falling))
     assert speed_up(barely, adam).low == 0
@@ -250,7 +250,11 @@ def test_what_an_interval_cannot_say_is_said_in_words():
             "holds the training data of one benchmark",
         ),
         ({"optimizers": {"mine": 0.1}}, TypeError, "'mine' must be an optax transformation"),
-        ({"optimizers": {"mine": ml.everything(BENCHMARK)}}, TypeError, "Of a Tuning give tuning.at.theta."),
+        (
+            {"optimizers": {"mine": ml.hyperparameters.all_hyperparameters(BENCHMARK)}},
+            TypeError,
+            "Of a Tuning give tuning.at.theta.",
+        ),
         ({"optimizers": {"Adam, constant": optax.adam(0.1)}}, ValueError, "are names of swept baselines"),
         ({"optimizers": {"mine": optax.adam}}, TypeError, "'mine' cannot take a step on 'wine'"),
         ({"optimizers": {"mine": lambda: 0}}, TypeError, "'mine' cannot take a step on 'wine'"),
@@ -279,7 +283,7 @@ def test_mistakes_are_sentences(change, error, sentence):
 )
 def test_a_sweep_refuses_what_it_does_not_know(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
-        ml.swept_rate(*arguments)
+        ml.outer.swept_rate(*arguments)
 
 
 def test_an_optimiser_that_needs_the_loss_is_judged():
@@ -289,11 +293,11 @@ def test_an_optimiser_that_needs_the_loss_is_judged():
 
 
 def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
-    measured = lambda loss: Measured(loss, 0.1)
+    measured = lambda loss: Measurement(loss, 0.1)
 
     def row(benchmark, optimizer, rate, loss):
         losses = loss * np.array([[0.5], [1.5]]) if optimizer == "mine" else np.full((2, 1), loss)
-        curves = ml.Curves(np.array([10]), losses, np.ones(2), np.ones(2), 0.0)
+        curves = ml.outer.Curves(np.array([10]), losses, np.ones(2), np.ones(2), 0.0)
         return evaluation.Row(benchmark, optimizer, rate, *[measured(loss)] * 4, NO_ADAM, curves)
 
     swept = [
@@ -303,7 +307,7 @@ def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
         row("b", "SGD", 0.1, 4.0),
     ]
     judged = [row("a", "mine", float("nan"), 0.2), row("b", "mine", float("nan"), 6.0)]
-    found = ml.Evaluation(tuple(swept + judged))
+    found = ml.outer.Evaluation(tuple(swept + judged))
     ratios = {name: row["mine"] for name, row in found.ratios().items()}
     assert (ratios["a"].value, ratios["b"].value) == (pytest.approx(0.5), pytest.approx(2.0))
     assert ratios["a"].error == pytest.approx(0.25 * 1.8373, rel=1e-3)  # losses .1 and .3: .1 over .4, Student's t of 1
@@ -312,4 +316,4 @@ def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nSGD: 0.4", "b\nAdam: 3"]
     for results in (swept, judged):
         with pytest.raises(ValueError, match="Ratios set optimisers beside swept baselines"):
-            ml.Evaluation(tuple(results)).ratios()
+            ml.outer.Evaluation(tuple(results)).ratios()

@@ -8,14 +8,14 @@ import pytest
 import metalearn as ml
 
 KEY, THETA = jax.random.key(0), jnp.float32(0.3)
-PLAIN = ml.linear_quadratic()
+PLAIN = ml.problems.linear_quadratic()
 LAST = ml.final_loss(PLAIN, 8)
 LONG = ml.Truncation(16, 16)
 WRAPPED = {
     "itself": LAST,
     "saturated": ml.final_loss(ml.saturate(PLAIN, 100.0), 8),
     "a schedule": ml.in_windows(LAST, 2),
-    "in strides of one": ml.every(LAST, 1),
+    "in strides of one": ml.strided(LAST, 1),
     "a distribution": ml.task_distribution(lambda number: LAST, jax.random.normal),
     "both": ml.in_windows(ml.task_distribution(lambda number: LAST, jax.random.normal), 2),
 }
@@ -33,11 +33,11 @@ USES = {
     "GPES": lambda problem: ml.generalized_persistent_es(problem, LONG, sigma=0.1, num_pairs=2, noise_period=16),
     "the meta-loss": lambda problem: ml.meta_loss(problem, THETA, KEY, 16),
     "held-out episodes": lambda problem: ml.held_out_loss(problem, 4, 2),
-    "Jacobians": lambda problem: ml.window_jacobians(problem, THETA, LONG, KEY),
+    "Jacobians": lambda problem: ml.diagnosis.window_jacobians(problem, THETA, LONG, KEY),
     "a gradient": lambda problem: ml.dynamics.meta_gradient(problem, THETA, KEY, num_steps=16),
     "a diagnosis": lambda problem: ml.diagnose(problem, THETA, 0.1, LONG, KEY),
-    "an anatomy": lambda problem: ml.anatomy(problem, PLANE, 2, KEY, num_steps=16, derivatives=False),
-    "a population": lambda problem: ml.population_based_training(
+    "an anatomy": lambda problem: ml.diagnosis.anatomy(problem, PLANE, 2, KEY, num_steps=16, derivatives=False),
+    "a population": lambda problem: ml.search.population_based_training(
         problem, LONG, lambda key: THETA, KEY, num_members=2, sigma=0.1
     ),
     "another final loss": lambda problem: ml.final_loss(problem, 16),
@@ -53,8 +53,8 @@ def test_another_horizon_is_refused(use, problem):
 
 def test_strides_between_readings_are_refused_where_each_reading_counts():
     with pytest.raises(ValueError, match="Wrap the other way round"):
-        ml.every(LAST, 2)
-    value = ml.meta_loss(ml.final_loss(ml.every(PLAIN, 2), 4), THETA, KEY, 4)
+        ml.strided(LAST, 2)
+    value = ml.meta_loss(ml.final_loss(ml.strided(PLAIN, 2), 4), THETA, KEY, 4)
     np.testing.assert_allclose(value, ml.meta_loss(LAST, THETA, KEY, 8), rtol=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_the_right_horizon_and_problems_for_any_are_taken():
     for length in (2, np.int64(8)):
         ml.backprop(LAST, ml.Truncation(8, length))
     ml.held_out_loss(LAST, np.int32(8), 2)
-    for problem in (PLAIN, ml.every(PLAIN, 2), ml.in_windows(PLAIN, 2), ml.InnerProblem(*PLAIN[:3])):
+    for problem in (PLAIN, ml.strided(PLAIN, 2), ml.in_windows(PLAIN, 2), ml.InnerProblem(*PLAIN[:3])):
         ml.backprop(problem, LONG)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import metalearn as ml
 
-PROBLEM = ml.linear_quadratic()
+PROBLEM = ml.problems.linear_quadratic()
 TRUNCATION = ml.Truncation(12, 3)
 ESTIMATOR = ml.noise_reuse_es(PROBLEM, TRUNCATION, sigma=0.1, num_pairs=4)
 START, KEY = jnp.float32(0.3), jax.random.key(1)
@@ -103,7 +103,7 @@ def test_the_best_is_not_the_last_where_the_last_is_worse():
 
 
 def test_held_out_loss_is_the_mean_over_its_episodes():
-    noisy = ml.noisy_linear_quadratic()
+    noisy = ml.problems.noisy_linear_quadratic()
     key, theta = jax.random.key(3), jnp.float32(0.3)
     losses = [ml.meta_loss(noisy, theta, one, 12) for one in jax.random.split(key, 5)]
     assert len(set(map(float, losses))) == 5
@@ -284,7 +284,7 @@ def test_chunks_of_one_length_are_one_program(evaluate):
     traces = []
     update = lambda gradient, state, theta=None: (traces.append(1), optax.sgd(0.1).update(gradient, state))[1]
     optimizer = optax.GradientTransformation(optax.sgd(0.1).init, update)
-    estimator = ml.persistent_es(ml.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=2)
+    estimator = ml.persistent_es(ml.problems.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=2)
     ml.meta_train(estimator, optimizer, jnp.zeros(2), jax.random.key(0), 12, chunk_length=4, evaluate=evaluate)
     assert len(traces) == 2, "once when its form is looked at, once by the program"
 
@@ -323,7 +323,7 @@ def test_bad_input_is_refused_in_a_sentence(change, sentence):
 
 
 def test_the_snapshot_of_another_run_is_refused():
-    problem, windows = ml.toy_regression(20), ml.Truncation(20, 5)
+    problem, windows = ml.problems.toy_regression(20), ml.Truncation(20, 5)
     make = lambda pairs: ml.persistent_es(problem, windows, sigma=0.1, num_pairs=pairs)
     theta, key, adam = jnp.array([-4.0, -4.0]), jax.random.key(0), optax.adam(0.1)
     snapshot = ml.meta_train(make(2), adam, theta, key, 2)[1].snapshot
@@ -347,7 +347,7 @@ def test_a_run_that_is_over_cannot_go_on():
 
 
 def test_meta_training_has_a_reverse_mode():
-    estimator = ml.backprop(ml.toy_regression(20), ml.Truncation(20, 5))
+    estimator = ml.backprop(ml.problems.toy_regression(20), ml.Truncation(20, 5))
     end = lambda theta: jnp.sum(ml.meta_train(estimator, optax.sgd(0.01), theta, jax.random.key(0), 3)[0])
     start = jnp.array([-3.0, -3.0])
     slope = jax.grad(end)(start)

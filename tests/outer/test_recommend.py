@@ -9,38 +9,40 @@ import numpy as np
 import pytest
 
 import metalearn as ml
-from metalearn.outer.cloud import measure_cloud
-from metalearn.outer.recommend import PILOT_PAIRS, recommend, trusted, with_target_error
-from metalearn.outer.report import unmeasured
+from metalearn.outer.comparison.report import unmeasured
+from metalearn.outer.diagnosis.cloud import measure_cloud
+from metalearn.outer.diagnosis.recommend import PILOT_PAIRS, recommend, trusted, with_target_error
 
-NOTHING = ml.Measured(math.nan, math.nan)
+NOTHING = ml.outer.Measurement(math.nan, math.nan)
 
 
 def report(name, bias, bias_error, snr, diverged=0.0):
     """One that took 1000 inner steps in each of 16 episodes."""
-    unknown = {field.name: NOTHING for field in dataclasses.fields(ml.Report)}
+    unknown = {field.name: NOTHING for field in dataclasses.fields(ml.outer.Report)}
     known = {
         "name": name,
-        "bias": ml.Measured(bias, bias_error),
-        "variance": ml.Measured(1.0 if math.isfinite(snr) else 0.0, 0.1),
-        "signal_to_noise": ml.Measured(snr, 0.1 * snr),
-        "signal_to_noise_per_step": ml.Measured(1e3 * snr, 1e2 * snr),
+        "bias": ml.outer.Measurement(bias, bias_error),
+        "variance": ml.outer.Measurement(1.0 if math.isfinite(snr) else 0.0, 0.1),
+        "signal_to_noise": ml.outer.Measurement(snr, 0.1 * snr),
+        "signal_to_noise_per_step": ml.outer.Measurement(1e3 * snr, 1e2 * snr),
         "fraction_diverged": diverged,
         "inner_steps": 1000.0,
         "num_episodes": 16,
     }
-    return ml.Report(**(unknown | known))
+    return ml.outer.Report(**(unknown | known))
 
 
 def choose(*reports):
-    return recommend(ml.Comparison(jnp.zeros(2), reports), ml.Truncation(100, 10), 0.1)
+    return recommend(ml.outer.Comparison(jnp.zeros(2), reports), ml.Truncation(100, 10), 0.1)
 
 
 def test_the_error_of_the_target_is_part_of_that_of_every_bias():
-    comparison = ml.Comparison(jnp.zeros(2), (report("PES", 0.5, 0.3, 1.0), report("NRES", 0.3, 0.0, 1.0)))
+    comparison = ml.outer.Comparison(jnp.zeros(2), (report("PES", 0.5, 0.3, 1.0), report("NRES", 0.3, 0.0, 1.0)))
     assert [one.bias for one in with_target_error(comparison, 0.4).reports] == [
-        ml.Measured(pytest.approx(0.3), pytest.approx(0.5)),  # the square is too large by that of the target's error
-        ml.Measured(0.0, pytest.approx(0.4)),
+        ml.outer.Measurement(
+            pytest.approx(0.3), pytest.approx(0.5)
+        ),  # the square is too large by that of the target's error
+        ml.outer.Measurement(0.0, pytest.approx(0.4)),
     ]
 
 
@@ -84,21 +86,21 @@ def test_no_recommendation_from_noise():
 def test_a_cap_is_recommended_where_no_mean_can_be_judged_because_runs_diverged(share, of_the_target):
     bias = 0.1 if of_the_target else math.nan
     one = report("NRES", bias, 0.1, 1.0, diverged=share)
-    found = recommend(ml.Comparison(jnp.zeros(2), (one,)), ml.Truncation(100, 10), 0.1, of_the_target)
+    found = recommend(ml.outer.Comparison(jnp.zeros(2), (one,)), ml.Truncation(100, 10), 0.1, of_the_target)
     assert found.method == "none of them"
     assert "ml.saturate" in found.reason
     assert ("0.4%" in found.reason) == (share != 0.05)
 
 
 def test_an_entry_that_could_not_be_run_did_not_diverge():
-    table = str(ml.Comparison(jnp.zeros(2), (unmeasured("TBPTT", 2, "no derivative"),)))
+    table = str(ml.outer.Comparison(jnp.zeros(2), (unmeasured("TBPTT", 2, "no derivative"),)))
     assert "TBPTT: no derivative" in table
     assert "Diverged" not in table
 
 
 def test_a_program_that_is_kept_serves_its_own_precision_and_kind_of_key():
     """θ = 0.3 in float64, in float32, and with another kind of key: the same bits as a problem that is new each time."""
-    truncation, kept = ml.Truncation(6, 3), ml.linear_quadratic()
+    truncation, kept = ml.Truncation(6, 3), ml.problems.linear_quadratic()
 
     def measured(problem, wide, impl):
         with jax.enable_x64(wide):
@@ -108,5 +110,5 @@ def test_a_program_that_is_kept_serves_its_own_precision_and_kind_of_key():
     order = [(True, "threefry2x32"), (False, "threefry2x32"), (True, "rbg"), (True, "threefry2x32")]
     means = [measured(kept, *one) for one in order]
     for one, mean in zip(order, means):
-        np.testing.assert_array_equal(mean, measured(ml.linear_quadratic(), *one))
+        np.testing.assert_array_equal(mean, measured(ml.problems.linear_quadratic(), *one))
     assert len({float(mean[0]) for mean in means}) == 3

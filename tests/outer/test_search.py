@@ -11,7 +11,7 @@ import metalearn as ml
 
 KEY = jax.random.key(0)
 LOW, HIGH = {"a": jnp.float32(-2.0), "b": jnp.array([0.0, 1.0])}, {"a": jnp.float32(2.0), "b": jnp.array([1.0, 5.0])}
-SAMPLE = ml.uniform(LOW, HIGH)
+SAMPLE = ml.search.uniform(LOW, HIGH)
 
 
 def bowl(theta, key):
@@ -23,7 +23,7 @@ def bowls(thetas):
 
 
 def test_random_search_returns_the_best_of_its_draws():
-    theta, trials = ml.random_search(bowl, SAMPLE, KEY, 50, chunk_size=16)
+    theta, trials = ml.search.random_search(bowl, SAMPLE, KEY, 50, chunk_size=16)
     np.testing.assert_allclose(trials.loss, bowls(trials.theta), rtol=1e-5)
     assert trials.best == np.argmin(trials.loss)
     jax.tree.map(lambda one, every: np.testing.assert_array_equal(one, every[trials.best]), theta, trials.theta)
@@ -31,7 +31,9 @@ def test_random_search_returns_the_best_of_its_draws():
 
 def test_more_trials_go_on_where_fewer_ended_whatever_the_chunks():
     noisy = lambda theta, key: bowl(theta, key) + jax.random.normal(key)
-    few, many = (ml.random_search(noisy, SAMPLE, KEY, count, chunk_size=size)[1] for count, size in ((7, 7), (20, 6)))
+    few, many = (
+        ml.search.random_search(noisy, SAMPLE, KEY, count, chunk_size=size)[1] for count, size in ((7, 7), (20, 6))
+    )
     np.testing.assert_allclose(few.loss, many.loss[:7], rtol=1e-6)
     assert len({*many.loss.tolist()}) == 20
 
@@ -48,16 +50,18 @@ def test_uniform_fills_its_box():
 
 def test_a_trial_that_diverged_is_kept_and_never_chosen():
     cliff = lambda theta, key: jnp.where(theta["a"] < 0, jnp.nan, bowl(theta, key))
-    theta, trials = ml.random_search(cliff, SAMPLE, KEY, 40)
+    theta, trials = ml.search.random_search(cliff, SAMPLE, KEY, 40)
     assert theta["a"] >= 0
     np.testing.assert_array_equal(np.isnan(trials.loss), np.asarray(trials.theta["a"]) < 0)
     with pytest.raises(FloatingPointError, match="None of the 5 trials of the random search had a finite loss"):
-        ml.random_search(lambda theta, key: jnp.nan * theta["a"], SAMPLE, KEY, 5)
+        ml.search.random_search(lambda theta, key: jnp.nan * theta["a"], SAMPLE, KEY, 5)
 
 
 def test_a_grid_holds_every_combination():
     axes = {"a": jnp.array([0.0, 1.0, 2.0]), "b": jnp.array([10.0, 20.0])}
-    theta, trials = ml.grid_search(lambda theta, key: (theta["a"] - 1) ** 2 + theta["b"], axes, KEY, chunk_size=4)
+    theta, trials = ml.search.grid_search(
+        lambda theta, key: (theta["a"] - 1) ** 2 + theta["b"], axes, KEY, chunk_size=4
+    )
     assert list(zip(trials.theta["a"].tolist(), trials.theta["b"].tolist())) == [
         (a, b) for a in (0.0, 1.0, 2.0) for b in (10.0, 20.0)
     ]
@@ -72,7 +76,7 @@ def test_evolution_descends_an_ill_conditioned_bowl(algorithm, below):
     start = {"x": jnp.zeros(3)}
     sigma = 0.3 if algorithm == "cma_es" else 0.05
     with jax.numpy_rank_promotion("allow"):  # which evosax needs
-        theta, trials = ml.evolve(stretched, algorithm, start, KEY, 80, population_size=12, sigma=sigma)
+        theta, trials = ml.search.evolve(stretched, algorithm, start, KEY, 80, population_size=12, sigma=sigma)
     assert stretched(theta, KEY) < below * stretched(start, KEY)
     assert trials.loss.shape == (960,)
     np.testing.assert_allclose(trials.theta["x"][:12].std(), sigma, rtol=0.5)
@@ -82,7 +86,7 @@ def test_evolution_takes_what_is_not_finite_for_the_worst():
     pytest.importorskip("evosax")
     wall = lambda theta, key: jnp.where(theta < 0.2, jnp.nan, (theta - 0.1) ** 2)
     with jax.numpy_rank_promotion("allow"):
-        theta, trials = ml.evolve(wall, "cma_es", jnp.float32(1.0), KEY, 30, population_size=8, sigma=0.3)
+        theta, trials = ml.search.evolve(wall, "cma_es", jnp.float32(1.0), KEY, 30, population_size=8, sigma=0.3)
     assert np.isnan(trials.loss).any()
     assert 0.15 < theta < 0.5
 
@@ -93,11 +97,11 @@ def test_evolution_keeps_dtypes_and_its_programs():
     square = lambda theta, key: theta["a"] ** 2 + jnp.sum(theta["b"].astype(jnp.float32) ** 2)
     for algorithm in ("cma_es", "genetic"):
         with jax.numpy_rank_promotion("allow"):
-            theta, trials = ml.evolve(square, algorithm, mixed, KEY, 2, population_size=4)
+            theta, trials = ml.search.evolve(square, algorithm, mixed, KEY, 2, population_size=4)
         for tree in (theta, trials.theta):
             assert [leaf.dtype for leaf in jax.tree.leaves(tree)] == [jnp.float32, jnp.bfloat16]
     shapes, structure = jax.tree.flatten(jax.eval_shape(lambda: mixed))
-    evolution = importlib.import_module("metalearn.outer.evolve")  # the package has the function of that name
+    evolution = importlib.import_module("metalearn.outer.search.evolve")  # the package has the function of that name
     again = [evolution._strategy("genetic", 4, tuple(shapes), structure, 0.3)[0] for _ in range(2)]
     assert again[0] is again[1]
 
@@ -105,7 +109,7 @@ def test_evolution_keeps_dtypes_and_its_programs():
 def test_evolution_with_nothing_finite_says_so():
     pytest.importorskip("evosax")
     with jax.numpy_rank_promotion("allow"), pytest.raises(FloatingPointError, match="None of the 8 trials of genetic"):
-        ml.evolve(lambda theta, key: theta * jnp.nan, "genetic", jnp.float32(1.0), KEY, 2, population_size=4)
+        ml.search.evolve(lambda theta, key: theta * jnp.nan, "genetic", jnp.float32(1.0), KEY, 2, population_size=4)
 
 
 # --- Population-based training ---
@@ -128,15 +132,19 @@ def pursuit():
 
 @pytest.fixture(scope="module")
 def population():
-    sample = ml.uniform(jnp.float32(-1.0), jnp.float32(1.0))
-    return ml.population_based_training(pursuit(), TRUNCATION, sample, jax.random.key(3), num_members=64, sigma=0.5)
+    sample = ml.search.uniform(jnp.float32(-1.0), jnp.float32(1.0))
+    return ml.search.population_based_training(
+        pursuit(), TRUNCATION, sample, jax.random.key(3), num_members=64, sigma=0.5
+    )
 
 
 @pytest.fixture(scope="module")
 def crowd():
     """So many members that the best of their schedules beats every constant whatever the key (eight of eight were tried)."""
-    sample = ml.uniform(jnp.float32(-1.0), jnp.float32(1.0))
-    return ml.population_based_training(pursuit(), TRUNCATION, sample, jax.random.key(0), num_members=1024, sigma=1.0)
+    sample = ml.search.uniform(jnp.float32(-1.0), jnp.float32(1.0))
+    return ml.search.population_based_training(
+        pursuit(), TRUNCATION, sample, jax.random.key(0), num_members=1024, sigma=1.0
+    )
 
 
 def replay(thetas):
@@ -175,7 +183,7 @@ def test_it_beats_the_best_constant(crowd):
 
 
 def test_a_schedule_of_one_theta_is_that_theta():
-    problem, theta = ml.noisy_linear_quadratic(), jnp.float32(0.3)
+    problem, theta = ml.problems.noisy_linear_quadratic(), jnp.float32(0.3)
     whole = ml.meta_loss(ml.in_windows(problem, 5), jnp.full(3, theta), KEY, 15)
     assert whole == pytest.approx(float(ml.meta_loss(problem, theta, KEY, 15)), rel=1e-6)
 
@@ -186,8 +194,8 @@ def test_a_member_that_diverged_is_replaced():
         lambda state, theta, key: jnp.where(theta > 0, jnp.inf, state),
         lambda state, theta, key: state,
     )
-    sample = ml.uniform(jnp.float32(-1.0), jnp.float32(1.0))
-    found = ml.population_based_training(
+    sample = ml.search.uniform(jnp.float32(-1.0), jnp.float32(1.0))
+    found = ml.search.population_based_training(
         wild, ml.Truncation(6, 1), sample, KEY, num_members=8, sigma=0.0, exchanged=0.5
     )
     assert np.isinf(found.loss[0]).any()
@@ -197,14 +205,14 @@ def test_a_member_that_diverged_is_replaced():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ml.random_search(bowl, SAMPLE, KEY, 0), "num_trials must be at least 1; 0 was given"),
-        (lambda: ml.grid_search(bowl, LOW, KEY), "Every leaf of axes must be the values"),
-        (lambda: ml.uniform(LOW, HIGH | {"a": jnp.float32(jnp.inf)}), "low and high must be finite"),
-        (lambda: ml.uniform(HIGH, LOW), "low must nowhere be above high"),
-        (lambda: ml.uniform(LOW, {"a": 1.0}), "low and high must have one structure"),
-        (lambda: ml.evolve(bowl, "bayes", LOW, KEY, 3), "algorithm must be one of"),
+        (lambda: ml.search.random_search(bowl, SAMPLE, KEY, 0), "num_trials must be at least 1; 0 was given"),
+        (lambda: ml.search.grid_search(bowl, LOW, KEY), "Every leaf of axes must be the values"),
+        (lambda: ml.search.uniform(LOW, HIGH | {"a": jnp.float32(jnp.inf)}), "low and high must be finite"),
+        (lambda: ml.search.uniform(HIGH, LOW), "low must nowhere be above high"),
+        (lambda: ml.search.uniform(LOW, {"a": 1.0}), "low and high must have one structure"),
+        (lambda: ml.search.evolve(bowl, "bayes", LOW, KEY, 3), "algorithm must be one of"),
         (
-            lambda: ml.population_based_training(
+            lambda: ml.search.population_based_training(
                 pursuit(), TRUNCATION, SAMPLE, KEY, num_members=4, sigma=0.1, exchanged=0.7
             ),
             "exchanged must be a number in",
@@ -220,11 +228,11 @@ def test_what_does_not_fit_is_refused_in_a_sentence(call, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ml.random_search(3, SAMPLE, KEY, 2), "evaluate must be a function"),
-        (lambda: ml.random_search(lambda theta, key: theta["b"], SAMPLE, KEY, 2), "evaluate must return one"),
-        (lambda: ml.random_search(bowl, 3, KEY, 2), "sample must be a function"),
+        (lambda: ml.search.random_search(3, SAMPLE, KEY, 2), "evaluate must be a function"),
+        (lambda: ml.search.random_search(lambda theta, key: theta["b"], SAMPLE, KEY, 2), "evaluate must return one"),
+        (lambda: ml.search.random_search(bowl, 3, KEY, 2), "sample must be a function"),
         (lambda: ml.in_windows(3, 5), "problem must be an InnerProblem"),
-        (lambda: ml.every(3, 5), "problem must be an InnerProblem"),
+        (lambda: ml.strided(3, 5), "problem must be an InnerProblem"),
     ],
 )
 def test_what_is_of_another_kind_is_refused_in_a_sentence(call, message):
@@ -239,6 +247,8 @@ def test_a_schedule_without_windows_is_refused():
 
 def test_where_no_member_is_finite_there_is_no_schedule():
     lost = pursuit()._replace(loss=lambda state, theta, key: theta * jnp.nan)
-    found = ml.population_based_training(lost, TRUNCATION, ml.uniform(-1.0, 1.0), KEY, num_members=4, sigma=0.1)
+    found = ml.search.population_based_training(
+        lost, TRUNCATION, ml.search.uniform(-1.0, 1.0), KEY, num_members=4, sigma=0.1
+    )
     assert found.best == -1
     assert np.isnan(found.schedule).all()

@@ -27,15 +27,15 @@ def test_the_variance_formula_on_the_published_instance(name, period):
     for t, row in enumerate(instance["g_t_tau"]):
         jacobians[t, : t + 1] = row
     expected = next(row for row in instance["rows"] if row["name"] == name)
-    square, variance = ml.predicted_variance(jacobians, period)
+    square, variance = ml.diagnosis.predicted_variance(jacobians, period)
     assert variance * 16 == pytest.approx(expected["tr_cov_episode_sum"], rel=1e-9)
     assert square * 16 == pytest.approx(np.sum(np.square(expected["grad"])), rel=1e-9)
 
 
 def test_the_jacobians_of_a_training_run_sum_to_its_gradient():
-    problem, theta = ml.toy_regression(20), jnp.array([-4.0, -3.0])
+    problem, theta = ml.problems.toy_regression(20), jnp.array([-4.0, -3.0])
     truncation = ml.Truncation(20, 5)
-    jacobians = np.asarray(ml.window_jacobians(problem, theta, truncation, KEY))
+    jacobians = np.asarray(ml.diagnosis.window_jacobians(problem, theta, truncation, KEY))
     assert jacobians.shape == (4, 4, 2)
     assert np.all(jacobians[np.triu_indices(4, 1)] == 0)
     exact = jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, 20))(theta)
@@ -45,7 +45,7 @@ def test_the_jacobians_of_a_training_run_sum_to_its_gradient():
     for _ in range(4):
         gradient, state, _ = truncated.estimate(theta, state, KEY)
         total = total + gradient / 4
-    spectrum = ml.truncation_spectrum(jacobians, truncation)
+    spectrum = ml.diagnosis.truncation_spectrum(jacobians, truncation)
     np.testing.assert_allclose(spectrum.gradients[0], total, rtol=1e-9)
     np.testing.assert_allclose(spectrum.gradients[-1], exact, rtol=1e-9)
     np.testing.assert_array_equal(spectrum.lengths, [5, 10, 15, 20])
@@ -73,12 +73,14 @@ def jacobians_of(parts):
 def test_a_plateau_is_a_safe_truncation(parts, plateau):
     with np.errstate(invalid="ignore"):
         for scale in (1, 1e200):  # whose squares overflow
-            assert ml.truncation_spectrum(scale * jacobians_of(parts), ml.Truncation(80, 10)).plateau == plateau
+            assert (
+                ml.diagnosis.truncation_spectrum(scale * jacobians_of(parts), ml.Truncation(80, 10)).plateau == plateau
+            )
 
 
 def test_influence_balancing_is_told_from_its_spectrum():
     """Its short truncations point the other way."""
-    problem, truncation = ml.influence_balancing(), ml.Truncation(120, 1)
-    jacobians = ml.window_jacobians(problem, jnp.asarray(0.5), truncation, KEY)
-    gradients = ml.truncation_spectrum(jacobians, truncation).gradients[:, 0]
+    problem, truncation = ml.problems.influence_balancing(), ml.Truncation(120, 1)
+    jacobians = ml.diagnosis.window_jacobians(problem, jnp.asarray(0.5), truncation, KEY)
+    gradients = ml.diagnosis.truncation_spectrum(jacobians, truncation).gradients[:, 0]
     assert np.sign(gradients[0]) == -np.sign(gradients[-1])

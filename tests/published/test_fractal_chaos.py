@@ -7,8 +7,8 @@ import optax
 import pytest
 
 import metalearn as ml
+from metalearn.application import end_points
 from metalearn.explain.layers import shares
-from metalearn.recording import ends_of
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +28,8 @@ def in_float64():
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_training_is_not_differentiable_where_it_is_best(seed):
-    problem = ml.fractal_training(seed=seed)
-    found = ml.anatomy(problem, PLANE, (36, 24), KEY, num_steps=STEPS)
+    problem = ml.problems.fractal_training(seed=seed)
+    found = ml.diagnosis.anatomy(problem, PLANE, (36, 24), KEY, num_steps=STEPS)
     share = shares(found)
     assert 0.75 < share["converged"] < 0.83
     assert 0.40 < share["long gradient"] < 0.53
@@ -39,7 +39,7 @@ def test_training_is_not_differentiable_where_it_is_best(seed):
     x = np.broadcast_to(PLANE.x.points(36), usable.shape)
     assert usable[found.converged & (x > 2.5)].mean() < 0.08
     assert usable[found.converged & (x < 1.5)].mean() > 0.80
-    for law in ml.lyapunov_law(found).values():
+    for law in ml.diagnosis.lyapunov_law(found).values():
         assert law.correlation > 0.995
         assert 0.93 < law.slope < 1.03
     row = found.log_gradient[12]  # one cut, near an output rate of 10, on which everything trains
@@ -53,13 +53,13 @@ def descend(estimator, num_steps, rate):
     thetas, _ = ml.outer_trajectories(
         estimator, optax.adam(rate), jnp.array(STARTS), jax.random.key(4), num_steps, low=low, high=high
     )
-    ends = ends_of(thetas)
+    ends = end_points(thetas)
     return ends, np.array([float(ml.meta_loss(estimator.description.problem, end, KEY, STEPS)) for end in ends])
 
 
 def test_where_estimators_go():
     """Six starts, one destination for unbiased smoothing; another two decades away for truncated ES; none for backprop."""
-    problem = ml.fractal_training()
+    problem = ml.problems.fractal_training()
     smooth = {"sigma": SIGMA, "num_pairs": 4}
     ends, full = descend(ml.evolution_strategies(problem, WHOLE, **smooth), 120, 0.06)
     assert full.max() < 0.12

@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 
 import metalearn as ml
-from metalearn.reproductions.lstm_variance import (
-    REPEATED,
-    TOLERANCE,
-    WINDOWS,
-    curve,
-    measured,
-    predicted,
-    setting,
-)
+from metalearn.reproductions.lstm_variance import REPEATED, TOLERANCE, WINDOWS, curve, measured, predicted, setting
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from metalearn.inner import wine_benchmark
-from metalearn.recording import downloads
+from metalearn.application import downloads
+from metalearn.inner.training.benchmark import wine_benchmark
 from metalearn.recording.values import finite, plain, restore
 from metalearn.reproductions import (
     DOWNLOADED,

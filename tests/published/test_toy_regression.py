@@ -15,9 +15,9 @@ import pytest
 
 import metalearn as ml
 from metalearn import trees
-from metalearn.estimators.backprop import gradient_of
-from metalearn.estimators.particles import Method, estimator_of
-from metalearn.reproductions.descents import episode_means, meta_losses
+from metalearn.estimators.backprop import differentiate_window
+from metalearn.estimators.particles import Method, from_method
+from metalearn.reproductions.measurements import episode_means, meta_losses
 from metalearn.reproductions.toy import (
     HORIZON,
     NUM_GROWING,
@@ -101,14 +101,14 @@ def persistent_es_with_analytic_gradient(problem, truncation, *, sigma, num_pair
         states, past = memory
         past = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, past), past)
         noise = trees.normal_like(key, theta, sigma)
-        member = lambda sign, state: gradient_of(run, trees.add(theta, trees.scale(sign, noise)), state)
+        member = lambda sign, state: differentiate_window(run, trees.add(theta, trees.scale(sign, noise)), state)
         slopes, states, readings = jax.vmap(member)(jnp.array([1.0, -1.0]), states)
         earlier = trees.scale((readings.loss[0] - readings.loss[1]) / (2 * sigma**2), past)
         newest = jax.tree.map(lambda slope: jnp.mean(slope, axis=0), slopes)
         return trees.add(earlier, newest), (states, trees.add(past, noise)), readings
 
-    description = ml.Description(problem, truncation, num_pairs, lambda theta: 0, sigma)
-    return estimator_of(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, None, description)
+    description = ml.estimators.Description(problem, truncation, num_pairs, lambda theta: 0, sigma)
+    return from_method(Method(start, window, num_unrolls=2), problem, truncation, num_pairs, None, description)
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ import absl.logging
 import pytest
 import yaml
 
-from metalearn.recording import application, read_metrics
+from metalearn.application import application
+from metalearn.recording import read_metrics
 
 SCRIPT = '''
 """Walk a little.

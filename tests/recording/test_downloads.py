@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from metalearn.recording import downloads
+from metalearn.application import downloads
 
 IMAGES = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
 LABELS = np.array([3, 1, 4, 1, 5], np.uint8)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import metalearn as ml
-from metalearn.recording import draw_comparison, draw_descents, draw_trajectories
+from metalearn.figures import draw_comparison, draw_descents, draw_trajectories
 
 
 @pytest.fixture(scope="module")
 def comparison():
-    problem, windows = ml.phase_walk(), ml.Truncation(6, 2)
+    problem, windows = ml.problems.phase_walk(), ml.Truncation(6, 2)
     bare = ml.backprop(problem, windows)._replace(description=None)
     estimators = {
         "PES": ml.persistent_es(problem, windows, sigma=0.4, num_pairs=2),

@@ -6,13 +6,12 @@ import itertools
 import numpy as np
 import pytest
 
-from metalearn import recording
+from metalearn import figures, recording
+from metalearn.figures.limits import axis_limits, bars, choose_colours, finite_limits
 from metalearn.landscape import Axis, Landscape, Plane
-from metalearn.outer import Comparison, Evaluation
-from metalearn.outer.anatomy import Anatomy, Law
-from metalearn.outer.judgement import Curves, Row
-from metalearn.outer.report import Measured, Report
-from metalearn.recording.limits import axis_limits, bars, colours_of, finite_limits
+from metalearn.outer.comparison.report import Comparison, Measurement, Report
+from metalearn.outer.diagnosis.anatomy import Anatomy, Law
+from metalearn.outer.evaluation.results import Curves, Evaluation, Row
 
 NASTY = {
     "nan": [np.nan],
@@ -43,7 +42,7 @@ class Source:
         return np.reshape([next(self._values) for _ in range(int(np.prod(shape)))], shape)
 
     def measured(self):
-        return Measured(*map(float, self(2)))
+        return Measurement(*map(float, self(2)))
 
 
 def landscape(source):
@@ -54,7 +53,7 @@ def landscape(source):
 def report(source, name):
     vectors = {field: source(3) for field in ("mean", "mean_error", "target", "gradient")}
     measured = {
-        field: source.measured() for field, kind in Report.__annotations__.items() if kind in (Measured, "Measured")
+        field: source.measured() for field, kind in Report.__annotations__.items() if kind in (Measurement, "Measured")
     }
     others = {
         "fraction_diverged": 0.5,
@@ -86,9 +85,7 @@ def anatomy(source):
 def cut(source):
     found = {name: source(8) for name in ("loss", "exponent", "exponent_error", "log_gradient")}
     smoothed = {"places": np.linspace(-1, 1, 5), "length": source(5), "error": source(5)}
-    return recording.draw_cut(
-        np.linspace(-1, 1, 8), found | {"converged": np.arange(8) > 1}, name="a", smoothed=smoothed
-    )
+    return figures.draw_cut(np.linspace(-1, 1, 8), found | {"converged": np.arange(8) > 1}, name="a", smoothed=smoothed)
 
 
 def zoom(source):
@@ -99,7 +96,7 @@ def zoom(source):
         for index in range(3)
     ]
     shares = [dict(zip(("computed", "undecided", "rounding"), map(float, source(3)))) for _ in range(3)]
-    return recording.draw_zoom(rows, [{"width": 10.0**-i} | one for i, one in enumerate(shares)])
+    return figures.draw_zoom(rows, [{"width": 10.0**-i} | one for i, one in enumerate(shares)])
 
 
 def signal(source):
@@ -108,36 +105,36 @@ def signal(source):
         for name in ("ES", "PES")
         for place in range(4)
     ]
-    return recording.draw_signal(rows, name="a")
+    return figures.draw_signal(rows, name="a")
 
 
 def layer(source, logarithmic=False):
     values = source(*SHAPE)
     points = {"best": source(1, 2), "minima": source(4, 2)}
     how = {"limits": tuple(source(2)), "contours": {0.5: "level"}, "points": points, "logarithmic": logarithmic}
-    return recording.draw_layer(values, PLANE, label="loss", **how)
+    return figures.draw_layer(values, PLANE, label="loss", **how)
 
 
 FIGURES = {
-    "draw_comparison": lambda s: recording.draw_comparison(Comparison(0.0, (report(s, "ES"), report(s, "PES")))),
-    "draw_trajectories": lambda s: recording.draw_trajectories(
+    "draw_comparison": lambda s: figures.draw_comparison(Comparison(0.0, (report(s, "ES"), report(s, "PES")))),
+    "draw_trajectories": lambda s: figures.draw_trajectories(
         s(*SHAPE), PLANE, {"ES": s(2, 4, 2), "PES": s(2, 4, 2)}, value_name="loss"
     ),
-    "draw_landscape": lambda s: recording.draw_landscape(landscape(s), trajectories={"ES": s(2, 4, 2)}),
-    "draw_landscape, linear": lambda s: recording.draw_landscape(landscape(s), norm="linear"),
-    "draw_landscapes": lambda s: recording.draw_landscapes({"one": landscape(s), "two": landscape(s)}),
+    "draw_landscape": lambda s: figures.draw_landscape(landscape(s), trajectories={"ES": s(2, 4, 2)}),
+    "draw_landscape, linear": lambda s: figures.draw_landscape(landscape(s), norm="linear"),
+    "draw_landscapes": lambda s: figures.draw_landscapes({"one": landscape(s), "two": landscape(s)}),
     "draw_layer": layer,
     "draw_layer, logarithmic": lambda s: layer(s, logarithmic=True),
-    "draw_law": lambda s: recording.draw_law(
+    "draw_law": lambda s: figures.draw_law(
         anatomy(s), {name: Law(*map(float, s(2)), 4) for name in ("growth", "gradient")}
     ),
     "draw_cut": cut,
     "draw_signal": signal,
-    "draw_descents": lambda s: recording.draw_descents(
+    "draw_descents": lambda s: figures.draw_descents(
         {name: {"loss": s(5), "inner_steps": 1000 * np.arange(5)} for name in ("ES", "PES")}
     ),
-    "draw_learning_curves": lambda s: recording.draw_learning_curves(evaluation(s), "digits"),
-    "draw_matrix": lambda s: recording.draw_matrix(evaluation(s)),
+    "draw_learning_curves": lambda s: figures.draw_learning_curves(evaluation(s), "digits"),
+    "draw_matrix": lambda s: figures.draw_matrix(evaluation(s)),
     "draw_zoom": zoom,
 }
 
@@ -169,17 +166,17 @@ def test_any_numbers_are_drawn_within_finite_axes(draw, name):
 
 
 EMPTY = {
-    "draw_comparison": lambda: recording.draw_comparison(Comparison(0.0, ())),
-    "draw_trajectories": lambda: recording.draw_trajectories(np.ones(SHAPE), PLANE, {}, value_name="loss"),
-    "draw_signal": lambda: recording.draw_signal([], name="a"),
-    "draw_cut": lambda: recording.draw_cut(
+    "draw_comparison": lambda: figures.draw_comparison(Comparison(0.0, ())),
+    "draw_trajectories": lambda: figures.draw_trajectories(np.ones(SHAPE), PLANE, {}, value_name="loss"),
+    "draw_signal": lambda: figures.draw_signal([], name="a"),
+    "draw_cut": lambda: figures.draw_cut(
         [], dict.fromkeys(("loss", "converged", "exponent", "exponent_error", "log_gradient"), ()), name="a"
     ),
-    "draw_trajectories, no starts": lambda: recording.draw_trajectories(
+    "draw_trajectories, no starts": lambda: figures.draw_trajectories(
         np.ones(SHAPE), PLANE, {"ES": np.zeros((0, 3, 2)), "PES": np.zeros((2, 0, 2))}, value_name="loss"
     ),
-    "draw_descents": lambda: recording.draw_descents({}),
-    "draw_zoom": lambda: recording.draw_zoom([], []),
+    "draw_descents": lambda: figures.draw_descents({}),
+    "draw_zoom": lambda: figures.draw_zoom([], []),
 }
 
 
@@ -191,13 +188,13 @@ def test_nothing_to_show_is_an_empty_picture(draw):
 @pytest.mark.parametrize("values", [np.zeros((0, 3)), np.zeros(3), np.zeros((2, 2, 3))])
 def test_what_is_no_picture_is_refused(values):
     with pytest.raises(ValueError, match=r"A picture needs values \[height, width\]; the shape"):
-        recording.draw_layer(values, PLANE, label="loss")
+        figures.draw_layer(values, PLANE, label="loss")
 
 
 SAYS = {
-    "grey: not finite, 25.0%": lambda s: recording.draw_layer(s(*SHAPE), PLANE, label="loss"),
+    "grey: not finite, 25.0%": lambda s: figures.draw_layer(s(*SHAPE), PLANE, label="loss"),
     "pink: not finite, 25.0%": FIGURES["draw_trajectories"],
-    "not finite, 25.0%": lambda s: recording.draw_landscape(landscape(s)),
+    "not finite, 25.0%": lambda s: figures.draw_landscape(landscape(s)),
     "above the axis, or infinite: 2": FIGURES["draw_descents"],
     "ES: above the axis, or infinite: 1": FIGURES["draw_signal"],
     "crosses: not finite beyond": FIGURES["draw_trajectories"],
@@ -211,7 +208,7 @@ def test_what_is_left_out_is_named_and_counted(words, draw):
 
 def test_a_film_is_made_of_any_numbers_and_says_what_is_grey():
     (plain,), (nasty,) = (
-        recording.zoom_images([landscape(Source(values))], size=256, images_per_frame=1)
+        figures.zoom_images([landscape(Source(values))], size=256, images_per_frame=1)
         for values in ([1.0, -1.0], [1.0, -1.0, np.nan, -np.inf])
     )
     caption = lambda image: (image[240:].min(axis=-1) == 255).sum()
@@ -219,11 +216,11 @@ def test_a_film_is_made_of_any_numbers_and_says_what_is_grey():
 
 
 def test_colours_hold_the_values_and_leave_out_what_would_hide_them():
-    shown = colours_of([[1.0, 2.0], [3.0, 1e300]])
+    shown = choose_colours([[1.0, 2.0], [3.0, 1e300]])
     assert (shown.norm.vmin, shown.norm.vmax, shown.extend) == (1.0, 3.0, "max")
     assert shown.note == "arrow: beyond the colours, 25.0%"
-    assert colours_of([[0.0] * 97 + [1.0] * 3]).norm.vmax == 1.0
-    assert colours_of([[1.0] * 97 + [0.01] * 3], logarithmic=True).norm.vmin == 0.01
+    assert choose_colours([[0.0] * 97 + [1.0] * 3]).norm.vmax == 1.0
+    assert choose_colours([[1.0] * 97 + [0.01] * 3], logarithmic=True).norm.vmin == 0.01
     np.testing.assert_array_equal(shown.values, [[1, 2], [3, 3]])
 
 
@@ -247,13 +244,13 @@ def broken():
 
 def test_a_picture_that_cannot_be_drawn_costs_neither_the_run_nor_the_page(tmp_path, capsys):
     with recording.open_run(tmp_path, {}, mode="disabled") as run:
-        run.figure("bad", recording.later(broken))
+        run.figure("bad", figures.later(broken))
         run.figure("unsavable", type("Figure", (), {"savefig": lambda *_, **__: broken()})())
-        run.figure("good", recording.later(recording.draw_descents, {}))
+        run.figure("good", figures.later(figures.draw_descents, {}))
     said = capsys.readouterr().err.splitlines()
     assert [line.partition(" could not be drawn")[0] for line in said] == ["The figure 'bad'", "The figure 'unsavable'"]
     assert all(line.endswith("without it: no such colour") for line in said)
     assert [path.name for path in (run.folder / "figures").iterdir()] == ["good.png"]
-    section = recording.Section("Here", "Seen.", {"a < b": recording.later(broken)})
-    page = recording.write_report(tmp_path / "page.html", "title", "lead", [section]).read_text()
+    section = figures.Section("Here", "Seen.", {"a < b": figures.later(broken)})
+    page = figures.write_report(tmp_path / "page.html", "title", "lead", [section]).read_text()
     assert "a &lt; b could not be drawn: no such colour" in page

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 
+from metalearn.figures import draw_landscape, draw_landscapes
+from metalearn.figures.landscape import linear_stretch, rank_stretch
 from metalearn.landscape import Axis, Landscape, Plane
-from metalearn.recording import draw_landscape, draw_landscapes
-from metalearn.recording.draw_landscape import linear_stretch, rank_stretch
 
 MEASURE = np.array([[-3.0, -1.0, -2.0], [10.0, 1e6, 5.0]])
 

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from metalearn.figures import write_film, zoom_images
+from metalearn.figures.landscape import landscape_colours
 from metalearn.landscape import Axis, Landscape, Plane, zoom
-from metalearn.recording import write_film, zoom_images
-from metalearn.recording.draw_landscape import landscape_colours
 
 SIZE = 64
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from matplotlib.figure import Figure
 
-from metalearn.recording import Section, write_report
+from metalearn.figures import Section, write_report
 
 
 def page(tmp_path):

@@ -81,7 +81,7 @@ def test_what_is_no_snapshot_is_refused(tmp_path):
 
 
 def test_a_run_goes_on_from_a_file_with_the_same_bits(tmp_path):
-    estimator = ml.persistent_es(ml.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=4)
+    estimator = ml.persistent_es(ml.problems.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=4)
     arguments = (estimator, optax.adam(0.02), jnp.float32(0.3), KEY)
     whole, _ = ml.meta_train(*arguments, 20)
     _, begun = ml.meta_train(*arguments, 7)

@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 import metalearn as ml
-from metalearn.recording import LocalRun, Run, RunFolderError, WandbRun, open_run, read_metrics, save_style
+from metalearn.figures import save_style
+from metalearn.recording import LocalRun, Run, RunFolderError, WandbRun, open_run, read_metrics
 from metalearn.recording.secrets import hide, is_secret, scrub_arguments
 
 SECRETS = (

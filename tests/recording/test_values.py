@@ -13,8 +13,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from metalearn.application.build import build_benchmarks, parse_theta
 from metalearn.recording import open_run
-from metalearn.recording.configured import benchmarks_of, theta_of
 from metalearn.recording.tiles import LandscapeFolder
 from metalearn.recording.values import plain, same, shell_override
 
@@ -101,7 +101,7 @@ def test_names_that_are_written_alike_are_refused():
 @pytest.mark.parametrize("theta", [None, [1.0, None], True, [NAN], INF, 1e300, [[1, 2], [3]], "x"])
 def test_a_theta_that_is_no_finite_number_is_refused(theta):
     with pytest.raises(ValueError, match=r"problem\.theta must be "):
-        theta_of(theta)
+        parse_theta(theta)
 
 
 PATHS = [
@@ -142,4 +142,4 @@ def test_printed_commands_are_quoted(tmp_path, capsys, monkeypatch):
     (override,) = shlex.split(again)
     assert pathlib.Path(OverridesParser.create().parse_override(override).value()).is_dir()
     with pytest.raises(ValueError, match=r"leave it out with '~matrix\.my wine'"):
-        benchmarks_of({"my wine": 3})
+        build_benchmarks({"my wine": 3})

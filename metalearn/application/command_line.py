@@ -1,0 +1,250 @@
+"""What an experiment needs around its function: Hydra's command line, one clear line for a mistake, and our folders.
+
+    \"\"\"Compare gradient estimators on one problem.\"\"\"     # heads `--help`
+    def main(config): ...
+    if __name__ == "__main__":
+        application(main, "compare")
+
+Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the configuration (one line), 130 stopped by Ctrl-C or SIGTERM.
+HYDRA_FULL_ERROR=1 shows the traceback of a mistake as well.
+"""
+
+import contextlib
+import functools
+import inspect
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+import jax
+from hydra.conf import HydraConf
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from metalearn.application.mistakes import sentence
+from metalearn.application.program_cache import cache_programs
+from metalearn.compilation import compilation_effort
+from metalearn.recording.run_folder import unwritable
+from metalearn.recording.secrets import hide_in_file
+
+BUG, MISTAKE, INTERRUPTED = 1, 2, 130
+EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
+FOLDER_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+
+_HELP = """\
+${hydra.help.header}
+
+Choose a part with group=option:
+
+$APP_CONFIG_GROUPS
+Change a value with key=value, add one with +key=value, remove one with ~key:
+
+$CONFIG
+${hydra.help.footer}
+"""
+_FOOTER = """\
+  --cfg job            print the composed configuration and stop
+  --multirun, -m       every combination of comma-separated values: -m seed=1,2,3
+  --config-dir FOLDER  add a folder of your own configurations, laid out in the same groups
+  --info               where the configuration comes from;  --hydra-help  everything else
+
+A problem of yours needs no registration: a factory in a file of the current folder is reached by
+'+problem._target_=my_file.my_problem', or by my_configs/problem/mine.yaml and --config-dir my_configs problem=mine
+"""
+
+
+class _Stop(BaseException):
+    """Carries an error of the experiment past Hydra, which would print it in its own way."""
+
+
+def application(main: Callable[[DictConfig], Any], config_name: str, config_path: str | Path | None = None) -> None:
+    """Run an experiment from the command line, and exit the process with a code where it fails.
+
+    The working directory stays what it is, and is a place where `_target_` finds modules. Hydra writes nothing of its
+    own, except for the multirun.yaml of a sweep.
+
+    Args:
+      main: the experiment, a function of the composed configuration. The docstring of its file heads `--help`.
+      config_name: the configuration's file name, without .yaml.
+      config_path: the folder of configurations; by default `configs` beside the folder of the script.
+    """
+    folder = Path(config_path) if config_path else Path(inspect.getfile(main)).resolve().parent.parent / "configs"
+    show_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    failures: list[int] = []
+    signal.signal(signal.SIGTERM, _asked_to_stop)
+    try:
+        _put_options_last()
+        _check_arguments()
+        _configure_hydra(main)
+        if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+            cache_programs()
+        if EFFORT_VARIABLE in os.environ:
+            compilation_effort(os.environ[EFFORT_VARIABLE])
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
+        job = _job(main, failures, show_all)
+        with _errors_passed_on():
+            hydra.main(version_base="1.3", config_path=str(folder.resolve()), config_name=config_name)(job)()
+    except _Stop as stop:
+        failures.append(_report(stop.__cause__ or stop, show_all))
+    except KeyboardInterrupt as error:
+        by = str(error) or "Ctrl-C"
+        print(f"interrupted: stopped by {by}; what was recorded so far is kept.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        failures.append(_report(_explained(error), show_all))
+    if failures:
+        sys.exit(min(failures))
+
+
+def output_folder() -> Path:
+    """Where this job's run folders go: `folder` of the configuration, "runs" by default; in a sweep, a folder below it.
+
+    Only inside an experiment that `application` started.
+    """
+    return Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+
+
+def _asked_to_stop(number: int, frame: Any) -> None:
+    """A run that is asked to stop says so in its folder, as after Ctrl-C."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _job(main: Callable[[DictConfig], Any], failures: list[int], show_all: bool) -> Callable[[DictConfig], Any]:
+    @functools.wraps(main)
+    def job(config: DictConfig) -> Any:
+        settings = HydraConfig.get()
+        sweep = settings.mode == RunMode.MULTIRUN
+        if sweep:
+            hide_in_file(Path(settings.sweep.dir) / "multirun.yaml")
+        try:
+            return main(config)
+        except Exception as error:
+            if not sweep:
+                raise _Stop from error
+            if not settings.launcher._target_.endswith("BasicLauncher"):
+                raise  # another process runs this job: the launcher carries the error back
+            print(f"job {settings.job.num} ({', '.join(settings.overrides.task)}) failed:", file=sys.stderr)
+            failures.append(_report(error, show_all))
+            return None  # the jobs that are left do not pay for it
+
+    return job
+
+
+def _report(error: BaseException, show_all: bool) -> int:
+    """Print a mistake as one line, a bug with its traceback from the experiment on; return the exit code."""
+    line = sentence(error)
+    if show_all:
+        traceback.print_exception(error)
+    elif line is None:
+        if isinstance(error, InstantiationException) and error.__cause__:
+            note = str(error).partition("\n")[0].rstrip(":").replace("Error in", "in the")
+            error.__cause__.add_note(note)
+            error = error.__cause__
+        trace = error.__traceback__  # its first frame is ours or Hydra's
+        traceback.print_exception(type(error), error, trace.tb_next or trace if trace else None)
+    if line is None:
+        return BUG
+    print(f"error: {line}", file=sys.stderr)
+    return MISTAKE
+
+
+def _explained(error: Exception) -> Exception:
+    """Outside the experiment the only files that Hydra writes are the folders of runs."""
+    if isinstance(error, OSError) and error.filename:
+        return unwritable(os.path.relpath(error.filename), error)
+    return error
+
+
+def _put_options_last() -> None:
+    """Hydra reads values in one place only, and would refuse a key=value behind `--config-dir FOLDER`."""
+    words = sys.argv[1:]
+    moved = {place for index, word in enumerate(words) if word in FOLDER_OPTIONS for place in (index, index + 1)}
+    pick = lambda last: [word for index, word in enumerate(words) if (index in moved) == last]
+    sys.argv[1:] = pick(False) + pick(True)
+
+
+def _check_arguments() -> None:
+    """Refuse an unknown option in our one line: argparse would print all of Hydra's options before it.
+
+    Raises:
+      ValueError: an option is unknown or lacks its value.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+        try:
+            get_args_parser().parse_args()
+        except SystemExit as stop:
+            if stop.code:
+                reason = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+                raise ValueError(f"The command line cannot be read: {reason}; values are given as key=value.") from None
+
+
+@contextlib.contextmanager
+def _errors_passed_on() -> Iterator[None]:
+    """Hydra prints errors and exits unless this variable is set."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _configure_hydra(main: Callable) -> None:
+    """Replace Hydra's defaults by ours, so that an experiment's YAML holds nothing but the experiment."""
+    store = ConfigStore.instance()
+    runs = {
+        "run": {"dir": "${oc.select:folder,runs}"},
+        "sweep": {"dir": "${oc.select:folder,runs}/${now:%Y-%m-%d-%H%M%S}-sweep", "subdir": "."},
+    }
+    documentation = inspect.getdoc(inspect.getmodule(main)) or inspect.getdoc(main) or ""
+    header = documentation.replace("${", "$ {").replace("$", "$$")
+    texts = {"app_name": "${hydra.job.name}", "header": header, "footer": _FOOTER, "template": _HELP}
+    store.store(group="hydra/output", name="runs", package="hydra", node=runs, provider="metalearn")
+    store.store(group="hydra/help", name="experiment", node=texts, provider="metalearn")
+    store.store(
+        group="hydra/job_logging", name="warnings", package="hydra.job_logging", node=_logging([]), provider="metalearn"
+    )
+    store.store(
+        group="hydra/hydra_logging",
+        name="jobs",
+        package="hydra.hydra_logging",
+        node=_logging(["console"]),
+        provider="metalearn",
+    )
+    ours = {"output": "runs", "help": "experiment", "job_logging": "warnings", "hydra_logging": "jobs"}
+    defaults = [entry if (key := _only_key(entry)) not in ours else {key: ours[key]} for entry in HydraConf().defaults]
+    store.store(
+        group="hydra", name="config", node=HydraConf(defaults=defaults, output_subdir=None), provider="metalearn"
+    )
+
+
+def _logging(handlers: list[str]) -> dict:
+    """Hydra says which job of a sweep runs; of all others, JAX's among them, only warnings, to stderr."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"simple": {"format": "%(message)s"}},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler", "formatter": "simple", "stream": "ext://sys.stdout"}
+        },
+        "root": {"level": "WARNING", "handlers": []},
+        "loggers": {"hydra": {"level": "INFO", "handlers": handlers, "propagate": False}} if handlers else {},
+    }
+
+
+def _only_key(entry: Any) -> str:
+    return next(iter(entry)) if isinstance(entry, dict) else str(entry)

@@ -1,0 +1,230 @@
+"""Datasets: random ones as pure functions of a key, real ones that come with scikit-learn. Examples are columns
+(features first)."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn.inner.checks import check_count, check_number, check_seed, is_known
+from metalearn.inner.training.networks import mlp
+from metalearn.words import counted
+
+Key = jax.Array
+
+
+class Data(NamedTuple):
+    """Examples with what is to be predicted.
+
+    Attributes:
+      inputs: `[features, examples]`, floating point.
+      targets: `[outputs, examples]`, floating point, for a regression; `[examples]`, integer labels from 0, for a
+        classification.
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+
+
+def gaussian_regression(key: Key, num_features: int, num_examples: int, num_outputs: int = 1) -> Data:
+    """Pure noise to be memorised: all inputs and targets are independent N(0, 1).
+
+    Returns:
+      Data with inputs `[num_features, num_examples]`, targets `[num_outputs, num_examples]`.
+    """
+    for name, value in (("num_features", num_features), ("num_examples", num_examples), ("num_outputs", num_outputs)):
+        check_count(name, value)
+    inputs, targets = jax.random.split(key)
+    return Data(
+        jax.random.normal(inputs, (num_features, num_examples)), jax.random.normal(targets, (num_outputs, num_examples))
+    )
+
+
+def teacher(
+    key: Key,
+    num_features: int,
+    num_examples: int,
+    num_outputs: int = 1,
+    *,
+    hidden: Sequence[int] = (32,),
+    noise=0.1,
+    classification: bool = False,
+) -> Data:
+    """What a random tanh network says about Gaussian inputs, with noise: y = f(x) + noise · ε, x, ε ~ N(0, I).
+
+    f is `mlp` with standard scaling and gain √2, drawn from the key. With `classification` the target is the label
+    argmax y.
+
+    Args:
+      key: draws the teacher, the inputs and the noise.
+      num_features: entries of x.
+      num_examples: how many x.
+      num_outputs: entries of y, or the number of classes.
+      hidden: the teacher's hidden widths.
+      noise: the standard deviation of the noise; may be traced.
+      classification: whether the targets are labels.
+
+    Raises:
+      TypeError: a count is not a whole number, or the noise is no number.
+      ValueError: a count is too small, or the noise negative.
+    """
+    for name, value in (("num_features", num_features), ("num_examples", num_examples), ("num_outputs", num_outputs)):
+        check_count(name, value, 2 if name == "num_outputs" and classification else 1)
+    check_number("noise", noise, 0)
+    network = mlp((num_features, *hidden, num_outputs))
+    drawing, features, disturbance = jax.random.split(key, 3)
+    inputs = jax.random.normal(features, (num_features, num_examples))
+    outputs = network.apply(network.init(drawing), inputs, None)
+    outputs = outputs + noise * jax.random.normal(disturbance, outputs.shape)
+    return Data(inputs, jnp.argmax(outputs, axis=0).astype(jnp.int32) if classification else outputs)
+
+
+def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
+    """Disjoint random parts of a dataset, such as training, validation and test.
+
+    The order is NumPy's `RandomState(seed).permutation`, whose stream is frozen: a seed means the same split with every
+    release.
+
+    Args:
+      data: the dataset.
+      sizes: the number of examples of each part; what is left over belongs to none.
+      seed: which permutation.
+
+    Raises:
+      TypeError: the data are no `Data` of arrays, a size is not a whole number, or the seed is none.
+      ValueError: a size is not positive, there are not enough examples, inputs and targets have different numbers of them, or
+        the seed is outside of 0 … 2³² − 1.
+    """
+    check_is_data("data", data)
+    if isinstance(sizes, str) or not hasattr(sizes, "__iter__"):
+        raise TypeError(f"sizes must be a sequence, such as (80, 20); {sizes!r} was given.")
+    for size in sizes:
+        check_count("Every one of sizes", size)
+    available = data.inputs.shape[-1]
+    if data.inputs.ndim != 2 or data.targets.shape[-1:] != (available,):
+        raise ValueError(
+            "data must be inputs [features, examples] and as many targets [..., examples]; inputs of shape "
+            f"{data.inputs.shape} and targets of shape {data.targets.shape} were given. Examples are columns: transpose rows."
+        )
+    if sum(sizes) > available:
+        raise ValueError(
+            f"sizes {tuple(sizes)} ask for {counted(sum(sizes), 'example')}; the data has {available}. Ask for fewer."
+        )
+    order = np.random.RandomState(check_seed("seed", seed)).permutation(
+        available
+    )  # the only generator whose stream is frozen
+    ends = np.cumsum(sizes)
+    parts = [order[end - size : end] for size, end in zip(sizes, ends)]
+    return tuple(Data(data.inputs[:, part], data.targets[..., part]) for part in parts)
+
+
+def check_is_data(name: str, data) -> None:
+    """Check that a value is a `Data` of numeric arrays with at least one example.
+
+    Raises:
+      TypeError, ValueError: a sentence that begins with the name.
+    """
+    if not (hasattr(data, "inputs") and hasattr(data, "targets")):
+        raise TypeError(f"{name} must be an ml.data.Data(inputs, targets); a {type(data).__name__} was given.")
+    for field in ("inputs", "targets"):
+        values = getattr(data, field)
+        if not isinstance(values, np.ndarray | jax.Array):
+            raise TypeError(
+                f"{name} must have arrays; its {field} are a {type(values).__name__}. Convert them with jnp.asarray."
+            )
+        if values.dtype.kind in "OSUMm":
+            raise TypeError(f"{name} must have numbers; the dtype of its {field} is {values.dtype}.")
+        if 0 in values.shape:
+            raise ValueError(f"{name} must have at least one example; its {field} have the shape {values.shape}.")
+
+
+def check_disjoint(parts: Mapping[str, Data]) -> None:
+    """Refuse parts of data that have an example in common: who is tuned on what they train on looks better than they are.
+
+    Args:
+      parts: name -> data; inputs that are equal in all features are one example, whatever their targets. Traced data cannot be
+        looked at and passes.
+
+    Raises:
+      TypeError: a part is no `Data`.
+      ValueError: two parts have an example in common.
+    """
+    for name, part in parts.items():
+        check_is_data(name, part)
+    known = {name: part.inputs for name, part in parts.items() if is_known(part.inputs)}
+    rows = {name: _rows(inputs) for name, inputs in known.items()}
+    for (first, ours), (second, theirs) in itertools.combinations(rows.items(), 2):
+        common = sum(map(set(ours).__contains__, theirs))
+        if common:
+            raise ValueError(
+                f"{first} and {second} must be disjoint; {common} of the {counted(len(theirs), 'example')} of {second} "
+                f"{'is' if common == 1 else 'are'} in {first} too. Cut "
+                "the data with ml.data.split, and drop what occurs in it twice."
+            )
+
+
+def _rows(inputs) -> list[bytes]:
+    """The bits of every example, in one type and with one zero."""
+    return [row.tobytes() for row in np.ascontiguousarray(np.asarray(inputs, np.float64).T + 0.0)]
+
+
+def digits(*, centre: bool = False) -> Data:
+    """1797 handwritten digits of 8×8 pixels: inputs `[64, 1797]` = pixels / 16 in [0, 1], labels 0 … 9.
+
+    Args:
+      centre: subtract from every pixel its mean over all images.
+
+    Raises:
+      ImportError: scikit-learn is not installed.
+
+    References:
+      Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+    """
+    inputs, labels = _load("digits")
+    inputs = inputs / 16
+    return _data(inputs - inputs.mean(axis=0) if centre else inputs, labels)
+
+
+def breast_cancer() -> Data:
+    """569 tumours by 30 measurements, each standardised to mean 0 and variance 1; labels 0 (malignant) and 1 (benign).
+
+    Raises:
+      ImportError: scikit-learn is not installed.
+
+    References:
+      Wolberg, Mangasarian, Street & Street, Breast Cancer Wisconsin (Diagnostic), UCI, 1995.
+    """
+    inputs, labels = _load("breast_cancer")
+    return _data((inputs - inputs.mean(axis=0)) / inputs.std(axis=0), labels)
+
+
+def wine() -> Data:
+    """178 wines by 13 measurements, each standardised to mean 0 and variance 1; labels 0 … 2 (the cultivar).
+
+    Raises:
+      ImportError: scikit-learn is not installed.
+
+    References:
+      Aeberhard & Forina, Wine, UCI, 1991.
+    """
+    inputs, labels = _load("wine")
+    return _data((inputs - inputs.mean(axis=0)) / inputs.std(axis=0), labels)
+
+
+def _load(name: str):
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError(
+            f"The {name} data needs scikit-learn; install metalearn[data]: pip install 'metalearn[data]'."
+        ) from error
+    loaded = getattr(datasets, f"load_{name}")()
+    return np.asarray(loaded.data), np.asarray(loaded.target)
+
+
+def _data(inputs: np.ndarray, labels: np.ndarray) -> Data:
+    """Rows of examples as columns, in JAX's default float and 32-bit labels."""
+    return Data(jnp.asarray(inputs.T, jnp.result_type(float)), jnp.asarray(labels, jnp.int32))

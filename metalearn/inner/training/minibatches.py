@@ -1,0 +1,142 @@
+"""Minibatches of a task: drawn with replacement from columns, checked before anything is traced."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from metalearn.inner.checks import check_choice, check_count, check_number, is_known
+from metalearn.inner.training.datasets import check_is_data
+from metalearn.inner.training.networks import Network
+
+Key = jax.Array
+_FLAX = "A Flax module that takes examples as rows is wrapped with examples_first=True."
+Augment = Callable[[jax.Array, Key], jax.Array]  # (inputs [features, examples], key) -> inputs
+
+
+def batches(data, batch_size, weights=None, num_examples=None):
+    """`key -> (inputs, targets)`, and the weights where there are any: a minibatch drawn with replacement, or everything."""
+    others = () if weights is None else (jnp.asarray(weights),)
+    if batch_size is None:
+        return lambda key: (*data, *others)
+    check_count("batch_size", batch_size)
+    # A minibatch gathered from rows and transposed costs a fraction of one gathered from columns.
+    others = (jnp.asarray(data.targets), *others)
+    if is_known(data.inputs):
+        with jax.ensure_compile_time_eval():  # once, also where the task is a function of θ and built while tracing
+            rows = jnp.asarray(data.inputs).T
+    else:
+        rows = data.inputs.T
+    count = jnp.asarray(rows.shape[0] if num_examples is None else jnp.clip(num_examples, 1, rows.shape[0]), jnp.uint32)
+
+    def draw(key):
+        # randint draws its bits twice, which is half the time of a small step; this bias is below count / 2³².
+        indices = (jax.random.bits(key, (batch_size,), jnp.uint32) % count).astype(jnp.int32)
+        inputs = rows.at[indices].get(mode="promise_in_bounds").T
+        return inputs, *(every.at[..., indices].get(mode="promise_in_bounds") for every in others)
+
+    return draw
+
+
+def gaussian_noise(strength) -> Augment:
+    """Augmentation by noise, x + a N(0, 1) for every input, for `classification(augment=...)`; a may be traced.
+
+    Raises:
+      TypeError, ValueError: the strength is no number of at least 0.
+    """
+    check_number("strength", strength, 0)
+    return lambda inputs, key: (
+        inputs + jnp.asarray(strength, inputs.dtype) * jax.random.normal(key, inputs.shape, inputs.dtype)
+    )
+
+
+def check_examples(data, batch_size, weights, num_examples, augment):
+    """Refuse weights, numbers of examples and augmentations that do not fit the data."""
+    count = data.inputs.shape[1]
+    if weights is not None and jnp.shape(weights) != (count,):
+        raise ValueError(
+            f"example_weights must be one number for each of the {count} examples; shape {jnp.shape(weights)} was given."
+        )
+    if num_examples is not None:
+        if batch_size is None:
+            raise ValueError("num_examples says where minibatches are drawn from; give a batch_size with it.")
+        whole = hasattr(num_examples, "__index__") or hasattr(num_examples, "dtype")
+        if not whole or jnp.shape(num_examples) != () or not jnp.issubdtype(jnp.result_type(num_examples), jnp.integer):
+            raise TypeError(f"num_examples must be one whole number; {num_examples!r} was given.")
+        if is_known(num_examples):
+            check_count("num_examples", num_examples)
+            if num_examples > count:
+                raise ValueError(
+                    f"num_examples must be at most the {count} examples there are; {num_examples} was given."
+                )
+    if augment is not None and not callable(augment):
+        raise TypeError(f"augment must be a function (inputs, key) -> inputs; {augment!r} was given.")
+
+
+def check_data(network, data, metric, *, classes):
+    """Refuse a metric that is unknown, and data that do not fit it or the network."""
+    if not callable(metric):
+        check_choice("metric", metric, ("cross_entropy", "error_rate") if classes else ("mean_squared_error",))
+    check_is_data("The data", data)
+    shapes = jnp.shape(data.inputs), jnp.shape(data.targets)
+    if len(shapes[0]) != 2 or shapes[0][1:] != shapes[1][-1:] or len(shapes[1]) != (1 if classes else 2):
+        wanted = "labels [examples]" if classes else "targets [outputs, examples]"
+        raise ValueError(
+            f"The data must be inputs [features, examples] and {wanted}; "
+            f"inputs of shape {shapes[0]} and targets of shape {shapes[1]} "
+            f"were given. {_layout(shapes, classes)}"
+        )
+    outputs = _outputs(network, data)
+    kind = jnp.integer if classes else jnp.floating
+    if not jnp.issubdtype(jnp.result_type(data.targets), kind):
+        wanted = "integer labels" if classes else "floating-point targets"
+        raise TypeError(
+            f"The data must have {wanted} for this metric; dtype {jnp.result_type(data.targets)} was given."
+        )
+    if not classes and outputs.shape != shapes[1]:
+        raise ValueError(
+            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; make them equal."
+        )
+    if classes and (len(outputs.shape) != 2 or outputs.shape[1] != shapes[0][1]):
+        raise ValueError(
+            f"The network must return [classes, {shapes[0][1]}] for these inputs; it returned {outputs.shape}."
+        )
+    if classes and is_known(data.targets):
+        with jax.ensure_compile_time_eval():
+            low, high = int(jnp.min(data.targets)), int(jnp.max(data.targets))
+        if low < 0 or high >= outputs.shape[0]:
+            raise ValueError(
+                f"Labels must be integers from 0 to {outputs.shape[0] - 1}, one less than the network's "
+                f"{outputs.shape[0]} outputs; "
+                f"labels from {low} to {high} were given."
+            )
+
+
+def _outputs(network, data):
+    """The form of what the network says about the inputs."""
+    if not isinstance(network, Network):
+        given = f"the class {network.__name__}" if isinstance(network, type) else f"a {type(network).__name__}"
+        raise TypeError(
+            f"network must be a Network, such as ml.mlp((64, 32, 10)); {given} was given. ml.from_linen and ml.from_nnx wrap Flax "
+            "modules, ml.Network(init, apply) two functions."
+        )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    try:
+        return jax.eval_shape(lambda key: network.apply(network.init(key), data.inputs, None), key)
+    except ValueError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ValueError(
+            f"The network cannot take inputs of shape {jnp.shape(data.inputs)}, which is [features, examples] "
+            f"({type(error).__name__}: {reason}). {_FLAX}"
+        ) from error
+
+
+def _layout(shapes, classes) -> str:
+    """What to do about data of another form."""
+    if classes and len(shapes[1]) == 2 and 1 in shapes[1]:
+        return "Labels are one integer an example: take targets.ravel()."
+    if classes and len(shapes[1]) == 2 and shapes[0][1:] == shapes[1][1:]:
+        return "Labels are one integer an example: of one-hot columns take jnp.argmax(targets, axis=0)."
+    return "Examples are columns: transpose rows."

@@ -1,0 +1,178 @@
+"""What a network is trained on: a start and a loss that reads its own minibatch from the key."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.inner.checks import check_choice, check_number, scalar
+from metalearn.inner.training.datasets import Data, check_is_data
+from metalearn.inner.training.metrics import Scalar, cross_entropy, error_rate, mean_squared_error
+from metalearn.inner.training.minibatches import Augment, batches, check_data, check_examples
+from metalearn.inner.training.networks import Network, Params
+
+Key = jax.Array
+Metric = Callable[[jax.Array, jax.Array], Scalar]  # (outputs [outputs, examples], targets) -> scalar
+
+
+class Task(NamedTuple):
+    """What is trained.
+
+    Attributes:
+      init: `key -> params`.
+      loss: `(params, key) -> scalar`; the key draws the minibatch, the dropout mask, whatever is random.
+    """
+
+    init: Callable[[Key], Params]
+    loss: Callable[[Params, Key], Scalar]
+
+
+METRICS: dict[str, Any] = {
+    "cross_entropy": cross_entropy,
+    "error_rate": error_rate,
+    "mean_squared_error": mean_squared_error,
+}
+
+
+def classification(
+    network: Network,
+    data: Data,
+    batch_size: int | None = None,
+    *,
+    label_smoothing=0.0,
+    weight_decay=0.0,
+    normalise: bool = False,
+    metric: str | Metric = "cross_entropy",
+    example_weights: Any = None,
+    num_examples: Any = None,
+    augment: Augment | None = None,
+) -> Task:
+    """Train a network to name classes: loss = metric(outputs, labels) + (weight_decay / 2) ‖params‖².
+
+    The key is split once: its first half draws the minibatch (uniformly, with replacement) and the augmentation, its
+    second half the dropout mask. All numbers may be traced, so that a task can be a function of θ.
+
+    Args:
+      network: outputs are logits `[classes, examples]`.
+      data: inputs `[features, examples]`, labels `[examples]`.
+      batch_size: examples in a minibatch; None takes all of them.
+      label_smoothing: s in [0, 1], for the cross-entropy.
+      weight_decay: the factor of ½‖params‖² over all parameters, biases included.
+      normalise: divide the cross-entropy by log(classes): an undecided network has the loss 1.
+      metric: "cross_entropy", "error_rate" or a function `(outputs, labels) -> scalar`.
+      example_weights: `[examples]`, for the cross-entropy: the loss of an example times its weight, averaged over the
+        minibatch without dividing by the weights.
+      num_examples: minibatches come from this many of the first examples only, for instance a number drawn for every
+        episode by `ml.task_distribution`; a traced one outside of 1 … examples is taken for the nearer end. All by default.
+      augment: `(inputs, key) -> inputs` of a minibatch, such as `ml.data.gaussian_noise(strength)`.
+
+    Raises:
+      TypeError: labels are not integers, or a number is none.
+      ValueError: shapes do not fit, a label is not among the classes, or a number is out of range.
+    """
+    check_number("label_smoothing", label_smoothing, 0, 1)
+    check_number("weight_decay", weight_decay, 0)
+    check_data(network, data, metric, classes=True)
+    check_examples(data, batch_size, example_weights, num_examples, augment)
+    plain = isinstance(label_smoothing, (int, float)) and label_smoothing == 0 and example_weights is None
+    if metric != "cross_entropy" and not plain:
+        raise ValueError(
+            "label_smoothing and example_weights belong to the metric cross_entropy; leave them out with any other."
+        )
+    smoothed = metric
+    if metric == "cross_entropy":
+        smoothed = lambda outputs, labels, *weights: cross_entropy(outputs, labels, label_smoothing, *weights)
+    measure = _metric(smoothed, normalise, metric)
+    return _task(network, data, batch_size, measure, weight_decay, example_weights, num_examples, augment)
+
+
+def regression(
+    network: Network,
+    data: Data,
+    batch_size: int | None = None,
+    *,
+    weight_decay=0.0,
+    metric: str | Metric = "mean_squared_error",
+) -> Task:
+    """Train a network to predict numbers: loss = metric(outputs, targets) + (weight_decay / 2) ‖params‖².
+
+    Args:
+      network: outputs `[outputs, examples]`.
+      data: inputs `[features, examples]`, targets `[outputs, examples]`.
+      batch_size: examples in a minibatch, drawn as in `classification`; None takes all of them.
+      weight_decay: the factor of ½‖params‖² over all parameters, biases included; may be traced.
+      metric: "mean_squared_error" or a function `(outputs, targets) -> scalar`.
+
+    Raises:
+      TypeError: targets are not floating point, or a number is none.
+      ValueError: shapes do not fit, or a number is out of range.
+    """
+    check_number("weight_decay", weight_decay, 0)
+    check_data(network, data, metric, classes=False)
+    return _task(network, data, batch_size, _metric(metric, False, metric), weight_decay)
+
+
+def metric_loss(
+    network: Network,
+    data: Data,
+    batch_size: int | None = None,
+    *,
+    metric: str | Metric = "cross_entropy",
+    normalise: bool = False,
+) -> Callable[[Params, Key], Scalar]:
+    """A metric of the deterministic network (no dropout) on data, fit for `training(..., meta_loss=...)`.
+
+    Args:
+      network: the network that is trained.
+      data: other data, for instance the validation part.
+      batch_size: examples in a minibatch, drawn from the key as in `classification`; None takes all of them.
+      metric: "cross_entropy", "error_rate", "mean_squared_error" or a function `(outputs, targets) -> scalar`.
+      normalise: divide the cross-entropy by log(classes).
+
+    Returns:
+      `(params, key) -> scalar`.
+
+    Raises:
+      TypeError: the targets are of the wrong type for the metric.
+      ValueError: shapes do not fit, a label is not among the classes, or the metric is unknown.
+    """
+    if not callable(metric):
+        check_choice("metric", metric, METRICS)
+    check_is_data("data", data)
+    integer = jnp.issubdtype(jnp.result_type(data.targets), jnp.integer)
+    check_data(network, data, metric, classes=integer if callable(metric) else metric != "mean_squared_error")
+    measure, draw = _metric(metric, normalise, metric), batches(data, batch_size)
+
+    def evaluate(params, key):
+        inputs, targets = draw(jax.random.split(key)[0])
+        return measure(network.apply(params, inputs, None), targets)
+
+    return evaluate
+
+
+def _task(network, data, batch_size, measure, weight_decay, weights=None, num_examples=None, augment=None):
+    draw = batches(data, batch_size, weights, num_examples)
+
+    def loss(params, key):
+        batch, dropout = jax.random.split(key)
+        inputs, targets, *chosen = draw(batch)
+        inputs = inputs if augment is None else augment(inputs, jax.random.fold_in(batch, 1))
+        value = trees.wide(measure(network.apply(params, inputs, dropout), targets, *chosen))
+        if isinstance(weight_decay, (int, float)) and weight_decay == 0:
+            return value
+        squares = [jnp.sum(leaf.astype(value.dtype) ** 2) for leaf in jax.tree.leaves(params)]
+        return value + weight_decay / 2 * sum(squares)
+
+    return Task(network.init, loss)
+
+
+def _metric(metric, normalise, name):
+    if normalise and name != "cross_entropy":
+        raise ValueError("normalise divides the cross-entropy by log(classes); leave it False with any other metric.")
+    function = METRICS[metric] if isinstance(metric, str) else lambda *given: scalar("The metric", metric(*given))
+    if not normalise:
+        return function
+    return lambda outputs, *targets: function(outputs, *targets) / math.log(outputs.shape[0])

@@ -1,0 +1,161 @@
+"""Ready-made hyperparameters: θ from the learning rate of every tensor to label smoothing and dropout."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metalearn.inner.checks import check_count, check_number, check_seed
+from metalearn.inner.learned import LearnedOptimizer
+from metalearn.inner.problem import Theta
+from metalearn.inner.training.benchmark import Benchmark
+from metalearn.inner.training.hyperparameters import exp, linear_schedule, sigmoid
+from metalearn.inner.training.networks import Network, mlp
+from metalearn.inner.training.optimizers import Optimizer, adamw, per_layer
+from metalearn.inner.training.task import Task
+
+B1_LIMIT, B2_LIMIT = (
+    1 - float(np.exp(-5)),
+    1 - float(np.exp(-9)),
+)  # beyond, b2 rounds to 1 in float32 and Adam divides by 0
+MOST_SMOOTHING, MOST_DROPOUT = 0.5, 0.9
+
+
+class Tuning(NamedTuple):
+    """Hyperparameters of a training, as functions of one θ.
+
+    Attributes:
+      theta: where to start, a dictionary of unconstrained numbers: logarithms and logits.
+      optimizer: θ -> optax transformation.
+      task: θ -> Task, None where θ sets the optimiser alone.
+      learned: the learned optimiser whose weights θ holds, if it is one.
+      box: (low, high), two θ between which `ml.search.random_search` draws: what a practitioner would try; None for weights.
+    """
+
+    theta: Theta
+    optimizer: Optimizer
+    task: Callable[[Theta], Task] | None = None
+    learned: LearnedOptimizer | None = None
+    box: tuple[Theta, Theta] | None = None
+
+    def at(self, theta: Theta) -> tuple[optax.GradientTransformation, Task | None]:
+        """What θ stands for, an optax transformation and a task: for `ml.evaluate` and ordinary training."""
+        return self.optimizer(theta), None if self.task is None else self.task(theta)
+
+
+def per_tensor_adam(
+    network: Network, num_steps: int, *, learning_rate: float = 1e-3, weight_decay: float = 1e-4, eps: float = 1e-8
+) -> Tuning:
+    """AdamW with the hyperparameters of every tensor in θ.
+
+    Every tensor has a learning rate that goes from exp(θ_start) to exp(θ_end) linearly over T steps; every layer (the
+    first key of the parameters) its b1 and b2, logistic in θ and at most 1 − e⁻⁵ and 1 − e⁻⁹, and its weight decay, a
+    logarithm; ε is one logarithm for all. That is 2 numbers a tensor, 3 a layer and 1.
+
+    Args:
+      network: whose parameters are trained, a dictionary of layers.
+      num_steps: T.
+      learning_rate, weight_decay, eps: where θ starts; b1 starts at 0.9 and b2 at 0.999.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_count("num_steps", num_steps)
+    for name, number in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("eps", eps)):
+        check_number(name, number, 0, open_low=True)
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    labels = jax.tree_util.tree_map_with_path(lambda path, _: _label(path), params)
+    tensors = jax.tree.leaves(labels)
+    layers = sorted({_layer(tensor) for tensor in tensors})
+    every = lambda names, number: {name: jnp.asarray(number, jnp.result_type(float)) for name in names}
+
+    def theta(rate, b1, b2, weight_decay, eps):
+        return {
+            "log_rate_start": every(tensors, np.log(rate)),
+            "log_rate_end": every(tensors, np.log(rate)),
+            "b1": every(layers, _logit(b1, B1_LIMIT)),
+            "b2": every(layers, _logit(b2, B2_LIMIT)),
+            "log_weight_decay": every(layers, np.log(weight_decay)),
+            "log_eps": jnp.asarray(np.log(eps), jnp.result_type(float)),
+        }
+
+    box = theta(1e-4, 0.5, 0.9, 1e-6, 1e-10), theta(0.3, 0.98, 0.9998, 1e-2, 1e-4)
+    optimizers = {
+        tensor: adamw(
+            linear_schedule(exp(("log_rate_start", tensor)), exp(("log_rate_end", tensor)), num_steps),
+            b1=sigmoid(("b1", _layer(tensor)), 0, B1_LIMIT),
+            b2=sigmoid(("b2", _layer(tensor)), 0, B2_LIMIT),
+            eps=exp("log_eps"),
+            weight_decay=exp(("log_weight_decay", _layer(tensor))),
+        )
+        for tensor in tensors
+    }
+    start = theta(learning_rate, 0.9, 0.999, weight_decay, eps)
+    return Tuning(start, per_layer(optimizers, lambda params: labels), box=box)
+
+
+def all_hyperparameters(benchmark: Benchmark, *, learning_rate: float = 1e-3) -> Tuning:
+    """All hyperparameters of training a perceptron on a benchmark: those of `per_tensor_adam`, label smoothing (at most
+    0.5), and the dropout of the inputs and of every hidden layer (at most 0.9). With one hidden layer 18 numbers.
+
+    Args:
+      benchmark: whose network is one of `mlp`.
+      learning_rate: where θ starts.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    tuning = per_tensor_adam(benchmark.network, benchmark.num_steps, learning_rate=learning_rate)
+    widths = _widths(benchmark)
+
+    def also(theta, share):
+        drawn = jnp.asarray(_logit(share, 1), jnp.result_type(float))
+        return theta | {"label_smoothing": drawn, "dropout": jnp.full(len(widths) - 1, drawn)}
+
+    def task(theta):
+        rates = [sigmoid(("dropout", index), 0, MOST_DROPOUT)(theta) for index in range(len(widths) - 1)]
+        network = mlp(widths, "relu", dropout=rates[1:], input_dropout=rates[0])
+        task = benchmark.task(network, sigmoid("label_smoothing", 0, MOST_SMOOTHING)(theta))
+        return task._replace(init=benchmark.network.init)
+
+    box = tuning.box and (also(tuning.box[0], 0.001), also(tuning.box[1], 0.5))
+    return Tuning(also(tuning.theta, 0.05), tuning.optimizer, task, box=box)
+
+
+def _widths(benchmark) -> tuple[int, ...]:
+    """Of the benchmark's network, which must be the ReLU perceptron that dropout is put into."""
+    try:
+        params = benchmark.network.init(jax.random.key(0))
+        weights = [params[f"layer_{index}"]["weight"] for index in range(len(params))]
+        widths = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
+        inputs = benchmark.train.inputs[:, :2]
+        outputs = [network.apply(params, inputs, None) for network in (mlp(widths, "relu"), benchmark.network)]
+        same = bool(jnp.allclose(*outputs, rtol=1e-5, atol=1e-6))
+    except Exception:  # whatever another network raises when it is taken for this one
+        same, widths = False, ()
+    if not same:
+        raise ValueError(
+            "everything needs a benchmark whose network is mlp(widths, 'relu'), into which it puts dropout. Use per_tensor_adam for "
+            "any other."
+        )
+    return widths
+
+
+def learned_tuning(benchmark: Benchmark, optimizer: LearnedOptimizer, seed: int = 0) -> Tuning:
+    """The weights of a learned optimiser, drawn from a seed; the benchmark is not looked at."""
+    return Tuning(optimizer.init(jax.random.key(check_seed("seed", seed))), optimizer, learned=optimizer)
+
+
+def _label(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _layer(tensor: str) -> str:
+    return tensor.split("/")[0]
+
+
+def _logit(value: float, limit: float) -> float:
+    return float(np.log(value / (limit - value)))

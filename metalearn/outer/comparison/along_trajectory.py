@@ -1,0 +1,103 @@
+"""A comparison along a trajectory of θ: what estimators return while θ moves, against the targets at the θ of the moment.
+
+An online estimator is unbiased for a frozen θ. Where θ moves, its states and perturbations remember earlier θ: *hysteresis*. The
+trajectory is given, so that the bias is that of the estimate alone and not of what an optimiser makes of it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn.estimators import GradientEstimator
+from metalearn.estimators.base import SHARES
+from metalearn.inner.problem import Theta
+from metalearn.memoization import memoize
+from metalearn.outer.comparison.plan import Plan, Run
+
+MOST_EPISODES = 16  # of the trajectory, whose targets are measured
+
+
+def plan_along(plan: Plan, estimators: dict[str, GradientEstimator], thetas: Theta) -> Plan:
+    """The runs of a comparison along a trajectory: each gives the gradients of several episodes, one after the other, as one vector.
+
+    Args:
+      plan: the runs at one θ.
+      estimators: by name.
+      thetas: θ before each estimate, `[num_steps, ...]`.
+
+    Raises:
+      ValueError: the trajectory is shorter than an episode.
+    """
+    described = [one.description for one in estimators.values() if one.description is not None]
+    length = max((one.truncation.num_windows for one in described), default=1)
+    steps = len(jax.tree.leaves(thetas)[0])
+    count = steps // length
+    if not count:
+        raise ValueError(f"along must hold at least one episode, {length} estimates; {steps} were given.")
+    chosen = tuple(sorted(set(np.linspace(0, count - 1, min(count, MOST_EPISODES)).round().astype(int).tolist())))
+    middle = np.array([episode * length + length // 2 for episode in chosen])
+    cut = jax.tree.map(lambda leaf: jnp.asarray(leaf)[: count * length], thetas)
+    places = jax.tree.map(lambda leaf: leaf[middle], cut)
+    return plan._replace(
+        runs={
+            tag: Run(_following(run.estimator, length, chosen), cut, run.count)
+            if tag in estimators
+            else Run(_at_each(run.estimator), _placed(run.theta, places), run.count)
+            for tag, run in plan.runs.items()
+        }
+    )
+
+
+def _placed(theta: Any, places: Theta) -> Any:
+    """The argument of a reference at every place: θ itself, or a smoothing with its θ."""
+    if not hasattr(theta, "blocks"):
+        return places
+    count = len(jax.tree.leaves(places)[0])
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), theta)._replace(theta=places)
+
+
+@memoize
+def _following(estimator: GradientEstimator, length: int, chosen: tuple[int, ...]) -> GradientEstimator:
+    """One run of an estimator along a trajectory; the gradient is the mean over the windows of each chosen episode."""
+
+    def estimate(thetas, state, key):
+        def window(state, step):
+            theta, key = step
+            gradient, state, metrics = estimator.estimate(theta, state, key)
+            return state, (gradient, metrics)
+
+        keys = jax.random.split(key, len(jax.tree.leaves(thetas)[0]))
+        state, (gradients, metrics) = jax.lax.scan(window, state, (thetas, keys))
+        parts = lambda leaf: leaf.reshape(-1, length, *leaf.shape[1:]).mean(axis=1)[jnp.array(chosen)]
+        return jax.tree.map(parts, gradients), state, _over(metrics, len(keys) // length)
+
+    return GradientEstimator(
+        lambda thetas, key: estimator.init(jax.tree.map(lambda leaf: leaf[0], thetas), key), estimate
+    )
+
+
+@memoize
+def _at_each(target: GradientEstimator) -> GradientEstimator:
+    """A reference at several places, with the same randomness at each."""
+
+    def estimate(places, state, key):
+        one = lambda place: target.estimate(place, (), key)
+        gradients, _, metrics = jax.lax.map(one, places)
+        return gradients, state, _over(metrics, 1)
+
+    return GradientEstimator(lambda places, key: (), estimate)
+
+
+def episodes_along(estimators: dict[str, GradientEstimator], thetas: Theta) -> int:
+    """The episodes of a trajectory, each as long as the longest of the estimators."""
+    described = [one.description for one in estimators.values() if one.description is not None]
+    length = max((one.truncation.num_windows for one in described), default=1)
+    return len(jax.tree.leaves(thetas)[0]) // length
+
+
+def _over(metrics, episodes):
+    """The mean over all steps; inner steps of an episode."""
+    shares = {name: jnp.mean(metrics[name]) for name in SHARES if name in metrics}
+    return {"loss": jnp.mean(metrics["loss"]), "inner_steps": jnp.sum(metrics["inner_steps"]) / episodes} | shares

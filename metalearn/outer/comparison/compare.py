@@ -1,0 +1,252 @@
+"""The comparison of gradient estimators at a fixed θ, with standard errors."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from metalearn import trees
+from metalearn.estimators import GradientEstimator
+from metalearn.inner.checks import check_count, summarize_error
+from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
+from metalearn.outer.comparison.along_trajectory import episodes_along, plan_along
+from metalearn.outer.comparison.episodes import Episodes, Progress, run_episodes, seconds_per_episode
+from metalearn.outer.comparison.plan import Plan, Tag, plan_runs
+from metalearn.outer.comparison.programs import CannotRun, Programs, compile_programs
+from metalearn.outer.comparison.report import Comparison, Measurement, Report, unmeasured
+from metalearn.outer.comparison.statistics import (
+    Mean,
+    cosine,
+    estimate_mean,
+    exactly,
+    jackknife,
+    relative_bias,
+    statistics,
+)
+from metalearn.outer.meta_train_checks import check_functions
+
+EXPLODED = 1e3  # times the mean of an estimator: a longer ∇L is not a measure of its bias
+
+
+def compare(
+    estimators: Mapping[str, GradientEstimator],
+    theta: Theta,
+    key: Key,
+    *,
+    num_episodes: int,
+    reference: Theta | Mapping[str, Theta] | None = None,
+    reference_pairs: int | None = None,
+    unsmoothed: bool = True,
+    timed: bool = True,
+    along: Theta | None = None,
+    progress: Progress | None = None,
+    callback: Callable[[Report], None] | None = None,
+) -> Comparison:
+    """Measure bias, variance, cosine and signal to noise of gradient estimators at a fixed θ.
+
+    Each estimator is run for `num_episodes` independent episodes. Its bias is taken against the gradient of its *own*
+    smoothed meta-loss: persistent and noise-reuse ES smooth differently, and so do two sigmas. Bias and cosine are less what the
+    noise of both vectors adds, their errors are from the covariances of both; those of variances and of signal to noise are from
+    a jackknife over 32 groups of episodes.
+
+    Where the loss of a run is not finite the smoothed meta-loss of a problem without a cap is infinite: `fraction_diverged` says how
+    often, and target, bias and cosine are NaN. With a cap (`saturate`, `training`) they are known, and `fraction_capped` says how
+    many particles ended an episode's window at it.
+
+    Args:
+      estimators: names and estimators, all for θ.
+      theta: where to compare.
+      key: the randomness of everything.
+      num_episodes: independent episodes per estimator, at least 2.
+      reference: None: every target is measured with `reference_pairs` pairs of full-horizon ES (or backprop episodes
+        where nothing is smoothed). A gradient in the structure of θ: the target of all. A mapping from names to
+        gradients: the target of each.
+      reference_pairs: the size of the reference runs. By default as many pairs as the largest of the estimators runs in all its
+        episodes, at least 16 and at most 4096, and a quarter as many episodes of backprop; the errors of the targets are part of
+        those of bias and cosine.
+      unsmoothed: False to leave the unsmoothed gradient, and the bias to it, unmeasured.
+      timed: False to leave the time of an episode, and signal to noise per second, unmeasured (NaN).
+      along: None: θ is frozen, for which estimators are unbiased. A trajectory `[num_steps, ...]`, such as `history.theta` of
+        `meta_train`: each estimator follows it `num_episodes` times, one θ an estimate, each time from a fresh start. Its mean over the
+        windows of an episode is set against the target at θ in the middle of that episode; means and targets of up to 16 episodes,
+        evenly over the trajectory, are one vector. The bias is then that of a moving θ (hysteresis). Every θ counts as one estimate:
+        give all of them (`keep="all"`), for a thinned history moves faster than the run did.
+      progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
+      callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN: they are
+        measured at the end, when nothing else runs.
+
+    Returns:
+      A `Comparison`. The row of an estimator that cannot be compiled or run, for want of a derivative or of memory, says why in
+      its `reason`; the others go on. A target that cannot be measured is NaN.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument, or the first error where no estimator can be run.
+    """
+    _check(estimators, theta, key, num_episodes, reference_pairs)
+    check_functions(theta, None, callback, progress)
+    theta = trees.strong(trees.gathered(theta))
+    given = _given_targets(reference, estimators, theta)
+    plan = plan_runs(
+        estimators, theta, num_episodes, reference_pairs, measured=reference is None, unsmoothed=unsmoothed
+    )
+    episodes = 1
+    if along is not None:
+        plan = plan_along(plan, dict(estimators), _trajectory(along, theta, reference))
+        episodes = episodes_along(dict(estimators), along)
+    measured: dict[Tag, Episodes] = {}
+    failed: dict[Tag, CannotRun] = {}
+    report = lambda name: _make_report(name, estimators, theta, plan, measured, failed, given)
+    with compile_programs(plan, key, progress) as programs:
+        for name in estimators:
+            for tag in plan.needed(name):
+                if tag not in measured and tag not in failed and name not in failed:
+                    _measure(plan, tag, programs, key, progress, measured, failed)
+            if callback is not None:
+                callback(report(name))
+        if not any(name in measured for name in estimators):
+            raise next(failed[name].__cause__ or failed[name] for name in estimators)
+        for name in [name for name in estimators if name in measured] if timed else ():
+            seconds, error = seconds_per_episode(programs(name), plan.runs[name].theta, key)
+            measured[name] = dataclasses.replace(
+                measured[name], seconds=seconds / episodes, seconds_error=error / episodes
+            )
+    reports = [report(name) for name in estimators]
+    return Comparison(jax.tree.map(np.asarray, theta), tuple(reports))
+
+
+def _measure(plan: Plan, tag: Tag, programs: Programs, key, progress, measured, failed) -> None:
+    """Run one of the plan; one that cannot be run is put aside with its error."""
+    run, index = plan.runs[tag], list(plan.runs).index(tag)
+    own, label = jax.random.fold_in(key, index), tag if isinstance(tag, str) else "reference"
+    try:
+        measured[tag] = run_episodes(programs(tag), run.theta, own, run.count, name=label, progress=progress)
+    except CannotRun as error:
+        failed[tag] = error
+
+
+def _make_report(name, estimators, theta, plan: Plan, measured, failed, given) -> Report:
+    description = estimators[name].description
+    if name in failed:
+        size = trees.size(plan.runs[name].theta)
+        return unmeasured(name, size, f"could not be run: {_reason(failed[name])}")
+    own = given[name] if given else measured.get(plan.target.get(name))
+    gradient = measured.get(plan.gradient.get(name))
+    memory = None if description is None else _memory(description, theta)
+    target = failed.get(plan.target.get(name))
+    reason = "" if target is None else f"its target is unknown: {_reason(target)}"
+    with np.errstate(over="ignore", invalid="ignore"):  # an exploding gradient has an infinite variance
+        return dataclasses.replace(_report(name, measured[name], own, gradient, memory), reason=reason)
+
+
+def _memory(description, theta) -> int | None:
+    """By formula; None where it needs a derivative of the whole state, which does not exist."""
+    try:
+        return description.memory(theta)
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def _reason(failure: CannotRun) -> str:
+    return summarize_error(failure.__cause__ or failure)
+
+
+def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
+    mean, target, gradient = estimate_mean(runs.means), _center(own, runs), _center(plain, runs)
+    values, errors = jackknife(statistics, runs.means, runs.squares)
+    measured: dict[str, Any] = {field: Measurement(values[field], errors[field]) for field in values}
+    snr = measured["signal_to_noise"] = Measurement(max(values["signal_to_noise"], 0.0), errors["signal_to_noise"])
+    per_step, per_second = 1e6 / runs.inner_steps, 1 / runs.seconds
+    error_per_second = math.hypot(snr.error, snr.value * runs.seconds_error * per_second) * per_second
+    size = float(np.linalg.norm(gradient.value))
+    return Report(
+        name=name,
+        mean=mean.value,
+        mean_error=np.sqrt(np.sum(mean.factor**2, axis=0)),
+        target=target.value,
+        gradient=gradient.value,
+        bias=relative_bias(mean, target),
+        bias_to_gradient=relative_bias(mean, gradient),
+        cosine=cosine(mean, target),
+        exploded=size if size > EXPLODED * float(np.linalg.norm(mean.value)) > 0 else None,
+        signal_to_noise_per_step=Measurement(snr.value * per_step, snr.error * per_step),
+        signal_to_noise_per_second=Measurement(snr.value * per_second, error_per_second),
+        fraction_diverged=runs.fraction_diverged,
+        fraction_capped=runs.fraction_capped,
+        inner_steps=runs.inner_steps,
+        seconds=runs.seconds,
+        seconds_error=runs.seconds_error,
+        memory=memory,
+        num_episodes=len(runs.means),
+        **measured,
+    )
+
+
+def _center(source, runs: Episodes) -> Mean:
+    """A target: measured, given (exact), or unknown (NaN). It is unknown where a run of it or of the estimator diverged."""
+    measured = isinstance(source, Episodes)
+    if source is None or runs.fraction_diverged > 0 or (measured and source.fraction_diverged > 0):
+        return exactly(np.full(runs.means.shape[1], math.nan))
+    return estimate_mean(source.means) if measured else exactly(source)
+
+
+def _trajectory(along, theta, reference) -> Theta:
+    if reference is not None:
+        raise ValueError(
+            "along measures its own targets, one for every episode of the trajectory; leave reference None."
+        )
+    rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(along)}
+    one = jax.tree.map(lambda leaf: jnp.shape(leaf)[1:], along)
+    if len(rows) != 1 or rows == {()} or one != jax.tree.map(jnp.shape, theta):
+        raise ValueError(
+            "along must be a trajectory of theta, its structure with a first axis of steps in every leaf, such as history.theta; theta has "
+            f"the shapes {jax.tree.map(jnp.shape, theta)}, along {jax.tree.map(jnp.shape, along)}."
+        )
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), along, theta)
+
+
+def _given_targets(reference, estimators, theta) -> dict[str, np.ndarray]:
+    if reference is None:
+        return {}
+    named = isinstance(reference, Mapping) and set(reference) == set(estimators)
+    trees = reference if named else dict.fromkeys(estimators, reference)
+    for name, tree in trees.items():
+        shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(part)] for part in (tree, theta)]
+        if jax.tree.structure(tree) != jax.tree.structure(theta) or shapes[0] != shapes[1]:
+            raise ValueError(
+                f"reference for {name!r} must be a gradient in the structure and shapes of theta, or a mapping from "
+                "every estimator's name to one."
+            )
+    return {name: np.asarray(ravel_pytree(tree)[0], np.float64) for name, tree in trees.items()}
+
+
+def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
+    if not isinstance(estimators, Mapping) or not estimators:
+        raise ValueError(
+            "compare needs a mapping from names to estimators with at least one entry, such as {'PES': ml.persistent_es(...)}."
+        )
+    for name, estimator in estimators.items():
+        if not isinstance(estimator, GradientEstimator):
+            raise TypeError(f"{name!r} must be a GradientEstimator; {type(estimator).__name__} was given.")
+    check_count("num_episodes", num_episodes, 2)
+    if reference_pairs is not None:
+        check_count("reference_pairs", reference_pairs, 2)
+    check_theta(theta)
+    check_key(key)
+    if not trees.all_finite(theta):
+        raise ValueError(f"theta must be finite to compare estimators at it; {theta} was given.")
+    described = [one.description for one in estimators.values() if one.description is not None]
+    refused = [error for one in described if (error := _mistake(one.problem, theta)) is not None]
+    if refused and len(refused) == len(estimators):
+        raise refused[0]
+
+
+def _mistake(problem, theta) -> Exception | None:
+    try:
+        check_problem(problem, theta)
+    except (TypeError, ValueError) as error:
+        return error

@@ -1,0 +1,158 @@
+"""Many independent episodes of an estimator at a fixed θ, with their cost."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from metalearn.compilation import Program, asked_effort, jit
+from metalearn.estimators import GradientEstimator
+from metalearn.estimators.memory import cache_chunk, even_chunk
+from metalearn.inner.problem import Key, Theta
+from metalearn.memoization import memoize
+from metalearn.threads import in_these_modes, modes, on_every_device
+
+Progress = Callable[[str, int, int], None]
+BATCHES = 8
+SECONDS, FEWEST_TIMINGS, MOST_TIMINGS = 0.3, 3, 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+    """What one estimator returned in many episodes; everything is float64 on the host.
+
+    Attributes:
+      means: the mean estimate of each episode, `[num_episodes, d]`.
+      squares: the mean over its windows of ‖g_t‖², `[num_episodes]`.
+      inner_steps: applications of the map per episode, burn-in included.
+      seconds, seconds_error: time per episode after compilation; NaN where it was not measured.
+      fraction_diverged, fraction_capped: of the particles, on average over the windows.
+      loss: the mean loss the estimator saw.
+    """
+
+    means: np.ndarray
+    squares: np.ndarray
+    inner_steps: float
+    seconds: float
+    seconds_error: float
+    fraction_diverged: float
+    fraction_capped: float
+    loss: float
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.means.mean(axis=0)
+
+    @property
+    def variance(self) -> float:
+        """Trace of the covariance of one episode's estimate."""
+        return float(self.means.var(axis=0, ddof=1).sum()) if len(self.means) > 1 else float("nan")
+
+
+class Batch(NamedTuple):
+    """A compiled batch of episodes: `run(theta, keys)`, with `size` keys."""
+
+    run: Callable[[Theta, jax.Array], Any]
+    size: int
+
+
+def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int, key: Key) -> Batch:
+    """One program for a batch of independent episodes at a frozen θ; each starts from `estimator.init` and sees every
+    window once. It is kept, and serves other θ of the same shapes.
+    """
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda theta: theta, theta))
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    implementation, under = str(jax.random.key_impl(key)), (modes(), device, asked_effort())
+    make, numbers = shared_program(estimator)
+    numbers = tuple(map(jnp.asarray, numbers))
+    together, windows = _together(estimator.description, theta, num_episodes)
+    size = together * max(1, num_episodes // (BATCHES * together))  # whole groups: a remainder is a second program
+    calls = -(-num_episodes // size)
+    forms = tuple(map(jax.typeof, numbers))
+    run = _compile(make, tree, tuple(leaves), forms, windows, together, size, calls, implementation, under)
+    return Batch(lambda theta, keys: run(theta, keys, numbers), size)
+
+
+def shared_program(estimator: GradientEstimator) -> tuple[Any, Any]:
+    """Estimators with one `make` share their programs: `(make, numbers)`; an estimator on its own is its own `make`."""
+    family = estimator.estimate.family if isinstance(estimator.estimate, Program) else None
+    return (estimator, ()) if family is None or family.init is not estimator.init else (family.make, family.numbers)
+
+
+def _together(description, theta, num_episodes) -> tuple[int, int]:
+    """How many episodes are advanced together, and the windows of each."""
+    if description is None:
+        return 1, 1
+    particles = description.num_particles
+    room = cache_chunk(description.problem, theta, 64 * particles) // particles
+    return even_chunk(num_episodes, max(room, 1)), description.truncation.num_windows
+
+
+@memoize
+def _compile(make, tree, leaves, forms, windows, together, size, calls, implementation, under) -> Any:
+    """`under`: what the program is compiled under, and what tells it from others."""
+
+    def episode(estimator, theta, key):
+        keys = jax.random.split(key, windows + 1)
+
+        def window(state, key):
+            gradient, state, metrics = estimator.estimate(theta, state, key)
+            return state, (ravel_pytree(gradient)[0], metrics)
+
+        return jax.lax.scan(window, estimator.init(theta, keys[0]), keys[1:])[1]
+
+    def episodes(theta, keys, numbers):
+        estimator = make if isinstance(make, GradientEstimator) else make(numbers)
+        return jax.lax.map(lambda key: episode(estimator, theta, key), keys, batch_size=together)
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0, impl=implementation), size))
+    return jit(episodes, "episodes", calls).ahead(jax.tree.unflatten(tree, leaves), keys, forms)
+
+
+def run_episodes(
+    batch: Batch, theta: Theta, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
+) -> Episodes:
+    """Run a program at θ until it has seen `num_episodes`, two batches at a time on the cores of a lone CPU. The time of an
+    episode is left unknown (NaN): `seconds_per_episode` measures it.
+    """
+    size = batch.size
+    keys = jax.random.split(key, -(-num_episodes // size) * size).reshape(-1, size)
+    one = in_these_modes(lambda keys: jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), batch.run(theta, keys)))
+    parts = []
+    for part in on_every_device(one, keys) if jax.local_device_count() == 1 else map(one, keys):
+        parts.append(part)
+        if progress is not None:
+            progress(name, min(len(parts) * size, num_episodes), num_episodes)
+    gradients, metrics = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
+    with np.errstate(over="ignore", invalid="ignore"):  # the square of an exploding gradient is infinite
+        means, squares = gradients.mean(axis=1), np.square(gradients).sum(axis=2).mean(axis=1)
+    return Episodes(
+        means=means,
+        squares=squares,
+        inner_steps=float(metrics["inner_steps"].sum(axis=1).mean()),
+        seconds=math.nan,
+        seconds_error=math.nan,
+        fraction_diverged=float(metrics["fraction_diverged"].mean()),
+        fraction_capped=float(np.mean(metrics.get("fraction_capped", 0.0))),
+        loss=float(np.nanmean(metrics["loss"])) if np.isfinite(metrics["loss"]).any() else float("nan"),
+    )
+
+
+def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> tuple[float, float]:
+    """The time per episode of a batch, when nothing else runs, and its standard error: the mean over at least `FEWEST_TIMINGS`
+    runs, and as many more as fit into `SECONDS`, after one that does not count.
+    """
+    keys, taken = jax.block_until_ready(jax.random.split(key, batch.size)), []
+    jax.block_until_ready(batch.run(theta, keys))
+    while len(taken) < FEWEST_TIMINGS or (sum(taken) < SECONDS and len(taken) < MOST_TIMINGS):
+        began = time.perf_counter()
+        jax.block_until_ready(batch.run(theta, keys))
+        taken.append(time.perf_counter() - began)
+    spread = float(np.std(taken, ddof=1)) / math.sqrt(len(taken))
+    return float(np.mean(taken)) / batch.size, spread / batch.size

@@ -1,0 +1,124 @@
+"""The runs of a comparison: the estimators, and the references that their reports need, each once."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from metalearn.estimators import Description, GradientEstimator
+from metalearn.inner.problem import Theta
+from metalearn.outer.comparison.targets import (
+    count_parts,
+    describe_smoothing,
+    gradient_target,
+    needs_rematerialisation,
+    noise_period,
+    smoothed_target,
+)
+
+EPISODE_PAIRS = 64  # at most, in one episode of a smoothed reference
+GROUPS = 8  # at least so many episodes, whose spread gives the error of the target
+FEWEST_PAIRS, MOST_PAIRS = 16, 4096  # of a reference whose size is not given
+
+Tag = Any
+
+
+class Run(NamedTuple):
+    """Independent episodes: of which estimator, at which θ (or what takes its place), and how many."""
+
+    estimator: GradientEstimator
+    theta: Any
+    count: int
+
+
+class Plan(NamedTuple):
+    """What is run.
+
+    Attributes:
+      runs: by tag; an estimator's tag is its name.
+      target: estimator's name -> the tag of its own smoothed target; absent where it is given or unknown.
+      gradient: estimator's name -> the tag of ∇L; absent where it is not asked for.
+    """
+
+    runs: dict[Tag, Run]
+    target: dict[str, Tag]
+    gradient: dict[str, Tag]
+
+    def needed(self, name: str) -> list[Tag]:
+        """The runs behind one report."""
+        return list(dict.fromkeys([name, *(tags[name] for tags in (self.target, self.gradient) if name in tags)]))
+
+    def order(self) -> list[Tag]:
+        """All runs; those behind the first report come first."""
+        names = [tag for tag in self.runs if isinstance(tag, str)]
+        return list(dict.fromkeys(tag for name in names for tag in self.needed(name)))
+
+
+def plan_runs(
+    estimators: Mapping[str, GradientEstimator],
+    theta: Theta,
+    num_episodes: int,
+    reference_pairs: int | None,
+    *,
+    measured: bool,
+    unsmoothed: bool,
+) -> Plan:
+    """The runs of a comparison.
+
+    Args:
+      estimators, theta, num_episodes, reference_pairs, unsmoothed: as in `compare`.
+      measured: whether targets are measured; otherwise they are given.
+    """
+    plan = Plan({name: Run(one, theta, num_episodes) for name, one in estimators.items()}, {}, {})
+    described = {name: one.description for name, one in estimators.items() if one.description is not None}
+    pairs = reference_pairs or (_enough(list(described.values()), num_episodes) if described else 0)
+    groups: dict[Tag, list[Description]] = {}
+    for description in described.values():
+        groups.setdefault(_place(description), []).append(description)
+    for name, description in described.items():
+        place = _place(description)
+        if unsmoothed:
+            plan.gradient[name] = place
+            plan.runs[place] = _gradient_run(description, theta, reference_pairs or max(pairs // 4, FEWEST_PAIRS))
+        if measured and description.sigma:
+            plan.target[name] = (*place, float(description.sigma), noise_period(description))
+            smoothed = [one for one in groups[place] if one.sigma]
+            plan.runs[plan.target[name]] = _smoothed_run(description, theta, pairs, count_parts(smoothed))
+        elif measured and unsmoothed:
+            plan.target[name] = place
+    return plan
+
+
+def _enough(described: list[Description], num_episodes: int) -> int:
+    """As many pairs as the largest of the estimators runs: the target is then known as well as their means."""
+    run = num_episodes * max(description.num_particles for description in described)
+    return min(MOST_PAIRS, max(run, FEWEST_PAIRS))
+
+
+def _whole(description: Description):
+    """The truncation of the references: whole episodes, with the same key."""
+    whole = description.truncation
+    return type(whole)(whole.horizon, whole.horizon, key=whole.key)
+
+
+def _gradient_run(description: Description, theta: Theta, episodes: int) -> Run:
+    problem, whole = description.problem, _whole(description)
+    try:
+        rematerialise = needs_rematerialisation(problem, theta, whole.horizon)
+    except Exception:
+        rematerialise = False  # reverse mode does not exist here, which compiling the reference will say
+    return Run(gradient_target(problem, whole, rematerialise), theta, 2 if whole.key is not None else episodes)
+
+
+def _smoothed_run(description: Description, theta: Theta, pairs: int, parts: int) -> Run:
+    together = min(EPISODE_PAIRS, max(1, pairs // GROUPS))
+    target = smoothed_target(description.problem, _whole(description), parts, together)
+    return Run(target, describe_smoothing(description, theta, parts), -(-pairs // together))
+
+
+def _place(description: Description) -> Tag:
+    """What references can share: the problem, the horizon and the key of repeated episodes."""
+    key = description.truncation.key
+    repeated = None if key is None else (str(key.dtype), *np.ravel(jax.random.key_data(key)).tolist())
+    return (*map(id, description.problem[:3]), description.truncation.horizon, repeated)

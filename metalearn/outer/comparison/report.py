@@ -1,0 +1,208 @@
+"""What one estimator did, and several side by side: numbers with their errors, as a table and as rows."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from metalearn.inner.problem import Theta
+from metalearn.words import percent
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """A number and its standard error."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.value):
+            return "∞" if self.value == math.inf else "–"
+        return _short(self.value) + (f" ± {_short(self.error)}" if math.isfinite(self.error) and self.error > 0 else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What one estimator does at θ. Norms and traces are over all d parameters; an *episode* is one estimate per
+    window, averaged.
+
+    Attributes:
+      name: its name in the comparison.
+      mean: the mean estimate, `[d]`, and `mean_error` its standard errors.
+      target: the gradient of its own smoothed meta-loss, `[d]`, NaN where unknown; `gradient` the unsmoothed one.
+      bias: ‖E mean − E target‖ / ‖E target‖. The square of the distance is taken less the noise of both vectors, and reads as zero
+        where noise explains all of it; the error is conservative near zero. NaN where the target is within its own noise.
+      bias_to_gradient: the same against the unsmoothed gradient.
+      exploded: the length of the unsmoothed gradient where it is more than 1000 times that of the mean, so that the bias to it
+        reads 1 for any estimator; None otherwise.
+      variance: tr Cov of one episode's estimate; variance_per_window: of the estimate at a random window.
+      cosine: between E mean and E target, the lengths less their noise; NaN where one of them is within its noise.
+      signal_to_noise: ‖mean‖² / variance of one episode, less what noise alone contributes; NaN for deterministic estimators.
+      signal_to_noise_per_step: the same bought with 10⁶ inner steps; signal_to_noise_per_second: with a second on this
+        machine.
+      fraction_diverged: particles with a loss or a gradient that was not finite.
+      fraction_capped: particles at the cap of the problem at the end of a window.
+      inner_steps, seconds: per episode, burn-in included, compilation not; seconds_error from repeated runs.
+      memory: peak bytes of states, accumulators and tapes by formula; None where the estimator has no description.
+      num_episodes: how many episodes were measured.
+      reason: why the estimator, or its target, could not be measured; empty where both were.
+    """
+
+    name: str
+    mean: np.ndarray
+    mean_error: np.ndarray
+    target: np.ndarray
+    gradient: np.ndarray
+    bias: Measurement
+    bias_to_gradient: Measurement
+    variance: Measurement
+    variance_per_window: Measurement
+    cosine: Measurement
+    signal_to_noise: Measurement
+    signal_to_noise_per_step: Measurement
+    signal_to_noise_per_second: Measurement
+    fraction_diverged: float
+    fraction_capped: float
+    inner_steps: float
+    seconds: float
+    seconds_error: float
+    memory: int | None
+    num_episodes: int
+    exploded: float | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """One line: bias, cosine and signal to noise, and the share that diverged; or why there are none."""
+        if not self.num_episodes:
+            return f"{self.name}: {self.reason}"
+        shown = ", ".join(f"{COLUMNS[field]} {getattr(self, field)}" for field in BRIEF)
+        return f"{self.name}: {shown}, diverged {_diverged(self)}"
+
+
+COLUMNS = {
+    "bias": "bias / |target|",
+    "bias_to_gradient": "bias to ∇L / |∇L|",
+    "cosine": "cosine",
+    "variance": "variance, episode",
+    "variance_per_window": "variance, window",
+    "signal_to_noise": "SNR, episode",
+    "signal_to_noise_per_step": "SNR / 10⁶ steps",
+    "signal_to_noise_per_second": "SNR / s",
+}
+BRIEF = ("bias", "cosine", "signal_to_noise_per_step")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The reports of several estimators at one θ. `print` shows a table; `rows()` is for logging."""
+
+    theta: Theta
+    reports: tuple[Report, ...]
+
+    def __getitem__(self, name: str) -> Report:
+        return {report.name: report for report in self.reports}[name]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat dictionary of numbers per estimator; `x_error` is the standard error of `x`."""
+        return [_row(report) for report in self.reports]
+
+    def __str__(self) -> str:
+        header = ["estimator", "|mean|", *COLUMNS.values(), "diverged", "steps", "ms", "memory"]
+        body = [
+            [report.name, _length(report), *(_cell(report, field) for field in COLUMNS), *_costs(report)]
+            for report in self.reports
+        ]
+        widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *body]]
+        reasons = [f"{report.name}: {report.reason}" for report in self.reports if report.reason]
+        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *_notes(self.reports), *reasons])
+
+
+def unmeasured(name: str, size: int, reason: str) -> Report:
+    """The report of an estimator that could not be run; everything is NaN."""
+    fields = {field.name: field.type for field in dataclasses.fields(Report)}
+    blank: dict[Any, Any] = {
+        np.ndarray: np.full(size, math.nan),
+        Measurement: Measurement(math.nan, math.nan),
+        float: math.nan,
+    }
+    values = {field: blank[kind] for field, kind in fields.items() if kind in blank}
+    return Report(**values, name=name, memory=None, num_episodes=0, reason=reason)
+
+
+def _row(report: Report) -> dict[str, Any]:
+    row: dict[str, Any] = {"estimator": report.name}
+    for field in dataclasses.fields(report):
+        value = getattr(report, field.name)
+        if isinstance(value, Measurement):
+            row |= {field.name: value.value, f"{field.name}_error": value.error}
+        elif isinstance(value, np.ndarray):
+            row[f"{field.name}_norm"] = float(np.linalg.norm(value))
+        elif field.name != "name":
+            row[field.name] = value
+    return row
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _length(report: Report) -> str:
+    return str(Measurement(float(np.linalg.norm(report.mean)), float(np.linalg.norm(report.mean_error))))
+
+
+def _costs(report: Report) -> tuple[str, ...]:
+    if not report.num_episodes:
+        return ("–",) * 4
+    return (
+        _diverged(report),
+        f"{report.inner_steps:.0f}",
+        str(Measurement(1e3 * report.seconds, 1e3 * report.seconds_error)),
+        _bytes(report.memory),
+    )
+
+
+def _cell(report: Report, field: str) -> str:
+    if field == "bias_to_gradient" and report.exploded is not None:
+        return f"|∇L| = {_short(report.exploded)}"
+    return str(getattr(report, field))
+
+
+def _diverged(report: Report) -> str:
+    at_the_cap = f", {percent(report.fraction_capped)} at the cap" if report.fraction_capped > 0 else ""
+    return percent(report.fraction_diverged) + at_the_cap
+
+
+def _notes(reports: tuple[Report, ...]) -> list[str]:
+    """What the numbers of a table cannot say, one sentence each."""
+    diverged = [report.name for report in reports if report.fraction_diverged > 0]
+    unknown = [
+        one.name for one in reports if one.fraction_diverged == 0 and not one.reason and math.isnan(one.bias.value)
+    ]
+    exploded = [report.name for report in reports if report.exploded is not None]
+    notes = []
+    if diverged:
+        notes.append(
+            f"Diverged: {', '.join(diverged)}. Without a cap the smoothed meta-loss is infinite there, and the means are those of "
+            "losses read as the largest number, or, for methods that differentiate, of the runs that survive: no target, bias or cosine. "
+            "Give the problem a cap with ml.saturate(problem, cap)."
+        )
+    if unknown:
+        notes.append(
+            f"–: unknown, because the target, or for the cosine the mean, is within four errors of zero ({', '.join(unknown)}). Take more "
+            "reference_pairs or episodes."
+        )
+    if exploded:
+        notes.append(
+            f"∇L has exploded: it is more than 1000 times as long as the mean of {', '.join(exploded)}, and no measure of bias."
+        )
+    return notes
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "–"
+    power = max(0, min(3, int(math.log(max(count, 1), 1024))))
+    return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"

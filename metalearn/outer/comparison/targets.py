@@ -1,0 +1,130 @@
+"""What an estimator should estimate, computed another way.
+
+Each estimator has its own target: the gradient of the meta-loss as it smooths it. A target is measured over whole episodes,
+without an accumulator and without windows, so that an error in those shows as a bias. The smoothing is an argument of the
+program, not a part of it: all estimators of one problem share one program for smoothed targets and one for ∇L.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.estimators import Description, GradientEstimator
+from metalearn.estimators.average import average
+from metalearn.estimators.memory import cache_chunk, even_chunk, residual_bytes
+from metalearn.inner.counts import count, count_type
+from metalearn.inner.derived import in_windows
+from metalearn.inner.divergence import read_window
+from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.inner.unroll import Truncation, unroll
+from metalearn.memoization import memoize
+
+TAPE_BYTES = 2**28  # above it the steps of an episode are recomputed on the way back instead of stored
+
+
+class Smoothed(NamedTuple):
+    """Where and how a meta-loss is smoothed: the argument of `smoothed_target` in the place of θ.
+
+    Attributes:
+      theta: θ.
+      sigma: the standard deviation of the perturbation.
+      blocks: for each of the n equal parts of an episode, the first part that has the same perturbation, `[n]`.
+    """
+
+    theta: Theta
+    sigma: jax.Array
+    blocks: jax.Array
+
+
+def describe_smoothing(description: Description, theta: Theta, parts: int) -> Smoothed:
+    """The smoothing of an estimator at θ, for a target whose episodes have this many parts (see `count_parts`)."""
+    horizon, period = description.truncation.horizon, noise_period(description)
+    starts = [part * (horizon // parts) // period * period // (horizon // parts) for part in range(parts)]
+    kind = jnp.result_type(*jax.tree.leaves(trees.wide(theta)))
+    return Smoothed(theta, jnp.asarray(description.sigma, kind), jnp.asarray(starts, jnp.int32))
+
+
+def noise_period(description: Description) -> int:
+    """The inner steps for which one perturbation is kept."""
+    horizon = description.truncation.horizon
+    return min(description.noise_period or horizon, horizon)
+
+
+def count_parts(descriptions: list[Description]) -> int:
+    """The parts of an episode of which the perturbations of all these estimators, which share a horizon, are made."""
+    horizon = descriptions[0].truncation.horizon
+    return horizon // math.gcd(horizon, *map(noise_period, descriptions))
+
+
+@memoize
+def smoothed_target(problem: InnerProblem, truncation: Truncation, parts: int, num_pairs: int) -> GradientEstimator:
+    """The gradient of a smoothed meta-loss by antithetic ES over whole episodes; `Smoothed` takes the place of θ.
+
+    Part j of an episode runs at θ ± ε_{b(j)}, ε_b ~ N(0, σ²I) independent for each block b. The estimate is the sum of ES over
+    the blocks, Σ_b ε_b (L⁺ − L⁻) / (2σ²), an estimate of Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_n + ε_n).
+    """
+    apart = in_windows(problem, truncation.horizon // parts)
+
+    def pair(smoothed, key):
+        key_noise, key_episode = jax.random.split(key)
+        copies = trees.broadcast(smoothed.theta, parts)
+        drawn = trees.scale(smoothed.sigma, trees.normal_like(key_noise, copies))
+        noise = jax.tree.map(lambda leaf: leaf[smoothed.blocks], drawn)
+        first = smoothed.blocks == jnp.arange(parts)
+        credit = jax.tree.map(lambda leaf: jnp.tensordot(first.astype(leaf.dtype), leaf, 1), trees.wide(drawn))
+        member = lambda sign: _read(apart, truncation, trees.add(copies, trees.scale(sign, noise)), key_episode)
+        readings = jax.vmap(member)(jnp.array([1.0, -1.0]))
+        up, down = readings.loss
+        return trees.scale((up - down) / (2 * smoothed.sigma**2), credit), readings
+
+    def estimate(smoothed, state, key):
+        room = cache_chunk(problem, smoothed.theta, 2 * num_pairs) // 2
+        keys = jax.random.split(key, num_pairs)
+        found = jax.lax.map(lambda one: pair(smoothed, one), keys, batch_size=even_chunk(num_pairs, max(room, 1)))
+        return _averaged(found, state, 2 * num_pairs * truncation.horizon)
+
+    return GradientEstimator(_nothing, estimate)
+
+
+@memoize
+def gradient_target(problem: InnerProblem, truncation: Truncation, rematerialise: bool) -> GradientEstimator:
+    """∇L by backpropagation through whole episodes."""
+
+    def estimate(theta, state, key):
+        def loss(theta):
+            reading = _read(problem, truncation, theta, key, rematerialise)
+            return reading.loss, reading
+
+        found = jax.tree.map(lambda leaf: leaf[None], jax.grad(loss, has_aux=True)(theta))
+        return _averaged(found, state, truncation.horizon)
+
+    return GradientEstimator(_nothing, estimate, Description(problem, truncation, 1, _unknown))
+
+
+def needs_rematerialisation(problem: InnerProblem, theta: Theta, num_steps: int) -> bool:
+    """Whether the tape of this many steps is too large to be kept."""
+    return num_steps * residual_bytes(problem, theta) > TAPE_BYTES
+
+
+def _read(problem, truncation, theta, key, rematerialise=False):
+    """The reading of one episode, drawn as every estimator draws it from an episode key."""
+    start, steps = jax.random.split(key if truncation.key is None else truncation.key)
+    state = problem.init(theta, start)
+    state, losses = unroll(problem, state, theta, steps, truncation.horizon, rematerialise=rematerialise)
+    return read_window(problem, losses, state)
+
+
+def _averaged(found, state, inner_steps):
+    gradient, _, metrics = average(*found)
+    return gradient, state, metrics | {"inner_steps": count(inner_steps, count_type(inner_steps))}
+
+
+def _nothing(theta: Any, key: Any) -> tuple[()]:
+    return ()
+
+
+def _unknown(theta: Any) -> int:
+    return 0

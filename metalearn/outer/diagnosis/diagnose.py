@@ -1,0 +1,214 @@
+"""One card at a point of θ-space: can gradients be used here, why not, and what to use instead."""
+
+import dataclasses
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from metalearn import trees
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon, check_key, check_problem, check_theta
+from metalearn.inner.unroll import Truncation
+from metalearn.outer.comparison.compare import compare
+from metalearn.outer.comparison.episodes import Progress
+from metalearn.outer.comparison.report import Comparison, Measurement
+from metalearn.outer.comparison.targets import needs_rematerialisation
+from metalearn.outer.diagnosis.cloud import border_distance, measure_cloud
+from metalearn.outer.diagnosis.derivatives import measure_derivatives
+from metalearn.outer.diagnosis.recommend import (
+    PILOT_EPISODES,
+    PILOT_PARTICLES,
+    Recommendation,
+    make_candidates,
+    recommend,
+    with_target_error,
+)
+from metalearn.outer.diagnosis.summary import write_summary
+from metalearn.outer.diagnosis.window_jacobians import Spectrum
+from metalearn.threads import in_these_modes
+from metalearn.words import percent
+
+SWEEP, SWEEP_PAIRS = (0.25, 0.5, 1.0, 2.0, 4.0), 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What was measured at θ; `print` shows the card.
+
+    Attributes:
+      converged: whether training converges at θ: the mean of the last 20 losses is below the loss of the start.
+      exponent: the largest Lyapunov exponent per step, and flip_fraction: how often its direction turned back.
+      log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖; NaN where they were left out.
+      kappa: σ ‖ds_T/dθ‖ over the spread of s_T, half the distance of the two ends of a pair in the root mean square: 1 where
+        training is linear over the cloud, larger where the derivative promises displacements that do not happen; NaN where
+        the ends of all pairs are the same.
+      beyond: the share of the ES cloud that ends with another label than θ.
+      distance: to the nearest place with another label, along 16 rays, to a factor √2; infinite where none was seen.
+      smoothed, smoothed_error: ∇L_σ by full-horizon ES, `[d]`; smoothed_length: its length.
+      cosine, length_ratio: of the raw gradient to the smoothed one; to its error where noise hides it.
+      predicted: method -> signal to noise per 10⁶ inner steps by the linear formula, from one pass of Jacobians.
+      spectrum: truncated backprop for every truncation.
+      sweep: rows of sigma, length of the smoothed gradient, signal to noise of a pair, cosine with the smoothed gradient.
+      comparison: the candidates, measured.
+      recommendation: what follows.
+      left_out: sentences on what could not be measured here.
+    """
+
+    theta: Theta
+    sigma: float
+    truncation: Truncation
+    converged: bool
+    exponent: Measurement
+    flip_fraction: float
+    log_gradient: float
+    log_growth: float
+    kappa: float
+    beyond: float
+    distance: float
+    smoothed: np.ndarray
+    smoothed_error: np.ndarray
+    smoothed_length: Measurement
+    cosine: float
+    length_ratio: float
+    predicted: dict[str, float]
+    spectrum: Spectrum | None
+    sweep: list[dict[str, float]]
+    comparison: Comparison
+    recommendation: Recommendation
+    left_out: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(write_summary(self))
+
+
+def diagnose(
+    problem: InnerProblem,
+    theta: Theta,
+    sigma: float,
+    truncation: Truncation,
+    key: Key,
+    *,
+    num_pairs: int = 256,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Measure everything that decides how to estimate the meta-gradient at θ, and recommend an estimator.
+
+    The candidates are run (a pilot of 128 pairs, or 64 perturbed backprops, each), their bias is taken against ∇L_σ of
+    full-horizon ES. Of those that are `trusted` the one with the largest signal to noise per inner step is recommended.
+
+    Args:
+      problem: the inner problem. Where it is not differentiable, what needs derivatives is left out, and said so.
+      theta: where.
+      sigma: the standard deviation of the smoothing that is wanted.
+      truncation: horizon and window; with a key all episodes are the same one.
+      key: the randomness of everything else.
+      num_pairs: antithetic pairs of the cloud that measures ∇L_σ.
+      progress: called as `progress(name, done, total)`.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_theta(theta)
+    check_key(key)
+    check_number("sigma", sigma, 0, open_low=True)
+    check_count("num_pairs", num_pairs, 16)
+    check_horizon(problem, truncation.horizon)
+    theta = trees.strong(theta)
+    check_problem(problem, theta)
+    episode = jax.random.fold_in(key, 0) if truncation.key is None else truncation.key
+    keys = jax.random.split(jax.random.fold_in(key, 1), 5)  # apart from the steps of an episode of the same key
+    cloud, sweep, border, derivatives = _side_by_side(
+        lambda: measure_cloud(problem, theta, truncation, sigma, keys[1], num_pairs),
+        lambda: _sweep(problem, theta, truncation, sigma, keys[3]),
+        lambda: border_distance(problem, theta, sigma, truncation.horizon, episode, keys[2]),
+        lambda: measure_derivatives(problem, theta, truncation, episode),
+    )
+    (converged, distance), raw = border, derivatives.direction
+    least = max(cloud.length, cloud.length_error)
+    ratio = derivatives.log_gradient - math.log(least) if least > 0 else math.nan
+    comparison = _compared(
+        problem, theta, truncation, sigma, cloud, derivatives.spectrum is not None, keys[4], progress
+    )
+    growth = derivatives.log_growth + math.log(sigma / cloud.spread) if cloud.spread > 0 else math.nan
+    return Diagnosis(
+        theta=jax.tree.map(np.asarray, theta),
+        sigma=sigma,
+        truncation=truncation,
+        converged=converged,
+        exponent=derivatives.exponent,
+        flip_fraction=derivatives.flip_fraction,
+        log_gradient=derivatives.log_gradient,
+        log_growth=derivatives.log_growth,
+        kappa=math.exp(min(growth, 700)) if not math.isnan(growth) else math.nan,
+        beyond=float(np.mean(cloud.converged != converged)),
+        distance=distance,
+        smoothed=cloud.mean,
+        smoothed_error=cloud.error,
+        smoothed_length=Measurement(cloud.length, cloud.length_error),
+        cosine=math.nan if raw is None else cloud.cosine(raw),
+        length_ratio=math.exp(min(ratio, 700)) if not math.isnan(ratio) else math.nan,
+        predicted=derivatives.predicted,
+        spectrum=derivatives.spectrum,
+        sweep=[_row(cloud, factor * sigma, found) for factor, found in zip(SWEEP, sweep)],
+        comparison=comparison,
+        recommendation=recommend(comparison, truncation, sigma, cloud.diverged),
+        left_out=derivatives.left_out + _diverged(cloud) + _failed(comparison),
+    )
+
+
+def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, progress):
+    """The candidates at θ, their bias taken against the cloud's mean, whose own uncertainty counts."""
+    steps = (PILOT_PARTICLES * truncation.horizon, PILOT_PARTICLES * truncation.length)
+    tapes = tuple(differentiable and needs_rematerialisation(problem, theta, count) for count in steps)
+    candidates = make_candidates(problem, truncation, sigma, differentiable, tapes)
+    target = ravel_pytree(theta)[1](jnp.asarray(cloud.mean, _kind(theta)))
+    comparison = compare(
+        candidates,
+        theta,
+        key,
+        num_episodes=PILOT_EPISODES,
+        reference=dict.fromkeys(candidates, target),
+        reference_pairs=2,
+        unsmoothed=False,
+        timed=False,
+        progress=progress,
+    )
+    return with_target_error(comparison, cloud.uncertainty)
+
+
+def _side_by_side(*measurements):
+    """Compile and run independent measurements on two threads."""
+    with ThreadPoolExecutor(2) as pool:
+        return [running.result() for running in [pool.submit(in_these_modes(one)) for one in measurements]]
+
+
+def _row(cloud, sigma, found):
+    """A line of the sweep over σ; `cloud` is that of σ itself."""
+    noise = found.length / max(float(np.linalg.norm(found.mean)), 1e-300)
+    cosine = float(np.clip(cloud.cosine(found.mean) / noise, -1, 1)) if noise > 0 else math.nan
+    return {"sigma": sigma, "length": found.length, "snr": found.signal_to_noise, "cosine": cosine}
+
+
+def _kind(theta):
+    return ravel_pytree(theta)[0].dtype
+
+
+def _diverged(cloud) -> tuple[str, ...]:
+    if not cloud.diverged:
+        return ()
+    return (
+        f"a finite ∇L_σ, because {percent(cloud.diverged)} of the pairs of the cloud diverged; give the problem a cap with "
+        "ml.saturate(problem, cap) or the cap of ml.training",
+    )
+
+
+def _failed(comparison) -> tuple[str, ...]:
+    return tuple(f"{report.name}, which {report.reason}" for report in comparison.reports if report.reason)
+
+
+def _sweep(problem, theta, truncation, sigma, key):
+    return [measure_cloud(problem, theta, truncation, factor * sigma, key, SWEEP_PAIRS) for factor in SWEEP]

@@ -1,0 +1,51 @@
+"""A diagnosis in words and numbers."""
+
+import math
+from collections.abc import Iterator
+
+from metalearn.words import percent
+
+
+def write_summary(found) -> Iterator[str]:
+    """The lines of the card."""
+    line = lambda name, value: f"{name:34s}{value}"
+    yield line("training at θ", "converges" if found.converged else "does not converge")
+    yield line(
+        "Lyapunov exponent λ per step", f"{found.exponent}   flips at {percent(found.flip_fraction, 0)} of the steps"
+    )
+    yield line("ln ‖∇L‖, ln ‖ds_T/dθ‖", f"{found.log_gradient:.1f}, {found.log_growth:.1f}")
+    yield line("κ = σ‖ds_T/dθ‖ / spread of s_T", f"{found.kappa:.3g}")
+    yield line("‖∇L_σ‖ (full ES)", str(found.smoothed_length))
+    yield line("raw against smoothed", f"{found.length_ratio:.3g} times as long, cosine {found.cosine:.2f}")
+    where = (
+        "none within 32 σ"
+        if math.isinf(found.distance)
+        else f"{'at most ' if found.distance < 0.26 * found.sigma else ''}{found.distance:.3g} ({found.distance / found.sigma:.2g} σ)"
+    )
+    yield line("distance to the border", f"{where}; {percent(found.beyond, 0)} of the cloud is beyond it")
+    if found.spectrum is not None:
+        plateau = found.spectrum.plateau
+        yield line(
+            "safe truncation",
+            "none: the gradient changes with every longer truncation" if plateau is None else f"{plateau} steps",
+        )
+    for name, value in found.predicted.items():
+        words = f"{value:.3g} per 10⁶ inner steps" if math.isfinite(value) else "its variance overflows"
+        yield line(f"{name}, predicted by linear theory", words)
+    yield ""
+    yield f"{'σ':>10s}{'‖∇L_σ‖':>12s}{'SNR of a pair':>15s}{'cosine':>9s}"
+    for row in found.sweep:
+        yield f"{row['sigma']:10.3g}{row['length']:12.3g}{row['snr']:15.3g}{row['cosine']:9.2f}"
+    yield ""
+    yield f"{'candidate':30s}{'bias / ‖∇L_σ‖':>18s}{'cosine':>16s}{'SNR / 10⁶ steps':>20s}"
+    for report in found.comparison.reports:
+        yield f"{report.name:30s}{report.bias!s:>18s}{report.cosine!s:>16s}{report.signal_to_noise_per_step!s:>20s}"
+    yield ""
+    advice = found.recommendation
+    how = (
+        f", windows of {advice.length} steps, σ = {advice.sigma:g}, {advice.num_pairs} pairs"
+        if advice.num_pairs
+        else ""
+    )
+    yield f"Use {advice.method}{how}: {advice.reason}."
+    yield from (f"Left out: {sentence}" for sentence in found.left_out)

@@ -1,0 +1,128 @@
+"""Learning curves of optimisers on benchmarks, and baselines whose learning rates are swept for each."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metalearn import trees
+from metalearn.compilation import jit
+from metalearn.inner.checks import check_choice, check_count
+from metalearn.inner.derived import strided
+from metalearn.inner.problem import Key, check_key
+from metalearn.inner.training.benchmark import Benchmark
+from metalearn.inner.training.task import Task, metric_loss
+from metalearn.inner.training.training import training
+from metalearn.inner.unroll import unroll
+from metalearn.outer.evaluation.results import RATES, Curves
+
+SCHEDULES = ("constant", "linear")
+CAP = 20.0  # losses beyond it, and those that are not finite, read as it
+SWEEP_SEEDS = 4
+STRIDE = 10  # steps between two readings of all validation data, each as dear as several steps
+
+BASELINES = {
+    "SGD": lambda rate: optax.sgd(rate),
+    "momentum": lambda rate: optax.sgd(rate, 0.9),
+    "Adam": lambda rate: optax.adam(rate),
+    "AdamW": lambda rate: optax.adamw(rate, weight_decay=1e-2),
+}
+
+
+def learning_curves(
+    benchmark: Benchmark,
+    optimizer: optax.GradientTransformation,
+    key: Key,
+    *,
+    num_seeds: int = 8,
+    task: Task | None = None,
+) -> Curves:
+    """Train the benchmark's network from several seeds and read all validation data after every tenth step (or as many
+    as divide its number of steps).
+
+    Args:
+      benchmark: what is trained.
+      optimizer: an optax transformation, such as a learned optimiser at its θ.
+      key: of all seeds: start and minibatches.
+      num_seeds: trainings.
+      task: what is descended where it is not the benchmark's own cross-entropy.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_key(key)
+    check_count("num_seeds", num_seeds)
+    benchmark.check()
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(
+            f"optimizer must be an optax transformation, such as optax.adam(1e-3) or learned(theta); {optimizer!r} was given."
+        )
+    curves = jit(lambda keys: _curves(benchmark, optimizer, keys, task), "learning curves", calls=1)
+    found = curves(jax.random.split(key, num_seeds))
+    return _host(benchmark, *found)
+
+
+def baseline_optimizer(benchmark: Benchmark, name: str, schedule: str, rate: Any) -> optax.GradientTransformation:
+    """SGD, momentum (0.9), Adam or AdamW (decay 0.01), its learning rate constant or going to zero linearly."""
+    _check_baseline(name, schedule)
+    falling = lambda count: rate * jnp.maximum(1 - count / benchmark.num_steps, 0)
+    return BASELINES[name](falling if schedule == "linear" else lambda count: rate)
+
+
+def _check_baseline(name, schedule) -> None:
+    check_choice("name", name, BASELINES)
+    check_choice("schedule", schedule, SCHEDULES)
+
+
+def swept_rate(benchmark: Benchmark, name: str, schedule: str, key: Key) -> float:
+    """The learning rate with the smallest mean validation loss, of 13, over four seeds.
+
+    Args:
+      benchmark: what is trained.
+      name: "SGD", "momentum", "Adam" or "AdamW".
+      schedule: "constant" or "linear".
+      key: of the seeds.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_key(key)
+    benchmark.check()
+    _check_baseline(name, schedule)
+
+    def score(rate):
+        curves = _curves(benchmark, baseline_optimizer(benchmark, name, schedule, rate), keys, None)
+        return jnp.mean(curves[0])
+
+    keys = jax.random.split(key, SWEEP_SEEDS)
+    sweep = jit(lambda rates: jax.lax.map(score, rates), f"a sweep of the rate of {name}", calls=1)
+    scores = sweep(jnp.asarray(RATES, jnp.result_type(float)))
+    return RATES[int(np.argmin(scores))]
+
+
+def _curves(benchmark, optimizer, keys, task):
+    """Capped validation losses `[num_seeds, T / stride]`, test losses, test errors and whether it diverged, `[num_seeds]`."""
+    task = benchmark.task() if task is None else task
+    read = [metric_loss(benchmark.network, data) for data in (benchmark.validation, benchmark.test)]
+    error = metric_loss(benchmark.network, benchmark.test, metric="error_rate")
+    stride, nothing = math.gcd(benchmark.num_steps, STRIDE), jnp.zeros(())
+    problem = strided(training(task, lambda theta: optimizer, read[0], cap=None), stride)
+    capped = lambda losses: jnp.where(losses < CAP, losses, CAP)  # what is not a number is not smaller
+
+    def one(key):
+        start, steps = jax.random.split(key)
+        state, losses = unroll(problem, problem.init(nothing, start), nothing, steps, benchmark.num_steps // stride)
+        losses, test = capped(losses), capped(read[1](state.params, steps))
+        diverged = ~trees.all_finite(state.params) | (losses[-1] >= CAP)
+        return losses, test, error(state.params, steps), diverged
+
+    return jax.vmap(one)(keys)
+
+
+def _host(benchmark, validation, test_loss, test_error, diverged) -> Curves:
+    validation, test_loss, test_error = (np.asarray(one, np.float64) for one in (validation, test_loss, test_error))
+    steps = benchmark.num_steps // validation.shape[1] * np.arange(1, validation.shape[1] + 1)
+    return Curves(steps, validation, test_loss, test_error, float(np.mean(diverged)))

@@ -1,0 +1,140 @@
+"""How good an optimiser is: learning curves on benchmarks, beside baselines whose learning rates are swept for each."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn.inner.checks import check_count
+from metalearn.inner.problem import Key, check_key
+from metalearn.inner.training.benchmark import Benchmark
+from metalearn.inner.training.training import training
+from metalearn.intervals import error_of_mean
+from metalearn.outer.comparison.episodes import Progress
+from metalearn.outer.comparison.report import Measurement
+from metalearn.outer.evaluation.baselines import BASELINES, SCHEDULES, baseline_optimizer, learning_curves, swept_rate
+from metalearn.outer.evaluation.results import Evaluation, Row
+from metalearn.outer.evaluation.speed_up import NO_ADAM, SpeedUp, speed_up
+
+
+def evaluate(
+    optimizers: Mapping[str, Any],
+    benchmarks: Mapping[str, Benchmark],
+    key: Key,
+    *,
+    num_seeds: int = 8,
+    baselines: bool = True,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge optimisers on benchmarks, those they were tuned on and others, beside baselines tuned for each.
+
+    A baseline's learning rate is swept on every benchmark over 13 values from 1e-4 to 1, constant and with linear decay
+    to zero, with four seeds of its own, and chosen by the mean validation loss along the run. Those to be judged are
+    not tuned again. All see the same fresh seeds. Every loss, test error and speed-up has an interval over seeds, on the
+    validation and test data of the benchmark as they are.
+
+    Args:
+      optimizers: name -> optax transformation, or (transformation, Task) where more than the optimiser was tuned; for
+        one that depends on the benchmark (its number of steps, its network) a function of the benchmark that returns
+        either.
+      benchmarks: name -> benchmark.
+      key: of all seeds.
+      num_seeds: trainings of each.
+      baselines: False to leave them out.
+      progress: called as `progress("evaluation", done, total)`.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    _check(optimizers, benchmarks, key, num_seeds, baselines)
+    rows, total = [], len(benchmarks) * (len(optimizers) + 2 * len(BASELINES) * baselines)
+    key_sweep, key_seeds = jax.random.split(key)
+    done = 0
+    for name, benchmark in benchmarks.items():
+        entries = {}
+        for baseline in BASELINES if baselines else ():
+            for schedule in SCHEDULES:
+                rate = swept_rate(benchmark, baseline, schedule, key_sweep)
+                entries[f"{baseline}, {schedule}"] = (baseline_optimizer(benchmark, baseline, schedule, rate), rate)
+        entries |= {label: (optimizer, float("nan")) for label, optimizer in optimizers.items()}
+        found = {}
+        for label, (optimizer, rate) in entries.items():
+            transformation, task = _at(optimizer, benchmark)
+            curves = learning_curves(benchmark, transformation, key_seeds, num_seeds=num_seeds, task=task)
+            found[label] = _row(name, label, rate, curves)
+            done += 1
+            if progress is not None:
+                progress("evaluation", done, total)
+        rows += [dataclasses.replace(row, speed_up=_speed_up(row, found)) for row in found.values()]
+    return Evaluation(tuple(rows))
+
+
+def _at(optimizer: Any, benchmark: Benchmark) -> tuple[Any, Any]:
+    """The transformation and the task that an entry means on a benchmark."""
+    given = optimizer if hasattr(optimizer, "init") or isinstance(optimizer, tuple) else optimizer(benchmark)
+    return (given, None) if hasattr(given, "init") else given
+
+
+def _row(benchmark, name, rate, curves) -> Row:
+    measured = lambda values: Measurement(float(np.mean(values)), error_of_mean(values))
+    return Row(
+        benchmark, name, rate, measured(curves.validation.mean(axis=1)), measured(curves.validation[:, -1]),
+        measured(curves.test_loss), measured(curves.test_error), NO_ADAM, curves,
+    )  # fmt: skip
+
+
+def _speed_up(row, found) -> SpeedUp:
+    """Over the swept Adam with the smaller mean loss."""
+    adams = [found[name] for name in ("Adam, constant", "Adam, linear") if name in found]
+    if not adams:
+        return NO_ADAM
+    return speed_up(row.curves, min(adams, key=lambda one: one.mean_loss.value).curves)
+
+
+def _check(optimizers, benchmarks, key, num_seeds, baselines) -> None:
+    check_key(key)
+    check_count("num_seeds", num_seeds)
+    known = isinstance(benchmarks, Mapping) and benchmarks and isinstance(optimizers, Mapping)
+    if not known or not all(isinstance(one, Benchmark) for one in benchmarks.values()):
+        raise TypeError(
+            "optimizers and benchmarks must be mappings from names, such as {'Adam': optax.adam(1e-3)} and "
+            "{'digits': ml.problems.digits_benchmark()}."
+        )
+    for benchmark in benchmarks.values():
+        benchmark.check()
+    swept = {f"{name}, {schedule}" for name in BASELINES for schedule in SCHEDULES}
+    if baselines and swept & set(optimizers):
+        raise ValueError(f"{sorted(swept & set(optimizers))} are names of swept baselines; judge yours under others.")
+    for name, optimizer in optimizers.items():
+        pair = isinstance(optimizer, tuple) and len(optimizer) == 2
+        if not (hasattr(optimizer, "init") or callable(optimizer) or pair):
+            raise TypeError(
+                f"{name!r} must be an optax transformation, a pair (transformation, Task), or a function of a benchmark "
+                f"returning either; {optimizer!r} was given. Of a Tuning give tuning.at(theta)."
+            )
+        _, task = (optimizer, None) if hasattr(optimizer, "init") or callable(optimizer) else optimizer
+        if task is not None and len(benchmarks) > 1:
+            raise ValueError(
+                f"{name!r} brings a Task, which holds the training data of one benchmark, and there are {len(benchmarks)}. Give a "
+                "function of the benchmark, such as lambda benchmark: ml.hyperparameters.all_hyperparameters(benchmark).at(theta)."
+            )
+        for place, benchmark in benchmarks.items():
+            _check_usable(name, optimizer, place, benchmark)
+
+
+def _check_usable(name, optimizer, place, benchmark) -> None:
+    """Refuse what cannot take one step on a benchmark."""
+    try:
+        transformation, task = _at(optimizer, benchmark)
+        problem = training(benchmark.task() if task is None else task, lambda theta: transformation, cap=None)
+        nothing, seed = jnp.zeros(()), jax.random.key(0)
+        jax.eval_shape(lambda key: problem.step(problem.init(nothing, key), nothing, key), seed)
+    except Exception as error:
+        raise TypeError(
+            f"{name!r} cannot take a step on {place!r} ({type(error).__name__}: {str(error).partition(chr(10))[0]}). Give an "
+            "optax transformation, such as optax.adam(1e-3), a pair (transformation, Task), or a function of a benchmark "
+            "that returns either."
+        ) from error

@@ -1,0 +1,144 @@
+"""What an evaluation found: learning curves, a row for every optimiser on every benchmark, and their table."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metalearn.intervals import FEWEST, error_of_mean
+from metalearn.outer.comparison.report import Measurement
+from metalearn.outer.evaluation.speed_up import SpeedUp
+
+RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # of every sweep, from 1e-4 to 1
+ENDS = "* the first or last of the swept rates: one beyond may be better"
+DIVERGED = "† some seeds diverged and read as a loss of 20: each ± is a lower bound on the error"
+FEW = "From fewer than four seeds each ± is a lower bound on the error."
+
+
+class Curves(NamedTuple):
+    """Trainings of one optimiser on one benchmark, over seeds.
+
+    Attributes:
+      steps: where the losses are read, every gcd(T, 10)-th step, `[points]`.
+      validation: the cross-entropy of all validation data there, `[num_seeds, points]`, capped at 20.
+      test_loss, test_error: at the end, `[num_seeds]`.
+      fraction_diverged: of the seeds, those whose parameters are not finite at the end, or whose last validation loss reads
+        as the cap.
+    """
+
+    steps: np.ndarray
+    validation: np.ndarray
+    test_loss: np.ndarray
+    test_error: np.ndarray
+    fraction_diverged: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One optimiser on one benchmark.
+
+    Attributes:
+      benchmark, optimizer: names.
+      learning_rate: the one a sweep chose; NaN where there was none.
+      mean_loss: the validation loss, averaged over the training's readings, every gcd(T, 10)-th step.
+      final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end. The error of each is
+        half the 68 % interval of its mean over seeds, by Student's t; a lower bound for fewer than four seeds, and where
+        some diverged.
+      speed_up: steps that swept Adam needs until its mean validation loss first is what it is at the end, over those this
+        one needs, with its interval; in words where it never gets there. It says little where Adam overfits.
+      curves: of all seeds.
+    """
+
+    benchmark: str
+    optimizer: str
+    learning_rate: float
+    mean_loss: Measurement
+    final_loss: Measurement
+    test_loss: Measurement
+    test_error: Measurement
+    speed_up: SpeedUp
+    curves: Curves
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All optimisers on all benchmarks. `print` shows a table, with a star at a learning rate that is the first or last of those
+    swept, and says below it where an error is only a lower bound; `rows()` is for logging."""
+
+    results: tuple[Row, ...]
+
+    def __getitem__(self, place: tuple[str, str]) -> Row:
+        """The row of (benchmark, optimiser)."""
+        return {(row.benchmark, row.optimizer): row for row in self.results}[place]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat dictionary a row; `x_error` is half the 68 % interval of `x` over seeds, and `speed_up_low`,
+        `speed_up_high` its ends."""
+        return [_flat(row) for row in self.results]
+
+    def best_swept(self) -> dict[str, Row]:
+        """Benchmark -> the swept baseline with the smallest mean loss."""
+        swept = [row for row in self.results if np.isfinite(row.learning_rate)]
+        loss = lambda row: row.mean_loss.value
+        return {name: min((row for row in swept if row.benchmark == name), key=loss) for name in _benchmarks(swept)}
+
+    def ratios(self) -> dict[str, dict[str, Measurement]]:
+        """Benchmark -> optimiser that was judged -> r = ā / b̄, its mean loss over that of the best swept baseline.
+
+        Seeds are shared, so its error is that of the pairs: sd(a_i − r b_i) / (√n b̄), widened by Student's t. The best of
+        eight is chosen on the same seeds, which makes r too large on average, never too small.
+
+        Raises:
+          ValueError: a benchmark has no swept baseline, or nothing was judged beside them.
+        """
+        best = self.best_swept()
+        found: dict[str, dict[str, Measurement]] = {name: {} for name in _benchmarks(self.results)}
+        judged = [row for row in self.results if not np.isfinite(row.learning_rate)]
+        if not judged or best.keys() != found.keys():
+            raise ValueError("Ratios set optimisers beside swept baselines; evaluate at least one with baselines=True.")
+        for row in judged:
+            found[row.benchmark][row.optimizer] = _ratio(row.curves, best[row.benchmark].curves)
+        return found
+
+    def __str__(self) -> str:
+        header = ["benchmark", "optimiser", "rate", "mean loss", "final loss", "test loss", "test error", "speed-up"]
+        number = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
+        body = [
+            [row.benchmark, row.optimizer, number(row.learning_rate) + "*" * _at_an_end(row)]
+            + [str(one) for one in (row.mean_loss, row.final_loss, row.test_loss, row.test_error)]
+            + [f"{row.speed_up}{'†' * (row.curves.fraction_diverged > 0)}"]
+            for row in self.results
+        ]
+        widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *body]]
+        below = [ENDS] * any(map(_at_an_end, self.results))
+        below += [DIVERGED] * any(row.curves.fraction_diverged > 0 for row in self.results)
+        below += [FEW] * any(1 < len(row.curves.validation) < FEWEST for row in self.results)
+        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *below])
+
+
+def _at_an_end(row) -> bool:
+    return row.learning_rate in (RATES[0], RATES[-1])
+
+
+def _ratio(curves, others) -> Measurement:
+    ours, theirs = (np.mean(one.validation, axis=1) for one in (curves, others))
+    ratio = float(np.mean(ours) / np.mean(theirs))
+    return Measurement(ratio, error_of_mean(ours - ratio * theirs) / float(np.mean(theirs)))
+
+
+def _benchmarks(rows) -> list[str]:
+    return list(dict.fromkeys(row.benchmark for row in rows))
+
+
+def _flat(row) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(row):
+        value = getattr(row, field.name)
+        if isinstance(value, Measurement):
+            flat |= {field.name: value.value, f"{field.name}_error": value.error}
+        elif isinstance(value, SpeedUp):
+            flat |= {field.name: value.value, f"{field.name}_low": value.low, f"{field.name}_high": value.high}
+        elif field.name != "curves":
+            flat[field.name] = value
+    return flat | {"fraction_diverged": row.curves.fraction_diverged}

@@ -1,0 +1,77 @@
+"""What `meta_train` refuses before it begins."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metalearn import trees
+from metalearn.estimators import GradientEstimator
+from metalearn.inner.checks import check_count, is_known
+from metalearn.inner.problem import check_key, check_theta
+
+Stages = GradientEstimator | Mapping[int, GradientEstimator]
+
+
+def check_stages(estimator, optimizer, theta, key, num_steps, chunk_length) -> dict[int, GradientEstimator]:
+    """The schedule of estimators, of arguments that fit together.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    check_theta(theta)
+    check_key(key)
+    check_count("num_steps", num_steps)
+    if chunk_length is not None:
+        check_count("chunk_length", chunk_length)
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"optimizer must be an optax transformation such as optax.adam(0.01); {optimizer!r} was given.")
+    _check_update(optimizer, theta)
+    stages = dict(estimator) if isinstance(estimator, Mapping) else {0: estimator}
+    for start, stage in stages.items():
+        check_count("Every first step of a stage", start, 0)
+        if not isinstance(stage, GradientEstimator):
+            raise TypeError(
+                f"estimator must be a GradientEstimator such as ml.persistent_es(...); {stage!r} was given."
+            )
+    if 0 not in stages:
+        raise ValueError(f"A schedule of estimators must begin at outer step 0; its stages begin at {sorted(stages)}.")
+    return stages
+
+
+def _check_update(optimizer, theta) -> None:
+    """Refuse an outer optimiser that cannot take a step on θ, or whose state changes its form."""
+
+    def step(theta, value):
+        before = optimizer.init(theta)
+        update = optax.with_extra_args_support(optimizer).update
+        moves, after = update(theta, before, theta, value=value, grad=theta)
+        return before, after, optax.apply_updates(theta, moves)
+
+    try:
+        before, after, moved = jax.eval_shape(step, theta, jnp.zeros(()))
+    except Exception as error:
+        raise TypeError(
+            f"optimizer cannot take a step on theta ({type(error).__name__}: {str(error).partition(chr(10))[0]}). It is given the "
+            "gradient, its state, theta, and value and grad; take one that needs no more, such as optax.adam(0.01)."
+        ) from error
+    if not trees.alike(before, after) or not trees.alike(theta, moved):
+        raise TypeError(
+            "optimizer must keep the structure and shapes of its state and of theta; this one changes them."
+        )
+
+
+def check_functions(theta, project, callback, progress) -> None:
+    """Refuse what is no function, a projection that changes the form of θ, and a start that is not finite.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+    """
+    for name, given in (("project", project), ("callback", callback), ("progress", progress)):
+        if given is not None and not callable(given):
+            raise TypeError(f"{name} must be a function; {given!r} was given.")
+    if project is not None and not trees.alike(theta, jax.eval_shape(project, theta)):
+        raise TypeError("project must return a theta of the same structure and shapes; this one does not.")
+    if is_known(theta) and not trees.all_finite(theta):
+        raise ValueError("theta must be finite where meta-training starts; a number in it is not.")

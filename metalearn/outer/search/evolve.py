@@ -1,0 +1,116 @@
+"""Search by evolution: CMA-ES or a genetic algorithm. Baselines of `meta_train`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import debugging, trees
+from metalearn.inner.checks import check_choice, check_count, check_number
+from metalearn.inner.problem import Key, Theta, check_key, check_theta
+from metalearn.memoization import memoize
+from metalearn.outer.comparison.episodes import Progress
+from metalearn.outer.held_out import Evaluate, check_evaluate
+from metalearn.outer.search.trials import Trials, measured, select_best
+
+ALGORITHMS = {"cma_es": "CMA_ES", "genetic": "SimpleGA"}
+
+
+def evolve(
+    evaluate: Evaluate,
+    algorithm: str,
+    theta: Theta,
+    key: Key,
+    num_generations: int,
+    *,
+    population_size: int = 16,
+    sigma: float = 0.3,
+    progress: Progress | None = None,
+) -> tuple[Theta, Trials]:
+    """CMA-ES, or a genetic algorithm (the better half has children, by mutation), of evosax.
+
+    Args:
+      evaluate: `(theta, key) -> scalar`; one key a generation, which its members share.
+      algorithm: "cma_es" or "genetic".
+      theta: the mean of the first generation, whose standard deviation is sigma.
+      key: a typed key.
+      num_generations: at least 1.
+      population_size: members of a generation.
+      sigma: the first step size of CMA-ES; the size of all mutations of the genetic algorithm.
+      progress: called as `progress(algorithm, done, num_generations)`.
+
+    Returns:
+      `(theta, trials)`: the last mean of CMA-ES, the best member of all of the genetic algorithm; trials `[num_generations ·
+      population_size]`.
+
+    Raises:
+      ImportError: evosax is missing: `pip install 'metalearn[search]'`.
+      TypeError, ValueError: a sentence that names the argument.
+      FloatingPointError: no trial had a finite loss.
+
+    References:
+      Hansen & Ostermeier 2001, Completely derandomized self-adaptation in evolution strategies; Such et al. 2017, Deep
+      neuroevolution (arXiv 1712.06567).
+    """
+    check_choice("algorithm", algorithm, ALGORITHMS)
+    check_theta(theta)
+    check_key(key)
+    for name, count in (("num_generations", num_generations), ("population_size", population_size)):
+        check_count(name, count, 2 if name == "population_size" else 1)
+    check_number("sigma", sigma, 0, open_low=True)
+    check_evaluate(evaluate, theta, key)
+    theta = trees.strong(theta)
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda: theta))
+    strategy, params = _strategy(algorithm, population_size, tuple(leaves), structure, float(sigma))
+    with debugging.unwatched():
+        state, measure = _first_state(strategy, params, theta, key, population_size), measured(evaluate)
+    populations, losses = [], []
+    for generation in range(num_generations):
+        ask, read, tell = jax.random.split(jax.random.fold_in(key, generation), 3)
+        with debugging.unwatched():
+            population, state = strategy.ask(ask, state, params)
+        population = _like(population, theta)
+        loss = measure(population, jnp.broadcast_to(read, (population_size,)))
+        worst = jnp.where(jnp.isfinite(loss), loss, jnp.finfo(loss.dtype).max)  # ranks are all that either uses
+        with debugging.unwatched():
+            state, _ = strategy.tell(tell, population, worst, state, params)
+        populations.append(population)
+        losses.append(loss)
+        if progress is not None:
+            progress(algorithm, generation + 1, num_generations)
+    thetas = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *populations)
+    best, trials = select_best(algorithm, thetas, jnp.concatenate(losses))
+    return (_like(strategy.get_mean(state), theta) if algorithm == "cma_es" else best), trials
+
+
+def _like(population, theta):
+    """Members in the dtypes of θ, which evosax flattens to one."""
+    return jax.tree.map(lambda members, leaf: members.astype(leaf.dtype), population, theta)
+
+
+@memoize
+def _strategy(algorithm, population_size, leaves, structure, sigma) -> Any:
+    """The strategy and its parameters; evosax compiles anew for every strategy it is given."""
+    try:
+        from evosax import algorithms
+    except ImportError:
+        raise ImportError(
+            "CMA-ES and the genetic algorithm come from evosax: pip install 'metalearn[search]'."
+        ) from None
+    make, theta = (
+        getattr(algorithms, ALGORITHMS[algorithm]),
+        trees.zeros_from_shapes(jax.tree.unflatten(structure, leaves)),
+    )
+    if algorithm == "genetic":
+        strategy = make(population_size, theta, std_schedule=lambda generation: jnp.asarray(sigma))
+        return strategy, strategy.default_params
+    strategy = make(population_size, theta)
+    return strategy, strategy.default_params.replace(std_init=sigma)
+
+
+def _first_state(strategy, params, theta, key, population_size):
+    """CMA-ES begins at a mean; the genetic algorithm at members, all θ, whose children are the first generation."""
+    start = jax.random.fold_in(key, 2**31)
+    if hasattr(strategy, "get_mean"):
+        return strategy.init(start, theta, params)
+    return strategy.init(start, trees.broadcast(theta, population_size), jnp.full(population_size, jnp.inf), params)

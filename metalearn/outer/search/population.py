@@ -1,0 +1,138 @@
+"""Population-based training: members train side by side, the worse copy the better, and hyperparameters wander."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+from metalearn.compilation import jit
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import InnerProblem, Key, State, Theta, check_horizon, check_key, check_problem
+from metalearn.inner.unroll import Truncation, unroll
+from metalearn.memoization import memoize
+
+
+class Population(NamedTuple):
+    """What a population did.
+
+    Attributes:
+      theta: of every member in every window, `[num_windows, num_members, ...]`.
+      loss: mean over the window, `[num_windows, num_members]`.
+      parents: whom each member went on as after the window, itself where it stayed, `[num_windows, num_members]`.
+      states: at the end, before the last exchange, `[num_members, ...]`.
+      best: the member with the smallest loss in the last window, −1 where none is finite.
+      schedule: the θ of the best member and its ancestors, `[num_windows, ...]`: what population-based training finds. Run it
+        anew with `ml.in_windows(problem, length)`. NaN where no member is finite.
+    """
+
+    theta: Theta
+    loss: jax.Array
+    parents: jax.Array
+    states: State
+    best: jax.Array
+    schedule: Theta
+
+
+def population_based_training(
+    problem: InnerProblem,
+    truncation: Truncation,
+    sample: Callable[[Key], Theta],
+    key: Key,
+    *,
+    num_members: int,
+    sigma: float,
+    exchanged: float = 0.25,
+) -> Population:
+    """Truncation selection after every window of one episode.
+
+    The worst `exchanged` of the members, by the mean loss of the window, take state and θ of members drawn from the best
+    `exchanged`, and add σ N(0, 1) to every number of θ. A member whose loss is not finite counts as worst. The cost is
+    `num_members · horizon` inner steps.
+
+    Args:
+      problem: the inner problem.
+      truncation: horizon and window; the rest of it is not used.
+      sample: `key -> theta`, where members begin, such as `ml.search.uniform(low, high)`.
+      key: a typed key.
+      num_members: at least 2.
+      sigma: the size of a mutation.
+      exchanged: the share of the members that is replaced, at most one half; at least one is.
+
+    Raises:
+      TypeError, ValueError: a sentence that names the argument.
+
+    References:
+      Jaderberg et al. 2017, Population based training of neural networks (arXiv 1711.09846).
+    """
+    check_key(key)
+    check_count("num_members", num_members, 2)
+    check_number("sigma", sigma, 0)
+    check_number("exchanged", exchanged, 0, 0.5, open_low=True)
+    if not isinstance(truncation, Truncation):
+        raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
+    if not callable(sample):
+        raise TypeError(
+            f"sample must be a function key -> theta, such as ml.search.uniform(low, high); {sample!r} was given."
+        )
+    check_horizon(problem, truncation.horizon)
+    check_problem(problem, jax.eval_shape(sample, key))
+    num_exchanged = max(1, int(exchanged * num_members + 1e-9))
+    return _train(problem, truncation, sample, num_members, float(sigma), num_exchanged)(key)
+
+
+@memoize
+def _train(problem, truncation, sample, num_members, sigma, num_exchanged) -> Any:
+    def window(carry, index_and_key):
+        (index, key), (states, thetas, episodes) = index_and_key, carry
+        start = index * truncation.length
+        run = lambda state, theta, episode: unroll(problem, state, theta, episode, truncation.length, start=start)
+        states, losses = jax.vmap(run)(states, thetas, episodes)
+        loss = jnp.mean(losses, axis=1)
+        key_parents, key_mutations = jax.random.split(key)
+        parents, children = _exchange(loss, num_exchanged, key_parents)
+        copied = jax.tree.map(lambda leaf: leaf[parents], (states, thetas))
+        mutated = trees.add(copied[1], trees.normal_like(key_mutations, thetas, sigma))
+        after = jax.vmap(trees.where)(children, mutated, thetas)
+        return (copied[0], after, episodes), (thetas, loss, parents, states)
+
+    def train(key):
+        key_theta, key_start, key_steps, key_exchange = jax.random.split(key, 4)
+        thetas = trees.strong(jax.vmap(sample)(jax.random.split(key_theta, num_members)))
+        states = trees.strong(jax.vmap(problem.init)(thetas, jax.random.split(key_start, num_members)))
+        count = truncation.num_windows
+        steps = (jnp.arange(count), jax.random.split(key_exchange, count))
+        carry = (states, thetas, jax.random.split(key_steps, num_members))
+        _, (seen, loss, parents, states) = jax.lax.scan(window, carry, steps)
+        last = jnp.where(jnp.isfinite(loss[-1]), loss[-1], jnp.inf)
+        best = jnp.argmin(last)
+        known = jnp.where(jnp.isfinite(last[best]), best, -1)
+        schedule = jax.tree.map(lambda leaf: jnp.where(known < 0, jnp.nan, leaf), _ancestors(seen, parents, best))
+        return Population(seen, loss, parents, jax.tree.map(lambda leaf: leaf[-1], states), known, schedule)
+
+    return jit(train, "population-based training", calls=1)
+
+
+def _exchange(loss, count, key):
+    """Parents `[members]`, and which members are children of another."""
+    members = len(loss)
+    order = jnp.argsort(jnp.where(jnp.isfinite(loss), loss, jnp.inf))
+    alive = jnp.clip(jnp.sum(jnp.isfinite(loss)), 1, count)
+    chosen = order[jax.random.randint(key, (count,), 0, alive)]
+    parents = jnp.arange(members).at[order[-count:]].set(chosen)
+    return parents, parents != jnp.arange(members)
+
+
+def _ancestors(thetas, parents, best):
+    """θ along the line of one member, from its last window back to its first."""
+
+    def back(member, window):
+        theta, parent = window
+        ancestor = parent[member]
+        return ancestor, jax.tree.map(lambda leaf: leaf[ancestor], theta)
+
+    earlier = jax.tree.map(lambda leaf: leaf[:-1], thetas)
+    _, line = jax.lax.scan(back, best, (earlier, parents[:-1]), reverse=True)
+    last = jax.tree.map(lambda leaf: leaf[-1][best][None], thetas)
+    return jax.tree.map(lambda line, end: jnp.concatenate([line, end]), line, last)

@@ -1,0 +1,185 @@
+"""Learned optimisers and interrupted meta-training as files."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.serialization
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn import trees
+from metalearn.inner import learned
+from metalearn.inner.problem import Theta
+from metalearn.recording.run_folder import replacing
+from metalearn.recording.values import plain, same
+from metalearn.words import counted
+
+FORMAT = 1
+
+
+def save_optimizer(path: Path | str, optimizer: learned.LearnedOptimizer, theta: Theta) -> Path:
+    """Write a learned optimiser, its architecture and its weights, into one file.
+
+    Raises:
+      TypeError, ValueError: the optimiser is no `LearnedOptimizer`, or θ is not one of its.
+      OSError: the file cannot be written.
+    """
+    _check_optimizer(optimizer)
+    optimizer.check(theta, "theta")
+    content = {
+        "format": FORMAT,
+        "architecture": json.dumps(plain(optimizer.architecture)),
+        "theta": jax.tree.map(np.asarray, theta),
+    }
+    with replacing(Path(path)) as file:
+        file.write_bytes(bytes(flax.serialization.msgpack_serialize(content)))
+    return Path(path)
+
+
+def load_optimizer(
+    path: Path | str, expected: learned.LearnedOptimizer | None = None
+) -> tuple[learned.LearnedOptimizer, Theta]:
+    """Read what `save_optimizer` wrote: `(optimizer, theta)`; `optimizer(theta)` is an optax transformation.
+
+    Args:
+      path: the file.
+      expected: refuse a file of another architecture than this one.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no file of a learned optimiser, or one of another architecture.
+    """
+    if expected is not None:
+        _check_optimizer(expected, "expected")
+    try:
+        content: Any = flax.serialization.msgpack_restore(Path(path).read_bytes())
+        architecture, version = json.loads(content["architecture"]), content["format"]
+        if architecture["name"] not in learned.__all__ or version != FORMAT:
+            raise ValueError(f"{architecture['name']!r} of format {version} is not known to this version of metalearn")
+        settings = {name: value for name, value in architecture.items() if name != "name"}
+        found = getattr(learned, architecture["name"])(**settings)
+        theta = jax.tree.map(jnp.asarray, content["theta"])
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is no file of a learned optimiser: {type(error).__name__}: {error}") from None
+    if expected is not None and not same(plain(expected.architecture), architecture):
+        raise ValueError(
+            f"{path} holds the architecture {architecture}, and {expected.architecture} was expected. Build the expected "
+            "one with the same arguments, or load the file without naming one."
+        )
+    found.check(theta, str(path))
+    return found, theta
+
+
+def save_snapshot(path: Path | str, snapshot: Any) -> Path:
+    """Write the snapshot of a meta-training, or any pytree of arrays and keys, into one `.npz` file.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    _write(Path(path), {f"leaf_{index}": _raw(leaf) for index, leaf in enumerate(jax.tree.leaves(snapshot))})
+    return Path(path)
+
+
+def extend_evaluations(path: Path | str, evaluations: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Write the evaluations of a history after those of the same run in an `.npz` file, and return them all: the curve of a
+    meta-training that was interrupted. Those in the file at the same outer steps, or later ones, are replaced.
+
+    Args:
+      path: the file, made where it is missing.
+      evaluations: "step", and other arrays of the same length, such as `history.evaluations`.
+
+    Raises:
+      OSError: the file cannot be read or written.
+      ValueError: it holds something else.
+    """
+    added = {name: np.asarray(values) for name, values in evaluations.items()}
+    if Path(path).exists():
+        try:
+            with np.load(path) as file:
+                kept = file["step"] < min(added["step"], default=np.inf)
+                added = {name: np.concatenate([file[name][kept], values]) for name, values in added.items()}
+        except (ValueError, KeyError, zipfile.BadZipFile):
+            raise ValueError(f"{path} is no file that extend_evaluations wrote; move it away.") from None
+    _write(Path(path), added)
+    return added
+
+
+def load_snapshot(path: Path | str, like: Any) -> Any:
+    """Read what `save_snapshot` wrote.
+
+    Args:
+      path: the file.
+      like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns: the file must have its shapes and types.
+        Settings that have no array, such as sigma, are not compared.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no snapshot, or its arrays are those of another run.
+    """
+    wanted, structure = jax.tree.flatten(like)
+    try:
+        with open(path, "rb") as stream, np.load(stream) as file:
+            leaves = [file[f"leaf_{index}"] for index in range(len(file.files))]
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} is no file that save_snapshot wrote, or is cut short ({type(error).__name__})."
+        ) from None
+    difference = _difference(leaves, like)
+    if difference:
+        raise ValueError(
+            f"{path} is the snapshot of another run: {difference}. Resume with the settings it was written with."
+        )
+    return jax.tree.unflatten(structure, [_restored(leaf, one) for leaf, one in zip(leaves, wanted)])
+
+
+def _difference(leaves, like) -> str:
+    """Where the arrays of a file first differ in form from those of a tree; empty where they do not."""
+    wanted = jax.tree_util.tree_leaves_with_path(like)
+    if len(leaves) != len(wanted):
+        return f"it has {counted(len(leaves), 'array')}, and this estimator, optimiser and theta have {len(wanted)}"
+    for leaf, (path, one) in zip(leaves, wanted):
+        raw = _raw(one)
+        if (leaf.shape, leaf.dtype) != (raw.shape, raw.dtype):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            return (
+                f"its {name or 'array'} is {leaf.dtype}{list(leaf.shape)}, and here it is {raw.dtype}{list(raw.shape)}"
+            )
+    return ""
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    with replacing(path) as file, open(file, "wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def _raw(leaf) -> np.ndarray:
+    array = np.asarray(jax.random.key_data(leaf) if trees.is_key(leaf) else leaf)
+    return array.view(_stored(array.dtype))
+
+
+def _stored(dtype):
+    """NumPy's files have no word for the types that JAX adds, such as bfloat16: their bits are kept as integers."""
+    return np.dtype(f"u{np.dtype(dtype).itemsize}") if np.dtype(dtype).kind == "V" else np.dtype(dtype)
+
+
+def _restored(leaf, like):
+    if trees.is_key(like):
+        return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
+    found = leaf.view(np.dtype(like.dtype))
+    narrowed = jax.dtypes.canonicalize_dtype(found.dtype) != found.dtype  # JAX would keep 32 bits of a count
+    return found[()] if narrowed else jnp.asarray(found)
+
+
+def _check_optimizer(optimizer, name: str = "optimizer") -> None:
+    if not isinstance(optimizer, learned.LearnedOptimizer):
+        raise TypeError(
+            f"{name} must be a learned optimiser such as ml.learned.nominal_optimizer(); {optimizer!r} was given."
+        )
