@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 
 import metalearn as ml
-from benchmarks.speed import best_of, show
+from benchmarks.speed import shortest_times, show
 from metalearn.landscape import condition, convergence_measure, trainability
 from metalearn.words import percent
 
@@ -120,7 +120,7 @@ def speed_table(rounds):
         "m": SIDE**2 * STEPS,
         "c": CHUNK * CEILING_STEPS * multiprocessing.cpu_count(),
     }
-    seconds = best_of(competitors, rounds)
+    seconds = shortest_times(competitors, rounds)
     speed = {name: steps[name[0]] / seconds[name] for name in competitors}
     top = speed["ceiling: both"]
     rows = []

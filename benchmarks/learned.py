@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from rich.console import Console
 
 import metalearn as ml
-from benchmarks.speed import HORIZON, LENGTH, PAIRS, WIDTH, best_of, by_library, network_problem, show
+from benchmarks.speed import HORIZON, LENGTH, PAIRS, WIDTH, shortest_times, by_library, network_problem, show
 from metalearn.application import use_cores
 
 SIGMA, OUTER_RATE = 0.01, 1e-4
@@ -134,7 +134,7 @@ def main():
     hand = {f"by hand, one device, chunks of {chunk}": by(chunk, 1) for chunk in (4, 8, 64)}
     many = max(count for count in range(1, len(jax.devices()) + 1) if PAIRS % count == 0)
     spread = {f"by hand over devices, chunks of {chunk}": by(chunk, many) for chunk in (4, 8, 64 // many)}
-    seconds = best_of(library | hand | spread, arguments.rounds)
+    seconds = shortest_times(library | hand | spread, arguments.rounds)
     speed = {name: 2 * PAIRS * LENGTH * arguments.outer / time for name, time in seconds.items()}
     alone, best = (max(speed[name] for name in names) for names in (hand, spread))
     rows = [(name, f"{value:,.0f}", f"{value / alone:.2f}", f"{value / best:.2f}") for name, value in speed.items()]

@@ -2,35 +2,165 @@
 
     import metalearn as ml
 
-An inner problem is an iterated map (`ml.InnerProblem`), a training run is one of them (`ml.training`); estimators
-(`ml.persistent_es`, ...) give gradients of its meta-loss window by window; `ml.compare` measures them at a point and
-`ml.meta_train` follows them. `ml.recording` writes runs, Weights & Biases and figures.
+An inner problem is an iterated map (`ml.InnerProblem`), and training a network is one (`ml.training`). Estimators
+(`ml.persistent_es`, ...) return gradients of its meta-loss window by window. `ml.compare` measures them at a point,
+`ml.meta_train` follows them, `ml.diagnose` says which one to use.
+
+More is in groups, each with its own documentation: `ml.problems`, `ml.data`, `ml.metrics`, `ml.hyperparameters`,
+`ml.learned`, `ml.search`, `ml.diagnosis`, `ml.landscape`, `ml.dynamics`, `ml.estimators` and `ml.testing` for estimators of
+your own, `ml.outer` for the types of results, `ml.recording`, `ml.figures` and `ml.application` for runs and experiments.
 """
 
-import importlib
+import importlib as _importlib
 
-from metalearn import dynamics as dynamics
-from metalearn import landscape as landscape
-from metalearn.compilation import compilation_effort as compilation_effort
-from metalearn.compilation import compiled_programs as compiled_programs
-from metalearn.compilation import jit as jit
-from metalearn.estimators import *  # noqa: F403
-from metalearn.inner import *  # noqa: F403
-from metalearn.outer import *  # noqa: F403
+from metalearn import (
+    data,
+    diagnosis,
+    dynamics,
+    estimators,
+    hyperparameters,
+    landscape,
+    learned,
+    metrics,
+    outer,
+    problems,
+    search,
+)
+from metalearn.compilation import compilation_effort, compiled_programs, jit
+from metalearn.estimators import (
+    GradientEstimator,
+    artbp,
+    backprop,
+    clip_gradient,
+    combine,
+    evolution_strategies,
+    forward_gradient,
+    forward_mode,
+    generalized_persistent_es,
+    mixture,
+    noise_reuse_es,
+    normalise_gradient,
+    over_devices,
+    persistent_es,
+    uoro,
+)
+from metalearn.inner import (
+    InnerProblem,
+    Truncation,
+    check_problem,
+    final_loss,
+    in_windows,
+    meta_loss,
+    saturate,
+    strided,
+    task_distribution,
+    unroll,
+)
+from metalearn.inner.training import (
+    Network,
+    Task,
+    TrainingState,
+    adam,
+    adamw,
+    classification,
+    clipped,
+    convolutional,
+    from_linen,
+    from_nnx,
+    metric_loss,
+    mlp,
+    per_layer,
+    regression,
+    sgd,
+    training,
+)
+from metalearn.outer import compare, evaluate, first_snapshot, held_out_loss, meta_train, outer_trajectories
+from metalearn.outer.diagnosis import diagnose
+from metalearn.version import __version__ as __version__
 
 _LAZY = {
+    "application": "metalearn.application",
+    "explain": "metalearn.explain",
+    "figures": "metalearn.figures",
     "recording": "metalearn.recording",
+    "reproductions": "metalearn.reproductions",
+    "testing": "metalearn.testing",
     "cache_programs": "metalearn.application.program_cache",
-    "mnist": "metalearn.application.downloads",
-    "fashion_mnist": "metalearn.application.downloads",
 }
 
-__version__ = "0.1.0"
+__all__ = [
+    "GradientEstimator",
+    "InnerProblem",
+    "Network",
+    "Task",
+    "TrainingState",
+    "Truncation",
+    "adam",
+    "adamw",
+    "artbp",
+    "backprop",
+    "check_problem",
+    "classification",
+    "clip_gradient",
+    "clipped",
+    "combine",
+    "compare",
+    "compilation_effort",
+    "compiled_programs",
+    "convolutional",
+    "data",
+    "diagnose",
+    "diagnosis",
+    "dynamics",
+    "estimators",
+    "evaluate",
+    "evolution_strategies",
+    "final_loss",
+    "first_snapshot",
+    "forward_gradient",
+    "forward_mode",
+    "from_linen",
+    "from_nnx",
+    "generalized_persistent_es",
+    "held_out_loss",
+    "hyperparameters",
+    "in_windows",
+    "jit",
+    "landscape",
+    "learned",
+    "meta_loss",
+    "meta_train",
+    "metric_loss",
+    "metrics",
+    "mixture",
+    "mlp",
+    "noise_reuse_es",
+    "normalise_gradient",
+    "outer",
+    "outer_trajectories",
+    "over_devices",
+    "per_layer",
+    "persistent_es",
+    "problems",
+    "regression",
+    "saturate",
+    "search",
+    "sgd",
+    "strided",
+    "task_distribution",
+    "training",
+    "unroll",
+    "uoro",
+]
 
 
 def __getattr__(name: str):
-    """The floor with side effects is imported when it is first used."""
+    """Import what has side effects, or what few scripts need, when it is first used."""
     if name not in _LAZY:
         raise AttributeError(f"module 'metalearn' has no attribute {name!r}")
-    module = importlib.import_module(_LAZY[name])
-    return module if name == "recording" else getattr(module, name)
+    module = _importlib.import_module(_LAZY[name])
+    return module if _LAZY[name] == f"metalearn.{name}" else getattr(module, name)
+
+
+def __dir__():
+    return sorted({*__all__, *_LAZY, "__version__"})

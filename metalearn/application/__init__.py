@@ -1,0 +1,41 @@
+"""Floor 6: what turns a function into an experiment with a command line.
+
+The command line is Hydra's. This room builds problems, estimators and planes from configurations, prints mistakes as one
+sentence, shows progress, and chooses exit codes.
+"""
+
+from metalearn.application.build import (
+    AXIS,
+    build_benchmarks,
+    build_estimator,
+    build_plane,
+    build_problem,
+    build_split_estimator,
+    outer_optimizer,
+    outer_settings,
+    parse_seed,
+    parse_theta,
+)
+from metalearn.application.command_line import application, output_folder
+from metalearn.application.cores import use_cores
+from metalearn.application.descents import descents, end_points
+from metalearn.application.progress import show_progress
+
+__all__ = [
+    "AXIS",
+    "application",
+    "build_benchmarks",
+    "build_estimator",
+    "build_plane",
+    "build_problem",
+    "build_split_estimator",
+    "descents",
+    "end_points",
+    "outer_optimizer",
+    "outer_settings",
+    "output_folder",
+    "parse_seed",
+    "parse_theta",
+    "show_progress",
+    "use_cores",
+]

@@ -1,0 +1,36 @@
+"""Floor 5: everything that is drawn, with matplotlib: one file for each kind of figure, and films and HTML reports.
+
+A figure function takes results of the floors below and returns a matplotlib figure; `Run.log_figure` writes it down.
+"""
+
+from metalearn.figures.comparison import draw_comparison, draw_trajectories
+from metalearn.figures.film import check_film, write_film, zoom_images
+from metalearn.figures.html_report import Section, write_report
+from metalearn.figures.landscape import check_norm, draw_landscape, draw_landscapes
+from metalearn.figures.layers import draw_cut, draw_law, draw_layer, draw_signal
+from metalearn.figures.style import later, save_style
+from metalearn.figures.training import draw_descents, draw_learning_curves, draw_matrix
+from metalearn.figures.zoom import draw_zoom
+
+__all__ = [
+    "Section",
+    "check_film",
+    "check_norm",
+    "draw_comparison",
+    "draw_cut",
+    "draw_descents",
+    "draw_landscape",
+    "draw_landscapes",
+    "draw_law",
+    "draw_layer",
+    "draw_learning_curves",
+    "draw_matrix",
+    "draw_signal",
+    "draw_trajectories",
+    "draw_zoom",
+    "later",
+    "save_style",
+    "write_film",
+    "write_report",
+    "zoom_images",
+]

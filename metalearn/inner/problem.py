@@ -129,7 +129,7 @@ def check_problem(problem: InnerProblem, theta: Theta) -> None:
 
 _BRANCH = (
     "no `if` may depend on theta or the state; write jnp.where. Optax's schedules ask for their steps, rates or scales: "
-    "ml.hyperparameters.linear_schedule, ml.hyperparameters.cosine_schedule, ml.hyperparameters.log_linear_schedule, ml.hyperparameters.inverse_time_schedule and ml.hyperparameters.piecewise_schedule take them from theta."
+    "ml.hyperparameters.linear_schedule and the other schedules beside it take them from theta."
 )
 
 

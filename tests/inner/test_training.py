@@ -236,8 +236,8 @@ def test_every_is_the_same_map_read_less_often():
     problem = linear_quadratic(0.8, 0.5)
     theta, key = jnp.float32(0.3), jax.random.key(0)
     whole = unroll(problem, problem.init(theta, key), theta, key, 12)[1]
-    strided = strided(problem, 3)
-    _, losses = unroll(strided, strided.init(theta, key), theta, key, 4)
+    wrapped = strided(problem, 3)
+    _, losses = unroll(wrapped, wrapped.init(theta, key), theta, key, 4)
     np.testing.assert_allclose(losses, whole[2::3], rtol=1e-6)
     with pytest.raises(ValueError, match="stride must be at least 1; 0 was given"):
         strided(problem, 0)
@@ -245,8 +245,8 @@ def test_every_is_the_same_map_read_less_often():
 
 def test_every_draws_anew_in_each_step():
     noisy = noisy_linear_quadratic(1.0, 0.0, start=0.0, noise=1.0)
-    strided, theta = strided(noisy, 25), jnp.float32(0.0)
-    ends = jax.vmap(lambda key: strided.step(strided.init(theta, key), theta, key))(
+    wrapped, theta = strided(noisy, 25), jnp.float32(0.0)
+    ends = jax.vmap(lambda key: wrapped.step(wrapped.init(theta, key), theta, key))(
         jax.random.split(jax.random.key(1), 2000)
     )
     assert float(jnp.var(ends)) == pytest.approx(25, rel=0.2)

@@ -38,9 +38,11 @@ def test_a_calm_place(calm):
     assert calm.length_ratio == pytest.approx(1, abs=5 * calm.smoothed_length.error / calm.smoothed_length.value)
     assert calm.kappa == pytest.approx(1, abs=0.2)
     assert calm.recommendation.method == "perturbed backprop"
+    jacobians = ml.diagnosis.window_jacobians(
+        ml.problems.linear_quadratic(), jnp.asarray(0.3), ml.Truncation(12, 3), KEY
+    )
     nres, pes = (1e6 / 24 * square / variance for square, variance in (
-        ml.diagnosis.predicted_variance(ml.diagnosis.window_jacobians(ml.problems.linear_quadratic(), jnp.asarray(0.3), ml.Truncation(12, 3), KEY), period)
-        for period in (4, 1)
+        ml.diagnosis.predicted_variance(jacobians, period) for period in (4, 1)
     ))  # fmt: skip
     assert calm.predicted["NRES"] == pytest.approx(nres)
     assert calm.predicted["PES"] == pytest.approx(pes)

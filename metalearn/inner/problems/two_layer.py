@@ -31,7 +31,7 @@ class MinibatchState(NamedTuple):
 
 @functools.cache
 def _stored() -> dict[str, np.ndarray]:
-    with importlib.resources.files("metalearn.inner").joinpath("two_layer_data.npz").open("rb") as file:
+    with importlib.resources.files("metalearn.inner.problems").joinpath("two_layer_data.npz").open("rb") as file:
         return {
             name: values.astype(np.int32) if values.dtype.kind == "i" else values
             for name, values in np.load(file).items()

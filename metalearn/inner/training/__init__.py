@@ -1,0 +1,77 @@
+"""Training as an inner problem: tasks, networks, data, optimisers whose hyperparameters are functions of θ."""
+
+from metalearn.inner.training.benchmark import (
+    Benchmark,
+    breast_cancer_benchmark,
+    digits_benchmark,
+    teacher_benchmark,
+    wine_benchmark,
+)
+from metalearn.inner.training.datasets import Data, breast_cancer, digits, gaussian_regression, split, teacher, wine
+from metalearn.inner.training.flax_wrappers import from_linen, from_nnx
+from metalearn.inner.training.hyperparameters import (
+    cosine_schedule,
+    exp,
+    exp10,
+    inverse_time_schedule,
+    linear_schedule,
+    log_linear_schedule,
+    piecewise_schedule,
+    sigmoid,
+    value,
+)
+from metalearn.inner.training.metrics import cross_entropy, error_rate, mean_squared_error
+from metalearn.inner.training.minibatches import gaussian_noise
+from metalearn.inner.training.networks import Network, convolutional, mlp
+from metalearn.inner.training.optimizers import adam, adamw, clipped, per_layer, sgd
+from metalearn.inner.training.task import Task, classification, metric_loss, regression
+from metalearn.inner.training.training import TrainingState, training
+from metalearn.inner.training.tuning import Tuning, all_hyperparameters, learned_tuning, per_tensor_adam
+
+__all__ = [
+    "Benchmark",
+    "Data",
+    "Network",
+    "Task",
+    "TrainingState",
+    "Tuning",
+    "adam",
+    "adamw",
+    "all_hyperparameters",
+    "breast_cancer",
+    "breast_cancer_benchmark",
+    "classification",
+    "clipped",
+    "convolutional",
+    "cosine_schedule",
+    "cross_entropy",
+    "digits",
+    "digits_benchmark",
+    "error_rate",
+    "exp",
+    "exp10",
+    "from_linen",
+    "from_nnx",
+    "gaussian_noise",
+    "gaussian_regression",
+    "inverse_time_schedule",
+    "learned_tuning",
+    "linear_schedule",
+    "log_linear_schedule",
+    "mean_squared_error",
+    "metric_loss",
+    "mlp",
+    "per_layer",
+    "per_tensor_adam",
+    "piecewise_schedule",
+    "regression",
+    "sgd",
+    "sigmoid",
+    "split",
+    "teacher",
+    "teacher_benchmark",
+    "training",
+    "value",
+    "wine",
+    "wine_benchmark",
+]

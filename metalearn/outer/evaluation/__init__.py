@@ -1,0 +1,7 @@
+"""How good an optimiser is: learning curves on benchmarks, beside baselines with swept learning rates."""
+
+from metalearn.outer.evaluation.baselines import learning_curves, swept_rate
+from metalearn.outer.evaluation.evaluate import evaluate
+from metalearn.outer.evaluation.results import Curves, Evaluation
+
+__all__ = ["Curves", "Evaluation", "evaluate", "learning_curves", "swept_rate"]

@@ -1,0 +1,48 @@
+"""Datasets, `ml.data.*`: examples are the columns of `Data.x`, random datasets are functions of a key.
+
+| group | functions |
+|---|---|
+| real, with scikit-learn | `digits`, `breast_cancer`, `wine` |
+| real, downloaded and verified | `mnist`, `fashion_mnist` |
+| random | `teacher`, `gaussian_regression`, `two_layer_data` |
+| tools | `Data`, `split`, `gaussian_noise` (an augmentation) |
+"""
+
+import importlib
+
+from metalearn.inner.problems import two_layer_data
+from metalearn.inner.training import (
+    Data,
+    breast_cancer,
+    digits,
+    gaussian_noise,
+    gaussian_regression,
+    split,
+    teacher,
+    wine,
+)
+
+_DOWNLOADED = ("mnist", "fashion_mnist")
+
+__all__ = [
+    "Data",
+    "breast_cancer",
+    "digits",
+    "gaussian_noise",
+    "gaussian_regression",
+    "split",
+    "teacher",
+    "two_layer_data",
+    "wine",
+]
+
+
+def __getattr__(name: str):
+    """Import the functions that use the network when they are first asked for."""
+    if name not in _DOWNLOADED:
+        raise AttributeError(f"module 'metalearn.data' has no attribute {name!r}")
+    return getattr(importlib.import_module("metalearn.application.downloads"), name)
+
+
+def __dir__():
+    return sorted([*__all__, *_DOWNLOADED])

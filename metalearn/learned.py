@@ -1,0 +1,11 @@
+"""Learned optimisers, `ml.learned.*`: see `metalearn.inner.learned`, whose functions these are."""
+
+from metalearn.inner.learned import (
+    LearnedOptimizer,
+    factored_optimizer,
+    mlp_optimizer,
+    nominal_optimizer,
+    recurrent_optimizer,
+)
+
+__all__ = ["LearnedOptimizer", "factored_optimizer", "mlp_optimizer", "nominal_optimizer", "recurrent_optimizer"]
