@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from rich.console import Console
 
 import metalearn as ml
-from benchmarks.speed import HORIZON, LENGTH, PAIRS, WIDTH, shortest_times, by_library, network_problem, show
+from benchmarks.speed import HORIZON, LENGTH, PAIRS, WIDTH, by_library, network_problem, shortest_times, show
 from metalearn.application import use_cores
 
 SIGMA, OUTER_RATE = 0.01, 1e-4

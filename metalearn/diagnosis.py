@@ -4,7 +4,7 @@
 |---|---|
 | `diagnose` (also `ml.diagnose`) | which estimator to use at a point of θ-space, and why |
 | `anatomy`, `on_plane`, `lyapunov_law` | where training is chaotic on a plane, and what that does to the gradient |
-| `window_jacobians`, `predicted_variance`, `truncation_spectrum` | how the θ of one window acts on other windows; the variance that follows |
+| `window_jacobians`, `predicted_variance`, `truncation_spectrum` | how θ in a window acts on other windows; what follows |
 """
 
 from metalearn.outer.diagnosis import (
