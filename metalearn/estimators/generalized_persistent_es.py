@@ -25,12 +25,14 @@ def generalized_persistent_es(
 ) -> GradientEstimator:
     """Online ES with a fresh perturbation every K steps and credit for all of them.
 
-    Both members of a pair keep their own states through the episode. With ε_b ~ N(0, σ²I) in block b of K steps, window
-    t in block b(t):
-        g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{b ≤ b(t)} ε_b,   L_t^± the losses of members at θ ± ε_{b(t)}.
-    Unbiased, with θ frozen, for the gradient of Σ_t L_t smoothed with noise that is independent from block to block. K
-    = length is persistent ES, K ≥ horizon noise-reuse ES, bit for bit. The variance is not monotone in K (estimators.md
-    §3 D). Memory 2S + 2d a pair.
+    Both members of a pair keep their own states through the episode. Each block b of K steps draws ε_b ~ N(0, σ²I), and
+    window t, in block b(t), is run at θ ± ε_{b(t)}:
+
+        g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{b ≤ b(t)} ε_b.
+
+    With θ frozen, the mean over an episode is unbiased for the gradient of the meta-loss smoothed with noise that is
+    independent from block to block (docs/theory.md §2.7). K = length is persistent ES and K ≥ horizon is noise-reuse ES,
+    bit for bit. The variance is not monotone in K (docs/theory.md §4.3). Memory 2S + 2d a pair.
 
     Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and estimates are
     dominated by those runs: see `saturate`.

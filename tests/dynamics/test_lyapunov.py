@@ -1,4 +1,4 @@
-"""Exponents and gradient growth against maps whose answers are known: chaos.md §3.1."""
+"""Exponents and gradient growth against maps whose answers are known: docs/theory.md §9.4."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Every member of the family against the closed forms A to G of estimators.md §3, and the twins that must fail.
+"""Every member of the family against the closed forms of docs/theory.md §4 and §5, and the twins that must fail.
 
 One sample is one particle (pair, direction) and the windows of its episode, so a closed form is checked window by
 window. Values come from tests/reference_numpy.py, which is itself held to printed numbers.

@@ -1,4 +1,4 @@
-"""What holds exactly between estimators that are given the same keys, in float64: the identities of estimators.md §1.
+"""What holds exactly between estimators that are given the same keys, in float64: the identities of docs/theory.md §2.9.
 
 An episode draws its start and its steps from one key and a method draws its noise from the key of the estimate, so
 estimators that are given the same keys at the start of an episode meet the same numbers whatever their windows are.

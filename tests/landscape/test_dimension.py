@@ -1,4 +1,4 @@
-"""Dimensions against sets whose dimension is a theorem, and against what must be refused: chaos.md §3.2 and §3.3."""
+"""Dimensions against sets whose dimension is a theorem, and against what must be refused: docs/theory.md §8.6."""
 
 import jax
 import jax.numpy as jnp

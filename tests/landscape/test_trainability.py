@@ -1,4 +1,4 @@
-"""Trainability against the published notebook's own numbers: fractal.md, and data computed with its mathematics."""
+"""Trainability against the published notebook's own numbers: docs/theory.md §8.1, and data computed with its mathematics."""
 
 import pathlib
 
@@ -115,7 +115,7 @@ def test_the_stored_data_are_those_of_the_old_generator():
 
 
 def naive_measure(losses):
-    """The definition of fractal.md, loss by loss."""
+    """The definition of docs/theory.md §8.2, loss by loss."""
     v = np.array([loss if np.isfinite(loss) else 1e6 for loss in losses])
     v = np.minimum(v / v[0], 1e6)
     return -v.sum() if v[-20:].mean() < 1 else (1 / v).sum()

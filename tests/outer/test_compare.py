@@ -15,7 +15,7 @@ TRUE, SMOOTHED, INDEPENDENT = (
     4.910742 / 6,
     3.362569 / 6,
     3.745020 / 6,
-)  # estimators.md §3 C: unsmoothed, NRES and full ES, PES
+)  # docs/theory.md §5.1: unsmoothed, NRES and full ES, PES
 TRUNCATED, TRUNCATED_ES = 3.568666 / 6, 2.915923 / 6
 NRES_VARIANCE = 10.80581 / 36  # of one pair
 PAIRS = 8

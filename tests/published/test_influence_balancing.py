@@ -1,4 +1,4 @@
-"""Influence balancing, where the sign of the gradient comes from more than 40 steps ago: estimators.md §4.2.
+"""Influence balancing, where the sign of the gradient comes from more than 40 steps ago: docs/theory.md §5.4.
 
 Tallec and Ollivier 2017 (arXiv 1705.08209); Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835).
 
@@ -28,16 +28,16 @@ def last_loss(problem, length):
     return ml.InnerProblem(lambda theta, key: (problem.init(theta, key), jnp.zeros((), jnp.int32)), step, loss)
 
 
-def test_forward_mode_finds_the_optimum_section_4_2():
+def test_forward_mode_finds_the_optimum():
     np.testing.assert_allclose(descend(ml.forward_mode(PROBLEM, STEPWISE), seeds=(0,)), OPTIMUM, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [ml.persistent_es, ml.noise_reuse_es])
-def test_online_es_with_many_pairs_finds_the_optimum_section_4_2(make):
+def test_online_es_with_many_pairs_finds_the_optimum(make):
     np.testing.assert_allclose(descend(make(PROBLEM, STEPWISE, sigma=SIGMA, num_pairs=500)), OPTIMUM, atol=1e-5)
 
 
-def test_noise_reuse_with_two_pairs_is_the_exact_gradient_at_a_random_rate_section_4_2():
+def test_noise_reuse_with_two_pairs_is_the_exact_gradient_at_a_random_rate():
     """One episode, linear dynamics, quadratic loss: the estimate is the exact gradient times c = mean(ε²)/σ², drawn once.
 
     So every seed ends where forward mode with the learning rate c · 1e-4 ends, and the median seed ends at the optimum, in the published
@@ -68,24 +68,24 @@ def test_noise_reuse_with_two_pairs_is_the_exact_gradient_at_a_random_rate_secti
     assert -0.17 <= np.median(ends) <= -0.13
 
 
-def test_persistent_es_with_two_pairs_diverges_section_4_2():
+def test_persistent_es_with_two_pairs_diverges():
     """Its accumulator is a random walk that is never reset: the variance grows with the number of windows."""
     ends = descend(ml.persistent_es(PROBLEM, STEPWISE, sigma=SIGMA, num_pairs=2))
     assert np.all(~(np.abs(ends) < 1e3)), ends
 
 
-def test_truncated_backprop_climbs_section_4_2():
+def test_truncated_backprop_climbs():
     np.testing.assert_allclose(descend(ml.backprop(PROBLEM, STEPWISE), seeds=(0,)), 3.2597, atol=1e-3)
 
 
-def test_truncated_es_climbs_to_where_truncated_backprop_does_section_4_2():
+def test_truncated_es_climbs_to_where_truncated_backprop_does():
     ends = descend(ml.evolution_strategies(PROBLEM, STEPWISE, sigma=SIGMA, num_pairs=500))
     np.testing.assert_allclose(ends, 3.2597, rtol=0.01)
 
 
-def test_of_two_published_conventions_the_mean_over_a_window_of_100_steps_climbs_section_4_2():
+def test_of_two_published_conventions_the_mean_over_a_window_of_100_steps_climbs():
     np.testing.assert_allclose(descend(ml.backprop(PROBLEM, HUNDREDS), seeds=(0,)), 1.70, atol=0.01)
 
 
-def test_of_two_published_conventions_the_last_loss_of_a_window_of_100_steps_converges_section_4_2():
+def test_of_two_published_conventions_the_last_loss_of_a_window_of_100_steps_converges():
     np.testing.assert_allclose(descend(ml.backprop(last_loss(PROBLEM, 100), HUNDREDS), seeds=(0,)), OPTIMUM, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Variance against the number of windows on an LSTM: estimators.md §4.5; the setting is that of the reproduction."""
+"""Variance against the number of windows on an LSTM: docs/theory.md §4.4; the setting is that of the reproduction."""
 
 import numpy as np
 import pytest
@@ -10,28 +10,28 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kind", ["random", "repeated", "markov"])
-def test_persistent_es_has_the_variance_of_closed_form_d_section_4_5(kind):
+def test_persistent_es_has_the_variance_of_the_linear_formula(kind):
     np.testing.assert_allclose(curve(kind), predicted(kind), rtol=TOLERANCE)
 
 
 @pytest.mark.parametrize("num_windows", [1, 4, 32])
-def test_noise_reuse_has_the_variance_of_one_window_whatever_the_number_section_4_5(num_windows):
+def test_noise_reuse_has_the_variance_of_one_window_whatever_the_number(num_windows):
     problem, theta, _, square = setting("random")
     np.testing.assert_allclose(measured(ml.noise_reuse_es, problem, theta, num_windows) / square, 461, rtol=TOLERANCE)
 
 
-def test_on_repeated_text_persistent_es_has_the_variance_of_equal_windows_section_4_5():
+def test_on_repeated_text_persistent_es_has_the_variance_of_equal_windows():
     persistent = curve("repeated")
     np.testing.assert_allclose(persistent, REPEATED, rtol=TOLERANCE)
 
 
-def test_on_random_text_the_variance_of_persistent_es_grows_with_the_number_of_windows_section_4_5():
+def test_on_random_text_the_variance_of_persistent_es_grows_with_the_number_of_windows():
     persistent = curve("random")
     assert np.all(np.diff(persistent) > 0), persistent
     assert persistent[-1] > 5 * 461
 
 
-def test_on_markov_text_the_variance_of_persistent_es_is_u_shaped_section_4_5():
+def test_on_markov_text_the_variance_of_persistent_es_is_u_shaped():
     persistent = curve("markov")
     lowest = int(np.argmin(persistent))
     assert 0 < lowest < len(WINDOWS) - 1, persistent

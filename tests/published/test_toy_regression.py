@@ -1,4 +1,4 @@
-"""Toy 2-D regression, whose optimum lies behind a range of chaos: estimators.md §4.1.
+"""Toy 2-D regression, whose optimum lies behind a range of chaos: docs/theory.md §5.6.
 
 Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835).
 
@@ -127,7 +127,7 @@ def means_of(estimator, num_episodes):
 
 
 @pytest.mark.parametrize("name", ["nres", "pes", "tes"])
-def test_the_mean_at_fixed_theta_is_that_of_an_independent_implementation_section_4_1(name):
+def test_the_mean_at_fixed_theta_is_that_of_an_independent_implementation(name):
     make = {"nres": ml.noise_reuse_es, "pes": ml.persistent_es, "tes": ml.evolution_strategies}[name]
     estimates = means_of(make(PROBLEM, WINDOWS, sigma=0.3, num_pairs=500), num_episodes=40)
     for row in FIXED:
@@ -137,13 +137,13 @@ def test_the_mean_at_fixed_theta_is_that_of_an_independent_implementation_sectio
 
 
 @pytest.mark.parametrize(("name", "truncation"), [("bptt", WHOLE), ("tbptt_sum", WINDOWS)])
-def test_backprop_at_fixed_theta_is_that_of_an_independent_implementation_section_4_1(name, truncation):
+def test_backprop_at_fixed_theta_is_that_of_an_independent_implementation(name, truncation):
     estimates = means_of(ml.backprop(PROBLEM, truncation), num_episodes=1)
     for row in FIXED:
         np.testing.assert_allclose(estimates(row["theta"])[0], row[name], rtol=1e-3, err_msg=str(row["theta"]))
 
 
-def test_at_the_origin_truncated_es_points_away_from_the_smoothed_gradient_section_4_1():
+def test_at_the_origin_truncated_es_points_away_from_the_smoothed_gradient():
     """The cosine between the mean of truncated ES and that of NRES is −0.93: its bias is of sign, not of size."""
     pair = []
     for make in (ml.evolution_strategies, ml.noise_reuse_es):
