@@ -27,16 +27,18 @@ def evolution_strategies(
     """Finite differences along Gaussian directions, within one window.
 
         g = ε (L(θ+ε) − L(θ−ε)) / (2σ²),   ε ~ N(0, σ²I).
-    Full (length == horizon): unbiased for ∇L_σ, variance (d+1)‖∇L‖² per pair on linear losses, whatever chaos does.
-    Truncated: both members start at the state of an unperturbed trajectory, which then advances with θ. Perturbations
-      of earlier windows
-    have no part in the difference, so this is smoothed truncated backprop, biased in the same way. A pair costs
-    2·length inner steps when full and 3·length when truncated. Memory 3S a pair.
+
+    Full (length == horizon): unbiased for ∇L_σ. The variance is (d+1)‖∇L‖² per pair on linear losses, and bounded in
+    chaos (docs/theory.md §4.6). A pair costs 2·length inner steps. Memory 2S + d a pair.
+
+    Truncated: both members start each window at the state of an unperturbed trajectory, which then advances with θ.
+    Perturbations of earlier windows have no part in the difference, so this is truncated backprop, smoothed, and biased
+    in the same way (docs/theory.md §2.6). A pair costs 3·length inner steps. Memory 3S + d a pair.
 
     One-sided (antithetic=False, for teaching): g = ε L(θ+ε)/σ², the same mean with a variance of order L²/σ².
 
-    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and estimates are
-    dominated by those runs: see `saturate`.
+    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and
+    estimates are dominated by those runs: see `saturate`.
 
     Args:
       problem: the inner problem; nothing need be differentiable.

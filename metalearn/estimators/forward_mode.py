@@ -23,8 +23,7 @@ def forward_mode(
     """RTRL: carry J_t = ds_t/dθ along,  J_t = F_s J_{t−1} + F_θ,  and read  g_t = ∂L_t/∂s · J + ∂L_t/∂θ.
 
     Exact while θ is frozen, variance zero given the data, no storage of the past: memory S·(d+1) and d tangents a step.
-      When θ moves,
-    J mixes derivatives at older θ. In chaos it explodes as backprop does.
+    When θ moves, J mixes derivatives at older θ. In chaos it explodes as backprop does.
 
     Args:
       problem: the inner problem; step and loss must be differentiable in forward mode.

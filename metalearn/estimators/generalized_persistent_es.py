@@ -31,11 +31,11 @@ def generalized_persistent_es(
         g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{b ≤ b(t)} ε_b.
 
     With θ frozen, the mean over an episode is unbiased for the gradient of the meta-loss smoothed with noise that is
-    independent from block to block (docs/theory.md §2.7). K = length is persistent ES and K ≥ horizon is noise-reuse ES,
-    bit for bit. The variance is not monotone in K (docs/theory.md §4.3). Memory 2S + 2d a pair.
+    independent from block to block (docs/theory.md §2.7). K = length is persistent ES and K ≥ horizon is noise-reuse
+    ES, bit for bit. The variance is not monotone in K (docs/theory.md §4.3). Memory 2S + 2d a pair.
 
-    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and estimates are
-    dominated by those runs: see `saturate`.
+    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and
+    estimates are dominated by those runs: see `saturate`.
 
     Args:
       problem: the inner problem; nothing need be differentiable.
@@ -49,8 +49,8 @@ def generalized_persistent_es(
       TypeError, ValueError: a sentence that names the argument.
 
     References:
-      Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180); Vicol, Metz, Sohl-Dickstein 2021
-      (arXiv 2112.13835).
+      Li et al. 2023, Variance-reduced gradient estimation via noise-reuse in online evolution strategies (arXiv
+      2304.12180); Vicol, Metz, Sohl-Dickstein 2021 (arXiv 2112.13835).
     """
     check_common(problem, truncation, chunk_size)
     check_sigma(sigma)

@@ -34,10 +34,10 @@ def mixture(
       weights: by the same names, positive; equal by default.
 
     Returns:
-      An estimator that advances all parts by one window. A part all of whose particles diverged adds nothing.
-      Its metrics are `loss` (the weighted mean over the parts with a
-      finite one), `loss/<name>`, `fraction_diverged` (the mean), `gradient_variance` and `inner_steps` (the sum). It has
-      no description: there is no single problem; `ml.compare` sees one window of it.
+      An estimator that advances all parts by one window. A part all of whose particles diverged adds nothing. Its
+      metrics are `loss` (the weighted mean over the parts with a finite one), `loss/<name>`, `fraction_diverged` (the
+      mean), `gradient_variance` and `inner_steps` (the sum). It has no description: there is no single problem;
+      `ml.compare` sees one window of it.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.

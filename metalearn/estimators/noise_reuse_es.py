@@ -13,12 +13,13 @@ def noise_reuse_es(
     """Online evolution strategies with one perturbation per episode.
 
         g_t = ε (L_t(θ+ε) − L_t(θ−ε)) / (2σ²),   ε ~ N(0, σ²I) drawn at the start of the episode and kept.
-    With θ frozen the mean over an episode's windows is the full-horizon ES estimate of that ε: unbiased for ∇L_σ,
-    variance (d+1)‖∇L‖² per pair on linear losses, whatever the number of windows.
-    This is `generalized_persistent_es` with noise_period = horizon.
 
-    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and estimates are
-    dominated by those runs: see `saturate`.
+    With θ frozen the mean over an episode's windows is the full-horizon ES estimate of that ε: unbiased for ∇L_σ,
+    variance (d+1)‖∇L‖² per pair on linear losses, whatever the number of windows (docs/theory.md §2.8). This is
+    `generalized_persistent_es` with noise_period = horizon.
+
+    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and
+    estimates are dominated by those runs: see `saturate`.
 
     Args:
       problem: the inner problem; nothing need be differentiable.
@@ -31,8 +32,9 @@ def noise_reuse_es(
       TypeError, ValueError: a sentence that names the argument.
 
     References:
-      Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180); Vicol, Kolter, Swersky 2023,
-      Low-variance gradient estimation in unrolled computation graphs with ES-Single (arXiv 2304.11153).
+      Li et al. 2023, Variance-reduced gradient estimation via noise-reuse in online evolution strategies (arXiv
+      2304.12180); Vicol, Kolter, Swersky 2023, Low-variance gradient estimation in unrolled computation graphs with
+      ES-Single (arXiv 2304.11153).
     """
     check_common(problem, truncation, chunk_size)
     return generalized_persistent_es(

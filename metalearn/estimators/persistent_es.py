@@ -13,14 +13,15 @@ def persistent_es(
     """Evolution strategies on windows, whose losses are credited to all perturbations of the episode so far.
 
         g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{τ ≤ t} ε_τ,   ε_τ ~ N(0, σ²I) fresh in each window.
-    Unbiased, with θ frozen, for the gradient of Σ_t L_t smoothed with noise that is independent from window to window;
-    on losses that are not quadratic this target is not ∇L_σ. The variance depends on how
-    the gradients of the windows agree (docs/theory.md §4.4): it falls with the number of windows where they repeat one
-    another and grows with it where they are independent.
-    This is `generalized_persistent_es` with noise_period = length.
 
-    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and estimates are
-    dominated by those runs: see `saturate`.
+    With θ frozen, the mean over an episode is unbiased for the gradient of the meta-loss smoothed with noise that is
+    independent from window to window (docs/theory.md §2.7); on losses that are not quadratic this target is not ∇L_σ.
+    The variance depends on how the gradients of the windows agree (docs/theory.md §4.4): it falls with the number of
+    windows where they repeat one another and grows with it where they are independent. This is
+    `generalized_persistent_es` with noise_period = length.
+
+    Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and
+    estimates are dominated by those runs: see `saturate`.
 
     Args:
       problem: the inner problem; nothing need be differentiable.

@@ -58,8 +58,11 @@ class Combined(NamedTuple):
 
     Attributes:
       states: the states of its parts.
-      running: their running variances; `variances`: those that weigh the present episode.
-      variance: of the last estimate; unreported_steps: those of the pilot; window: the number of the window in its episode.
+      running: their running variances.
+      variances: those that weigh the present episode.
+      variance: of the last estimate.
+      unreported_steps: those of the pilot.
+      window: the number of the window in its episode.
     """
 
     states: tuple[Any, ...]
@@ -73,14 +76,15 @@ class Combined(NamedTuple):
 def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance") -> GradientEstimator:
     """The average of several estimates, each parameter weighted by the inverse of its variance.
 
-        g = Σ_i w_i g_i,   w_i ∝ 1/v_i,   for each parameter on its own;  variance 1/Σ_i (1/v_i) for independent
-        estimates.
-    v_i is the running mean (decay 0.9) of the variance that the spread of the particles showed in *earlier episodes*,
-    starting with a pilot estimate in `init`, whose cost is charged to the first estimate. So weights are independent of
-    the estimates they weigh, also where a perturbation lasts through an episode, and in lockstep the combination of
-    estimators with one target is unbiased for it. (Staggered particles have no common end of an episode; their weights
-    change every horizon and are independent of most of the noise only.) An estimator whose variance is not finite
-    (backprop in deep chaos), or all of whose particles diverged, has weight zero until its next finite variance.
+        g = Σ_i w_i g_i,   w_i ∝ 1/v_i,   for each parameter on its own.
+
+    The variance is 1/Σ_i (1/v_i) for independent estimates (docs/theory.md §2.9). v_i is the running mean (decay 0.9) of
+    the variance that the spread of the particles showed in *earlier episodes*, starting with a pilot estimate in `init`,
+    whose cost is charged to the first estimate. So weights are independent of the estimates they weigh, also where a
+    perturbation lasts through an episode, and in lockstep the combination of estimators with one target is unbiased for
+    it. (Staggered particles have no common end of an episode; their weights change every horizon and are independent of
+    most of the noise only.) An estimator whose variance is not finite (backprop in deep chaos), or all of whose
+    particles diverged, has weight zero until its next finite variance.
 
     Args:
       estimators: at least two, each with two or more particles, with one target: full ES and reparametrised backprop of
@@ -197,8 +201,9 @@ def _weighted(gradients, variances, present) -> tuple[Theta, Theta]:
 
 
 def _mix(means, precision):
-    """Σ w g / Σ w, with the weights scaled to at most 1; zero, of unknown variance, where no estimator has a finite
-    one.
+    """Σ w g / Σ w, with the weights scaled to at most 1.
+
+    Zero, of unknown variance, where no estimator has a finite variance.
     """
     scale = jnp.max(precision, axis=0, keepdims=True)
     known = scale > 0

@@ -44,7 +44,7 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
 
     (1/T) Σ ℓ'_t = ℓ_T, so every estimator, online or not, estimates the gradient of the final loss. All readings of an
     episode use one key, drawn at its start: with fresh evaluation data the differences would not telescope
-      (estimators.md §2.9).
+    (docs/theory.md §3.4).
 
     Args:
       problem: the problem whose last loss counts.

@@ -97,8 +97,9 @@ def unroll(
     start: int | jax.Array = 0,
     rematerialise: bool = False,
 ) -> tuple[State, jax.Array]:
-    """Iterate the map and read the loss AFTER each step: s_t = F(s_{t−1}, θ; k_{t-1}), ℓ_t = ℓ(s_t, θ; k_t), t = 1 …
-    num_steps.
+    """Iterate the map and read the loss after each step.
+
+        s_t = F(s_{t−1}, θ; k_{t−1}),   ℓ_t = ℓ(s_t, θ; k_t),   t = 1 … num_steps.
 
     The key of index t is k_t = fold_in(key, start + t). The loss at s_t and the step away from it are given the same
     key: they meet in one program, so a training loss and the gradient of the next step share their forward pass, as in
@@ -177,8 +178,9 @@ def _keep_type(old, new) -> jax.Array:
 
 
 def meta_loss(problem: InnerProblem, theta: Theta, key: Key, horizon: int) -> Scalar:
-    """L(θ) = (1/T) Σ_t ℓ_t of one episode: the start and the steps are drawn as every estimator draws them from an
-    episode key.
+    """L(θ) = (1/T) Σ_t ℓ_t of one episode.
+
+    The start and the steps are drawn as every estimator draws them from an episode key.
     """
     check_horizon(problem, horizon)
     start, steps = jax.random.split(key)

@@ -1,8 +1,9 @@
 """What an estimator should estimate, computed another way.
 
-Each estimator has its own target: the gradient of the meta-loss as it smooths it. A target is measured over whole episodes,
-without an accumulator and without windows, so that an error in those shows as a bias. The smoothing is an argument of the
-program, not a part of it: all estimators of one problem share one program for smoothed targets and one for ∇L.
+Each estimator has its own target: the gradient of the meta-loss as it smooths it (docs/theory.md §3). A target is
+measured over whole episodes, without an accumulator and without windows, so that an error in those shows as a bias. The
+smoothing is an argument of the program, not a part of it: all estimators of one problem share one program for smoothed
+targets and one for ∇L.
 """
 
 import math
@@ -63,8 +64,10 @@ def count_parts(descriptions: list[Description]) -> int:
 def smoothed_target(problem: InnerProblem, truncation: Truncation, parts: int, num_pairs: int) -> GradientEstimator:
     """The gradient of a smoothed meta-loss by antithetic ES over whole episodes; `Smoothed` takes the place of θ.
 
-    Part j of an episode runs at θ ± ε_{b(j)}, ε_b ~ N(0, σ²I) independent for each block b. The estimate is the sum of ES over
-    the blocks, Σ_b ε_b (L⁺ − L⁻) / (2σ²), an estimate of Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_n + ε_n).
+        g = Σ_b ε_b (L⁺ − L⁻) / (2σ²),   E g = Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_B + ε_B),
+
+    where part j of an episode runs at θ ± ε_{b(j)}, with an independent ε_b ~ N(0, σ²I) for each block b
+    (docs/theory.md §3.2).
     """
     apart = in_windows(problem, truncation.horizon // parts)
 
