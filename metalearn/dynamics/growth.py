@@ -81,7 +81,10 @@ def gradient_growth(
       `[num_steps]`; −∞ while nothing depends on θ, or by less than the smallest float.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `num_steps` is not a whole number, `bound` is not a real number, or the map or the loss has no
+        derivative in forward mode.
+      ValueError: `num_steps` is below 1, `bound` is not positive, or `direction` does not have the structure and shapes
+        of θ.
     """
     check_count("num_steps", num_steps)
     check_number("bound", bound, 0, open_low=True)
@@ -109,7 +112,9 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
       problem, theta, key, num_steps, bound: as in `gradient_growth`.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem`, `num_steps` is not a whole number, `bound` is not a real number, or
+        the map or the loss has no derivative in forward mode.
+      ValueError: `num_steps` is below 1, `bound` is not positive, or `problem` is made for another horizon.
     """
     check_count("num_steps", num_steps)
     check_number("bound", bound, 0, open_low=True)

@@ -68,7 +68,8 @@ def sharpness(
       num_iterations: Hessian-vector products; the residuals say whether they were enough.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `num_iterations` is not a whole number, or `loss` has no second derivatives.
+      ValueError: `num_iterations` is below 1, or `learning_rate` does not fit the structure of `params`.
 
     References:
       Lanczos 1950; Ghorbani, Krishnan & Xiao, An investigation into neural net optimization via Hessian eigenvalue
@@ -111,7 +112,9 @@ def spectral_radius(
       num_iterations: Jacobian-vector products, at most the entries of the state are used.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `num_iterations` is not a whole number, or the step has no derivative in forward mode with respect to
+        the state.
+      ValueError: `num_iterations` is below 1, or the state has no floating-point entries.
 
     References:
       Arnoldi 1951.

@@ -49,7 +49,10 @@ def backprop(
       chunk_size: particles advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` or `clip_norm` is not a
+        real number, or `num_particles` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `sigma` or `clip_norm` is not positive and finite, or
+        `num_particles` or `chunk_size` is below 1.
 
     References:
       Werbos 1990, Backpropagation through time; Chen et al. 2016, Training deep nets with sublinear memory cost (arXiv

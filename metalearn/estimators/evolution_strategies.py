@@ -49,7 +49,10 @@ def evolution_strategies(
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a real number,
+        or `num_pairs` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, or `num_pairs` or
+        `chunk_size` is below 1.
 
     References:
       Salimans et al. 2017 (arXiv 1703.03864); Metz et al. 2018 (arXiv 1810.10180) for truncated unrolls.

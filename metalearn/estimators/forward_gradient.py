@@ -31,7 +31,9 @@ def forward_gradient(
       chunk_size: directions advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, or `num_directions` or
+        `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, or `num_directions` or `chunk_size` is below 1.
 
     References:
       Silver et al. 2022, Learning by directional gradient descent; Baydin et al. 2022, Gradients without

@@ -32,7 +32,9 @@ def forward_mode(
       chunk_size: particles advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, or `num_particles` or
+        `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, or `num_particles` or `chunk_size` is below 1.
 
     References:
       Williams & Zipser 1989, A learning algorithm for continually running fully recurrent neural networks.

@@ -46,7 +46,10 @@ def generalized_persistent_es(
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a real number,
+        or `num_pairs`, `noise_period` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `noise_period` is shorter
+        than the horizon and not a multiple of the window, or `num_pairs`, `noise_period` or `chunk_size` is below 1.
 
     References:
       Li et al. 2023, Variance-reduced gradient estimation via noise-reuse in online evolution strategies (arXiv

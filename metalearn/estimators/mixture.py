@@ -40,7 +40,9 @@ def mixture(
       `ml.compare` sees one window of it.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `estimators` is not a mapping with at least one `GradientEstimator`, or `weights` is not a mapping to
+        real numbers.
+      ValueError: `weights` has other names than `estimators`, or a weight is not positive.
     """
     if not isinstance(estimators, Mapping) or not estimators:
         raise TypeError(f"estimators must map at least one name to an estimator; {estimators!r} was given.")

@@ -29,7 +29,10 @@ def noise_reuse_es(
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a real number,
+        or `num_pairs` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, or `num_pairs` or
+        `chunk_size` is below 1.
 
     References:
       Li et al. 2023, Variance-reduced gradient estimation via noise-reuse in online evolution strategies (arXiv

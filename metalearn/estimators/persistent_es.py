@@ -31,7 +31,10 @@ def persistent_es(
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a real number,
+        or `num_pairs` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, or `num_pairs` or
+        `chunk_size` is below 1.
 
     References:
       Vicol, Metz, Sohl-Dickstein 2021, Unbiased gradient estimation in unrolled computation graphs with persistent

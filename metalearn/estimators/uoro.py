@@ -34,7 +34,9 @@ def uoro(
       chunk_size: particles advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, or `num_particles` or
+        `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, or `num_particles` or `chunk_size` is below 1.
 
     References:
       Tallec & Ollivier 2017, Unbiased online recurrent optimization (arXiv 1702.05043).

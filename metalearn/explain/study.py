@@ -101,7 +101,8 @@ def build_study(config) -> Study:
     """Build the problem of a configuration and look at it before anything is computed.
 
     Raises:
-      TypeError, ValueError: a sentence on what does not fit.
+      TypeError: a count is not a whole number, or the problem cannot be traced with its θ.
+      ValueError: the problem has no plane to draw, or a number of the configuration is out of its range.
     """
     theta, settings = parse_theta(config.problem.theta), config.problem
     problem, key = instantiate(settings.build, _convert_="all"), parse_seed(config.seed)

@@ -19,7 +19,8 @@ def check_film(size: int, images_per_frame: int, images_per_second: int = 24) ->
     """Refuse what no film can be made of, before its key frames are computed.
 
     Raises:
-      TypeError, ValueError: a sentence that names the setting.
+      TypeError: an argument is not a whole number.
+      ValueError: `size` is odd or below 2, or another argument is below 1.
     """
     check_count("images_per_frame", images_per_frame)
     check_count("images_per_second", images_per_second)

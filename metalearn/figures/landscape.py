@@ -73,7 +73,7 @@ def check_norm(norm: str) -> None:
     """Refuse a norm that is neither "rank" nor "linear".
 
     Raises:
-      ValueError: a sentence.
+      ValueError: `norm` is neither "rank" nor "linear".
     """
     check_choice("norm", norm, ("rank", "linear"))
 

@@ -84,7 +84,8 @@ def measure_pixels(
       progress: called as `progress(pixels_done, pixels)`.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `num_steps` or `chunk_size` is not a whole number, or `problem` cannot be traced with a θ of `place`.
+      ValueError: `num_steps` or `chunk_size` is below 1.
     """
     check_count("num_steps", num_steps)
     settings = _Settings(problem, place, num_steps, _chunk(chunk_size), drop_diverged)

@@ -116,7 +116,7 @@ def check_plane(plane) -> None:
     """Refuse what is no plane.
 
     Raises:
-      TypeError: a sentence.
+      TypeError: `plane` is not a `Plane`.
     """
     if not isinstance(plane, Plane):
         raise TypeError(

@@ -61,7 +61,10 @@ def precision(
       seed: of the draw.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `seed` is not a whole number, or `share` is not
+        a real number.
+      ValueError: `num_steps` is below 1, `resolution` is below 2, `share` is outside of (0, 1], or `seed` is outside of
+        0 … 2³² − 1.
     """
     check_plane(plane)
     check_seed("seed", seed)

@@ -43,7 +43,8 @@ def render(
       A pytree of numpy arrays `[height, width, ...]`; row = y, ascending.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `plane` is not a `Plane`, or `resolution` or `chunk_size` is not a whole number.
+      ValueError: `resolution` is below 2 or has more than two sides, or `chunk_size` is below 1.
     """
     check_plane(plane)
     width, height = check_resolution(resolution)

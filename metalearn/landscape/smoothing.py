@@ -41,7 +41,9 @@ def smooth(values, plane: Plane, sigma: float | tuple[float, float]) -> Smoothed
       sigma: the standard deviation, of both axes or (of x, of y), at least half the distance of neighbouring points.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `sigma` is not a real number.
+      ValueError: `values` is not a finite array `[height, width]` of at least 2 × 2, or `sigma` is below half the
+        distance of neighbouring points.
     """
     values = check_values(values)
     sigmas = tuple(sigma) if isinstance(sigma, (tuple, list)) else (sigma, sigma)

@@ -91,7 +91,10 @@ def trainability(
       progress: called as `progress(pixels_done, pixels)` after each band of 512 pixels, and at the end.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `chunk_size` is not a whole number, or `keep` is
+        not a function.
+      ValueError: `num_steps` or `chunk_size` is below 1, `resolution` is below 2, or `known` is a picture of another
+        problem or another number of steps.
 
     Warns:
       UserWarning: the pixels of a zoom are closer than 100 roundings of θ.

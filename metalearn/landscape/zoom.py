@@ -26,7 +26,8 @@ def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2
       factor: the ratio of two successive widths, above 1.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `num_frames` is not a whole number, or `x`, `y` or `factor` is not a real number.
+      ValueError: `num_frames` is below 1, `factor` is not above 1, or `x` or `y` is not finite.
     """
     check_count("num_frames", num_frames)
     check_number("factor", factor, 1, open_low=True)

@@ -18,7 +18,10 @@ def check_stages(estimator, optimizer, theta, key, num_steps, chunk_length) -> d
     """The schedule of estimators, of arguments that fit together.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `estimator` is not a `GradientEstimator` or a mapping to such, `optimizer` is not an optax
+        transformation or cannot take a step on θ, θ has a leaf that is not floating point, `key` is not a typed key, or
+        a count is not a whole number.
+      ValueError: a schedule does not begin at outer step 0, θ is empty, or a count is below 1.
     """
     check_theta(theta)
     check_key(key)
@@ -66,7 +69,8 @@ def check_functions(theta, project, callback, progress) -> None:
     """Refuse what is no function, a projection that changes the form of θ, and a start that is not finite.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: an argument is not a function, or `project` changes the structure or the shapes of θ.
+      ValueError: θ is not finite.
     """
     for name, given in (("project", project), ("callback", callback), ("progress", progress)):
         if given is not None and not callable(given):

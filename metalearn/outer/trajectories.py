@@ -33,7 +33,8 @@ def outer_trajectories(
       metrics, `[num_starts, num_steps]` each.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: as `meta_train`.
+      ValueError: as `meta_train`.
     """
     bounded = None if low is None and high is None else lambda theta: _clip(theta, low, high)
 

@@ -42,7 +42,7 @@ class LearnedOptimizer(NamedTuple):
         """Refuse weights of another architecture.
 
         Raises:
-          ValueError: a sentence that names them.
+          ValueError: the weights do not fit the architecture; the message has `name`.
         """
         if not trees.alike(theta, jax.eval_shape(self.init, jax.random.key(0))):
             raise ValueError(f"The weights of {name} do not fit the architecture {self.architecture}.")

@@ -48,7 +48,8 @@ def factored_optimizer(hidden: Sequence[int] = (4, 4), *, step_size: float = 0.0
       step_size: c.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `hidden` is not a sequence of whole numbers, or `step_size` is not a real number.
+      ValueError: `hidden` is empty or has a width below 1, or `step_size` is not positive.
 
     References:
       Metz et al. 2022, Practical tradeoffs between memory, compute, and performance in learned optimizers (arXiv

@@ -45,7 +45,10 @@ def mlp_optimizer(
       step_size: c.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `hidden` is not a sequence of whole numbers, `decays` is not a sequence of numbers, or `step_size` is
+        not a real number.
+      ValueError: `hidden` or `decays` is empty, a width is below 1, a decay is outside of [0, 1), or `step_size` is not
+        positive.
 
     References:
       Metz et al. 2020, Tasks, stability, architecture, and compute (arXiv 2009.11243), the per-parameter rule of its
@@ -81,7 +84,10 @@ def nominal_optimizer(
       decays: the β of the means; 0.9 must be among them.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `hidden` is not a sequence of whole numbers, `decays` is not a sequence of numbers, or `learning_rate`
+        is not a real number.
+      ValueError: `hidden` or `decays` is empty, a width is below 1, a decay is outside of [0, 1), 0.9 is not among
+        them, or `learning_rate` is not positive.
 
     References:
       Kingma & Ba 2015 for Adam; Premont-Schwarz et al. 2022, A simple guard for learned optimizers (arXiv 2201.12426)

@@ -43,7 +43,8 @@ def recurrent_optimizer(hidden: int = 16, *, learning_rate: float = 0.03) -> bas
       learning_rate: η at the start; it is learned too.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `hidden` is not a whole number, or `learning_rate` is not a real number.
+      ValueError: `hidden` is below 1, or `learning_rate` is not positive.
 
     References:
       Wichrowska et al. 2017, Learned optimizers that scale and generalize (arXiv 1703.04813), for recurrence per tensor;

@@ -47,7 +47,9 @@ def digits_training(
 
     Raises:
       ImportError: scikit-learn is missing.
-      ValueError, TypeError: a sentence that names the argument.
+      TypeError: a count, a width or `seed` is not a whole number, or `cap` is not a real number.
+      ValueError: `meta_loss` or `activation` is unknown, a count or a width is below 1, `num_examples` is above 1796,
+        `seed` is outside of 0 … 2³² − 1, or `cap` is not finite.
     """
     check_choice("meta_loss", meta_loss, META_LOSSES)
     check_count("num_steps", num_steps)
@@ -81,7 +83,8 @@ def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: 
       cap: see `saturate`; None for losses as they are.
 
     Raises:
-      ValueError, TypeError: a sentence that names the argument.
+      TypeError: `seed` is not a whole number, or `cap` is not a real number.
+      ValueError: `activation` is unknown, `seed` is outside of 0 … 2³² − 1, or `cap` is not finite.
 
     References:
       Sohl-Dickstein 2024, arXiv 2402.06184.

@@ -58,7 +58,9 @@ class Benchmark(NamedTuple):
           cap: losses beyond it, diverged ones among them, read as it; None for losses as they are.
 
         Raises:
-          TypeError, ValueError: a sentence that names the argument, or the parts of the data that overlap.
+          TypeError: `optimizer` or `task` is of another type, or `cap` is not a real number.
+          ValueError: `reading` or `metric` is unknown, `cap` is not finite, or two parts of the data have an example in
+            common.
         """
         check_choice("reading", reading, READINGS)
         self.check()
@@ -71,7 +73,7 @@ class Benchmark(NamedTuple):
         """Refuse parts that have an example in common.
 
         Raises:
-          ValueError: a sentence that names them.
+          ValueError: two of `train`, `validation` and `test` have an example in common.
         """
         check_disjoint({"train": self.train, "validation": self.validation, "test": self.test})
 
@@ -100,7 +102,10 @@ def digits_benchmark(
 
     Raises:
       ImportError: scikit-learn is missing.
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `hidden` is not a sequence of whole numbers, `num_steps`, `batch_size` or `seed` is not a whole number,
+        or `label_noise` is not a real number.
+      ValueError: a width, `num_steps` or `batch_size` is below 1, `label_noise` is outside of [0, 1], or `seed` is
+        outside of 0 … 2³² − 1.
     """
     return _benchmark(digits(), (1000, 400, 397), 10, hidden, num_steps, batch_size, label_noise, seed)
 

@@ -125,7 +125,8 @@ def check_is_data(name: str, data) -> None:
     """Check that a value is a `Data` of numeric arrays with at least one example.
 
     Raises:
-      TypeError, ValueError: a sentence that begins with the name.
+      TypeError: `data` has no inputs and targets, or they are not arrays of numbers.
+      ValueError: there is no example.
     """
     if not (hasattr(data, "inputs") and hasattr(data, "targets")):
         raise TypeError(f"{name} must be an ml.data.Data(inputs, targets); a {type(data).__name__} was given.")

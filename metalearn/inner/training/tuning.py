@@ -61,7 +61,8 @@ def per_tensor_adam(
       learning_rate, weight_decay, eps: where θ starts; b1 starts at 0.9 and b2 at 0.999.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `num_steps` is not a whole number, or another number is not real.
+      ValueError: `num_steps` is below 1, or `learning_rate`, `weight_decay` or `eps` is not positive.
     """
     check_count("num_steps", num_steps)
     for name, number in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("eps", eps)):
@@ -106,7 +107,8 @@ def all_hyperparameters(benchmark: Benchmark, *, learning_rate: float = 1e-3) ->
       learning_rate: where θ starts.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `learning_rate` is not a real number.
+      ValueError: `learning_rate` is not positive, or the network of the benchmark is not `mlp(widths, "relu")`.
     """
     tuning = per_tensor_adam(benchmark.network, benchmark.num_steps, learning_rate=learning_rate)
     widths = _widths(benchmark)

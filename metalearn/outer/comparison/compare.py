@@ -85,7 +85,11 @@ def compare(
       its `reason`; the others go on. A target that cannot be measured is NaN.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument, or the first error where no estimator can be run.
+      TypeError: an entry of `estimators` is not a `GradientEstimator`, θ has a leaf that is not floating point, `key`
+        is not a typed key, a count is not a whole number, or `progress` or `callback` is not a function.
+      ValueError: `estimators` is not a mapping with at least one entry, a count is below 2, θ is empty or not finite,
+        `reference` or `along` does not have the structure and shapes of θ, or both are given.
+      Exception: the first error of an estimator, where none of them can be run.
     """
     _check(estimators, theta, key, num_episodes, reference_pairs)
     check_functions(theta, None, callback, progress)

@@ -101,7 +101,10 @@ def anatomy(
       derivatives: False where the problem has none: those layers are NaN.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem` or cannot be traced on the plane, `plane` is not a `Plane`, or
+        `num_steps`, `resolution` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `num_steps` or `chunk_size` is below 1, or `resolution` is
+        below 2.
     """
     check_count("num_steps", num_steps)
     check_plane(plane)

@@ -110,7 +110,10 @@ def diagnose(
       progress: called as `progress(name, done, total)`.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: θ has a leaf that is not floating point, `key` is not a typed key, `sigma` is not a real number,
+        `num_pairs` is not a whole number, or `problem` is not an `InnerProblem` or cannot be traced with θ.
+      ValueError: θ is empty, `sigma` is not positive, `num_pairs` is below 16, or `problem` is made for another
+        horizon.
     """
     check_theta(theta)
     check_key(key)

@@ -51,7 +51,9 @@ def learning_curves(
       task: what is descended where it is not the benchmark's own cross-entropy.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `key` is not a typed key, `num_seeds` is not a whole number, or `optimizer` is not an optax
+        transformation.
+      ValueError: `num_seeds` is below 1, or two parts of the benchmark's data have an example in common.
     """
     check_key(key)
     check_count("num_seeds", num_seeds)
@@ -87,7 +89,8 @@ def swept_rate(benchmark: Benchmark, name: str, schedule: str, key: Key) -> floa
       key: of the seeds.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `key` is not a typed key.
+      ValueError: `name` or `schedule` is unknown, or two parts of the benchmark's data have an example in common.
     """
     check_key(key)
     benchmark.check()

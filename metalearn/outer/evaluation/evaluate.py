@@ -47,7 +47,10 @@ def evaluate(
       progress: called as `progress("evaluation", done, total)`.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `optimizers` or `benchmarks` is not a mapping, an entry is of another type or cannot take a step, `key`
+        is not a typed key, or `num_seeds` is not a whole number.
+      ValueError: `num_seeds` is below 1, an optimiser has the name of a baseline, an optimiser brings a task and there
+        are several benchmarks, or two parts of a benchmark's data have an example in common.
     """
     _check(optimizers, benchmarks, key, num_seeds, baselines)
     rows, total = [], len(benchmarks) * (len(optimizers) + 2 * len(BASELINES) * baselines)

@@ -45,7 +45,10 @@ def evolve(
 
     Raises:
       ImportError: evosax is missing: `pip install 'metalearn[search]'`.
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `evaluate` is not a function of θ and a key that returns one floating-point number, θ has a leaf that
+        is not floating point, `key` is not a typed key, a count is not a whole number, or `sigma` is not a real number.
+      ValueError: `algorithm` is unknown, θ is empty, `num_generations` is below 1, `population_size` is below 2, or
+        `sigma` is not positive.
       FloatingPointError: no trial had a finite loss.
 
     References:

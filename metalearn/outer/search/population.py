@@ -61,7 +61,10 @@ def population_based_training(
       exchanged: the share of the members that is replaced, at most one half; at least one is.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `problem` is not an `InnerProblem` or cannot be traced with a drawn θ, `truncation` is not a
+        `Truncation`, `sample` is not a function, `key` is not a typed key, or a number is of another type.
+      ValueError: `num_members` is below 2, `sigma` is negative, `exchanged` is outside of (0, 0.5], or `problem` is
+        made for another horizon.
 
     References:
       Jaderberg et al. 2017, Population based training of neural networks (arXiv 1711.09846).

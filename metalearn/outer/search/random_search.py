@@ -40,7 +40,9 @@ def random_search(
       `(theta, trials)`.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `evaluate` is not a function of θ and a key that returns one floating-point number, `sample` is not a
+        function, `key` is not a typed key, or a count is not a whole number.
+      ValueError: `num_trials` or `chunk_size` is below 1.
       FloatingPointError: no trial had a finite loss.
 
     References:
@@ -72,7 +74,9 @@ def grid_search(
       `(theta, trials)`.
 
     Raises:
-      TypeError, ValueError: a sentence that names the argument.
+      TypeError: `evaluate` is not a function of θ and a key that returns one floating-point number, a leaf of `axes` is
+        not floating point, `key` is not a typed key, or `chunk_size` is not a whole number.
+      ValueError: `axes` is empty or has a leaf that is not a row of at least one value, or `chunk_size` is below 1.
       FloatingPointError: no trial had a finite loss.
     """
     check_key(key)
