@@ -86,9 +86,9 @@ def meta_train(
       TypeError: `estimator` is not a `GradientEstimator` or a mapping to such, `optimizer` is not an optax
         transformation or cannot take a step on θ, θ has a leaf that is not floating point, `key` is not a typed key, a
         count is not a whole number, `evaluate`, `project`, `callback` or `progress` is not a function of the documented
-        form, or `resume` is not a snapshot of such a run.
+        form, or `resume` is not a snapshot.
       ValueError: a schedule of estimators does not begin at outer step 0, θ is empty or not finite, a count is below 1,
-        `keep` is unknown, or `resume` has taken `num_steps` steps already.
+        `keep` is unknown, or `resume` is of another run or has taken `num_steps` steps already.
     """
     stages = check_stages(estimator, optimizer, theta, key, num_steps, chunk_length)
     check_functions(theta, project, callback, progress)

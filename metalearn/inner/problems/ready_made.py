@@ -47,9 +47,9 @@ def digits_training(
 
     Raises:
       ImportError: scikit-learn is missing.
-      TypeError: a count, a width or `seed` is not a whole number, or `cap` is not a real number.
+      TypeError: a count, a width or `seed` is not a whole number, or `cap` is not a number, a string or None.
       ValueError: `meta_loss` or `activation` is unknown, a count or a width is below 1, `num_examples` is above 1796,
-        `seed` is outside of 0 … 2³² − 1, or `cap` is not finite.
+        `seed` is outside of 0 … 2³² − 1, or `cap` is not finite or another string than "start".
     """
     check_choice("meta_loss", meta_loss, META_LOSSES)
     check_count("num_steps", num_steps)

@@ -58,9 +58,9 @@ class Benchmark(NamedTuple):
           cap: losses beyond it, diverged ones among them, read as it; None for losses as they are.
 
         Raises:
-          TypeError: `optimizer` or `task` is of another type, or `cap` is not a real number.
-          ValueError: `reading` or `metric` is unknown, `cap` is not finite, or two parts of the data have an example in
-            common.
+          TypeError: `optimizer`, `task` or `cap` is of another type.
+          ValueError: `reading` or `metric` is unknown, `cap` is not finite or another string than "start", or two parts
+            of the data have an example in common.
         """
         check_choice("reading", reading, READINGS)
         self.check()
