@@ -64,18 +64,16 @@ def compare(
       key: the randomness of everything.
       num_episodes: independent episodes per estimator, at least 2.
       reference: None: every target is measured with `reference_pairs` pairs of full-horizon ES (or backprop episodes
-        where nothing is smoothed). A gradient in the structure of θ: the target of all. A mapping from names to
-        gradients: the target of each.
-      reference_pairs: the size of the reference runs. By default as many pairs as the largest of the estimators runs in all its
-        episodes, at least 16 and at most 4096, and a quarter as many episodes of backprop; the errors of the targets are part of
-        those of bias and cosine.
+        where nothing is smoothed). A gradient in the structure of θ: the target of all. A mapping from names: of each.
+      reference_pairs: the size of the reference runs. By default as many pairs as the largest of the estimators runs in
+        all its episodes, from 16 to 4096, and a quarter as many episodes of backprop.
       unsmoothed: False to leave the unsmoothed gradient, and the bias to it, unmeasured.
       timed: False to leave the time of an episode, and signal to noise per second, unmeasured (NaN).
-      along: None: θ is frozen, for which estimators are unbiased. A trajectory `[num_steps, ...]`, such as `history.theta` of
-        `meta_train`: each estimator follows it `num_episodes` times, one θ an estimate, each time from a fresh start. Its mean over the
-        windows of an episode is set against the target at θ in the middle of that episode; means and targets of up to 16 episodes,
-        evenly over the trajectory, are one vector. The bias is then that of a moving θ (hysteresis). Every θ counts as one estimate:
-        give all of them (`keep="all"`), for a thinned history moves faster than the run did.
+      along: None: θ is frozen, for which estimators are unbiased. A trajectory `[num_steps, ...]`, such as
+        `history.theta` of `meta_train`: each estimator follows it `num_episodes` times, one θ an estimate, each time
+        from a fresh start. Its mean over the windows of an episode is set against the target at θ in the middle of that
+        episode; means and targets of up to 16 episodes, evenly over the trajectory, are one vector. The bias is then
+        that of a moving θ (hysteresis). Give every θ (`keep="all"`): a thinned history moves faster than the run did.
       progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
       callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN: they are
         measured at the end, when nothing else runs.
