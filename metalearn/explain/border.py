@@ -9,7 +9,7 @@ from metalearn.landscape import border_point, dimension_table, trainability, zoo
 
 def border(study: Study, progress) -> Part:
     """Windows about a point of the border, each a tenth as wide as the one before."""
-    settings, heading = study.config.zoom, "The border"
+    settings, heading = study.settings.zoom, "The border"
     if not settings.frames:
         return Part(None)
     steps = {"num_steps": study.horizon, "key": study.episode}

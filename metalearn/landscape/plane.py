@@ -120,7 +120,7 @@ def check_plane(plane) -> None:
     """
     if not isinstance(plane, Plane):
         raise TypeError(
-            f"plane must be an ml.landscape.Plane(x axis, y axis, place), or of ml.landscape.through; {type(plane).__name__} was given."
+            f"plane must be an ml.landscape.Plane(x axis, y axis, place), or of ml.landscape.plane_through; {type(plane).__name__} was given."
         )
 
 
