@@ -10,11 +10,11 @@ from metalearn.figures import Section
 from metalearn.outer.diagnosis.diagnose import diagnose
 
 
-def cards(study: Study, progress) -> Part:
+def cards(study: Study, progress) -> Part | None:
     """What to use at the best place after smoothing, and where the exponent is small and large."""
     chosen = list(choose_places(study).items())[: study.settings.cards]
     if not chosen:
-        return Part(None)
+        return None
     texts, rows = [], []
     for index, (name, place) in enumerate(chosen):
         key = jax.random.fold_in(study.key, 300 + index)

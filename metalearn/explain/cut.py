@@ -14,10 +14,10 @@ from metalearn.outer.diagnosis.cloud import measure_cloud
 from metalearn.words import percent
 
 
-def cut(study: Study, progress) -> Part:
+def cut(study: Study, progress) -> Part | None:
     """The loss, the exponent, the raw and the smoothed gradient along a line."""
     if study.undifferentiable:
-        return Part(None)
+        return None
     settings, x = study.settings.cut, study.plane.x
     places = np.linspace(x.low, x.high, settings.points // 2 * 2)
     line = measure_line(study, places, lambda done, total: progress("cut", done, total))

@@ -36,7 +36,7 @@ class Explanation(NamedTuple):
     parts: Mapping[str, Part]
 
     def __str__(self) -> str:
-        sections = [part.section for part in self.parts.values() if part.section]
+        sections = [part.section for part in self.parts.values()]
         return "\n\n".join([self.lead, *(f"{one.heading}: {one.sentence}" for one in sections)])
 
     def write(self, folder: str | Path, title: str = "Why meta-gradients fail") -> Path:
@@ -46,7 +46,7 @@ class Explanation(NamedTuple):
         for name, part in self.parts.items():
             if part.arrays:
                 np.savez_compressed(place / f"{name}.npz", allow_pickle=False, **part.arrays)
-        sections = [part.section for part in self.parts.values() if part.section]
+        sections = [part.section for part in self.parts.values()]
         return write_report(Path(folder) / "report.html", title, self.lead, sections)
 
 
@@ -93,5 +93,5 @@ def measure_parts(study: Study, progress: Callable[[str, int, int], None] | None
     report = progress or (lambda name, done, total: None)
     for part in PARTS:
         found = part(study, report)
-        if found.section is not None:
+        if found is not None:
             yield part.__name__, found

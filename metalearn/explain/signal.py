@@ -14,11 +14,11 @@ FULL, RAW = "full ES, NRES", "perturbed backprop"
 SEEN = 3  # times what noise alone gives: a signal that is told from nothing
 
 
-def signal(study: Study, progress) -> Part:
+def signal(study: Study, progress) -> Part | None:
     """The signal to noise of four estimators at places of the cut, with the floor that noise alone gives."""
     settings, x = study.settings.comparison, study.plane.x
     if not settings.points:
-        return Part(None)
+        return None
     rows = []
     for index, place in enumerate(np.linspace(x.low, x.high, settings.points + 2)[1:-1]):
         rows += signal_at(study, place, jax.random.fold_in(study.key, 200 + index))

@@ -31,11 +31,11 @@ class Part(NamedTuple):
     """A section of the page, and the numbers behind it.
 
     Attributes:
-      section: what is shown; None where the configuration leaves the part out.
+      section: what is shown.
       arrays, rows: what is written beside the page, as arrays and as a table.
     """
 
-    section: Section | None
+    section: Section
     arrays: Mapping[str, np.ndarray] = {}
     rows: list[dict[str, Any]] = []  # noqa: RUF012
 

@@ -10,10 +10,10 @@ from metalearn.outer import end_points, run_descents
 STUCK = 0.05  # a start that moved less than this, in the units of the axes, did not move
 
 
-def trajectories(study: Study, progress) -> Part:
+def trajectories(study: Study, progress) -> Part | None:
     """Outer trajectories of the study's descents over the landscape."""
     if not study.descents:
-        return Part(None)
+        return None
     paths, rows, figures, refused = {}, [], {}, []
     key = jax.random.fold_in(study.key, 4)
     for name, descent, found in run_descents(study.descents, study.problem, study.plane, study.starts, key, progress):
