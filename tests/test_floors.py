@@ -95,3 +95,9 @@ def test_heavy_libraries_are_imported_only_where_they_are_used():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False compare []"
+
+
+def test_the_report_is_computed_without_a_configuration():
+    names = [name for path in (PACKAGE / "explain").glob("*.py") for name in imports(ast.parse(path.read_text()))]
+    assert "metalearn.figures" in names
+    assert not [name for name in names if name.startswith(("hydra", "omegaconf", "metalearn.application"))]

@@ -139,15 +139,14 @@ def build_study(
     check_number("height", height)
     middle = jnp.array([(axis.low + axis.high) / 2 for axis in (x, y)])
     check_problem(restricted, middle)
-    sizes = zip((x, y), settings.smoothing)
-    least = max(narrowest(axis, count) for axis, count in sizes)
+    least = max(map(narrowest, (x, y), settings.smoothing))
     sigmas = tuple(float(one) for one in settings.sigmas if one >= least)
-    smoothing_pyramid(
-        np.zeros(settings.smoothing[::-1]), coordinates, sigmas or settings.sigmas
-    )  # refuses what is none
+    flat = np.zeros(settings.smoothing[::-1])
+    smoothing_pyramid(flat, coordinates, sigmas or settings.sigmas)  # raises where the grid holds none of them
     derivative = lambda point: dynamics.meta_gradient(restricted, point, episode, num_steps=horizon)
     refused = refusal(derivative, middle)
-    places = _check_starts(descents or {}, starts)
+    descents = {} if descents is None else descents
+    places = _check_starts(descents, starts)
     return Study(
         restricted,
         coordinates,
@@ -158,13 +157,15 @@ def build_study(
         key,
         episode,
         settings,
-        descents or {},
+        descents,
         places,
         refused,
     )
 
 
 def _check_starts(descents: Mapping[str, Descent], starts: Any) -> jax.Array:
+    if not isinstance(descents, Mapping):
+        raise TypeError(f"descents must be ml.outer.Descents by name; {type(descents).__name__} was given.")
     for name, descent in descents.items():
         if not isinstance(descent, Descent):
             raise TypeError(f"descents[{name!r}] must be an ml.outer.Descent; {type(descent).__name__} was given.")
