@@ -10,16 +10,16 @@ from hydra.utils import instantiate
 import metalearn as ml
 from metalearn.application import (
     application,
+    build_descents,
     build_estimator,
     build_plane,
-    descents,
-    end_points,
     output_folder,
     parse_seed,
     parse_theta,
     show_progress,
 )
 from metalearn.figures import draw_comparison, draw_trajectories, later
+from metalearn.outer import end_points, run_descents
 from metalearn.outer.history import divergence_along, divergence_in_words
 from metalearn.recording import open_run
 
@@ -89,21 +89,21 @@ def follow(config, problem, plane, key, run, progress):
     starts = parse_theta(config.problem.plane.starts, "problem.plane.starts")
     values, paths, rows = ml.jit(jax.vmap(value), "the meta-loss", calls=len(config.estimators)), {}, []
     shares = {}
-    episode, key = jax.random.fold_in(key, 2), jax.random.fold_in(key, 4)
-    for _, entry, found in descents(config, problem, plane, starts, key, episode, progress):
+    descents, key = build_descents(config, jax.random.fold_in(key, 2)), jax.random.fold_in(key, 4)
+    for _, descent, found in run_descents(descents, problem, plane, starts, key, progress):
         if isinstance(found, str):
-            print(f"{entry.label} cannot be followed: {found}\n")
+            print(f"{descent.label} cannot be followed: {found}\n")
             continue
         thetas, metrics = found
         losses = np.asarray(values(jnp.asarray(end_points(thetas))))
-        paths[entry.label] = np.asarray(thetas)
+        paths[descent.label] = np.asarray(thetas)
         steps = float(np.asarray(metrics["inner_steps"], np.float64).sum(axis=1).mean())
         rows.append(
-            {"estimator": entry.label, "inner_steps": steps}
+            {"estimator": descent.label, "inner_steps": steps}
             | {f"start {i + 1}": float(x) for i, x in enumerate(losses)}
         )
-        log(run, entry.label, thetas, metrics)
-        shares[f"{entry.label}, outer trajectories"] = divergence_along(metrics)
+        log(run, descent.label, thetas, metrics)
+        shares[f"{descent.label}, outer trajectories"] = divergence_along(metrics)
     run.arrays("trajectories", paths)
     run.table("trajectories", rows)
     run.figure(

@@ -3,17 +3,26 @@
 import time
 
 import jax
+from hydra.utils import instantiate
 
 import metalearn as ml
-from metalearn.application import application, output_folder, show_progress
-from metalearn.explain import PARTS, build_study, lead
+from metalearn.application import (
+    application,
+    build_descents,
+    build_plane,
+    output_folder,
+    parse_seed,
+    parse_theta,
+    show_progress,
+)
+from metalearn.explain import CutSettings, Settings, SignalSettings, ZoomSettings, build_study, lead, measure_parts
 from metalearn.figures import write_report
 from metalearn.recording import open_run
 
 
 def main(config):
     jax.config.update("jax_enable_x64", bool(config.float64))
-    study = build_study(config)
+    study = configured(config)
     title = f"Why meta-gradients fail: {config.problem.name}"
     with (
         open_run(output_folder(), config, name=f"explain-{config.problem.name}", **config.tracker) as run,
@@ -21,17 +30,14 @@ def main(config):
     ):
         began, sections = time.perf_counter(), []
         try:
-            for part in PARTS:
-                started = time.perf_counter()
-                section, arrays, rows = part(study, progress)
-                if section is None:
-                    continue
+            started = began
+            for part, (section, arrays, rows) in measure_parts(study, progress):
                 sections.append(section)
-                run.arrays(part.__name__, arrays)
-                run.table(part.__name__, rows)
+                run.arrays(part, arrays)
+                run.table(part, rows)
                 for name, figure in section.figures.items():
-                    run.figure(f"{len(sections)}-{part.__name__}-{name}", figure)
-                seconds = time.perf_counter() - started
+                    run.figure(f"{len(sections)}-{part}-{name}", figure)
+                seconds, started = time.perf_counter() - started, time.perf_counter()
                 print(f"\n{len(sections)}. {section.heading} ({seconds:.0f} s)\n   {section.sentence}", flush=True)
         finally:  # a run that is stopped leaves the page of what it has seen
             minutes = (time.perf_counter() - began) / 60
@@ -39,6 +45,45 @@ def main(config):
             page = write_report(run.folder / "report.html", title, lead(study), sections, foot)
         run.file("report", page)
         print(f"\nreport: {page}    {minutes:.1f} minutes")
+
+
+def configured(config):
+    """The study of a configuration."""
+    problem, theta = config.problem, parse_theta(config.problem.theta)
+    built, key = instantiate(problem.build, _convert_="all"), parse_seed(config.seed)
+    plane = build_plane(problem, theta)
+    if plane is None:
+        raise ValueError(f"problem {problem.name} has no plane to draw; give problem.plane.x and problem.plane.y.")
+    ml.check_problem(built, theta)
+    entries = plane.x.scale == plane.y.scale == "linear" and not problem.plane.get("directions")
+    sigma = problem.plane.get("sigma", problem.sigma if entries else None)
+    if sigma is None:
+        raise ValueError(
+            "The axes of problem.plane are not the entries of theta: give problem.plane.sigma in their units."
+        )
+    starts = problem.plane.get("starts")
+    return build_study(
+        built,
+        plane,
+        problem.horizon,
+        problem.length,
+        sigma,
+        key,
+        height=float(problem.theta[1]) if entries else None,
+        descents=build_descents(config, jax.random.fold_in(key, 2))
+        if starts and config.trajectories.length_factor
+        else {},
+        starts=parse_theta(starts, "problem.plane.starts") if starts else None,
+        settings=Settings(
+            tuple(config.layers),
+            tuple(config.smoothing),
+            tuple(config.sigmas),
+            CutSettings(**config.cut),
+            SignalSettings(**config.comparison),
+            ZoomSettings(**config.zoom),
+            config.cards,
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -12,155 +12,34 @@ your own, `ml.outer` for the types of results, `ml.recording`, `ml.figures` and 
 """
 
 import importlib as _importlib
+from importlib.util import find_spec as _find_spec
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from metalearn import (
-    data,
-    diagnosis,
-    dynamics,
-    estimators,
-    hyperparameters,
-    landscape,
-    learned,
-    metrics,
-    outer,
-    problems,
-    search,
-)
-from metalearn.compilation import compilation_effort, compiled_programs, jit
-from metalearn.estimators import (
-    GradientEstimator,
-    artbp,
-    backprop,
-    clip_gradient,
-    combine,
-    evolution_strategies,
-    forward_gradient,
-    forward_mode,
-    generalized_persistent_es,
-    mixture,
-    noise_reuse_es,
-    normalise_gradient,
-    over_devices,
-    persistent_es,
-    uoro,
-)
-from metalearn.inner import (
-    InnerProblem,
-    Truncation,
-    check_problem,
-    final_loss,
-    in_windows,
-    meta_loss,
-    saturate,
-    strided,
-    task_distribution,
-    unroll,
-)
-from metalearn.inner.training import (
-    Network,
-    Task,
-    TrainingState,
-    adam,
-    adamw,
-    classification,
-    clipped,
-    convolutional,
-    from_linen,
-    from_nnx,
-    metric_loss,
-    mlp,
-    per_layer,
-    regression,
-    sgd,
-    training,
-)
-from metalearn.outer import compare, evaluate, first_snapshot, held_out_loss, meta_train, outer_trajectories
-from metalearn.outer.diagnosis import diagnose
 from metalearn.version import __version__ as __version__
 
-_LAZY = {
-    "application": "metalearn.application",
-    "explain": "metalearn.explain",
-    "figures": "metalearn.figures",
-    "recording": "metalearn.recording",
-    "reproductions": "metalearn.reproductions",
-    "testing": "metalearn.testing",
-    "cache_programs": "metalearn.application.program_cache",
-}
+if _TYPE_CHECKING:
+    from metalearn import application, explain, figures, recording, reproductions, testing  # noqa: F401
+    from metalearn.api import *  # noqa: F403
+    from metalearn.application.program_cache import cache_programs  # noqa: F401
 
-__all__ = [
-    "GradientEstimator",
-    "InnerProblem",
-    "Network",
-    "Task",
-    "TrainingState",
-    "Truncation",
-    "adam",
-    "adamw",
-    "artbp",
-    "backprop",
-    "check_problem",
-    "classification",
-    "clip_gradient",
-    "clipped",
-    "combine",
-    "compare",
-    "compilation_effort",
-    "compiled_programs",
-    "convolutional",
-    "data",
-    "diagnose",
-    "diagnosis",
-    "dynamics",
-    "estimators",
-    "evaluate",
-    "evolution_strategies",
-    "final_loss",
-    "first_snapshot",
-    "forward_gradient",
-    "forward_mode",
-    "from_linen",
-    "from_nnx",
-    "generalized_persistent_es",
-    "held_out_loss",
-    "hyperparameters",
-    "in_windows",
-    "jit",
-    "landscape",
-    "learned",
-    "meta_loss",
-    "meta_train",
-    "metric_loss",
-    "metrics",
-    "mixture",
-    "mlp",
-    "noise_reuse_es",
-    "normalise_gradient",
-    "outer",
-    "outer_trajectories",
-    "over_devices",
-    "per_layer",
-    "persistent_es",
-    "problems",
-    "regression",
-    "saturate",
-    "search",
-    "sgd",
-    "strided",
-    "task_distribution",
-    "training",
-    "unroll",
-    "uoro",
-]
+_MORE = ("application", "cache_programs", "explain", "figures", "recording", "reproductions", "testing")
 
 
-def __getattr__(name: str):
-    """Import what has side effects, or what few scripts need, when it is first used."""
-    if name not in _LAZY:
+def __getattr__(name: str) -> _Any:
+    """Import a module, or the names of `metalearn.api`, when it is first used: `python -m metalearn` starts without JAX."""
+    if name == "cache_programs":
+        return _importlib.import_module("metalearn.application.program_cache").cache_programs
+    if name != "__all__" and name.startswith("_"):
         raise AttributeError(f"module 'metalearn' has no attribute {name!r}")
-    module = _importlib.import_module(_LAZY[name])
-    return module if _LAZY[name] == f"metalearn.{name}" else getattr(module, name)
+    if _find_spec(f"metalearn.{name}"):
+        return _importlib.import_module(f"metalearn.{name}")
+    api = _importlib.import_module("metalearn.api")
+    globals().update({public: getattr(api, public) for public in api.__all__}, __all__=api.__all__)
+    if name not in globals():
+        raise AttributeError(f"module 'metalearn' has no attribute {name!r}")
+    return globals()[name]
 
 
 def __dir__():
-    return sorted({*__all__, *_LAZY, "__version__"})
+    return sorted({*__getattr__("__all__"), *_MORE, "__version__"})

@@ -1,6 +1,8 @@
-"""Numbers in sentences."""
+"""Numbers and names in sentences."""
 
+import difflib
 import math
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -18,3 +20,9 @@ def percent(share: Any, decimals: int = 1) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A number with its noun: "1 example", "2 examples"."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def suggestion(given: str, known: Iterable[str]) -> str:
+    """ " (did you mean known?)" for a name that is nearly one of those known; empty where none is close."""
+    close = difflib.get_close_matches(given, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -21,13 +21,23 @@ FORKING.set_forkserver_preload(PRELOADED)
 
 
 def run_experiment(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
-    """`python experiments/<name>.py arguments…`, its exit code and what it printed.
+    """`python experiments/<name>.py arguments…`, its exit code and what it printed."""
+    return run_script(ROOT / "experiments" / f"{name}.py", *arguments, cwd=cwd)
+
+
+def run_package(*arguments, cwd=ROOT) -> subprocess.CompletedProcess:
+    """`python -m metalearn arguments…`."""
+    return run_script(ROOT / "metalearn" / "__main__.py", *arguments, cwd=cwd)
+
+
+def run_script(script, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
+    """The exit code of a script and what it printed.
 
     Warnings of the user's kind are errors; compiled programs are shared with the tests.
     """
     with tempfile.TemporaryDirectory() as place:
         files = [pathlib.Path(place) / stream for stream in ("stdout", "stderr")]
-        command = [str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)]
+        command = [str(script), *map(str, arguments)]
         process = FORKING.Process(target=_job, args=(command, str(cwd), dict(os.environ), [*map(str, files)]))
         process.start()
         process.join(TIMEOUT)

@@ -89,6 +89,15 @@ def test_the_test_sees_a_wrong_import():
 
 def test_heavy_libraries_are_imported_only_where_they_are_used():
     names = ("wandb", "matplotlib", "sklearn", "hydra", "rich", "flax", "orbax", "evosax")
-    code = f"import sys, metalearn; print([m for m in {names} if m in sys.modules])"
+    code = (
+        f"import sys, metalearn; print('jax' in sys.modules, metalearn.compare.__name__, "
+        f"[m for m in {names} if m in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    assert result.stdout.strip() == "False compare []"
+
+
+def test_the_report_is_computed_without_a_configuration():
+    names = [name for path in (PACKAGE / "explain").glob("*.py") for name in imports(ast.parse(path.read_text()))]
+    assert "metalearn.figures" in names
+    assert not [name for name in names if name.startswith(("hydra", "omegaconf", "metalearn.application"))]

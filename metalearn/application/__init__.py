@@ -7,6 +7,7 @@ sentence, shows progress, and chooses exit codes.
 from metalearn.application.build import (
     AXIS,
     build_benchmarks,
+    build_descents,
     build_estimator,
     build_plane,
     build_problem,
@@ -18,19 +19,17 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.descents import descents, end_points
 from metalearn.application.progress import show_progress
 
 __all__ = [
     "AXIS",
     "application",
     "build_benchmarks",
+    "build_descents",
     "build_estimator",
     "build_plane",
     "build_problem",
     "build_split_estimator",
-    "descents",
-    "end_points",
     "outer_optimizer",
     "outer_settings",
     "output_folder",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_seed
@@ -18,6 +19,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.inner.training.benchmark import Benchmark
 from metalearn.inner.unroll import Truncation
 from metalearn.landscape import Axis, Plane, plane_through
+from metalearn.outer.trajectories import Descent
 from metalearn.recording.values import plain
 
 AXIS = "{}: {{_target_: metalearn.landscape.Axis, name: …, low: …, high: …}}"
@@ -103,6 +105,24 @@ def build_benchmarks(matrix: Mapping) -> dict[str, Benchmark]:
 def outer_settings(settings: Mapping, name: str, entry: Mapping) -> dict[str, Any]:
     """How an estimator of the group is descended with: its own `outer`, where the problem has none for it by name."""
     return {**entry["outer"], **(settings.get("outer") or {}).get(name, {})}
+
+
+def build_descents(config: Any, key: jax.Array) -> dict[str, Descent]:
+    """How every estimator of a configuration is followed: with trajectories.pairs, and trajectories.length_factor of its steps.
+
+    Args:
+      config: problem, estimators and trajectories.
+      key: the randomness of every episode, where the problem repeats it.
+    """
+
+    def descent(name, entry):
+        outer = outer_settings(config.problem, name, entry)
+        num_steps = max(1, round(outer["num_steps"] * config.trajectories.length_factor))
+        build = lambda problem: build_estimator(config.problem, problem, entry, key)
+        return Descent(build, outer["learning_rate"], num_steps, entry.label)
+
+    entries = OmegaConf.merge(config, {"pairs": config.trajectories.pairs}).estimators
+    return {name: descent(name, entry) for name, entry in entries.items()}
 
 
 def outer_optimizer(outer: Any) -> optax.GradientTransformation:

@@ -166,9 +166,9 @@ def _explained(error: Exception) -> Exception:
 
 
 def _put_options_last() -> None:
-    """Hydra reads values in one place only, and would refuse a key=value behind `--config-dir FOLDER`."""
-    words = sys.argv[1:]
-    moved = {place for index, word in enumerate(words) if word in FOLDER_OPTIONS for place in (index, index + 1)}
+    """Hydra reads values in one place only, and would refuse a key=value behind `--config-dir FOLDER` or `--multirun`."""
+    words, length = sys.argv[1:], lambda word: 2 if word in FOLDER_OPTIONS else word in ("-m", "--multirun")
+    moved = {place for index, word in enumerate(words) for place in range(index, index + length(word))}
     pick = lambda last: [word for index, word in enumerate(words) if (index in moved) == last]
     sys.argv[1:] = pick(False) + pick(True)
 

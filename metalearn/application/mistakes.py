@@ -7,11 +7,9 @@ A mistake is
 Everything else is a bug, also an error of these types that an operator or another library threw outside of a factory.
 """
 
-import difflib
 import dis
 import re
 import sys
-from collections.abc import Iterable
 from types import TracebackType
 
 import yaml
@@ -25,6 +23,7 @@ from omegaconf.errors import (
 )
 
 from metalearn.recording.run_folder import RunFolderError
+from metalearn.words import suggestion
 
 _REFUSALS = (ValueError, TypeError, ImportError, OSError, NotImplementedError)
 
@@ -87,7 +86,7 @@ def _locating(error: InstantiationException, prefix: str) -> str | None:
     module, _, name = target[1].rpartition(".") if target else ("", "", "")
     if module in sys.modules and not hasattr(sys.modules[module], name):
         known = [entry for entry in vars(sys.modules[module]) if not entry.startswith("_")]
-        return f"{prefix}{named} is not there: {module} has no {name}{_suggestion(name, known)}."
+        return f"{prefix}{named} is not there: {module} has no {name}{suggestion(name, known)}."
     return (
         f"{prefix}{named} cannot be imported: {_one_line(str(root)).rstrip('.')}. The current folder is searched, too."
     )
@@ -98,7 +97,7 @@ def _missing_config(error: MissingConfigException) -> str:
         return _one_line(str(error).partition("\nSearch path:")[0].partition("\nConfig search path:")[0])
     group, _, choice = error.missing_cfg_file.rpartition("/")
     options = ", ".join(sorted(error.options)) or "nothing yet"
-    return f"{group}={choice} is not available{_suggestion(choice, error.options)}; {group} can be: {options}."
+    return f"{group}={choice} is not available{suggestion(choice, error.options)}; {group} can be: {options}."
 
 
 def _omegaconf(error: OmegaConfBaseException, adding: bool = False) -> str:
@@ -111,15 +110,10 @@ def _omegaconf(error: OmegaConfBaseException, adding: bool = False) -> str:
         known = [str(name) for name in error.parent_node or () if name != "hydra"]
         parent = key.rpartition(".")[0]
         return (
-            f"There is no configuration key {key!r}{_suggestion(key.rpartition('.')[2], known)}; "
+            f"There is no configuration key {key!r}{suggestion(key.rpartition('.')[2], known)}; "
             f"{parent or 'the configuration'} has: {', '.join(known) or 'no keys'}. Add a new key with +{key}=<value>."
         )
     return f"{key}: {_first_line(error)}."
-
-
-def _suggestion(given: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(given, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _on_purpose(error: BaseException) -> bool:

@@ -1,30 +1,38 @@
-"""Floor 5: the report on why meta-gradients fail on a problem, one file for each thing it shows.
+"""Floor 7: the report on why meta-gradients fail on a problem, one file for each thing it shows.
 
-A part is a function `(study, progress) -> Part`: it measures, draws, and writes a sentence from the numbers.
+`explain` measures all of it. A part is a function `(study, progress) -> Part | None`: it measures, draws, and writes a sentence
+from the numbers, or returns None where the settings leave it out; `build_study` makes what parts share.
 """
 
 from metalearn.explain.border import border
 from metalearn.explain.cards import cards
 from metalearn.explain.cut import cut
+from metalearn.explain.explain import PARTS, Explanation, explain, measure_parts
 from metalearn.explain.layers import law, layers
+from metalearn.explain.settings import CutSettings, Settings, SignalSettings, ZoomSettings
 from metalearn.explain.signal import signal
 from metalearn.explain.smoothing import smoothing
 from metalearn.explain.study import Part, Study, build_study, lead
 from metalearn.explain.trajectories import trajectories
 
-PARTS = (layers, law, cut, smoothing, trajectories, signal, border, cards)
-
 __all__ = [
     "PARTS",
+    "CutSettings",
+    "Explanation",
     "Part",
+    "Settings",
+    "SignalSettings",
     "Study",
+    "ZoomSettings",
     "border",
     "build_study",
     "cards",
     "cut",
+    "explain",
     "law",
     "layers",
     "lead",
+    "measure_parts",
     "signal",
     "smoothing",
     "trajectories",

@@ -7,11 +7,11 @@ from metalearn.figures import Section, draw_landscapes, later
 from metalearn.landscape import border_point, dimension_table, trainability, zoom
 
 
-def border(study: Study, progress) -> Part:
+def border(study: Study, progress) -> Part | None:
     """Windows about a point of the border, each a tenth as wide as the one before."""
-    settings, heading = study.config.zoom, "The border"
+    settings, heading = study.settings.zoom, "The border"
     if not settings.frames:
-        return Part(None)
+        return None
     steps = {"num_steps": study.horizon, "key": study.episode}
     deepest = min(axis.high - axis.low for axis in study.plane[:2]) / 10.0 ** (settings.frames - 1)
     tolerance = deepest / settings.resolution / 4  # a quarter of a pixel

@@ -7,20 +7,18 @@ import numpy as np
 from metalearn.explain.smoothing import nearest
 from metalearn.explain.study import Part, Study
 from metalearn.figures import Section
-from metalearn.inner.unroll import Truncation
 from metalearn.outer.diagnosis.diagnose import diagnose
 
 
-def cards(study: Study, progress) -> Part:
+def cards(study: Study, progress) -> Part | None:
     """What to use at the best place after smoothing, and where the exponent is small and large."""
-    chosen = list(choose_places(study).items())[: study.config.cards]
+    chosen = list(choose_places(study).items())[: study.settings.cards]
     if not chosen:
-        return Part(None)
-    truncation = Truncation(study.horizon, study.config.problem.length, key=study.episode)
+        return None
     texts, rows = [], []
     for index, (name, place) in enumerate(chosen):
         key = jax.random.fold_in(study.key, 300 + index)
-        card = diagnose(study.problem, jnp.array(place), study.sigma, truncation, key)
+        card = diagnose(study.problem, jnp.array(place), study.sigma, study.windows, key)
         texts.append(f"{name}: ({place[0]:.3g}, {place[1]:.3g})\n\n{card}")
         row = {"place": name, "x": place[0], "y": place[1], "exponent": card.exponent.value, "kappa": card.kappa}
         rows.append(row | card.recommendation._asdict())

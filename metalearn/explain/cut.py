@@ -14,11 +14,11 @@ from metalearn.outer.diagnosis.cloud import measure_cloud
 from metalearn.words import percent
 
 
-def cut(study: Study, progress) -> Part:
+def cut(study: Study, progress) -> Part | None:
     """The loss, the exponent, the raw and the smoothed gradient along a line."""
     if study.undifferentiable:
-        return Part(None)
-    settings, x = study.config.cut, study.plane.x
+        return None
+    settings, x = study.settings.cut, study.plane.x
     places = np.linspace(x.low, x.high, settings.points // 2 * 2)
     line = measure_line(study, places, lambda done, total: progress("cut", done, total))
     smoothed = smoothed_along(study, np.linspace(x.low, x.high, settings.smoothed + 2)[1:-1], progress)
@@ -61,7 +61,7 @@ def smoothed_along(study: Study, places, progress=None) -> dict[str, np.ndarray]
     lengths, errors = [], []
     for index, place in enumerate(places):
         key = jax.random.fold_in(study.key, 100 + index)
-        cloud = measure_cloud(study.problem, study.at(place), whole, study.sigma, key, study.config.cut.pairs)
+        cloud = measure_cloud(study.problem, study.at(place), whole, study.sigma, key, study.settings.cut.pairs)
         lengths.append(abs(cloud.mean[0]))
         errors.append(cloud.error[0])
         if progress is not None:

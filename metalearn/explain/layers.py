@@ -17,7 +17,7 @@ def layers(study: Study, progress) -> Part:
     report = lambda done, total: progress("layers", done, total)
     differentiable = not study.undifferentiable
     found = anatomy(
-        study.problem, study.plane, tuple(study.config.layers), study.episode, num_steps=study.horizon,
+        study.problem, study.plane, study.settings.layers, study.episode, num_steps=study.horizon,
         derivatives=differentiable, progress=report,
     )  # fmt: skip
     study.anatomy = found

@@ -14,11 +14,11 @@ FULL, RAW = "full ES, NRES", "perturbed backprop"
 SEEN = 3  # times what noise alone gives: a signal that is told from nothing
 
 
-def signal(study: Study, progress) -> Part:
+def signal(study: Study, progress) -> Part | None:
     """The signal to noise of four estimators at places of the cut, with the floor that noise alone gives."""
-    settings, x = study.config.comparison, study.plane.x
+    settings, x = study.settings.comparison, study.plane.x
     if not settings.points:
-        return Part(None)
+        return None
     rows = []
     for index, place in enumerate(np.linspace(x.low, x.high, settings.points + 2)[1:-1]):
         rows += signal_at(study, place, jax.random.fold_in(study.key, 200 + index))
@@ -31,7 +31,7 @@ def signal(study: Study, progress) -> Part:
 
 def signal_at(study: Study, place: float, key) -> list[dict]:
     """Rows of place, estimator, signal to noise per 10⁶ inner steps, its error, and its value without any signal."""
-    episodes = study.config.comparison.episodes
+    episodes = study.settings.comparison.episodes
     estimators = _estimators(study)
     nothing = dict.fromkeys(estimators, jnp.zeros(2))
     found = compare(
@@ -46,16 +46,15 @@ def signal_at(study: Study, place: float, key) -> list[dict]:
 
 def _estimators(study):
     if study.compared is None:
-        windows = Truncation(study.horizon, study.config.problem.length, key=study.episode)
         whole = Truncation(study.horizon, study.horizon, key=study.episode)
-        pairs = study.config.comparison.pairs
+        pairs = study.settings.comparison.pairs
         smooth = {"sigma": study.sigma, "num_pairs": pairs}
         particles = {"sigma": study.sigma, "num_particles": 2 * pairs, "rematerialise": True}
         raw = {} if study.undifferentiable else {RAW: backprop(study.problem, whole, **particles)}
         study.compared = raw | {
-            FULL: noise_reuse_es(study.problem, windows, **smooth),
-            "PES": persistent_es(study.problem, windows, **smooth),
-            "truncated ES": evolution_strategies(study.problem, windows, **smooth),
+            FULL: noise_reuse_es(study.problem, study.windows, **smooth),
+            "PES": persistent_es(study.problem, study.windows, **smooth),
+            "truncated ES": evolution_strategies(study.problem, study.windows, **smooth),
         }
     return study.compared
 

@@ -12,7 +12,7 @@ from metalearn.words import percent
 def smoothing(study: Study, progress) -> Part:
     """The landscape blurred with several sigmas, its minima, and where the raw gradient can be used."""
     report = lambda done, total: progress("landscape", done, total)
-    values = render(study.value, study.plane, tuple(study.config.smoothing), chunk_size=64, progress=report)
+    values = render(study.value, study.plane, study.settings.smoothing, chunk_size=64, progress=report)
     if not np.isfinite(values).any():
         study.landscape = np.ones_like(values)
         return Part(Section("Smoothing", "No value of this plane is finite: there is nothing to smooth."))
@@ -82,7 +82,7 @@ def _sentence(rows, shape, sigma):
 
 
 def _narrow(study):
-    left = [f"{one:g}" for one in study.config.sigmas if one not in study.sigmas]
+    left = [f"{one:g}" for one in study.settings.sigmas if one not in study.sigmas]
     if not left:
         return ""
     return f" σ = {', '.join(left)} is left out: this grid is too coarse for it."

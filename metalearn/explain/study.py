@@ -6,23 +6,24 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from hydra.utils import instantiate
 
 from metalearn import dynamics
-from metalearn.application import build_plane, parse_seed, parse_theta
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
+from metalearn.explain.settings import Settings
 from metalearn.figures import Section
-from metalearn.inner.checks import check_count, check_number, refusal
+from metalearn.inner.checks import check_number, refusal
 from metalearn.inner.differentiable import check_problem
-from metalearn.inner.problem import InnerProblem
-from metalearn.inner.unroll import meta_loss
+from metalearn.inner.problem import InnerProblem, check_inner, check_key
+from metalearn.inner.unroll import Truncation, meta_loss
 from metalearn.landscape import Plane, Smoothed, smoothing_pyramid
+from metalearn.landscape.plane import check_plane
 from metalearn.landscape.smoothing import narrowest
+from metalearn.outer import Descent
 from metalearn.outer.diagnosis.anatomy import Anatomy, on_plane
 
-MOST_PLACES = 100  # along the cut: the keys of its parts are a hundred numbers apart
 TOO_LARGE = 1e3  # times the loss of a start: what is larger has diverged in all but name
 
 
@@ -30,11 +31,11 @@ class Part(NamedTuple):
     """A section of the page, and the numbers behind it.
 
     Attributes:
-      section: what is shown; None where the configuration leaves the part out.
+      section: what is shown.
       arrays, rows: what is written beside the page, as arrays and as a table.
     """
 
-    section: Section | None
+    section: Section
     arrays: Mapping[str, np.ndarray] = {}
     rows: list[dict[str, Any]] = []  # noqa: RUF012
 
@@ -44,26 +45,31 @@ class Study:
     """A problem as a function of the two coordinates of its plane, and what is known about it so far.
 
     Attributes:
-      config: of `experiments/explain.py`.
       problem: its θ is the pair of coordinates, an array `[2]`.
       plane: the coordinates.
+      windows: horizon and length; the key is that of the one episode everything is measured on, `episode`.
       sigma: of every smoothing, in the units of the axes.
-      sigmas: of the smoothed landscapes, those of the configuration that the grid holds.
+      sigmas: of the smoothed landscapes, those of the settings that the grid holds.
       height: the second coordinate of the cut.
-      key: the randomness of everything; `episode` that of the one episode everything is measured on.
+      key: the randomness of everything.
+      settings: how much is measured.
+      descents, starts: the estimators of the outer trajectories, and where they start, `[num_starts, 2]`.
       undifferentiable: why the problem has no derivatives, in a sentence; empty where it has.
       anatomy, landscape, smooth: set by the parts `layers` and `smoothing`, which come first.
       compared: estimators of the part `signal`, the same objects at every place: they are compiled once.
     """
 
-    config: Any
     problem: InnerProblem
     plane: Plane
+    windows: Truncation
     sigma: float
     sigmas: tuple[float, ...]
     height: float
     key: jax.Array
     episode: jax.Array
+    settings: Settings
+    descents: Mapping[str, Descent]
+    starts: jax.Array
     undifferentiable: str
     anatomy: Anatomy = dataclasses.field(init=False)
     landscape: np.ndarray = dataclasses.field(init=False)
@@ -72,7 +78,7 @@ class Study:
 
     @property
     def horizon(self) -> int:
-        return self.config.problem.horizon
+        return self.windows.horizon
 
     def value(self, point):
         """The meta-loss of the one episode."""
@@ -84,7 +90,7 @@ class Study:
         first, steps = jax.random.split(self.episode)
         loss = jit(lambda point: self.problem.loss(self.problem.init(point, first), point, steps), "losses", calls=4)
         corners = [(x, y) for x in self.plane.x.points(2) for y in self.plane.y.points(2)]
-        losses = np.array([float(loss(jax.numpy.array(corner))) for corner in corners])
+        losses = np.array([float(loss(jnp.array(corner))) for corner in corners])
         return float(np.max(losses[np.isfinite(losses)], initial=0.0))
 
     @functools.cached_property
@@ -94,47 +100,85 @@ class Study:
 
     def at(self, x: float) -> jax.Array:
         """A point of the cut."""
-        return jax.numpy.array([x, self.height])
+        return jnp.array([x, self.height])
 
 
-def build_study(config) -> Study:
-    """Build the problem of a configuration and look at it before anything is computed.
+def build_study(
+    problem: InnerProblem,
+    plane: Plane,
+    horizon: int,
+    length: int,
+    sigma: float,
+    key: jax.Array,
+    *,
+    height: float | None = None,
+    descents: Mapping[str, Descent] | None = None,
+    starts: Any = None,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Study:
+    """Look at a problem on a plane before anything is computed. The arguments are those of `explain`.
 
     Raises:
-      TypeError: a count is not a whole number, or the problem cannot be traced with its θ.
-      ValueError: the problem has no plane to draw, or a number of the configuration is out of its range.
+      TypeError: the plane is not a `Plane`, the key not a typed key, the problem not one that `ml.check_problem` accepts, or an
+        argument not a number.
+      ValueError: the horizon is not a multiple of the length, sigma is not positive, a number of the settings is out of its
+        range, every one of `settings.sigmas` is too small for the grid, or there are descents without starts.
     """
-    theta, settings = parse_theta(config.problem.theta), config.problem
-    problem, key = instantiate(settings.build, _convert_="all"), parse_seed(config.seed)
-    plane = build_plane(settings, theta)
-    if plane is None:
-        raise ValueError(f"problem {settings.name} has no plane to draw; give problem.plane.x and problem.plane.y.")
-    cut = config.cut
-    if not config.sigmas or cut.points < 4 or cut.smoothed < 1:
-        raise ValueError(
-            "sigmas needs at least one entry, cut.points at least 4 and cut.smoothed at least 1; "
-            f"{config.sigmas}, {cut.points} and {cut.smoothed} were given."
-        )
-    for name, count in (("cut.smoothed", cut.smoothed), ("comparison.points", config.comparison.points)):
-        check_count(name, count, 0, MOST_PLACES)
-    check_problem(problem, theta)
-    entries = plane.x.scale == plane.y.scale == "linear" and not settings.plane.get("directions")
-    sigma = settings.plane.get("sigma", settings.sigma if entries else None)
-    if sigma is None:
-        raise ValueError(
-            "The axes of problem.plane are not the entries of theta: give problem.plane.sigma in their units."
-        )
-    check_number("problem.plane.sigma", sigma, 0, open_low=True)
-    height = float(settings.theta[1]) if entries else (plane.y.low + plane.y.high) / 2
-    restricted, coordinates = on_plane(problem, plane)
-    least = max(map(narrowest, coordinates[:2], config.smoothing))
-    sigmas = tuple(float(one) for one in config.sigmas if one >= least)
-    smoothing_pyramid(np.zeros(config.smoothing[::-1]), coordinates, sigmas or config.sigmas)  # refuses what is none
+    check_inner(problem)
+    check_plane(plane)
+    check_key(key)
+    if not isinstance(settings, Settings):
+        raise TypeError(f"settings must be an ml.explain.Settings; {type(settings).__name__} was given.")
+    check_number("sigma", sigma, 0, open_low=True)
+    settings = settings.checked()
     episode = jax.random.fold_in(key, 2)
-    derivative = lambda point: dynamics.meta_gradient(restricted, point, episode, num_steps=settings.horizon)
-    middle = jax.numpy.array([(axis.low + axis.high) / 2 for axis in coordinates[:2]])
+    windows = Truncation(horizon, length, key=episode)
+    restricted, coordinates = on_plane(problem, plane)
+    x, y = coordinates[:2]
+    height = (y.low + y.high) / 2 if height is None else height
+    check_number("height", height)
+    middle = jnp.array([(axis.low + axis.high) / 2 for axis in (x, y)])
+    check_problem(restricted, middle)
+    least = max(map(narrowest, (x, y), settings.smoothing))
+    sigmas = tuple(float(one) for one in settings.sigmas if one >= least)
+    flat = np.zeros(settings.smoothing[::-1])
+    smoothing_pyramid(flat, coordinates, sigmas or settings.sigmas)  # raises where the grid holds none of them
+    derivative = lambda point: dynamics.meta_gradient(restricted, point, episode, num_steps=horizon)
     refused = refusal(derivative, middle)
-    return Study(config, restricted, coordinates, float(sigma), sigmas, height, key, episode, refused)
+    descents = {} if descents is None else descents
+    places = _check_starts(descents, starts)
+    return Study(
+        restricted,
+        coordinates,
+        windows,
+        float(sigma),
+        sigmas,
+        float(height),
+        key,
+        episode,
+        settings,
+        descents,
+        places,
+        refused,
+    )
+
+
+def _check_starts(descents: Mapping[str, Descent], starts: Any) -> jax.Array:
+    if not isinstance(descents, Mapping):
+        raise TypeError(f"descents must be ml.outer.Descents by name; {type(descents).__name__} was given.")
+    for name, descent in descents.items():
+        if not isinstance(descent, Descent):
+            raise TypeError(f"descents[{name!r}] must be an ml.outer.Descent; {type(descent).__name__} was given.")
+    try:
+        places = jnp.asarray(np.zeros((0, 2)) if starts is None else starts, float)
+    except (TypeError, ValueError):
+        places = jnp.zeros(())
+    if places.ndim != 2 or places.shape[1] != 2 or (descents and not len(places)):
+        raise ValueError(
+            f"starts must be pairs of coordinates of the plane, [[x, y], ...], one at least where there are descents; {starts} "
+            "was given."
+        )
+    return places
 
 
 def lead(study: Study) -> str:
@@ -142,7 +186,7 @@ def lead(study: Study) -> str:
     return (
         f"Training is an iterated map of {study.horizon} steps. This page shows where its meta-loss can be descended by gradients "
         f"through training, where it cannot, and why, on the plane of {study.plane.x.name} and {study.plane.y.name}. "
-        f"Gradients are per unit of these axes; everything was computed in {'float64' if study.config.float64 else 'float32'}."
+        f"Gradients are per unit of these axes; everything was computed in {jnp.result_type(float)}."
     )
 
 

@@ -3,35 +3,32 @@
 import jax
 import numpy as np
 
-from metalearn.application import descents, end_points, parse_theta
 from metalearn.explain.study import Part, Study
 from metalearn.figures import Section, draw_trajectories, later
+from metalearn.outer import end_points, run_descents
 
 STUCK = 0.05  # a start that moved less than this, in the units of the axes, did not move
 
 
-def trajectories(study: Study, progress) -> Part:
-    """Outer trajectories of the configured estimators over the landscape."""
-    config = study.config
-    if not config.trajectories.length_factor or not config.problem.plane.get("starts"):
-        return Part(None)
-    starts = parse_theta(config.problem.plane.starts, "problem.plane.starts").astype(float)
+def trajectories(study: Study, progress) -> Part | None:
+    """Outer trajectories of the study's descents over the landscape."""
+    if not study.descents:
+        return None
     paths, rows, figures, refused = {}, [], {}, []
     key = jax.random.fold_in(study.key, 4)
-    travelled = descents(config, study.problem, study.plane, starts, key, study.episode, progress)
-    for name, entry, found in travelled:
+    for name, descent, found in run_descents(study.descents, study.problem, study.plane, study.starts, key, progress):
         if isinstance(found, str):
-            refused.append(f" {entry.label} cannot be followed: {found.rstrip('.')}.")
+            refused.append(f" {descent.label} cannot be followed: {found.rstrip('.')}.")
             continue
         thetas, metrics = found
         paths[name] = np.asarray(thetas)
         paths[f"{name}_loss"] = losses = end_losses(study, thetas)
-        rows.append(_row(entry.label, thetas, losses, metrics, starts))
-        figures[entry.label] = later(
+        rows.append(_row(descent.label, thetas, losses, metrics, study.starts))
+        figures[descent.label] = later(
             draw_trajectories,
             study.landscape,
             study.plane,
-            {entry.label: thetas},
+            {descent.label: thetas},
             value_name="meta-loss",
             title="squares start, dots end",
         )

@@ -120,7 +120,8 @@ def check_plane(plane) -> None:
     """
     if not isinstance(plane, Plane):
         raise TypeError(
-            f"plane must be an ml.landscape.Plane(x axis, y axis, place), or of ml.landscape.through; {type(plane).__name__} was given."
+            "plane must be an ml.landscape.Plane(x axis, y axis, place), or of ml.landscape.plane_through; "
+            f"{type(plane).__name__} was given."
         )
 
 

@@ -69,13 +69,13 @@ def render(
     return jax.tree.map(lambda *leaves: _image(leaves, height, width), *parts)
 
 
-def check_resolution(resolution) -> tuple[int, int]:
+def check_resolution(resolution, name: str = "resolution") -> tuple[int, int]:
     """(width, height), or a sentence."""
     sides = tuple(resolution) if isinstance(resolution, (tuple, list)) else (resolution, resolution)
     if len(sides) != 2:
-        raise ValueError(f"resolution must be points per side or (width, height); {resolution} was given.")
+        raise ValueError(f"{name} must be points per side or (width, height); {resolution} was given.")
     for side in sides:
-        check_count("resolution", side, 2)
+        check_count(name, side, 2)
     return int(sides[0]), int(sides[1])
 
 

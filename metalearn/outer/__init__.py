@@ -9,23 +9,26 @@ from metalearn.outer.evaluation import Curves, Evaluation, evaluate, learning_cu
 from metalearn.outer.held_out import held_out_loss
 from metalearn.outer.history import Best, History, Snapshot
 from metalearn.outer.meta_train import first_snapshot, meta_train
-from metalearn.outer.trajectories import outer_trajectories
+from metalearn.outer.trajectories import Descent, end_points, outer_trajectories, run_descents
 
 __all__ = [
     "Best",
     "Comparison",
     "Curves",
+    "Descent",
     "Evaluation",
     "History",
     "Measurement",
     "Report",
     "Snapshot",
     "compare",
+    "end_points",
     "evaluate",
     "first_snapshot",
     "held_out_loss",
     "learning_curves",
     "meta_train",
     "outer_trajectories",
+    "run_descents",
     "swept_rate",
 ]

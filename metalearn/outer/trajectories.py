@@ -1,13 +1,38 @@
-"""Outer trajectories: the same descent from several starts at once."""
+"""Outer trajectories: the same descent from several starts at once, with one estimator or several."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
-from metalearn.inner.problem import Key, Theta
+from metalearn.inner.checks import refusal, summarize_error
+from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.landscape import Plane
 from metalearn.outer.meta_train import meta_train
+from metalearn.threads import in_these_modes
+
+LAST = 0.1  # of a trajectory, whose mean is where it ends
+
+
+class Descent(NamedTuple):
+    """How an estimator is followed.
+
+    Attributes:
+      build: a function of the problem that returns the estimator.
+      learning_rate, num_steps: of Adam.
+      label: the estimator's name in tables and figures; by default the one it is given under.
+    """
+
+    build: Callable[[InnerProblem], GradientEstimator]
+    learning_rate: float
+    num_steps: int
+    label: str = ""
 
 
 def outer_trajectories(
@@ -45,6 +70,57 @@ def outer_trajectories(
     count = len(jax.tree.leaves(starts)[0])
     descents = jit(jax.vmap(descend), "outer trajectories", calls=1)
     return descents(starts, jax.random.split(key, count))
+
+
+def end_points(thetas) -> np.ndarray:
+    """Where trajectories `[num_starts, num_steps + 1, 2]` end: the mean of their last tenth."""
+    thetas = np.asarray(thetas)
+    return thetas[:, -max(1, round(LAST * thetas.shape[1])) :].mean(axis=1)
+
+
+def run_descents(
+    descents: Mapping[str, Descent], problem: InnerProblem, plane: Plane, starts: jax.Array, key: Key, progress: Any
+) -> Iterator[tuple[str, Descent, Any]]:
+    """Follow every estimator from the same starts, by Adam, with θ kept in the plane.
+
+    Two estimators run at a time; the results come in their order.
+
+    Args:
+      descents: the estimators by name.
+      problem, plane: θ is the pair of coordinates.
+      starts: `[num_starts, 2]`.
+      key: the randomness of the estimators.
+      progress: called as `progress(name, done, total)`.
+
+    Yields:
+      The name, its `Descent` with a label, and `(thetas, metrics)` as `outer_trajectories` returns them, or, where the
+      estimator cannot be traced or run on this problem, the reason as a string.
+    """
+    low, high = (jnp.array([getattr(axis, end) for axis in plane[:2]], float) for end in ("low", "high"))
+
+    def travel(descent):
+        estimator = descent.build(problem)
+        once = lambda theta: estimator.estimate(theta, estimator.init(theta, key), key)
+        refused = refusal(once, starts[0])
+        if refused:
+            return refused
+        optimizer = optax.adam(descent.learning_rate)
+        try:
+            moved = outer_trajectories(estimator, optimizer, starts, key, descent.num_steps, low=low, high=high)
+            return jax.block_until_ready(moved)
+        except FloatingPointError:  # of JAX's debugging modes
+            raise
+        except Exception as error:  # costs no other estimator
+            return summarize_error(error)
+
+    pool = ThreadPoolExecutor(max_workers=2)
+    try:
+        found = pool.map(in_these_modes(travel), descents.values())
+        for index, ((name, descent), moved) in enumerate(zip(descents.items(), found)):
+            yield name, descent._replace(label=descent.label or name), moved
+            progress("outer trajectories", index + 1, len(descents))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _clip(theta, low, high):

@@ -6,15 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 import metalearn as ml
 from metalearn import explain
-from metalearn.application import end_points
 from metalearn.explain.cut import measure_line, smoothed_along
 from metalearn.explain.layers import shares
 from metalearn.explain.signal import FULL, RAW, describe_signal
 from metalearn.explain.smoothing import bounded
+from metalearn.outer import end_points
 
 SILENT = lambda name, done, total: None
 
@@ -52,48 +51,41 @@ def counted():
     return bowl()._replace(loss=lambda s, theta, key: (s > 0.5).astype(jnp.int32))
 
 
-def configuration(build, **changes):
-    axis = lambda name, low, high: {
-        "_target_": "metalearn.landscape.Axis", "name": name, "low": low, "high": high
-    }  # fmt: skip
-    plane = {"x": axis("rate", 0.2, 1.5), "y": axis("push", 0.0, 0.15), "starts": [[0.3, 0.1], [1.2, 0.1]]}
-    estimator = lambda label, target, whole, **more: {
-        "label": label,
-        "whole": whole,
-        "outer": {"learning_rate": 0.02, "num_steps": 10},
-        "build": {"_target_": f"metalearn.{target}", "_partial_": True, **more},
+def descent(target, **settings):
+    whole = ml.Truncation(24, 24, key=EPISODE)
+    return ml.outer.Descent(lambda problem: target(problem, whole, **settings), 0.02, 10)
+
+
+EPISODE = jax.random.fold_in(jax.random.key(0), 2)
+RATE, PUSH = ml.landscape.Axis("rate", 0.2, 1.5), ml.landscape.Axis("push", 0.0, 0.15)
+TINY = explain.Settings(
+    layers=(6, 5),
+    smoothing=(8, 7),
+    sigmas=(0.15,),
+    cut=explain.CutSettings(6, 2, 64),
+    comparison=explain.SignalSettings(1, 2, 4),
+    zoom=explain.ZoomSettings(1, 16),
+    cards=0,
+)
+
+
+def arguments(build, x=RATE, horizon=24, length=8, descents=None, **settings):
+    """Of `explain`, for a problem as small as it can be."""
+    plane = ml.landscape.Plane(x, PUSH, lambda a, b: jnp.stack([a, b]))
+    if descents is None:
+        es = descent(ml.evolution_strategies, sigma=0.05, num_pairs=2)
+        descents = {"BPTT": descent(ml.backprop, num_particles=1), "full ES": es}
+    return (build(), plane, horizon, length, 0.05, jax.random.key(0)), {
+        "height": 0.1,
+        "descents": descents,
+        "starts": [[0.3, 0.1], [1.2, 0.1]],
+        "settings": TINY._replace(**settings),
     }
-    settings = {
-        "seed": 0,
-        "float64": True,
-        "problem": {
-            "name": "bowl",
-            "build": {"_target_": f"{__name__}.{build.__name__}"},
-            "horizon": 24,
-            "length": 8,
-            "repeat_randomness": True,
-            "sigma": 0.05,
-            "theta": [0.8, 0.1],
-            "plane": plane,
-        },
-        "estimators": {
-            "full_backprop": estimator("BPTT", "backprop", True, num_particles=1),
-            "full_es": estimator("full ES", "evolution_strategies", True, sigma=0.05, num_pairs=2),
-        },
-        "layers": [6, 5],
-        "smoothing": [8, 7],
-        "sigmas": [0.15],
-        "cut": {"points": 6, "smoothed": 2, "pairs": 64},
-        "trajectories": {"pairs": 2, "length_factor": 1.0},
-        "comparison": {"points": 1, "pairs": 2, "episodes": 4},
-        "zoom": {"frames": 1, "resolution": 16},
-        "cards": 0,
-    }
-    return OmegaConf.merge(OmegaConf.create(settings), changes)
 
 
 def study(build, **changes):
-    return explain.build_study(configuration(build, **changes))
+    positional, named = arguments(build, **changes)
+    return explain.build_study(*positional, **named)
 
 
 def parts(seen, *chosen):
@@ -112,7 +104,7 @@ def test_the_cut_has_the_derivatives_of_the_meta_loss():
 
 
 def test_smoothed_gradients_of_the_cut_are_those_of_the_smoothed_loss():
-    seen = study(bowl, cut={"pairs": 1024})
+    seen = study(bowl, cut=explain.CutSettings(6, 2, 1024))
     found = smoothed_along(seen, [0.8])
     nodes, weights = np.polynomial.hermite_e.hermegauss(9)
     slope = jax.jit(jax.grad(seen.value))
@@ -135,7 +127,7 @@ def test_a_smooth_problem_is_said_to_be_smooth():
         r"At (\d+)% of the points that converge the raw gradient can be used", found["smoothing"].section.sentence
     )
     assert int(usable) > 60
-    assert found["cards"].section is None
+    assert found["cards"] is None
     ends = [row["worst end"] for row in found["trajectories"].rows]
     assert max(ends) < 0.2
 
@@ -154,17 +146,25 @@ def test_a_problem_without_derivatives():
 
 
 def in_float32():
+    whole = ml.Truncation(8, 8, key=EPISODE)
+    descents = {
+        "BPTT": ml.outer.Descent(lambda problem: ml.backprop(problem, whole, num_particles=1), 0.02, 2),
+        "ES": ml.outer.Descent(
+            lambda problem: ml.evolution_strategies(problem, whole, sigma=0.05, num_pairs=2), 0.02, 2, "full ES"
+        ),
+    }
     seen = study(
         outside,
         cards=1,
-        problem={"horizon": 8, "length": 4},
-        trajectories={"length_factor": 0.2},
-        cut={"pairs": 16},
-        zoom={"frames": 0},
+        horizon=8,
+        length=4,
+        descents=descents,
+        cut=explain.CutSettings(6, 2, 16),
+        zoom=explain.ZoomSettings(0),
     )
     found = parts(seen)
     assert "cannot be differentiated" in found["layers"].section.sentence
-    assert found["cut"].section is None
+    assert found["cut"] is None
     assert "BPTT cannot be followed" in found["trajectories"].section.sentence
     assert [row["estimator"] for row in found["trajectories"].rows] == ["full ES"]
     assert "perturbed backprop" not in str(found["signal"].rows)
@@ -172,22 +172,69 @@ def in_float32():
 
 
 def test_a_sigma_too_narrow_for_the_grid_is_left_out_and_said_to_be():
-    seen = study(bowl, sigmas=[0.01, 0.15])
+    seen = study(bowl, sigmas=(0.01, 0.15))
     assert seen.sigmas == (0.15,)
     found = parts(seen, explain.layers, explain.smoothing)
     assert "σ = 0.01 is left out" in found["smoothing"].section.sentence
 
 
-def test_mistakes_are_sentences():
+def test_the_report_from_python(tmp_path):
+    """Every part in its order, and a page whose links lead to the arrays; what the settings leave out is not there."""
+    positional, named = arguments(bowl, zoom=explain.ZoomSettings(0), descents={}, comparison=explain.SignalSettings(0))
+    told = []
+    found = explain.explain(*positional, **named, progress=lambda name, done, total: told.append(name))
+    assert list(found.parts) == ["layers", "law", "cut", "smoothing"]
+    assert {"layers", "cut", "landscape"} <= set(told)
+    assert "computed in float64" in str(found)
+    assert "The Lyapunov law: " in str(found)
+    page = found.write(tmp_path / "mine", "A bowl")
+    assert "<h1>A bowl</h1>" in page.read_text(encoding="utf-8")
+    links = re.findall(r'href="([^"]*)"', page.read_text(encoding="utf-8"))
+    assert len(links) >= 3
+    for link in links:
+        with np.load(page.parent / link) as arrays:
+            assert arrays.files
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "error", "words"),
+    [
+        (0, None, TypeError, "problem must be"),
+        (1, (RATE, PUSH), TypeError, "plane must be an ml.landscape.Plane"),
+        (2, 24.5, TypeError, "horizon must be a whole number"),
+        (3, 7, ValueError, "horizon 24 is not a multiple of length 7"),
+        (4, -0.1, ValueError, "sigma must be a number in"),
+        (5, 0, TypeError, "key must be a typed key"),
+        ("height", float("nan"), ValueError, "height must be"),
+        ("descents", {"ES": ml.backprop}, TypeError, r"descents\['ES'\] must be an ml.outer.Descent"),
+        ("descents", [ml.backprop], TypeError, "descents must be ml.outer.Descents by name"),
+        ("starts", None, ValueError, "starts must be pairs of coordinates"),
+        ("starts", [0.3, 0.1], ValueError, "starts must be pairs of coordinates"),
+        ("starts", [["a", "b"]], ValueError, "starts must be pairs of coordinates"),
+        ("settings", {"cards": 1}, TypeError, "settings must be an ml.explain.Settings"),
+        ("settings", TINY._replace(layers=(1, 4)), ValueError, "layers must be at least 2"),
+        ("settings", TINY._replace(smoothing=(8, 7, 3)), ValueError, "smoothing must be"),
+        ("settings", TINY._replace(sigmas=(-1.0,)), ValueError, "Every one of sigmas"),
+        ("settings", TINY._replace(sigmas=()), ValueError, "sigmas needs at least one entry"),
+        ("settings", TINY._replace(sigmas=(0.01,)), ValueError, "sigma must be at least half the distance"),
+        ("settings", TINY._replace(cut=explain.CutSettings(points=2)), ValueError, "cut.points at least 4"),
+        ("settings", TINY._replace(zoom=explain.ZoomSettings(frames=-1)), ValueError, "zoom.frames must be at least 0"),
+        ("settings", TINY._replace(cut={"points": 8}), TypeError, "cut must be an ml.explain.CutSettings"),
+    ],
+)
+def test_mistakes_are_sentences(place, value, error, words):
+    positional, named = arguments(bowl)
+    if isinstance(place, int):
+        positional = (*positional[:place], value, *positional[place + 1 :])
+    else:
+        named[place] = value
+    with pytest.raises(error, match=words):
+        explain.explain(*positional, **named)
+
+
+def test_a_loss_that_is_no_number_is_refused():
     with pytest.raises(TypeError, match="float"):
         study(counted)
-    with pytest.raises(ValueError, match="sigma must be at least half the distance"):
-        study(bowl, sigmas=[0.01])
-    logarithmic = {"problem": {"plane": {"x": {"scale": "log10", "low": -1.0, "high": 0.0}}}}
-    with pytest.raises(ValueError, match=r"give problem\.plane\.sigma"):
-        study(bowl, **logarithmic)
-    logarithmic["problem"]["plane"]["sigma"] = 0.2
-    assert study(bowl, **logarithmic).sigma == 0.2
 
 
 def test_a_landscape_is_bounded_by_a_start_only_where_it_must():

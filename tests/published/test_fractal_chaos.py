@@ -7,8 +7,8 @@ import optax
 import pytest
 
 import metalearn as ml
-from metalearn.application import end_points
 from metalearn.explain.layers import shares
+from metalearn.outer import end_points
 
 pytestmark = pytest.mark.slow
 

@@ -26,8 +26,9 @@ import time
 
 from hydra.utils import instantiate
 
+from metalearn.application import application, output_folder
 from metalearn.inner.divergence import saturate
-from metalearn.recording import application, open_run, output_folder
+from metalearn.recording import open_run
 
 
 def main(config):
@@ -267,7 +268,7 @@ def test_a_problem_of_ones_own_needs_no_registration(place, launch, arguments):
 
 
 def test_a_sweep_goes_on_past_a_mistake_and_hides_secrets(place, launch):
-    code, out, err = launch("-m", "problem.omega=1,-1,2", "api_key=s3cret-value")
+    code, out, err = launch("problem.omega=1,-1,2", "-m", "api_key=s3cret-value")
     assert code == 2
     assert "#2 : problem.omega=2" in out
     lines = [line for line in err.splitlines() if line.startswith("error: ")]

@@ -88,7 +88,7 @@ def linear_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: Hyper
 def log_linear_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: Hyperparameter) -> Schedule:
     """From `start` to `end` geometrically, then constant: start^(1−f) end^f, f = min(count / num_steps, 1).
 
-    Args and errors as in `linear`; both values are positive.
+    Args and errors as in `linear_schedule`; both values are positive.
     """
 
     def interpolate(start, end, fraction):
@@ -101,7 +101,7 @@ def cosine_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: Hyper
     """From `start` to `end` along half a cosine, then constant: end + (start − end) (1 + cos πf) / 2, f = min(count /
     num_steps, 1).
 
-    Args and errors as in `linear`.
+    Args and errors as in `linear_schedule`.
 
     References:
       Loshchilov & Hutter, SGDR: stochastic gradient descent with warm restarts, 2017, arXiv 1608.03983.
