@@ -12,6 +12,7 @@ your own, `ml.outer` for the types of results, `ml.recording`, `ml.figures` and 
 """
 
 import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from metalearn import (
     data,
@@ -77,6 +78,15 @@ from metalearn.inner.training import (
 from metalearn.outer import compare, evaluate, first_snapshot, held_out_loss, meta_train, outer_trajectories
 from metalearn.outer.diagnosis import diagnose
 from metalearn.version import __version__ as __version__
+
+if _TYPE_CHECKING:  # the names of _LAZY, for type checkers
+    from metalearn import application as application
+    from metalearn import explain as explain
+    from metalearn import figures as figures
+    from metalearn import recording as recording
+    from metalearn import reproductions as reproductions
+    from metalearn import testing as testing
+    from metalearn.application.program_cache import cache_programs as cache_programs
 
 _LAZY = {
     "application": "metalearn.application",

@@ -1,5 +1,6 @@
 """The contract of a gradient estimator, checked from outside."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,20 +18,23 @@ HORIZON, LENGTH = 6, 2
 
 Factory = Callable[[InnerProblem, Truncation], GradientEstimator]
 
-FORMS = (
+FORMS: tuple[str, ...] = (
     "Gradients have the structure, shapes and dtypes of theta; the state keeps its own; metrics are complete scalars.",
     "The same arguments give the same bits, also from a state that was copied to the host and back.",
-    "Estimates under jax.jit, jax.vmap and jax.lax.scan agree with those of a Python loop.",
 )
 RANDOM = "Estimates depend on their keys."
 RESET = "Each episode starts anew at the present theta."
 EPISODES = (
     "Estimates see the windows of an episode in turn, and inner_steps counts the steps that they take.",
+    RESET,
     "Particles that diverge are counted, leave the gradient finite and come back with the next episode.",
 )
 DESCRIBED = "The description agrees with the particles, perturbations, memory and steps of an estimate."
-STAGGERED = "Staggered particles start at random windows and report their burn-in."
+TRANSFORMED = "Estimates under jax.jit, jax.vmap and jax.lax.scan agree with those of a Python loop."
 PRECISION = "theta may be a vector in bfloat16 or nested containers in float64."
+STAGGERED = "Staggered particles start at random windows and report their burn-in."
+
+_one_at_a_time = threading.RLock()  # the record of steps is shared
 
 
 def check_estimator(
@@ -71,7 +75,9 @@ def check_estimator(
     check_key(key)
     if isinstance(estimator, GradientEstimator):
         if theta is None:
-            raise TypeError("An estimator that is built already is checked at a theta; give theta, or a factory instead.")
+            raise TypeError(
+                "An estimator that is built already is checked at a theta; give theta, or a factory instead."
+            )
         check_theta(theta)
         return _check_built(estimator, jax.tree.map(jnp.asarray, theta), key, tolerance)
     if not callable(estimator):
@@ -81,27 +87,27 @@ def check_estimator(
         )
     if theta is not None:
         raise TypeError("A factory is checked with a problem of its own; leave theta None, or give a built estimator.")
-    return _check_factory(estimator, key, tolerance)
+    with _one_at_a_time:
+        return _check_factory(estimator, key, tolerance)
 
 
 def _check_built(estimator: GradientEstimator, theta: Theta, key: Key, tolerance: float) -> Checked:
-    description, skipped = estimator.description, []
-    truncation = None if description is None else description.truncation
-    count = 4 if truncation is None else min(truncation.num_windows + 1, 4)
-    _check_forms(estimator, theta, key, count, tolerance)
-    passed = list(FORMS)
+    description, passed, skipped = estimator.description, [*FORMS], []
+    windows = 1 if description is None else description.truncation.num_windows
+    _check_forms(estimator, theta, key)
     if description is not None and _is_random(description, theta):
-        agreement.check_randomness(estimator, theta, key, description.truncation.num_windows + 1)
+        agreement.check_randomness(estimator, theta, key, windows + 1)
         passed.append(RANDOM)
     else:
         skipped.append("Not checked whether estimates depend on their keys: the problem is not known to be random.")
     if description is not None and not description.truncation.stagger:
-        agreement.check_reset(estimator, theta, key, description.truncation.num_windows, description.adapts)
+        agreement.check_reset(estimator, theta, key, windows, description.adapts)
         passed.append(RESET)
     else:
         skipped.append("Not checked whether each episode starts anew: the ends of the episodes are not known.")
+    agreement.check_transformations(estimator, theta, key, min(windows, 3) + 1, tolerance)
     skipped.append("Not checked: windows, counts, divergence and precision, for which a factory is needed.")
-    return Checked(tuple(passed), tuple(skipped))
+    return Checked((*passed, TRANSFORMED), tuple(skipped))
 
 
 def _is_random(description, theta) -> bool:
@@ -114,7 +120,7 @@ def _is_random(description, theta) -> bool:
     return not bool(loss(jax.random.key(1)) == loss(jax.random.key(2)))
 
 
-def _check_forms(estimator: GradientEstimator, theta: Theta, key: Key, count: int, tolerance: float) -> None:
+def _check_forms(estimator: GradientEstimator, theta: Theta, key: Key) -> None:
     with attempt("init(theta, key)"):
         state = estimator.init(theta, key)
     with attempt("estimate(theta, state, key)"):
@@ -122,35 +128,36 @@ def _check_forms(estimator: GradientEstimator, theta: Theta, key: Key, count: in
     agreement.check_result(theta, state, result)
     agreement.check_metrics(result[2])
     agreement.check_purity(estimator, theta, key)
-    agreement.check_transformations(estimator, theta, key, count, tolerance)
 
 
 def _check_factory(make: Factory, key: Key, tolerance: float) -> Checked:
     problem = watched()
     estimator, truncation = _build(make, problem.problem)
-    description = estimator.description
-    _check_forms(estimator, THETA, key, truncation.num_windows + 1, tolerance)
+    _check_forms(estimator, THETA, key)
     agreement.check_randomness(estimator, THETA, key, 1)
     episodes.check_windows(estimator, problem, truncation, key)
-    agreement.check_reset(
-        estimator, THETA, key, truncation.num_windows, description is not None and description.adapts
-    )
+    agreement.check_reset(estimator, THETA, key, truncation.num_windows, _adapts(estimator))
     episodes.check_divergence(estimator, problem, truncation, key)
-    passed, skipped = [*FORMS, RANDOM, EPISODES[0], RESET, EPISODES[1]], []
-    if description is None:
+    passed, skipped = [*FORMS, RANDOM, *EPISODES], []
+    if estimator.description is None:
         skipped.append("Not checked: a description, which the estimator does without.")
     else:
-        (_, _, metrics), steps = problem.watch(estimator.estimate, THETA, estimator.init(THETA, key), key)
-        episodes.check_description(description, steps, THETA, float(metrics["inner_steps"]))
+        episodes.check_description(estimator, problem, key)
         passed.append(DESCRIBED)
+    agreement.check_transformations(estimator, THETA, key, truncation.num_windows + 1, tolerance)
+    _check_precision(make, problem.problem, truncation)
+    passed += [TRANSFORMED, PRECISION]
     if truncation.num_windows == 1:
         skipped.append("Not checked: staggered windows, because windows shorter than the episode are refused.")
     else:
         staggered = _call(make, problem.problem, Truncation(HORIZON, LENGTH, stagger=True))
         episodes.check_staggered(staggered, problem, Truncation(HORIZON, LENGTH), key)
         passed.append(STAGGERED)
-    _check_precision(make, problem.problem, truncation)
-    return Checked((*passed, PRECISION), tuple(skipped))
+    return Checked(tuple(passed), tuple(skipped))
+
+
+def _adapts(estimator: GradientEstimator) -> bool:
+    return estimator.description is not None and estimator.description.adapts
 
 
 def _build(make: Factory, problem: InnerProblem) -> tuple[GradientEstimator, Truncation]:

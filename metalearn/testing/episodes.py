@@ -3,11 +3,10 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from metalearn import trees
-from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.base import GradientEstimator
 from metalearn.inner.problem import Key
 from metalearn.inner.unroll import Truncation
 from metalearn.testing.agreement import check_metrics, check_result
@@ -87,8 +86,10 @@ def _check_diverged(gradient, metrics, steps: frozenset[Step], threshold: float)
     )
 
 
-def check_description(description: Description, steps: frozenset[Step], theta: Any, reported: float) -> None:
-    """Check what a description says against the steps of one estimate of the first window."""
+def check_description(estimator: GradientEstimator, watched: Watched, key: Key) -> None:
+    """Check what the description says against the steps of one estimate of the first window."""
+    description: Any = estimator.description
+    (_, _, metrics), steps = watched.watch(estimator.estimate, THETA, estimator.init(THETA, key), key)
     episodes, sizes = {step.luck for step in steps}, {abs(step.switch) for step in steps}
     require(
         description.num_particles in (len(episodes), len(sizes)),
@@ -100,9 +101,13 @@ def check_description(description: Description, steps: frozenset[Step], theta: A
         perturbed == (float(description.sigma) > 0),
         f"The description says sigma={description.sigma}, and theta was {'' if perturbed else 'not '}perturbed.",
     )
-    memory = description.memory(theta)
+    memory = description.memory(THETA)
     require(memory >= 0 and memory == int(memory), f"The description's memory must be bytes; it is {memory!r}.")
-    most = description.most_steps
+    _check_most(estimator, float(metrics["inner_steps"]))
+
+
+def _check_most(estimator: GradientEstimator, reported: float) -> None:
+    most = None if estimator.description is None else estimator.description.most_steps
     require(
         most is None or reported <= most,
         f"The description says that an estimate takes at most {most} inner steps; one reported {reported:g}.",
@@ -130,8 +135,7 @@ def check_staggered(estimator: GradientEstimator, watched: Watched, truncation: 
         first > later or not burn_in,
         f"The first estimate must report the steps of the burn-in as well; it reported {first:g} and the second {later:g}.",
     )
-    most = None if estimator.description is None else estimator.description.most_steps
-    require(most is None or first <= most, f"The description's most_steps is {most}; an estimate reported {first:g}.")
+    _check_most(estimator, first)
 
 
 def check_precision(estimator: GradientEstimator, theta: Any) -> None:

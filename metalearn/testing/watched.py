@@ -1,5 +1,6 @@
 """An inner problem that records which steps an estimator takes."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -53,8 +54,9 @@ class Watched(NamedTuple):
         return result, frozenset(self.record)
 
 
+@functools.cache
 def watched() -> Watched:
-    """A stochastic nonlinear map, whose θ has the structure of `THETA`."""
+    """A stochastic nonlinear map, whose θ has the structure of `THETA`; always the same one, for the sake of compiled programs."""
     record: set[Step] = set()
 
     def note(luck, index, switch):
