@@ -118,11 +118,11 @@ def descend(name, treatment, key):
     def step(carry, key):
         theta, state = carry
         updates, state = optimizer.update(gradient(setting, treatment, theta, key), state)
-        theta = optax.apply_updates(theta, updates)
+        theta = jnp.asarray(optax.apply_updates(theta, updates))
         return (theta, state), theta
 
     first = (setting.theta, optimizer.init(setting.theta))
-    path = jax.lax.scan(step, first, jax.random.split(key, setting.steps))[1]
+    path: jax.Array = jax.lax.scan(step, first, jax.random.split(key, setting.steps))[1]
     return jnp.mean(path[-setting.steps // 5 :], axis=0)
 
 

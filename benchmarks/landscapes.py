@@ -162,7 +162,7 @@ def adaptive_rows(frames, side):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=2, help="rounds of which the best counts")
     parser.add_argument(
         "--adaptive", type=int, default=0, metavar="SIDE", help="measure adaptive pictures up to this side"

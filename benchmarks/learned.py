@@ -116,7 +116,7 @@ def by_hand(data, theta, num_outer, chunk_size, devices=1):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the best counts")
     parser.add_argument("--outer", type=int, default=20, help="windows in one program")
     arguments = parser.parse_args()

@@ -56,7 +56,7 @@ def row_at(problem, theta, truncation, sigma, index):
     again, apart = jax.random.split(jax.random.key(2000 + index))
     cloud = measure_cloud(problem, theta, truncation, sigma, apart, PAIRS)
     candidates = make_candidates(
-        problem, truncation, sigma, "perturbed backprop" in [r.name for r in card.comparison.reports]
+        problem, truncation, sigma, "perturbed backprop" in [r.name for r in card.comparison.reports], (False, False)
     )
     target = ravel_pytree(theta)[1](jnp.asarray(cloud.mean, theta.dtype))
     found = ml.compare(

@@ -228,6 +228,7 @@ def memory_table(num_steps, rounds):
         name = "rematerialised" if rematerialise else "stored"
         gradients[name] = float(program(theta, state, key)[0]["learning_rate"])
         runs[name] = lambda program=program, state=state: program(theta, state, key)
+        assert estimator.description is not None
         formula = estimator.description.memory(theta)
         rows.append([name, program.memory_analysis().temp_size_in_bytes / 2**20, formula / 2**20])
     seconds = shortest_times(runs, rounds)
@@ -249,7 +250,7 @@ def show(console, title, header, rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the best counts")
     parser.add_argument("--quick", action="store_true", help="a tenth of the outer steps")
     arguments = parser.parse_args()

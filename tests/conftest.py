@@ -33,3 +33,10 @@ def closed_form():
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def minimal_effort():
+    compilation_effort("minimal")
+    yield
+    compilation_effort("low")

@@ -52,7 +52,7 @@ def test_the_other_examples_of_the_readme_run():
 @pytest.fixture(autouse=True)
 def cache(monkeypatch):
     """Programs that examples keep go where those of the tests are."""
-    keep = lambda *arguments: pathlib.Path(jax.config.jax_compilation_cache_dir)
+    keep = lambda *arguments: pathlib.Path(getattr(jax.config, "jax_compilation_cache_dir"))  # noqa: B009 (jax.config has no types)
     monkeypatch.setattr(ml, "cache_programs", keep, raising=False)
 
 
@@ -72,6 +72,7 @@ def same_effort():
         "divergence",
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",
+        "writing_an_estimator",
     ],
 )
 def test_the_guides_run(guide, tmp_path, monkeypatch):

@@ -26,6 +26,7 @@ FLOORS = {
     "dynamics": 2,
     "landscape": 2,
     "outer": 3,
+    "testing": 4,
     "recording": 4,
     "figures": 5,
     "application": 6,

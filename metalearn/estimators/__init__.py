@@ -1,39 +1,80 @@
-"""Floor 2: gradients of the meta-loss, one method, one file.
+"""Floor 2: gradients of the meta-loss, one method, one file; `ml.estimators.*` also has what an estimator of your own needs.
 
-A method is a function of one particle and one window (`particles.Method`); what all of them share (episodes, resets,
-staggering, chunks, divergence) is written once in `particles`. Backprop, forward mode and persistent ES then differ in
-a dozen lines each, which is what their pages in the papers say.
+A method is a function of one particle and one window (`Method`); what all of them share (episodes, resets, staggering,
+chunks, divergence) is written once, in `from_method`. Backprop, forward mode and persistent ES then differ in a dozen
+lines each, which is what their pages in the papers say. docs/writing_an_estimator.md writes one from these names:
+
+| names | use |
+|---|---|
+| `Method`, `from_method` | a function of one particle and one window, and the estimator that it becomes |
+| `Description`, `Family` | what is estimated, for `ml.compare`; estimators that differ by numbers alone |
+| `Reading`, `unless_diverged` | what `run` read in a window; a derivative of a window that may have diverged |
+| `REVERSE`, `FORWARD`, `BOTH` | the modes in which a method differentiates `run`, checked in `init` |
+| `check_common`, `check_sigma`, `check_count`, `check_number` | errors of arguments, as sentences, at construction |
+| `normal_like`, `state_bytes`, `residual_bytes` | perturbations in the structure of θ; parts of a formula for memory |
+| `GradientEstimator`, `Particles`, `Theta`, `State`, `Key`, `Memory`, `Run`, `Metrics` | types |
+
+`ml.testing.check_estimator` holds an estimator to the contract of `GradientEstimator`.
 """
 
 from metalearn.estimators.artbp import artbp
 from metalearn.estimators.backprop import backprop
-from metalearn.estimators.base import Description, GradientEstimator
+from metalearn.estimators.base import Description, Family, GradientEstimator, Metrics
 from metalearn.estimators.devices import over_devices
 from metalearn.estimators.evolution_strategies import evolution_strategies
 from metalearn.estimators.forward_gradient import forward_gradient
 from metalearn.estimators.forward_mode import forward_mode
 from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
+from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.mixture import mixture
 from metalearn.estimators.noise_reuse_es import noise_reuse_es
+from metalearn.estimators.particles import Memory, Method, Particles, Run, check_common, check_sigma, from_method
 from metalearn.estimators.persistent_es import persistent_es
 from metalearn.estimators.uoro import uoro
 from metalearn.estimators.wrappers import clip_gradient, combine, normalise_gradient
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.differentiable import BOTH, FORWARD, REVERSE
+from metalearn.inner.divergence import Reading, unless_diverged
+from metalearn.inner.problem import Key, State, Theta
+from metalearn.trees import normal_like
 
 __all__ = [
+    "BOTH",
     "Description",
+    "FORWARD",
+    "Family",
     "GradientEstimator",
+    "Key",
+    "Memory",
+    "Method",
+    "Metrics",
+    "Particles",
+    "REVERSE",
+    "Reading",
+    "Run",
+    "State",
+    "Theta",
     "artbp",
     "backprop",
+    "check_common",
+    "check_count",
+    "check_number",
+    "check_sigma",
     "clip_gradient",
     "combine",
     "evolution_strategies",
     "forward_gradient",
     "forward_mode",
+    "from_method",
     "generalized_persistent_es",
     "mixture",
     "noise_reuse_es",
+    "normal_like",
     "normalise_gradient",
     "over_devices",
     "persistent_es",
+    "residual_bytes",
+    "state_bytes",
+    "unless_diverged",
     "uoro",
 ]

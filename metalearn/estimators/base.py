@@ -28,6 +28,7 @@ class Description:
         smoothing is independent from block to block.
       name: what it is called while its program is compiled.
       most_steps: the most inner steps that one estimate reports, None where that is unknown.
+      adapts: whether an estimate depends on earlier episodes, as the weights of `combine` do.
     """
 
     problem: InnerProblem
@@ -38,6 +39,7 @@ class Description:
     noise_period: int | None = None
     name: str = "an estimate"
     most_steps: int | None = None
+    adapts: bool = False
 
 
 class Family(NamedTuple):

@@ -54,13 +54,18 @@ Run = Callable[[Theta, State], tuple[Reading, State]]
 
 
 class Method(NamedTuple):
-    """A gradient estimator as one particle sees it.
+    """A gradient estimator as one particle sees it; `from_method` makes an estimator of it.
+
+    Both functions are traced by JAX and mapped over the particles, so they must be pure and return arrays.
 
     Attributes:
-      start: `(theta, state) -> memory`, what a particle carries from window to window; called once, with a blank state.
-      window: `(run, theta, memory, clock, key) -> (gradient, memory, reading)`. `run(theta, state) -> (reading, state)`
-        advances one window from a state; `reading.loss` is its mean loss. A method with several runs returns their readings
-        stacked. `clock` is the window's number in the episode, 0 where an episode starts.
+      start: `(theta, state) -> memory`, what a particle carries from window to window, such as its state and its accumulated
+        noise; called once, with a state of zeros. The memory keeps its structure, shapes and dtypes.
+      window: `(run, theta, memory, clock, key) -> (gradient, memory, reading)`, one window of one particle.
+        `run(theta, state) -> (reading, state)` advances a state by one window at any theta, perturbed or differentiated;
+        where an episode starts it begins with the problem's `init` and ignores the state it is given. `reading.loss` is the
+        mean loss of the window. A method with several runs returns their readings stacked along a first axis. `clock` is the
+        window's number in the episode; at 0 the method resets what it accumulated. `key` is for its own random numbers.
       num_unrolls: how often `window` calls `run`, counted in trajectories.
       derivatives: the mode in which `window` differentiates `run`, one of `inner.differentiable`; None where it does not.
     """
@@ -99,7 +104,21 @@ def from_method(
     description: Description,
     rematerialise: bool = False,
 ) -> GradientEstimator:
-    """Map a method over particles. Arguments are those of the public estimators."""
+    """The estimator that averages a method over particles.
+
+    Args:
+      method: a gradient estimator as one particle sees it.
+      problem: the inner problem.
+      truncation: how its episodes are cut; it decides whether particles are in lockstep or staggered.
+      num_particles: the particles that one estimate averages; each follows episodes of its own.
+      chunk_size: particles advanced together; None for as many as fit the cache.
+      description: what the estimator estimates. Its `most_steps` is computed here.
+      rematerialise: recompute the steps of a window in the backward pass, as in `unroll`.
+
+    Returns:
+      A compiled estimator. It resets episodes, draws their keys, shares minibatches, runs the burn-in of staggered particles,
+      leaves particles whose gradient is not finite out of the average, and fills in all metrics.
+    """
     share, spread = spread_here(num_particles)
     steps, most = _inner_steps(method, truncation, num_particles)
     description = dataclasses.replace(description, most_steps=most)

@@ -176,7 +176,7 @@ def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
     steps = [part.most_steps for part in known if part.most_steps is not None]
     most = 2 * sum(steps) if len(steps) == len(known) else None  # the first estimate reports those of the pilot as well
     count = sum(part.num_particles for part in known)
-    return dataclasses.replace(known[0], num_particles=count, memory=memory, most_steps=most)
+    return dataclasses.replace(known[0], num_particles=count, memory=memory, most_steps=most, adapts=True)
 
 
 def _running(old: Theta, new: Theta) -> Theta:

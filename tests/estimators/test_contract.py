@@ -1,4 +1,4 @@
-"""What every estimator promises: jit, vmap, scan, bits, dtypes, one compilation, episodes, divergence, sentences."""
+"""What every estimator promises: the public contract, one compilation, chunks, episode keys, divergence, sentences."""
 
 import functools
 
@@ -7,25 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import metalearn as ml
 from metalearn.estimators import (
     artbp,
     backprop,
     combine,
     evolution_strategies,
     generalized_persistent_es,
+    mixture,
     persistent_es,
 )
 from metalearn.inner.divergence import largest
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from tests.estimators.family import EVERY, THETA, WINDOWED, noisy_map
-from tests.estimators.sampling import QUICK, quick
+from tests.estimators.sampling import quick
 
 TRUNCATION = Truncation(horizon=6, length=2)
 PROBLEM = noisy_map()
 every = pytest.mark.parametrize(
     "name", EVERY, scope="module"
 )  # all tests of one estimator in a row: a worker compiles it once
+CHECKED = WINDOWED | {
+    "artbp": functools.partial(artbp, cut_probability=0.3, num_particles=6),
+    "mixture": lambda p, t: mixture({name: WINDOWED[name](p, t) for name in ("backprop", "persistent_es")}),
+}
 windowed = pytest.mark.parametrize("name", WINDOWED, scope="module")
 
 
@@ -41,35 +47,12 @@ def close(a, b, tolerance=2e-5):
     )
 
 
-def equal(a, b):
-    jax.tree.map(lambda x, y: np.testing.assert_array_equal(_data(x), _data(y)), a, b)
-
-
-def _data(leaf):
-    return np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
-
-
-@every
-def test_gradient_keeps_structure_and_dtype_and_metrics_are_scalars(name):
-    estimator = make(name)
-    gradient, _, metrics = estimator.estimate(THETA, estimator.init(THETA, jax.random.key(0)), jax.random.key(1))
-    assert jax.tree.structure(gradient) == jax.tree.structure(THETA)
-    assert [(g.shape, g.dtype) for g in jax.tree.leaves(gradient)] == [
-        (t.shape, t.dtype) for t in jax.tree.leaves(THETA)
-    ]
-    assert set(metrics) >= {"loss", "fraction_diverged", "gradient_variance", "inner_steps"}
-    assert all(jnp.shape(value) == () for value in metrics.values())
-    assert np.isfinite(metrics["loss"])
-    assert metrics["fraction_diverged"] == 0
-
-
-@every
-def test_same_key_same_bits_and_another_key_other_bits(name):
-    estimator = make(name)
-    state = estimator.init(THETA, jax.random.key(0))
-    first, again, other = (estimator.estimate(THETA, state, jax.random.key(k))[0] for k in (1, 1, 2))
-    equal(first, again)
-    assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other)))
+@pytest.mark.usefixtures("minimal_effort")
+@pytest.mark.parametrize("name", CHECKED, scope="module")
+def test_every_estimator_keeps_the_contract(name):
+    checked = ml.testing.check_estimator(CHECKED[name])
+    assert len(checked.passed) + len(checked.skipped) == 10
+    assert len(checked.skipped) == (name in ("artbp", "mixture"))
 
 
 @every
@@ -81,26 +64,6 @@ def test_one_compilation_for_all_calls(name):
         theta = jax.tree.map(lambda t, g: t - 0.01 * g, theta, gradient)
         sizes.append(estimator.estimate._cache_size())
     assert len(set(sizes)) == 1
-
-
-@every
-def test_scan_and_vmap_agree_with_a_python_loop(name):
-    estimator, inner = make(name), EVERY[name](PROBLEM, TRUNCATION)
-
-    def run(key):
-        def body(state, index):
-            gradient, state, metrics = inner.estimate(THETA, state, jax.random.fold_in(key, index))
-            return state, (gradient, metrics["loss"])
-
-        return jax.lax.scan(body, inner.init(THETA, key), jnp.arange(4))[1]
-
-    keys = jax.random.split(jax.random.key(3), 2)
-    mapped = jax.jit(jax.vmap(run), compiler_options=QUICK)(keys)
-    for row, key in enumerate(keys):
-        state = estimator.init(THETA, key)
-        for index in range(4):
-            gradient, state, metrics = estimator.estimate(THETA, state, jax.random.fold_in(key, index))
-            close(jax.tree.map(lambda leaf, r=row, i=index: leaf[r, i], mapped), (gradient, metrics["loss"]))
 
 
 def agree_in_chunks(name, size):
@@ -120,22 +83,6 @@ def test_chunks_of_one_and_chunks_that_leave_a_remainder_of_the_six_particles(si
 
 
 @windowed
-def test_staggered_particles_are_at_random_windows_and_pay_for_their_burn_in(name):
-    lockstep, staggered = make(name), make(name, Truncation(6, 2, stagger=True))
-    state = staggered.init(THETA, jax.random.key(0))
-    clocks = jax.tree.leaves(state, is_leaf=lambda part: hasattr(part, "clock"))[0].clock
-    assert clocks.shape == (6,)
-    assert set(np.asarray(clocks)) <= {0, 1, 2}
-    assert len(set(np.asarray(clocks))) > 1
-    first = staggered.estimate(THETA, state, jax.random.key(1))
-    second = staggered.estimate(THETA, first[1], jax.random.key(2))
-    _, after, plain = lockstep.estimate(THETA, lockstep.init(THETA, jax.random.key(0)), jax.random.key(1))
-    later = lockstep.estimate(THETA, after, jax.random.key(1))[2]["inner_steps"]
-    assert first[2]["inner_steps"] > plain["inner_steps"]
-    assert second[2]["inner_steps"] == later
-
-
-@windowed
 def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
     """The loss of θ is then one number: unperturbed estimators see the same losses in every episode."""
     if name not in ("backprop", "forward_mode", "forward_gradient", "uoro"):
@@ -147,20 +94,6 @@ def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
         losses.append(float(metrics["loss"]))
     np.testing.assert_allclose(losses[:3], losses[3:], rtol=1e-6)
     assert len({round(loss, 6) for loss in losses[:3]}) == 3
-
-
-@every
-def test_bfloat16_and_float64_parameters_keep_their_dtype(name):
-    for dtype in (jnp.bfloat16, jnp.float64):
-        with jax.enable_x64(dtype == jnp.float64):
-            theta = jax.tree.map(lambda leaf, dtype=dtype: jnp.asarray(leaf, dtype), THETA)
-            estimator = EVERY[name](PROBLEM, TRUNCATION)
-            state = jax.eval_shape(estimator.init, theta, jax.random.key(0))
-            gradient, after, _ = jax.eval_shape(estimator.estimate, theta, state, jax.random.key(1))
-            assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(dtype)}
-            assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(
-                lambda a: (a.shape, a.dtype), after
-            )
 
 
 @pytest.mark.parametrize("name", ["backprop", "uoro", "persistent_es"], scope="module")
@@ -176,23 +109,6 @@ def test_bfloat16_parameters_give_about_the_gradient_of_float32(name):
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.3)
 
 
-@every
-def test_a_state_may_hold_a_typed_key(name):
-    def init(theta, key):
-        return {"x": theta["rates"] * theta["scale"], "key": key}
-
-    def step(state, theta, key):
-        new, draw = jax.random.split(state["key"])
-        return {"x": state["x"] * theta["rates"] + jax.random.normal(draw, (2,), state["x"].dtype), "key": new}
-
-    problem = InnerProblem(init, step, lambda state, theta, key: jnp.mean(jnp.square(state["x"])))
-    for truncation in (TRUNCATION, Truncation(6, 2, stagger=True)):
-        estimator = EVERY[name](problem, truncation)
-        state = jax.eval_shape(estimator.init, THETA, jax.random.key(0))
-        _, after, _ = jax.eval_shape(estimator.estimate, THETA, state, jax.random.key(1))
-        assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(lambda a: (a.shape, a.dtype), after)
-
-
 def blowing_up(threshold) -> InnerProblem:
     """Diverges where its random start is beyond `threshold(theta)`, else s ← s/2 + θ."""
 
@@ -206,25 +122,11 @@ DIVERGING = blowing_up(lambda theta: theta[2])
 SOME, ALL = jnp.array([0.3, -0.2, 0.5]), jnp.array([0.3, -0.2, 3.0])
 
 
-@every
-def test_diverged_particles_are_counted_and_come_back_with_the_next_episode(name):
-    estimator = make(name, Truncation(4, 4), DIVERGING)
-    state, shares = estimator.init(SOME, jax.random.key(0)), []
-    for index in range(8):
-        gradient, state, metrics = estimator.estimate(SOME, state, jax.random.key(index))
-        shares.append(float(metrics["fraction_diverged"]))
-        assert np.all(np.isfinite(gradient))
-        assert metrics["loss"] == largest(jnp.float32) if shares[-1] == 1 else np.isfinite(metrics["loss"])
-    assert any(0 < share < 1 for share in shares)
-    assert len(set(shares)) > 1
-
-
-@every
+@pytest.mark.parametrize("name", ["backprop", "forward_gradient", "persistent_es"], scope="module")
 def test_all_diverged_is_a_zero_that_says_so(name):
     estimator = make(name, Truncation(4, 4), DIVERGING)
     gradient, state, metrics = estimator.estimate(ALL, estimator.init(ALL, jax.random.key(0)), jax.random.key(1))
-    if name != "evolution_strategies_one_sided":  # all losses are equal, and so is the difference of a pair
-        np.testing.assert_array_equal(np.asarray(gradient), 0)
+    np.testing.assert_array_equal(np.asarray(gradient), 0)
     assert metrics["fraction_diverged"] == 1
     assert np.isnan(metrics["loss"]) or metrics["loss"] == largest(jnp.float32)
     again, _, metrics = estimator.estimate(SOME, state, jax.random.key(2))

@@ -120,6 +120,7 @@ def test_everything_is_eighteen_numbers_that_all_matter():
 def test_everything_starts_where_the_benchmark_does():
     benchmark = small()._replace(network=ml.mlp((64, 5, 10), "relu", initial_scale=0.1, gain=0.5))
     tuning = ml.hyperparameters.all_hyperparameters(benchmark)
+    assert tuning.task is not None
     starts = [benchmark.network.init(KEY), tuning.task(tuning.theta).init(KEY)]
     jax.tree.map(np.testing.assert_array_equal, *starts)
 

@@ -71,7 +71,9 @@ def test_digits_are_sixteenths_and_centre_takes_the_mean_image_away():
     assert plain.max() == 1
     from sklearn.datasets import load_digits
 
-    np.testing.assert_allclose(np.asarray(plain)[:, 17].reshape(8, 8), load_digits().images[17] / 16)
+    np.testing.assert_allclose(
+        np.asarray(plain)[:, 17].reshape(8, 8), load_digits(return_X_y=True)[0][17].reshape(8, 8) / 16
+    )
     np.testing.assert_allclose(centred.mean(axis=1), np.zeros(64), atol=1e-6)
     np.testing.assert_allclose(centred[:, 0] - centred[:, 1], plain[:, 0] - plain[:, 1], atol=1e-6)
 

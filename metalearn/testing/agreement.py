@@ -1,0 +1,174 @@
+"""Requirements that hold for an estimator of any problem: forms, metrics, randomness, transformations."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn import trees
+from metalearn.compilation import jit
+from metalearn.estimators.base import SHARES, GradientEstimator
+from metalearn.inner.problem import Key, Theta
+from metalearn.testing.requirements import attempt, forms, largest_difference, require, same_bits, through_host
+
+METRICS = ("loss", "fraction_diverged", "gradient_variance", "inner_steps")
+
+
+def check_result(theta: Theta, before: Any, result: Any) -> None:
+    """Check the forms of one estimate: of its gradient, its state and its metrics, also where they are shapes alone."""
+    require(
+        isinstance(result, tuple) and len(result) == 3,
+        f"estimate must return (gradient, state, metrics); a {type(result).__name__} was returned.",
+    )
+    gradient, after, metrics = result
+    require(
+        jax.tree.structure(gradient) == jax.tree.structure(theta),
+        f"The gradient must have the structure of theta, {jax.tree.structure(theta)}; it has {jax.tree.structure(gradient)}.",
+    )
+    wanted, found = forms(trees.strong(theta)), forms(gradient)
+    require(wanted == found, f"The gradient must have the shapes and dtypes of theta, {wanted}; it has {found}.")
+    _check_state(before, after)
+    require(isinstance(metrics, dict), f"The metrics must be a dictionary; a {type(metrics).__name__} was returned.")
+    missing = [name for name in METRICS if name not in metrics]
+    require(not missing, f"The metrics must contain {', '.join(METRICS)}; {', '.join(missing)} is missing.")
+    wide = [name for name, value in metrics.items() if jnp.shape(value) != ()]
+    require(not wide, f"Every metric must be a scalar; {', '.join(wide)} is an array.")
+
+
+def _check_state(before, after) -> None:
+    odd = [type(leaf).__name__ for leaf in jax.tree.leaves(before) if not hasattr(leaf, "dtype")]
+    require(
+        not odd,
+        f"Every leaf of the state must be an array, so that it can be scanned and saved; it holds a {odd[:1]}.",
+    )
+    require(
+        jax.tree.structure(before) == jax.tree.structure(after),
+        f"estimate must return a state of the structure that init returns, {jax.tree.structure(before)}; it returned "
+        f"{jax.tree.structure(after)}.",
+    )
+    old, new = forms(before), forms(after)
+    changed = [f"{place} from {old[place]} to {new[place]}" for place in old if old[place] != new[place]]
+    require(not changed, f"The state must keep its shapes and dtypes; an estimate changed {', '.join(changed)}.")
+    weak = [getattr(leaf, "weak_type", False) for leaf in jax.tree.leaves(before)]
+    drift = [place for place, was, leaf in zip(old, weak, jax.tree.leaves(after)) if was and not _is_weak(leaf)]
+    require(
+        not drift,
+        f"The state's leaf {', '.join(drift)} has a weak type from init and a strong one from estimate, so every program is "
+        "compiled twice; give its dtype in init.",
+    )
+
+
+def _is_weak(leaf) -> bool:
+    return getattr(leaf, "weak_type", False)
+
+
+def check_metrics(metrics: dict[str, Any]) -> None:
+    """Check the values of the metrics of an estimate, whatever diverged."""
+    values = {name: float(value) for name, value in metrics.items()}
+    require(np.isfinite(values["loss"]), f"The metric loss must be finite; it is {values['loss']}.")
+    for name in SHARES:
+        share = values.get(name, 0.0)
+        require(0 <= share <= 1, f"The metric {name} must lie between 0 and 1; it is {share}.")
+    variance, steps = values["gradient_variance"], values["inner_steps"]
+    require(not variance < 0, f"The metric gradient_variance must not be negative; it is {variance}.")
+    require(
+        steps >= 0 and steps == round(steps),
+        f"The metric inner_steps must be a whole number of applications of the map; it is {steps}.",
+    )
+
+
+def check_purity(estimator: GradientEstimator, theta: Theta, key: Key) -> None:
+    """Check that calls leave no trace: the same arguments give the same bits, also after other calls and after a copy."""
+    first, other = jax.random.split(jax.random.fold_in(key, 1))
+    state = estimator.init(theta, key)
+    require(
+        same_bits(state, estimator.init(theta, key)),
+        "init must return the same bits for the same theta and key; two calls returned different states.",
+    )
+    copy = through_host(state)
+    result = estimator.estimate(theta, state, first)
+    require(same_bits(state, copy), "estimate must not change the state that it is given; it was changed in place.")
+    estimator.estimate(theta, result[1], other)
+    require(
+        same_bits(result, estimator.estimate(theta, state, first)),
+        "estimate must return the same bits for the same theta, state and key; two calls returned different results.",
+    )
+    with attempt("An estimate from a state that was copied to the host and back, as a checkpoint is,"):
+        copied = estimator.estimate(theta, copy, first)
+    require(
+        same_bits(result, copied),
+        "A state that was copied to the host and back, as a checkpoint is, must give the same bits; it gave others.",
+    )
+
+
+def run(estimator: GradientEstimator, theta: Theta, key: Key, count: int) -> list[Any]:
+    """The results of `count` estimates in a row, from `init`."""
+    state, results = estimator.init(theta, key), []
+    for index in range(count):
+        results.append(estimator.estimate(theta, state, jax.random.fold_in(key, index)))
+        state = results[-1][1]
+    return results
+
+
+def check_randomness(estimator: GradientEstimator, theta: Theta, key: Key, count: int) -> None:
+    """Check that the estimates of a run depend on their keys."""
+    state = estimator.init(theta, key)
+
+    def gradients(seed):
+        after, found = state, []
+        for index in range(count):
+            gradient, after, _ = estimator.estimate(theta, after, jax.random.fold_in(jax.random.key(seed), index))
+            found.append(gradient)
+        return found
+
+    require(
+        not same_bits(gradients(1), gradients(2)),
+        "estimate must draw its random numbers from its key; other keys gave the same bits for a problem that is random.",
+    )
+
+
+def check_transformations(estimator: GradientEstimator, theta: Theta, key: Key, count: int, tolerance: float) -> None:
+    """Check that estimates under `jax.jit`, `jax.vmap` and `jax.lax.scan` are those of a Python loop."""
+
+    def scanned(key):
+        def body(state, index):
+            gradient, state, metrics = estimator.estimate(theta, state, jax.random.fold_in(key, index))
+            return state, (gradient, metrics["loss"])
+
+        return jax.lax.scan(body, estimator.init(theta, key), jnp.arange(count))[1]
+
+    keys = jax.random.split(key, 2)
+    with attempt("Running the estimator under jax.jit, jax.vmap and jax.lax.scan"):
+        mapped = jit(jax.vmap(scanned), "estimates under jax.vmap and jax.lax.scan", calls=1)(keys)
+    for row, own in enumerate(keys):
+        for index, (gradient, _, metrics) in enumerate(run(estimator, theta, own, count)):
+            here = jax.tree.map(lambda leaf, row=row, index=index: leaf[row, index], mapped)
+            difference = largest_difference(here, (gradient, metrics["loss"]))
+            require(
+                difference <= tolerance,
+                "Estimates under jax.jit, jax.vmap and jax.lax.scan must agree with those of a Python loop to a relative "
+                f"{tolerance:g}; at estimate {index} they differ by {difference:.2g}.",
+            )
+
+
+def check_reset(estimator: GradientEstimator, theta: Theta, key: Key, num_windows: int, adapts: bool) -> None:
+    """Check that an episode depends on nothing that came before it: no state, no accumulated noise, no other θ.
+
+    Where the estimator adapts its weights to earlier episodes, only the loss is compared.
+    """
+    moved = jax.tree.map(lambda leaf: jnp.asarray(1.01 * leaf + 0.003, jnp.result_type(leaf)), theta)
+    used, fresh, last = jax.random.split(key, 3)
+    state = run(estimator, theta, used, num_windows)[-1][1]
+    for window in range(num_windows):
+        if window == 0:
+            other = estimator.init(moved, fresh)
+        own = jax.random.fold_in(last, window)
+        gradient, state, metrics = estimator.estimate(moved, state, own)
+        expected, other, expected_metrics = estimator.estimate(moved, other, own)
+        pair = (metrics["loss"], expected_metrics["loss"]) if adapts else (gradient, expected)
+        require(
+            same_bits(*pair),
+            f"Each episode must start anew, from init at the present theta: window {window} of a second episode must give the "
+            "bits that it gives right after init, and it gave others. State or accumulated noise was kept beyond the end.",
+        )

@@ -1,0 +1,186 @@
+"""The contract of a gradient estimator, checked from outside."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metalearn.estimators.base import GradientEstimator
+from metalearn.inner.problem import InnerProblem, Key, Theta, check_key, check_theta
+from metalearn.inner.unroll import Truncation, meta_loss
+from metalearn.testing import agreement, episodes
+from metalearn.testing.requirements import Checked, attempt, require
+from metalearn.testing.watched import THETA, as_nested, as_vector, in_dtype, watched
+
+HORIZON, LENGTH = 6, 2
+
+Factory = Callable[[InnerProblem, Truncation], GradientEstimator]
+
+FORMS: tuple[str, ...] = (
+    "Gradients have the structure, shapes and dtypes of theta; the state keeps its own; metrics are complete scalars.",
+    "The same arguments give the same bits, also from a state that was copied to the host and back.",
+)
+RANDOM = "Estimates depend on their keys."
+RESET = "Each episode starts anew at the present theta."
+EPISODES = (
+    "Estimates see the windows of an episode in turn, and inner_steps counts the steps that they take.",
+    RESET,
+    "Particles that diverge are counted, leave the gradient finite and come back with the next episode.",
+)
+DESCRIBED = "The description agrees with the particles, perturbations, memory and steps of an estimate."
+TRANSFORMED = "Estimates under jax.jit, jax.vmap and jax.lax.scan agree with those of a Python loop."
+PRECISION = "theta may be a vector in bfloat16 or nested containers in float64."
+STAGGERED = "Staggered particles start at random windows and report their burn-in."
+
+_one_at_a_time = threading.RLock()  # the record of steps is shared
+
+
+def check_estimator(
+    estimator: GradientEstimator | Factory,
+    theta: Theta | None = None,
+    key: Key | None = None,
+    *,
+    tolerance: float = 1e-4,
+) -> Checked:
+    """Hold an estimator to the contract of `GradientEstimator`.
+
+        ml.testing.check_estimator(functools.partial(my_estimator, sigma=0.1, num_pairs=4))
+        ml.testing.check_estimator(my_estimator(problem, truncation, sigma=0.1, num_pairs=4), theta)
+
+    A factory is checked completely, with a small problem that records the steps that are taken: an estimate must see one
+    window, report its steps, count particles that diverge, begin each episode anew, and agree with its description. The
+    factory is called with windows shorter than the episode, with staggered windows, and, where it refuses the former with
+    a `ValueError`, with whole episodes. Perturbations must be smaller than 5.
+
+    An estimator that is built already is checked at the given theta, for what can be seen without knowing its problem.
+
+    Args:
+      estimator: a function `(problem, truncation) -> GradientEstimator`, or a `GradientEstimator`.
+      theta: a point at which a built estimator is checked; None for a factory.
+      key: of the random numbers of the check; `jax.random.key(0)` by default.
+      tolerance: the relative difference that rounding may make between a Python loop and `jax.lax.scan`. Raise it where
+        the inner problem of a built estimator is chaotic.
+
+    Returns:
+      What was checked, and what could not be.
+
+    Raises:
+      AssertionError: a requirement does not hold.
+      TypeError: `estimator` is neither of the two, a built estimator comes without theta or a factory with one, or `key` is
+        not a typed key.
+    """
+    key = jax.random.key(0) if key is None else key
+    check_key(key)
+    if isinstance(estimator, GradientEstimator):
+        if theta is None:
+            raise TypeError(
+                "An estimator that is built already is checked at a theta; give theta, or a factory instead."
+            )
+        check_theta(theta)
+        return _check_built(estimator, jax.tree.map(jnp.asarray, theta), key, tolerance)
+    if not callable(estimator):
+        raise TypeError(
+            "estimator must be a function (problem, truncation) -> GradientEstimator, or a GradientEstimator; "
+            f"{estimator!r} was given."
+        )
+    if theta is not None:
+        raise TypeError("A factory is checked with a problem of its own; leave theta None, or give a built estimator.")
+    with _one_at_a_time:
+        return _check_factory(estimator, key, tolerance)
+
+
+def _check_built(estimator: GradientEstimator, theta: Theta, key: Key, tolerance: float) -> Checked:
+    description, passed, skipped = estimator.description, [*FORMS], []
+    windows = 1 if description is None else description.truncation.num_windows
+    _check_forms(estimator, theta, key)
+    if description is not None and _is_random(description, theta):
+        agreement.check_randomness(estimator, theta, key, windows + 1)
+        passed.append(RANDOM)
+    else:
+        skipped.append("Not checked whether estimates depend on their keys: the problem is not known to be random.")
+    if description is not None and not description.truncation.stagger:
+        agreement.check_reset(estimator, theta, key, windows, description.adapts)
+        passed.append(RESET)
+    else:
+        skipped.append("Not checked whether each episode starts anew: the ends of the episodes are not known.")
+    agreement.check_transformations(estimator, theta, key, min(windows, 3) + 1, tolerance)
+    skipped.append("Not checked: windows, counts, divergence and precision, for which a factory is needed.")
+    return Checked((*passed, TRANSFORMED), tuple(skipped))
+
+
+def _is_random(description, theta) -> bool:
+    """Whether estimates should depend on their keys: the parameters are perturbed, or two episodes differ."""
+    if description.sigma > 0:
+        return True
+    if description.truncation.key is not None:
+        return False
+    loss = jax.jit(lambda key: meta_loss(description.problem, theta, key, description.truncation.horizon))
+    return not bool(loss(jax.random.key(1)) == loss(jax.random.key(2)))
+
+
+def _check_forms(estimator: GradientEstimator, theta: Theta, key: Key) -> None:
+    with attempt("init(theta, key)"):
+        state = estimator.init(theta, key)
+    with attempt("estimate(theta, state, key)"):
+        result = estimator.estimate(theta, state, key)
+    agreement.check_result(theta, state, result)
+    agreement.check_metrics(result[2])
+    agreement.check_purity(estimator, theta, key)
+
+
+def _check_factory(make: Factory, key: Key, tolerance: float) -> Checked:
+    problem = watched()
+    estimator, truncation = _build(make, problem.problem)
+    _check_forms(estimator, THETA, key)
+    agreement.check_randomness(estimator, THETA, key, 1)
+    episodes.check_windows(estimator, problem, truncation, key)
+    agreement.check_reset(estimator, THETA, key, truncation.num_windows, _adapts(estimator))
+    episodes.check_divergence(estimator, problem, truncation, key)
+    passed, skipped = [*FORMS, RANDOM, *EPISODES], []
+    if estimator.description is None:
+        skipped.append("Not checked: a description, which the estimator does without.")
+    else:
+        episodes.check_description(estimator, problem, key)
+        passed.append(DESCRIBED)
+    agreement.check_transformations(estimator, THETA, key, truncation.num_windows + 1, tolerance)
+    _check_precision(make, problem.problem, truncation)
+    passed += [TRANSFORMED, PRECISION]
+    if truncation.num_windows == 1:
+        skipped.append("Not checked: staggered windows, because windows shorter than the episode are refused.")
+    else:
+        staggered = _call(make, problem.problem, Truncation(HORIZON, LENGTH, stagger=True))
+        episodes.check_staggered(staggered, problem, Truncation(HORIZON, LENGTH), key)
+        passed.append(STAGGERED)
+    return Checked(tuple(passed), tuple(skipped))
+
+
+def _adapts(estimator: GradientEstimator) -> bool:
+    return estimator.description is not None and estimator.description.adapts
+
+
+def _build(make: Factory, problem: InnerProblem) -> tuple[GradientEstimator, Truncation]:
+    """The estimator of windows or, where these are refused, of whole episodes; and how its episodes are cut."""
+    try:
+        estimator = _call(make, problem, Truncation(HORIZON, LENGTH))
+    except ValueError:
+        estimator = _call(make, problem, Truncation(HORIZON, HORIZON))
+        return estimator, Truncation(HORIZON, HORIZON)
+    return estimator, Truncation(HORIZON, LENGTH)
+
+
+def _call(make: Factory, problem: InnerProblem, truncation: Truncation) -> GradientEstimator:
+    estimator: Any = make(problem, truncation)
+    require(
+        isinstance(estimator, GradientEstimator),
+        f"The factory must return a GradientEstimator; it returned a {type(estimator).__name__}.",
+    )
+    return estimator
+
+
+def _check_precision(make: Factory, problem: InnerProblem, truncation: Truncation) -> None:
+    for form, dtype in ((as_vector, jnp.bfloat16), (as_nested, jnp.float64)):
+        with jax.enable_x64(dtype == jnp.float64), attempt(f"An estimate with theta in {jnp.dtype(dtype)}"):
+            other, theta = form(problem)
+            episodes.check_precision(_call(make, other, truncation), in_dtype(theta, dtype))
