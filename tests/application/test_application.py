@@ -27,7 +27,8 @@ import time
 from hydra.utils import instantiate
 
 from metalearn.inner.divergence import saturate
-from metalearn.recording import application, open_run, output_folder
+from metalearn.application import application, output_folder
+from metalearn.recording import open_run
 
 
 def main(config):
