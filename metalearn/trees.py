@@ -13,9 +13,9 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from metalearn import debugging
+from metalearn.types import Key
 
 Tree = Any
-Key = jax.Array
 
 
 def is_inexact(leaf) -> bool:

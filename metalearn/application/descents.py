@@ -12,10 +12,11 @@ from omegaconf import OmegaConf
 
 from metalearn.application.build import build_estimator, outer_settings
 from metalearn.inner.checks import refusal, summarize_error
-from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.problem import InnerProblem
 from metalearn.landscape import Plane
 from metalearn.outer.trajectories import outer_trajectories
 from metalearn.threads import in_these_modes
+from metalearn.types import Key
 
 LAST = 0.1  # of a trajectory, whose mean is where it ends
 

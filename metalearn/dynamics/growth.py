@@ -11,8 +11,9 @@ from metalearn import debugging, trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import FORWARD, check_derivative
-from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon
+from metalearn.inner.problem import InnerProblem, check_horizon
 from metalearn.inner.unroll import meta_loss
+from metalearn.types import Key, Theta
 
 
 class MetaGradient(NamedTuple):

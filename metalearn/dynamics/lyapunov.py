@@ -9,8 +9,9 @@ import numpy as np
 from metalearn import debugging, trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.intervals import student
+from metalearn.types import Key, Theta
 
 STATUS = ("converged", "bounded", "escaped", "non-finite", "underflow")
 BATCHES = 20

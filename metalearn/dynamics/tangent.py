@@ -13,7 +13,8 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import debugging, trees
 from metalearn.inner.differentiable import FORWARD, check_derivative
-from metalearn.inner.problem import InnerProblem, Key, State, Theta
+from metalearn.inner.problem import InnerProblem
+from metalearn.types import Key, State, Theta
 
 
 class Episode(NamedTuple):

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
+from metalearn.types import Key, Theta
 
 EstimatorState = Any
 Metrics = dict[str, jax.Array]

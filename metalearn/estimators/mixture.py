@@ -11,7 +11,8 @@ from metalearn.compilation import jit
 from metalearn.estimators.base import SHARES, GradientEstimator
 from metalearn.inner.checks import check_number
 from metalearn.inner.counts import total
-from metalearn.inner.problem import Theta, check_key, check_theta
+from metalearn.inner.problem import check_key, check_theta
+from metalearn.types import Theta
 
 
 class Mixed(NamedTuple):

@@ -34,18 +34,9 @@ from metalearn.inner.checks import check_count
 from metalearn.inner.counts import count, count_type
 from metalearn.inner.differentiable import check_derivative
 from metalearn.inner.divergence import Reading, read_window
-from metalearn.inner.problem import (
-    InnerProblem,
-    Key,
-    State,
-    Theta,
-    check_horizon,
-    check_inner,
-    check_key,
-    check_problem,
-    check_theta,
-)
+from metalearn.inner.problem import InnerProblem, check_horizon, check_inner, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
+from metalearn.types import Key, State, Theta
 
 SHARED = 2**32 - 1  # folded into the key of an estimate: the key of the minibatches that its particles share
 

@@ -13,7 +13,8 @@ from metalearn.compilation import jit
 from metalearn.estimators.base import SHARES, Description, GradientEstimator
 from metalearn.inner.checks import check_number, is_known
 from metalearn.inner.counts import total
-from metalearn.inner.problem import Theta, check_key, check_theta
+from metalearn.inner.problem import check_key, check_theta
+from metalearn.types import Theta
 
 DECAY = 0.9
 

@@ -12,11 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn.inner.checks import scalar
-
-Theta = Any
-State = Any
-Key = jax.Array
-Scalar = jax.Array
+from metalearn.types import Key, Scalar, State, Theta
 
 
 class InnerProblem(NamedTuple):

@@ -10,7 +10,8 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.inner.convolutions import prepare
-from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_horizon, check_key
+from metalearn.inner.problem import InnerProblem, check_horizon, check_key
+from metalearn.types import Key, Scalar, State, Theta
 
 
 @dataclasses.dataclass(frozen=True)

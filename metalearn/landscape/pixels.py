@@ -20,9 +20,10 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count
 from metalearn.inner.convolutions import prepare
-from metalearn.inner.problem import InnerProblem, Key, check_problem
+from metalearn.inner.problem import InnerProblem, check_problem
 from metalearn.landscape import measure as accounts
 from metalearn.threads import on_every_device
+from metalearn.types import Key
 
 SEGMENT = 25  # steps between two looks for pixels that are settled
 CHUNK = 16  # pixels advanced together on a CPU: 16 networks of the published size fill a core's cache in float64

@@ -10,9 +10,10 @@ import numpy as np
 
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.threads import in_these_modes, on_every_device
+from metalearn.types import Theta
 
 
 def render(

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.problem import InnerProblem
 from metalearn.landscape import adaptive as quadtree
 from metalearn.landscape.pixels import PixelMeasures, band_size, hash_program, measure_pixels
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.landscape.render import check_resolution
+from metalearn.types import Key
 
 CHECKED, LEAST = (
     0.01,

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from metalearn.estimators.devices import spread_here
 from metalearn.inner.checks import check_count
 from metalearn.inner.divergence import bounded
-from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta, check_horizon
+from metalearn.inner.problem import InnerProblem, check_horizon
 from metalearn.inner.unroll import unroll
+from metalearn.types import Key, Scalar, Theta
 
 Evaluate = Callable[[Theta, Key], Scalar]
 

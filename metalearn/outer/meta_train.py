@@ -13,9 +13,7 @@ from jax.core import Tracer
 
 from metalearn import debugging, trees
 from metalearn.compilation import jit
-from metalearn.inner.problem import Key, Theta
 from metalearn.memoization import memoize
-from metalearn.outer.comparison.episodes import Progress
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.history import (
     NEVER,
@@ -34,6 +32,7 @@ from metalearn.outer.history import (
 )
 from metalearn.outer.meta_train_checks import Stages, check_functions, check_stages
 from metalearn.outer.theta_history import Keep, Thetas, check_keep, reserve_room
+from metalearn.types import Key, Progress, Theta
 
 
 def meta_train(

@@ -6,8 +6,8 @@ import optax
 
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
-from metalearn.inner.problem import Key, Theta
 from metalearn.outer.meta_train import meta_train
+from metalearn.types import Key, Theta
 
 
 def outer_trajectories(

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from metalearn.inner.checks import check_choice, check_count, check_number
+from metalearn.types import Key, Params
 
-Params = Any
-Key = jax.Array
 Number = Any  # a real number, Python's or JAX's, possibly traced: it may depend on θ
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "identity": lambda x: x, "gelu": jax.nn.gelu}

@@ -10,9 +10,10 @@ import optax
 from metalearn import trees
 from metalearn.inner.checks import check_number, scalar
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
-from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.training.optimizers import Optimizer, check_optimizer
 from metalearn.inner.training.task import Task
+from metalearn.types import Key, Scalar, Theta
 
 FACTOR = 10  # of the first loss: far above what a training that converges reads on its way
 

@@ -13,9 +13,9 @@ from jax.flatten_util import ravel_pytree
 from metalearn import trees
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_count, summarize_error
-from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
+from metalearn.inner.problem import check_key, check_problem, check_theta
 from metalearn.outer.comparison.along_trajectory import episodes_along, plan_along
-from metalearn.outer.comparison.episodes import Episodes, Progress, run_episodes, seconds_per_episode
+from metalearn.outer.comparison.episodes import Episodes, run_episodes, seconds_per_episode
 from metalearn.outer.comparison.plan import Plan, Tag, plan_runs
 from metalearn.outer.comparison.programs import CannotRun, Programs, compile_programs
 from metalearn.outer.comparison.report import Comparison, Measurement, Report, unmeasured
@@ -29,6 +29,7 @@ from metalearn.outer.comparison.statistics import (
     statistics,
 )
 from metalearn.outer.meta_train_checks import check_functions
+from metalearn.types import Key, Progress, Theta
 
 EXPLODED = 1e3  # times the mean of an estimator: a longer ∇L is not a measure of its bias
 

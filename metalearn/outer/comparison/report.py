@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.inner.problem import Theta
+from metalearn.types import Theta
 from metalearn.words import percent
 
 

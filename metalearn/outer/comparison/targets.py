@@ -18,9 +18,10 @@ from metalearn.estimators.memory import cache_chunk, even_chunk, residual_bytes
 from metalearn.inner.counts import count, count_type
 from metalearn.inner.derived import in_windows
 from metalearn.inner.divergence import read_window
-from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.memoization import memoize
+from metalearn.types import Theta
 
 TAPE_BYTES = 2**28  # above it the steps of an episode are recomputed on the way back instead of stored
 

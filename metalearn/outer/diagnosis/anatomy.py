@@ -9,11 +9,12 @@ import numpy as np
 
 from metalearn import dynamics
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, Key, check_horizon, check_problem
+from metalearn.inner.problem import InnerProblem, check_horizon, check_problem
 from metalearn.inner.unroll import unroll
 from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
 from metalearn.landscape.measure import trains
 from metalearn.landscape.plane import check_plane
+from metalearn.types import Key
 
 DERIVED = ("log_gradient", "log_growth", "exponent", "exponent_error", "flip_fraction")
 CHAOTIC = 0.02  # nats a step: λ above which a run of training is looked at as chaotic

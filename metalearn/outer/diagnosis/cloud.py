@@ -13,11 +13,12 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.dynamics import tangent
 from metalearn.inner.divergence import read_window
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.landscape.measure import trains
 from metalearn.memoization import memoize
 from metalearn.threads import in_these_modes, on_every_device
+from metalearn.types import Key, Theta
 
 CHUNK = 16  # pairs run together
 CLOUD_CALLS = 32  # of a chunk, at one point: 256 pairs, and 32 for each of five sigmas

@@ -9,8 +9,9 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.inner.differentiable import REVERSE, check_derivative
-from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon
+from metalearn.inner.problem import InnerProblem, check_horizon
 from metalearn.inner.unroll import Truncation, unroll
+from metalearn.types import Key, Theta
 
 
 class Spectrum(NamedTuple):

@@ -12,12 +12,13 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_choice, check_count
 from metalearn.inner.derived import strided
-from metalearn.inner.problem import Key, check_key
+from metalearn.inner.problem import check_key
 from metalearn.inner.training.benchmark import Benchmark
 from metalearn.inner.training.task import Task, metric_loss
 from metalearn.inner.training.training import training
 from metalearn.inner.unroll import unroll
 from metalearn.outer.evaluation.results import RATES, Curves
+from metalearn.types import Key
 
 SCHEDULES = ("constant", "linear")
 CAP = 20.0  # losses beyond it, and those that are not finite, read as it
