@@ -16,7 +16,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.landscape import Plane
 from metalearn.outer.trajectories import outer_trajectories
 from metalearn.threads import in_these_modes
-from metalearn.types import Key
+from metalearn.types import Key, Progress
 
 LAST = 0.1  # of a trajectory, whose mean is where it ends
 
@@ -28,7 +28,7 @@ def end_points(thetas) -> np.ndarray:
 
 
 def descents(
-    config: Any, problem: InnerProblem, plane: Plane, starts: jax.Array, key: Key, episode: Key, progress: Any
+    config: Any, problem: InnerProblem, plane: Plane, starts: jax.Array, key: Key, episode: Key, progress: Progress
 ) -> Iterator[tuple[str, Any, Any]]:
     """Descend with every estimator of a configuration from the same starts, by Adam, θ kept in the plane.
 

@@ -23,7 +23,7 @@ from metalearn.inner.convolutions import prepare
 from metalearn.inner.problem import InnerProblem, check_problem
 from metalearn.landscape import measure as accounts
 from metalearn.threads import on_every_device
-from metalearn.types import Key
+from metalearn.types import Key, Progress
 
 SEGMENT = 25  # steps between two looks for pixels that are settled
 CHUNK = 16  # pixels advanced together on a CPU: 16 networks of the published size fill a core's cache in float64
@@ -71,7 +71,8 @@ def measure_pixels(
     key: Key | None = None,
     chunk_size: int | None = None,
     drop_diverged: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    name: str = "pixels",
 ) -> PixelMeasures:
     """Train at places of a plane and measure how it converged or diverged, as `trainability` does on a grid.
 
@@ -82,7 +83,8 @@ def measure_pixels(
       problem, num_steps, key, chunk_size, drop_diverged: as in `trainability`.
       place: `(x_value, y_value) -> theta`.
       values: `[count, 2]`, float64: x and y of each pixel.
-      progress: called as `progress(pixels_done, pixels)`.
+      progress: called as `progress(name, pixels_done, pixels)`.
+      name: what they are called there.
 
     Raises:
       TypeError, ValueError: a sentence that names the argument.
@@ -103,7 +105,7 @@ def measure_pixels(
         parts.append(part)
         done += len(part.measure) * jax.process_count()
         if progress is not None:
-            progress(min(done, len(values)), len(values))
+            progress(name, min(done, len(values)), len(values))
     if jax.process_count() > 1:
         parts = _gather(parts, len(bands), [len(band) for band in bands])
     return PixelMeasures(*map(np.concatenate, zip(*parts)))

@@ -13,7 +13,7 @@ from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.threads import in_these_modes, on_every_device
-from metalearn.types import Theta
+from metalearn.types import Progress, Theta
 
 
 def render(
@@ -23,7 +23,8 @@ def render(
     *,
     chunk_size: int = 64,
     float64: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    name: str = "landscape",
 ) -> Any:
     """f(θ(x, y)) at every point of a grid that includes the ends of both axes.
 
@@ -38,7 +39,8 @@ def render(
       chunk_size: points evaluated together; 64 keeps the activations of a small network in the cache.
       float64: True to evaluate in float64, whatever the process runs in. Random numbers drawn in float64 are others
         than those drawn in float32.
-      progress: called as `progress(points_done, points)` after each chunk.
+      progress: called as `progress(name, points_done, points)` after each chunk.
+      name: what it is called there.
 
     Returns:
       A pytree of numpy arrays `[height, width, ...]`; row = y, ascending.
@@ -65,7 +67,7 @@ def render(
     for part in on_every_device(chunk, range(0, len(padded), chunk_size)):
         parts.append(part)
         if progress is not None:
-            progress(min(len(parts) * chunk_size, len(points)), len(points))
+            progress(name, min(len(parts) * chunk_size, len(points)), len(points))
     return jax.tree.map(lambda *leaves: _image(leaves, height, width), *parts)
 
 

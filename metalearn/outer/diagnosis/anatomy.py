@@ -1,6 +1,5 @@
 """Where training is chaotic, and what that does to its meta-gradient: every measure of a plane at once."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,7 +13,7 @@ from metalearn.inner.unroll import unroll
 from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
 from metalearn.landscape.measure import trains
 from metalearn.landscape.plane import check_plane
-from metalearn.types import Key
+from metalearn.types import Key, Progress
 
 DERIVED = ("log_gradient", "log_growth", "exponent", "exponent_error", "flip_fraction")
 CHAOTIC = 0.02  # nats a step: λ above which a run of training is looked at as chaotic
@@ -87,7 +86,8 @@ def anatomy(
     num_steps: int,
     derivatives: bool = True,
     chunk_size: int = 16,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    name: str = "anatomy",
 ) -> Anatomy:
     """Measure one episode at every point of a plane: the loss, its gradient, the growth of tangents and the exponent.
 
@@ -96,7 +96,7 @@ def anatomy(
 
     Args:
       problem: the inner problem.
-      plane, resolution, chunk_size, progress: as in `ml.landscape.render`.
+      plane, resolution, chunk_size, progress, name: as in `ml.landscape.render`.
       key: of the episode, the same everywhere.
       num_steps: T.
       derivatives: False where the problem has none: those layers are NaN.
@@ -136,7 +136,7 @@ def anatomy(
         losses = found.pop("losses")
         return found | {"loss": jnp.mean(losses), "converged": trains(losses, start)}
 
-    layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress)
+    layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress, name=name)
     shape, kind = layers["loss"].shape, layers["loss"].dtype
     nothing = dict.fromkeys(DERIVED, np.full(shape, np.nan, kind)) | {"direction": np.full((*shape, 2), np.nan, kind)}
     layers = nothing | layers
