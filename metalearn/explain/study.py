@@ -16,7 +16,7 @@ from metalearn.estimators import GradientEstimator
 from metalearn.figures import Section
 from metalearn.inner.checks import check_count, check_number, refusal
 from metalearn.inner.differentiable import check_problem
-from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problem import InnerProblem, split_episode
 from metalearn.inner.unroll import meta_loss
 from metalearn.landscape import Plane, Smoothed, smoothing_pyramid
 from metalearn.landscape.smoothing import narrowest
@@ -81,7 +81,7 @@ class Study:
     @functools.cached_property
     def start(self) -> float:
         """The largest finite loss of a start, of those at the corners of the plane."""
-        first, steps = jax.random.split(self.episode)
+        first, steps = split_episode(self.episode)
         loss = jit(lambda point: self.problem.loss(self.problem.init(point, first), point, steps), "losses", calls=4)
         corners = [(x, y) for x in self.plane.x.points(2) for y in self.plane.y.points(2)]
         losses = np.array([float(loss(jax.numpy.array(corner))) for corner in corners])

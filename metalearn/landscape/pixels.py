@@ -20,7 +20,7 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count
 from metalearn.inner.convolutions import prepare
-from metalearn.inner.problem import InnerProblem, check_problem
+from metalearn.inner.problem import InnerProblem, check_problem, split_episode, take_step
 from metalearn.landscape import measure as accounts
 from metalearn.threads import on_every_device
 from metalearn.types import Key, Progress
@@ -187,17 +187,14 @@ def _is_float32(leaf):
     return jnp.result_type(leaf) == jnp.float32
 
 
-def _keys(key):
-    start, steps = jax.random.split(key)
-    return start, steps
-
-
 @functools.partial(jit, name="starts of pixels", static_argnames="settings")
 def _start(values, key, settings):
+    start, steps = split_episode(key)
+
     def one(value):
         theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), settings.place(value[0], value[1]))
-        state = trees.strong(_in_float64(settings.problem).init(theta, _keys(key)[0]))
-        loss = settings.problem.loss(state, theta, jax.random.fold_in(_keys(key)[1], 0))
+        state = trees.strong(_in_float64(settings.problem).init(theta, start))
+        loss = settings.problem.loss(state, theta, jax.random.fold_in(steps, 0))
         return _Running(theta, state, accounts.begin(loss.astype(float)), jnp.asarray(settings.num_steps, jnp.int32))
 
     chunks = jax.lax.map(jax.vmap(one), values.reshape(-1, settings.chunk_size, 2))
@@ -208,18 +205,17 @@ def _start(values, key, settings):
 def _advance(pixels, order, num_chunks, first, last, key, settings):
     """Take the steps first … last − 1 of the pixels named in `order`, and stop those that are settled."""
     problem, size = prepare(settings.problem), settings.chunk_size
-    key_steps = _keys(key)[1]
+    _, steps = split_episode(key)
 
     def step(index, carry):
         thetas, states, records, _ = carry
-        here = jax.random.fold_in(key_steps, index)
+        here = jax.random.fold_in(steps, index)
 
         def one(theta, state, record):
             loss = problem.loss(state, theta, here)
             if problem.cap is not None:  # a run that diverged counts as such, not as one whose loss is the cap
                 loss = jnp.where(_is_lost(state), jnp.nan, loss)
-            moved = jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state, problem.step(state, theta, here))
-            loss = loss.astype(float)
+            loss, moved = loss.astype(float), take_step(problem, state, theta, here)
             return moved, accounts.observe(record, loss, index, settings.num_steps), loss
 
         return thetas, *jax.vmap(one)(thetas, states, records)

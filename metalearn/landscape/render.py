@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problem import InnerProblem, take_step
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.threads import in_these_modes, on_every_device
 from metalearn.types import Progress, Theta
@@ -97,11 +98,11 @@ def escape_time(problem: InnerProblem, num_steps: int, bound: float = 4.0) -> Ca
     def measure(theta):
         key = jax.random.key(0)
         outside = lambda state: ~(problem.loss(state, theta, key) <= bound)
-        state = problem.init(theta, key)
+        state = trees.strong(problem.init(theta, key))
 
         def body(index, carry):
             state, first = carry
-            state = problem.step(state, theta, key)
+            state = take_step(problem, state, theta, key)
             return state, jnp.where((first == num_steps + 1) & outside(state), index + 1, first)
 
         first = jnp.where(outside(state), 0, num_steps + 1)

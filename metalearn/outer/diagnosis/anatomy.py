@@ -2,14 +2,13 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metalearn import dynamics
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, check_horizon, check_problem
-from metalearn.inner.unroll import unroll
+from metalearn.inner.problem import InnerProblem, check_horizon, check_problem, split_episode
+from metalearn.inner.unroll import unroll_episode
 from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
 from metalearn.landscape.measure import trains
 from metalearn.landscape.plane import check_plane
@@ -112,9 +111,7 @@ def anatomy(
     check_problem(restricted, jnp.array([axis.low for axis in coordinates[:2]], float))
 
     def plain(point):
-        first, steps = jax.random.split(key)
-        _, losses = unroll(restricted, restricted.init(point, first), point, steps, num_steps)
-        return {"losses": losses}
+        return {"losses": unroll_episode(restricted, point, key, num_steps)[1]}
 
     def derived(point):
         gradient = dynamics.meta_gradient(restricted, point, key, num_steps=num_steps)
@@ -130,7 +127,7 @@ def anatomy(
         }
 
     def measure(point):
-        first, steps = jax.random.split(key)
+        first, steps = split_episode(key)
         start = restricted.loss(restricted.init(point, first), point, steps)
         found = (derived if derivatives else plain)(point)
         losses = found.pop("losses")

@@ -13,7 +13,7 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.dynamics import tangent
 from metalearn.inner.divergence import read_window
-from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problem import InnerProblem, split_episode
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.landscape.measure import trains
 from metalearn.memoization import memoize
@@ -92,7 +92,7 @@ def _run(problem, horizon):
     """θ, episode key -> reading, end of the state, label."""
 
     def run(theta, key):
-        first, steps = jax.random.split(key)
+        first, steps = split_episode(key)
         start = problem.init(theta, first)
         state, losses = unroll(problem, start, theta, steps, horizon)
         label = trains(losses, problem.loss(start, theta, steps))
