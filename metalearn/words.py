@@ -1,6 +1,7 @@
 """Numbers in sentences."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -18,3 +19,10 @@ def percent(share: Any, decimals: int = 1) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A number with its noun: "1 example", "2 examples"."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str] = ()) -> str:
+    """Columns as wide as their longest cell, a line under the header, and sentences below."""
+    widths = [max(map(len, column)) for column in zip(header, *rows)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *rows]]
+    return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *below])
