@@ -28,6 +28,7 @@ import optax
 import metalearn as ml
 from benchmarks.tables import write
 from metalearn.inner.divergence import largest
+from metalearn.inner.problem import split_episode
 
 PAIRS = 8
 
@@ -71,7 +72,7 @@ TREATMENTS = ("leave out", "largest", "penalty 1", "penalty 10", "cap 1", "cap 1
 
 def episode(setting, theta, key):
     """The first loss, and those after every step."""
-    start, steps = jax.random.split(key)
+    start, steps = split_episode(key)
     state = setting.problem.init(theta, start)
     first = setting.problem.loss(state, theta, start)
     return first, ml.unroll(setting.problem, state, theta, steps, setting.horizon)[1]

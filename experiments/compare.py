@@ -78,8 +78,7 @@ def follow(config, problem, plane, key, run, progress):
         keys = jax.random.split(jax.random.fold_in(key, 3), LANDSCAPE_KEYS)
         return jnp.mean(jax.vmap(lambda k: ml.meta_loss(problem, theta, k, config.problem.horizon))(keys))
 
-    report = lambda done, total: progress("landscape", done, total)
-    landscape = ml.landscape.render(value, plane, config.landscape.resolution, progress=report)
+    landscape = ml.landscape.render(value, plane, config.landscape.resolution, progress=progress)
     run.arrays(
         "landscape",
         {"meta_loss": landscape, "x": plane.x.points(landscape.shape[1]), "y": plane.y.points(landscape.shape[0])},

@@ -36,7 +36,8 @@ def main(config):
                     num_steps=config.num_steps or condition.num_steps,
                     resolution=config.resolution,
                     keep=keep,
-                    progress=lambda done, total: progress(name, done, total),
+                    progress=progress,
+                    name=name,
                 ),
             )
             published = condition.published_dimension

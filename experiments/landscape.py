@@ -43,7 +43,7 @@ def main(config):
                 key=key,
                 adaptive=config.adaptive,
                 keep=keep,
-                progress=lambda done, total: progress("pixels", done, total),
+                progress=progress,
             ),
         )
         seconds = time.perf_counter() - began

@@ -133,7 +133,8 @@ def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, 
         evaluate=evaluate,
         chunk_length=config.chunk_length,
         callback=look,
-        progress=lambda _, done, total: progress(label, done, total),
+        progress=progress,
+        name=label,
         resume=snapshot,
         keep="last",
     )
@@ -203,11 +204,12 @@ def search(name, config, benchmark, tuning, key, progress):
     evaluate = held_out(benchmark, tuning, 1)
     size = 2 * config.pairs
     trials = size * config.outer.num_steps * config.problem.length // benchmark.num_steps
-    told = lambda _, done, total: progress(name, done, total)
     if name == "random_search":
-        return ml.search.random_search(evaluate, ml.search.uniform(*tuning.box), key, max(trials, 1), progress=told)[0]
+        return ml.search.random_search(
+            evaluate, ml.search.uniform(*tuning.box), key, max(trials, 1), progress=progress
+        )[0]
     return ml.search.evolve(
-        evaluate, name, tuning.theta, key, max(trials // size, 1), population_size=size, sigma=0.3, progress=told
+        evaluate, name, tuning.theta, key, max(trials // size, 1), population_size=size, sigma=0.3, progress=progress
     )[0]
 
 

@@ -50,7 +50,8 @@ def main(config):
                     adaptive=config.adaptive,
                     known=frames[-1] if frames else None,
                     keep=keep,
-                    progress=lambda done, total: progress(name, done, total),
+                    progress=progress,
+                    name=name,
                 ),
             )
             frames.append(found)

@@ -13,9 +13,9 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from metalearn import debugging
+from metalearn.types import Key
 
 Tree = Any
-Key = jax.Array
 
 
 def is_inexact(leaf) -> bool:
@@ -59,13 +59,10 @@ def wide(tree: Tree) -> Tree:
 
 
 def like(tree: Tree, other: Tree) -> Tree:
-    """A tree in the dtypes of another one."""
-
-    def convert(leaf, one):
-        kind = None if is_key(leaf) else jnp.result_type(one)
-        return leaf if kind is None or jnp.result_type(leaf) == kind else jnp.asarray(leaf, kind)
-
-    return jax.tree.map(convert, tree, other)
+    """A tree in the dtypes of another one, of definite type; keys as they are."""
+    return jax.tree.map(
+        lambda leaf, one: leaf if is_key(leaf) else jnp.asarray(leaf, jnp.result_type(one)), tree, other
+    )
 
 
 def gathered(tree: Tree) -> Tree:

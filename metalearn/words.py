@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -26,3 +26,10 @@ def suggestion(given: str, known: Iterable[str]) -> str:
     """ " (did you mean known?)" for a name that is nearly one of those known; empty where none is close."""
     close = difflib.get_close_matches(given, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str] = ()) -> str:
+    """Columns as wide as their longest cell, a line under the header, and sentences below."""
+    widths = [max(map(len, column)) for column in zip(header, *rows)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *rows]]
+    return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *below])

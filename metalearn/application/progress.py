@@ -3,13 +3,14 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from metalearn import heartbeat
+from metalearn.types import Progress
 
 
 @contextlib.contextmanager
-def show_progress() -> Iterator[Callable[[str, int, int], None]]:
+def show_progress() -> Iterator[Progress]:
     """Show bars with an estimate of the time left, and what is being compiled.
 
     Without a terminal, print a line for each part when it is done, and every 15 seconds one for each program that is being

@@ -11,8 +11,9 @@ from metalearn import debugging, trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import FORWARD, check_derivative
-from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon
+from metalearn.inner.problem import InnerProblem, check_horizon, split_episode, take_step
 from metalearn.inner.unroll import meta_loss
+from metalearn.types import Key, Theta
 
 
 class MetaGradient(NamedTuple):
@@ -167,7 +168,7 @@ def _check(name, problem, theta, key, bound):
 def _recursion(problem, theta, key, columns, bound):
     """The start of m along some columns of θ-space, a look ahead from a state, and the move; escaped orbits keep their m."""
     point, unravel = ravel_pytree(theta)
-    _, steps = jax.random.split(key)
+    _, steps = split_episode(key)
 
     def begin(point):
         state = tangent.start(problem, unravel(point), key).state
@@ -180,7 +181,7 @@ def _recursion(problem, theta, key, columns, bound):
 
         def both(vector, point):
             state, theta = trees.merge_inexact(restore(vector), rest), unravel(point)
-            moved = tangent.typed_step(problem, state, theta, here)
+            moved = take_step(problem, state, theta, here)
             loss = problem.loss(state, theta, here).astype(trees.wide(point).dtype)
             return (tangent.flatten_state(moved), loss), (moved, loss)
 

@@ -9,8 +9,9 @@ import numpy as np
 from metalearn import debugging, trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.intervals import student
+from metalearn.types import Key, Theta
 
 STATUS = ("converged", "bounded", "escaped", "non-finite", "underflow")
 BATCHES = 20
@@ -105,24 +106,17 @@ def lyapunov(
     batches = min(BATCHES, counted)
     starts = np.array([-(-batch * counted // batches) for batch in range(batches)])  # no product that passes 32 bits
 
-    def determinant(push, dtype):
-        return (
-            jnp.linalg.slogdet(trees.wide(push(jnp.eye(size, dtype=dtype))))[1]
-            if num_exponents == size
-            else debugging.unknown()
-        )
-
     def body(orbit, index):
-        alive = orbit.escape < 0
+        alive, before = orbit.escape < 0, tangent.flatten_state(orbit.state)
         state, push = tangent.step_and_push(problem, orbit.state, theta, jax.random.fold_in(steps, index))
-        pushed = trees.wide(push(orbit.basis.astype(tangent.flatten_state(orbit.state).dtype)))
+        pushed = trees.wide(push(orbit.basis.astype(before.dtype)))
         basis, sizes = _orthonormal(pushed, orbit.basis)
         batch = jnp.maximum(jnp.sum(index - transient >= starts) - 1, 0)
         counts = (index >= transient).astype(jnp.int32)
         growth = jnp.where(index >= transient, debugging.log(sizes), 0.0)
         flipped = jnp.where(jnp.sum(pushed[:, 0] * orbit.basis[:, 0]) < 0, counts, 0)
-        whole = determinant(push, tangent.flatten_state(state).dtype)
-        moved = trees.wide(jnp.max(jnp.abs(tangent.flatten_state(state) - tangent.flatten_state(orbit.state))))
+        determinant = _log_determinant(push, size, before.dtype) if num_exponents == size else debugging.unknown()
+        moved = trees.wide(jnp.max(jnp.abs(tangent.flatten_state(state) - before)))
         lost = tangent.outside(state, bound) | ~jnp.all(debugging.finite(pushed))
         logs, rounding = _add(orbit.logs[batch], orbit.lost[batch], growth)
         new = _Orbit(
@@ -132,7 +126,7 @@ def lyapunov(
             orbit.lost.at[batch].set(rounding),
             orbit.counts.at[batch].add(counts),
             orbit.flips + flipped,
-            orbit.determinant + jnp.where(index >= transient, whole, 0.0),
+            orbit.determinant + jnp.where(index >= transient, determinant, 0.0),
             moved,
             orbit.escape,
             orbit.broken,
@@ -166,6 +160,10 @@ def _begin(state, key, num_exponents, batches, bound):
     logs, counts = jnp.zeros((batches, num_exponents), kind), jnp.zeros(batches, jnp.int32)
     escape = jnp.where(tangent.outside(state, bound), 0, -1)
     return _Orbit(state, basis, logs, logs, counts, none, zero, zero, escape, ~tangent.is_finite(state))
+
+
+def _log_determinant(push, size, dtype):
+    return jnp.linalg.slogdet(trees.wide(push(jnp.eye(size, dtype=dtype))))[1]
 
 
 def _add(total, lost, new):

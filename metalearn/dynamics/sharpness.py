@@ -11,7 +11,8 @@ from metalearn import trees
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count
 from metalearn.inner.differentiable import BOTH, check_derivative
-from metalearn.inner.problem import InnerProblem, Key, State, Theta
+from metalearn.inner.problem import InnerProblem
+from metalearn.types import Key, State, Theta
 
 
 class Sharpness(NamedTuple):

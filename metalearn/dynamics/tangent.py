@@ -13,7 +13,8 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import debugging, trees
 from metalearn.inner.differentiable import FORWARD, check_derivative
-from metalearn.inner.problem import InnerProblem, Key, State, Theta
+from metalearn.inner.problem import InnerProblem, split_episode, take_step
+from metalearn.types import Key, State, Theta
 
 
 class Episode(NamedTuple):
@@ -25,19 +26,13 @@ class Episode(NamedTuple):
 
 def start(problem: InnerProblem, theta: Theta, key: Key) -> Episode:
     """s_0, drawn as every estimator draws it from the key of an episode."""
-    first, steps = jax.random.split(key)
+    first, steps = split_episode(key)
     return Episode(trees.strong(problem.init(theta, first)), steps)
 
 
 def flatten_state(state: State) -> jax.Array:
     """The floating-point entries of a state, [n]."""
     return ravel_pytree(trees.split_inexact(state)[0])[0]
-
-
-def typed_step(problem: InnerProblem, state: State, theta: Theta, key: Key) -> State:
-    """F(s, θ) in the types of s."""
-    moved = problem.step(state, theta, key)
-    return jax.tree.map(lambda old, new: new if trees.is_key(new) else jnp.asarray(new, old.dtype), state, moved)
 
 
 def step_and_push(
@@ -48,7 +43,7 @@ def step_and_push(
     vector, unravel = ravel_pytree(inexact)
 
     def move(vector):
-        moved = typed_step(problem, trees.merge_inexact(unravel(vector), rest), theta, key)
+        moved = take_step(problem, trees.merge_inexact(unravel(vector), rest), theta, key)
         return flatten_state(moved), moved
 
     _, push, moved = jax.linearize(move, vector, has_aux=True)

@@ -12,8 +12,9 @@ from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.particles import Method, check_common, from_method
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import REVERSE
-from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
+from metalearn.types import Key
 
 CUT = 0x6375  # folded into the step's key, so that the cuts are drawn beside the step's own numbers and change none
 

@@ -7,7 +7,7 @@ from jax.flatten_util import ravel_pytree
 from metalearn import debugging, trees
 from metalearn.estimators.base import Metrics
 from metalearn.inner.divergence import Reading
-from metalearn.inner.problem import Theta
+from metalearn.types import Theta
 
 
 def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
+from metalearn.types import Key, Theta
 
 EstimatorState = Any
 Metrics = dict[str, jax.Array]
@@ -76,3 +77,13 @@ class GradientEstimator(NamedTuple):
     init: Callable[[Theta, Key], EstimatorState]
     estimate: Callable[[Theta, EstimatorState, Key], tuple[Theta, EstimatorState, Metrics]]
     description: Description | None = None
+
+
+def check_is_estimator(name: str, value: Any) -> None:
+    """Check that a value is a gradient estimator.
+
+    Raises:
+      TypeError: it is something else.
+    """
+    if not isinstance(value, GradientEstimator):
+        raise TypeError(f"{name} must be a GradientEstimator such as ml.persistent_es(...); {value!r} was given.")

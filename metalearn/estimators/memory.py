@@ -5,7 +5,8 @@ from jax.extend.core import jaxprs_in_params
 
 from metalearn import trees
 from metalearn.inner.convolutions import prepare
-from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.inner.problem import InnerProblem
+from metalearn.types import Theta
 
 CACHE_BYTES = 2**21
 

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 
 from metalearn import debugging, trees
 from metalearn.compilation import jit
-from metalearn.estimators.base import SHARES, GradientEstimator
+from metalearn.estimators.base import SHARES, GradientEstimator, check_is_estimator
 from metalearn.inner.checks import check_number
 from metalearn.inner.counts import total
-from metalearn.inner.problem import Theta, check_key, check_theta
+from metalearn.inner.problem import check_key, check_theta
+from metalearn.types import Theta
 
 
 class Mixed(NamedTuple):
@@ -47,8 +48,7 @@ def mixture(
     if not isinstance(estimators, Mapping) or not estimators:
         raise TypeError(f"estimators must map at least one name to an estimator; {estimators!r} was given.")
     for estimator in estimators.values():
-        if not isinstance(estimator, GradientEstimator):
-            raise TypeError(f"A GradientEstimator such as ml.persistent_es(...) is needed; {estimator!r} was given.")
+        check_is_estimator("Every one of estimators", estimator)
     estimators = dict(estimators)
     shares = _shares(list(estimators), weights)
     most = _most_steps(estimators.values())

@@ -36,16 +36,15 @@ from metalearn.inner.differentiable import check_derivative
 from metalearn.inner.divergence import Reading, read_window
 from metalearn.inner.problem import (
     InnerProblem,
-    Key,
-    State,
-    Theta,
     check_horizon,
     check_inner,
     check_key,
     check_problem,
     check_theta,
+    split_episode,
 )
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
+from metalearn.types import Key, State, Theta
 
 SHARED = 2**32 - 1  # folded into the key of an estimate: the key of the minibatches that its particles share
 
@@ -221,7 +220,7 @@ def _first_window(method, problem, truncation, rematerialise, theta, key):
 
 
 def _run_window(problem, truncation, episode, clock, shared, rematerialise, theta, state):
-    key_start, key_steps = jax.random.split(episode)
+    key_start, key_steps = split_episode(episode)
 
     def begin():
         return trees.strong(problem.init(theta, key_start))

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 
 from metalearn import debugging, trees
 from metalearn.compilation import jit
-from metalearn.estimators.base import SHARES, Description, GradientEstimator
+from metalearn.estimators.base import SHARES, Description, GradientEstimator, check_is_estimator
 from metalearn.inner.checks import check_number, is_known
 from metalearn.inner.counts import total
-from metalearn.inner.problem import Theta, check_key, check_theta
+from metalearn.inner.problem import check_key, check_theta
+from metalearn.types import Theta
 
 DECAY = 0.9
 
@@ -34,7 +35,7 @@ def normalise_gradient(estimator: GradientEstimator) -> GradientEstimator:
 
 def _scaled(estimator: GradientEstimator, factor) -> GradientEstimator:
     """An estimator whose estimate, and its standard deviation, are multiplied by a function of the estimate's norm."""
-    _check_estimator(estimator)
+    check_is_estimator("estimator", estimator)
 
     def estimate(theta, state, key):
         gradient, state, metrics = estimator.estimate(theta, state, key)
@@ -46,11 +47,6 @@ def _scaled(estimator: GradientEstimator, factor) -> GradientEstimator:
         return trees.scale(weight, gradient), state, metrics
 
     return estimator._replace(estimate=jit(estimate, "an estimate"))
-
-
-def _check_estimator(estimator) -> None:
-    if not isinstance(estimator, GradientEstimator):
-        raise TypeError(f"A GradientEstimator such as ml.persistent_es(...) is needed; {estimator!r} was given.")
 
 
 class Combined(NamedTuple):
@@ -104,7 +100,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
     if len(estimators) < 2:
         raise ValueError(f"combine needs at least two estimators; {len(estimators)} was given.")
     for estimator in estimators:
-        _check_estimator(estimator)
+        check_is_estimator("Every one of estimators", estimator)
     description = _common(estimators)
     num_windows = 1 if description is None else description.truncation.num_windows
     most = None if description is None else description.most_steps

@@ -21,9 +21,14 @@ def border(study: Study, progress) -> Part | None:
         return Part(Section(heading, f"No zoom: {error}"))
     figures, rows, arrays = {}, [], {}
     for index, plane in enumerate(zoom(study.plane, x, y, settings.frames, factor=10.0)):
-        report = lambda done, total, index=index: progress(f"frame {index + 1}", done, total)
         found = trainability(
-            study.problem, plane, resolution=settings.resolution, adaptive=True, progress=report, **steps
+            study.problem,
+            plane,
+            resolution=settings.resolution,
+            adaptive=True,
+            **steps,
+            progress=progress,
+            name=f"frame {index + 1}",
         )
         width = plane.x.high - plane.x.low
         table = dimension_table(found.measure, found.undecided)

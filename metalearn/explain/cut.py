@@ -20,7 +20,7 @@ def cut(study: Study, progress) -> Part | None:
         return None
     settings, x = study.settings.cut, study.plane.x
     places = np.linspace(x.low, x.high, settings.points // 2 * 2)
-    line = measure_line(study, places, lambda done, total: progress("cut", done, total))
+    line = measure_line(study, places, progress)
     smoothed = smoothed_along(study, np.linspace(x.low, x.high, settings.smoothed + 2)[1:-1], progress)
     figure = later(
         draw_cut, places, line, name=x.name, smoothed=smoothed, title=f"{study.plane.y.name} = {study.height:g}"
@@ -44,7 +44,7 @@ def measure_line(study: Study, places, progress=None) -> dict[str, np.ndarray]:
         lambda a, b: jnp.stack([a + b, study.height + 0 * b]),
     )
     size = (len(places) // 2, 2)
-    found = anatomy(study.problem, folded, size, study.episode, num_steps=study.horizon, progress=progress)
+    found = anatomy(study.problem, folded, size, study.episode, num_steps=study.horizon, progress=progress, name="cut")
     unfold = lambda layer: layer.T.ravel()
     line = {name: unfold(getattr(found, name)) for name in ("loss", "exponent", "exponent_error", "converged")}
     line["log_gradient"] = unfold(found.log_gradient) - np.log(2) / 2  # both coordinates of the folded plane are x

@@ -1,6 +1,6 @@
 """The whole report from Python: every part in its order, its sentences, and the page."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from metalearn.figures import write_report
 from metalearn.inner.problem import InnerProblem
 from metalearn.landscape import Plane
 from metalearn.outer import Descent
+from metalearn.types import Progress
 
 PARTS = (layers, law, cut, smoothing, trajectories, signal, border, cards)
 
@@ -62,7 +63,7 @@ def explain(
     descents: Mapping[str, Descent] | None = None,
     starts: Any = None,
     settings: Settings = Settings(),  # noqa: B008
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Explanation:
     """Show why meta-gradients fail on a problem, and what to use instead: `experiments/explain.py` without a run folder.
 
@@ -88,7 +89,7 @@ def explain(
     return Explanation(lead(study), dict(measure_parts(study, progress)))
 
 
-def measure_parts(study: Study, progress: Callable[[str, int, int], None] | None = None) -> Iterator[tuple[str, Part]]:
+def measure_parts(study: Study, progress: Progress | None = None) -> Iterator[tuple[str, Part]]:
     """Every part of a study by its name, as soon as it is measured; what the settings leave out is passed over."""
     report = progress or (lambda name, done, total: None)
     for part in PARTS:

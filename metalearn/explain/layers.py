@@ -14,11 +14,10 @@ LONG = 50.0  # a gradient is long that would change the loss by its range where 
 
 def layers(study: Study, progress) -> Part:
     """The meta-loss, the growth of its tangents and the exponent, over the plane."""
-    report = lambda done, total: progress("layers", done, total)
     differentiable = not study.undifferentiable
     found = anatomy(
         study.problem, study.plane, study.settings.layers, study.episode, num_steps=study.horizon,
-        derivatives=differentiable, progress=report,
+        derivatives=differentiable, progress=progress, name="layers",
     )  # fmt: skip
     study.anatomy = found
     numbers = shares(found)

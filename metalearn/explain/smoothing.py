@@ -11,8 +11,7 @@ from metalearn.words import percent
 
 def smoothing(study: Study, progress) -> Part:
     """The landscape blurred with several sigmas, its minima, and where the raw gradient can be used."""
-    report = lambda done, total: progress("landscape", done, total)
-    values = render(study.value, study.plane, study.settings.smoothing, chunk_size=64, progress=report)
+    values = render(study.value, study.plane, study.settings.smoothing, chunk_size=64, progress=progress)
     if not np.isfinite(values).any():
         study.landscape = np.ones_like(values)
         return Part(Section("Smoothing", "No value of this plane is finite: there is nothing to smooth."))

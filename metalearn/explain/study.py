@@ -16,7 +16,7 @@ from metalearn.explain.settings import Settings
 from metalearn.figures import Section
 from metalearn.inner.checks import check_number, refusal
 from metalearn.inner.differentiable import check_problem
-from metalearn.inner.problem import InnerProblem, check_inner, check_key
+from metalearn.inner.problem import InnerProblem, check_inner, check_key, split_episode
 from metalearn.inner.unroll import Truncation, meta_loss
 from metalearn.landscape import Plane, Smoothed, smoothing_pyramid
 from metalearn.landscape.plane import check_plane
@@ -87,7 +87,7 @@ class Study:
     @functools.cached_property
     def start(self) -> float:
         """The largest finite loss of a start, of those at the corners of the plane."""
-        first, steps = jax.random.split(self.episode)
+        first, steps = split_episode(self.episode)
         loss = jit(lambda point: self.problem.loss(self.problem.init(point, first), point, steps), "losses", calls=4)
         corners = [(x, y) for x in self.plane.x.points(2) for y in self.plane.y.points(2)]
         losses = np.array([float(loss(jnp.array(corner))) for corner in corners])

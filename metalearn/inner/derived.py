@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, check_horizon, check_inner
+from metalearn.inner.problem import InnerProblem, check_horizon, check_inner, take_step
 
 
 def strided(problem: InnerProblem, stride: int) -> InnerProblem:
@@ -29,10 +29,7 @@ def strided(problem: InnerProblem, stride: int) -> InnerProblem:
 
     def step(state, theta, key):
         def body(index, state):
-            moved = problem.step(state, theta, jax.random.fold_in(key, index))
-            return jax.tree.map(
-                lambda old, new: new if trees.is_key(new) else jnp.asarray(new, old.dtype), state, moved
-            )
+            return take_step(problem, state, theta, jax.random.fold_in(key, index))
 
         return jax.lax.fori_loop(0, stride, body, trees.strong(state))
 

@@ -7,9 +7,10 @@ import jax
 from metalearn import trees
 from metalearn.inner import problem as inner
 from metalearn.inner.checks import refusal
-from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import meta_loss
 from metalearn.operations import primitives
+from metalearn.types import Theta
 
 REVERSE, FORWARD, BOTH = "reverse", "forward", "forward and reverse"
 _INSTEAD = {

@@ -5,7 +5,8 @@ from typing import Any
 
 import jax
 
-from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.problem import InnerProblem
+from metalearn.types import Key
 
 Drawn = Any
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from metalearn import debugging, trees
 from metalearn.inner.checks import check_number
-from metalearn.inner.problem import InnerProblem, State, check_inner
+from metalearn.inner.problem import InnerProblem, check_inner
+from metalearn.types import State
 
 
 class Reading(NamedTuple):

@@ -11,12 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metalearn import trees
 from metalearn.inner.checks import scalar
-
-Theta = Any
-State = Any
-Key = jax.Array
-Scalar = jax.Array
+from metalearn.types import Key, Scalar, State, Theta
 
 
 class InnerProblem(NamedTuple):
@@ -42,6 +39,17 @@ class InnerProblem(NamedTuple):
     loss: Callable[[State, Theta, Key], Scalar]
     horizon: int | None = None
     cap: Callable[[State], Scalar | float] | None = None
+
+
+def split_episode(key: Key) -> tuple[Key, Key]:
+    """The key of an episode as that of its start and that of its steps, from which the key of step t is folded."""
+    start, steps = jax.random.split(key)
+    return start, steps
+
+
+def take_step(problem: InnerProblem, state: State, theta: Theta, key: Key) -> State:
+    """F(s, θ; ξ) in the dtypes of s."""
+    return trees.like(problem.step(state, theta, key), state)
 
 
 def check_inner(problem: Any) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.inner.convolutions import prepare
-from metalearn.inner.problem import InnerProblem, Key, Scalar, State, Theta, check_horizon, check_key
+from metalearn.inner.problem import InnerProblem, check_horizon, check_key, split_episode
+from metalearn.types import Key, Scalar, State, Theta
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +129,11 @@ def unroll(
         here, theta_here = jax.random.fold_in(key, index), trees.like(wide, theta)
         loss = read(*_constant_if(index == start, (state, theta_here)), here)
         moved = step(state, theta_here, here)
-        return jax.tree.map(_keep_type, state, moved), trees.wide(loss)
+        return trees.like(moved, state), trees.wide(loss)
 
     if num_steps == 1:
-        here = jax.random.fold_in(key, start)
-        state = jax.tree.map(_keep_type, trees.strong(state), step(trees.strong(state), theta, here))
+        before = trees.strong(state)
+        state = trees.like(step(before, theta, jax.random.fold_in(key, start)), before)
         return state, trees.wide(read(state, theta, jax.random.fold_in(key, start + 1)))[None]
     # The loss at the first state is computed and left out: a first step of its own would be a second copy of the step.
     state, losses = _scan(body, trees.strong(state), start + jnp.arange(num_steps), rematerialise)
@@ -173,15 +174,15 @@ def segment_length(count: int) -> int:
     return next((size for size in range(root, root // 2, -1) if count % size == 0), root)
 
 
-def _keep_type(old, new) -> jax.Array:
-    return new if trees.is_key(new) else jnp.asarray(new, jnp.result_type(old))
+def unroll_episode(
+    problem: InnerProblem, theta: Theta, key: Key, horizon: int, *, rematerialise: bool = False
+) -> tuple[State, jax.Array]:
+    """`unroll` over a whole episode: the start and the steps are drawn as every estimator draws them from an episode key."""
+    start, steps = split_episode(key)
+    return unroll(problem, problem.init(theta, start), theta, steps, horizon, rematerialise=rematerialise)
 
 
 def meta_loss(problem: InnerProblem, theta: Theta, key: Key, horizon: int) -> Scalar:
-    """L(θ) = (1/T) Σ_t ℓ_t of one episode.
-
-    The start and the steps are drawn as every estimator draws them from an episode key.
-    """
+    """L(θ) = (1/T) Σ_t ℓ_t of one episode, that of `unroll_episode`."""
     check_horizon(problem, horizon)
-    start, steps = jax.random.split(key)
-    return jnp.mean(unroll(problem, problem.init(theta, start), theta, steps, horizon)[1])
+    return jnp.mean(unroll_episode(problem, theta, key, horizon)[1])

@@ -20,9 +20,10 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count
 from metalearn.inner.convolutions import prepare
-from metalearn.inner.problem import InnerProblem, Key, check_problem
+from metalearn.inner.problem import InnerProblem, check_problem, split_episode, take_step
 from metalearn.landscape import measure as accounts
 from metalearn.threads import on_every_device
+from metalearn.types import Key, Progress
 
 SEGMENT = 25  # steps between two looks for pixels that are settled
 CHUNK = 16  # pixels advanced together on a CPU: 16 networks of the published size fill a core's cache in float64
@@ -70,7 +71,8 @@ def measure_pixels(
     key: Key | None = None,
     chunk_size: int | None = None,
     drop_diverged: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    name: str = "pixels",
 ) -> PixelMeasures:
     """Train at places of a plane and measure how it converged or diverged, as `trainability` does on a grid.
 
@@ -81,7 +83,8 @@ def measure_pixels(
       problem, num_steps, key, chunk_size, drop_diverged: as in `trainability`.
       place: `(x_value, y_value) -> theta`.
       values: `[count, 2]`, float64: x and y of each pixel.
-      progress: called as `progress(pixels_done, pixels)`.
+      progress: called as `progress(name, pixels_done, pixels)`.
+      name: what they are called there.
 
     Raises:
       TypeError: `num_steps` or `chunk_size` is not a whole number, or `problem` cannot be traced with a θ of `place`.
@@ -103,7 +106,7 @@ def measure_pixels(
         parts.append(part)
         done += len(part.measure) * jax.process_count()
         if progress is not None:
-            progress(min(done, len(values)), len(values))
+            progress(name, min(done, len(values)), len(values))
     if jax.process_count() > 1:
         parts = _gather(parts, len(bands), [len(band) for band in bands])
     return PixelMeasures(*map(np.concatenate, zip(*parts)))
@@ -185,17 +188,14 @@ def _is_float32(leaf):
     return jnp.result_type(leaf) == jnp.float32
 
 
-def _keys(key):
-    start, steps = jax.random.split(key)
-    return start, steps
-
-
 @functools.partial(jit, name="starts of pixels", static_argnames="settings")
 def _start(values, key, settings):
+    start, steps = split_episode(key)
+
     def one(value):
         theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), settings.place(value[0], value[1]))
-        state = trees.strong(_in_float64(settings.problem).init(theta, _keys(key)[0]))
-        loss = settings.problem.loss(state, theta, jax.random.fold_in(_keys(key)[1], 0))
+        state = trees.strong(_in_float64(settings.problem).init(theta, start))
+        loss = settings.problem.loss(state, theta, jax.random.fold_in(steps, 0))
         return _Running(theta, state, accounts.begin(loss.astype(float)), jnp.asarray(settings.num_steps, jnp.int32))
 
     chunks = jax.lax.map(jax.vmap(one), values.reshape(-1, settings.chunk_size, 2))
@@ -206,18 +206,17 @@ def _start(values, key, settings):
 def _advance(pixels, order, num_chunks, first, last, key, settings):
     """Take the steps first … last − 1 of the pixels named in `order`, and stop those that are settled."""
     problem, size = prepare(settings.problem), settings.chunk_size
-    key_steps = _keys(key)[1]
+    _, steps = split_episode(key)
 
     def step(index, carry):
         thetas, states, records, _ = carry
-        here = jax.random.fold_in(key_steps, index)
+        here = jax.random.fold_in(steps, index)
 
         def one(theta, state, record):
             loss = problem.loss(state, theta, here)
             if problem.cap is not None:  # a run that diverged counts as such, not as one whose loss is the cap
                 loss = jnp.where(_is_lost(state), jnp.nan, loss)
-            moved = jax.tree.map(lambda old, new: jnp.asarray(new, old.dtype), state, problem.step(state, theta, here))
-            loss = loss.astype(float)
+            loss, moved = loss.astype(float), take_step(problem, state, theta, here)
             return moved, accounts.observe(record, loss, index, settings.num_steps), loss
 
         return thetas, *jax.vmap(one)(thetas, states, records)

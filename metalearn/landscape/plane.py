@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn.inner.problem import Theta
+from metalearn.types import Theta
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,11 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.inner.checks import check_count, check_number, check_seed
-from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.problem import InnerProblem
 from metalearn.landscape.pixels import measure_pixels
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.landscape.render import check_resolution
+from metalearn.types import Key
 
 SCALE = 3.0  # not a power of two, which would round nothing
 

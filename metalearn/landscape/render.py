@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.inner.problem import InnerProblem, take_step
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.threads import in_these_modes, on_every_device
+from metalearn.types import Progress, Theta
 
 
 def render(
@@ -22,7 +24,8 @@ def render(
     *,
     chunk_size: int = 64,
     float64: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    name: str = "landscape",
 ) -> Any:
     """f(θ(x, y)) at every point of a grid that includes the ends of both axes.
 
@@ -37,7 +40,8 @@ def render(
       chunk_size: points evaluated together; 64 keeps the activations of a small network in the cache.
       float64: True to evaluate in float64, whatever the process runs in. Random numbers drawn in float64 are others
         than those drawn in float32.
-      progress: called as `progress(points_done, points)` after each chunk.
+      progress: called as `progress(name, points_done, points)` after each chunk.
+      name: what it is called there.
 
     Returns:
       A pytree of numpy arrays `[height, width, ...]`; row = y, ascending.
@@ -65,7 +69,7 @@ def render(
     for part in on_every_device(chunk, range(0, len(padded), chunk_size)):
         parts.append(part)
         if progress is not None:
-            progress(min(len(parts) * chunk_size, len(points)), len(points))
+            progress(name, min(len(parts) * chunk_size, len(points)), len(points))
     return jax.tree.map(lambda *leaves: _image(leaves, height, width), *parts)
 
 
@@ -95,11 +99,11 @@ def escape_time(problem: InnerProblem, num_steps: int, bound: float = 4.0) -> Ca
     def measure(theta):
         key = jax.random.key(0)
         outside = lambda state: ~(problem.loss(state, theta, key) <= bound)
-        state = problem.init(theta, key)
+        state = trees.strong(problem.init(theta, key))
 
         def body(index, carry):
             state, first = carry
-            state = problem.step(state, theta, key)
+            state = take_step(problem, state, theta, key)
             return state, jnp.where((first == num_steps + 1) & outside(state), index + 1, first)
 
         first = jnp.where(outside(state), 0, num_steps + 1)

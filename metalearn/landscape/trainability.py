@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.problem import InnerProblem
 from metalearn.landscape import adaptive as quadtree
 from metalearn.landscape.pixels import PixelMeasures, band_size, hash_program, measure_pixels
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.landscape.render import check_resolution
+from metalearn.types import Key, Progress
 
 CHECKED, LEAST = (
     0.01,
@@ -63,7 +64,8 @@ def trainability(
     chunk_size: int | None = None,
     drop_diverged: bool = True,
     keep: Callable[[Callable[[np.ndarray], PixelMeasures], np.ndarray, str], PixelMeasures] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    name: str = "pixels",
 ) -> Landscape:
     """Train at every point of a plane and measure how it converged or diverged.
 
@@ -88,7 +90,8 @@ def trainability(
       drop_diverged: False for a problem that comes back from states that are NaN.
       keep: called as `keep(compute, values, program)` in place of `compute(values)`, with at most eight bands of 512
         pixels; `ml.recording.Tiles` keeps in files what is computed, so that an interrupted picture goes on where it was.
-      progress: called as `progress(pixels_done, pixels)` after each band of 512 pixels, and at the end.
+      progress: called as `progress(name, pixels_done, pixels)` after each band of 512 pixels, and at the end.
+      name: what they are called there.
 
     Raises:
       TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `chunk_size` is not a whole number, or `keep` is
@@ -112,7 +115,7 @@ def trainability(
     if known is not None:
         _take_over(picture, known, x, y)
     settings: dict[str, Any] = {"num_steps": num_steps, "key": key}
-    settings |= {"chunk_size": chunk_size, "drop_diverged": drop_diverged}
+    settings |= {"chunk_size": chunk_size, "drop_diverged": drop_diverged, "name": name}
     size = width * height if keep is None else TILE * band_size(chunk_size)
     spent = 0.0
 
@@ -137,7 +140,7 @@ def trainability(
     else:
         compute(np.ones((height, width), bool))
     if progress is not None:
-        progress(width * height, width * height)
+        progress(name, width * height, width * height)
     return Landscape(
         **picture,
         plane=plane,
@@ -152,9 +155,9 @@ def trainability(
 def _from(progress, ready, total):
     """The report of a part of a picture of which so many pixels are known already."""
 
-    def report(done, _):
+    def report(name, done, _):
         if ready + done < total:
-            progress(ready + done, total)
+            progress(name, ready + done, total)
 
     return None if progress is None else report
 

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Key
+from metalearn.inner.problem import InnerProblem
 from metalearn.landscape.pixels import measure_pixels
 from metalearn.landscape.plane import Axis, Plane
 from metalearn.landscape.trainability import trainability
+from metalearn.types import Key
 
 POINTS = 16  # of a segment in one round of the search, and a side of a window that is looked at
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from metalearn.estimators.devices import spread_here
 from metalearn.inner.checks import check_count
 from metalearn.inner.divergence import bounded
-from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta, check_horizon
-from metalearn.inner.unroll import unroll
+from metalearn.inner.problem import InnerProblem, check_horizon
+from metalearn.inner.unroll import unroll_episode
+from metalearn.types import Key, Scalar, Theta
 
 Evaluate = Callable[[Theta, Key], Scalar]
 
@@ -35,8 +36,7 @@ def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Eva
     _, spread = spread_here(num_episodes)
 
     def one(theta, key):
-        start, steps = jax.random.split(key)
-        return jnp.mean(bounded(unroll(problem, problem.init(theta, start), theta, steps, horizon)[1]))
+        return jnp.mean(bounded(unroll_episode(problem, theta, key, horizon)[1]))
 
     losses = spread(lambda theta, keys: jax.vmap(lambda key: one(theta, key))(keys))
 

@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.inner.checks import is_known
-from metalearn.inner.problem import Theta
+from metalearn.types import Theta
 from metalearn.words import percent
 
 NEVER = -1

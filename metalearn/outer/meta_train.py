@@ -13,9 +13,7 @@ from jax.core import Tracer
 
 from metalearn import debugging, trees
 from metalearn.compilation import jit
-from metalearn.inner.problem import Key, Theta
 from metalearn.memoization import memoize
-from metalearn.outer.comparison.episodes import Progress
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.history import (
     NEVER,
@@ -34,6 +32,7 @@ from metalearn.outer.history import (
 )
 from metalearn.outer.meta_train_checks import Stages, check_functions, check_stages
 from metalearn.outer.theta_history import Keep, Thetas, check_keep, reserve_room
+from metalearn.types import Key, Progress, Theta
 
 
 def meta_train(
@@ -48,6 +47,7 @@ def meta_train(
     chunk_length: int | None = None,
     callback: Callable[[int, Theta, History], None] | None = None,
     progress: Progress | None = None,
+    name: str = "meta-training",
     resume: Snapshot | None = None,
     keep: Keep = "all",
 ) -> tuple[Theta, History]:
@@ -73,7 +73,7 @@ def meta_train(
       chunk_length: outer steps in one program, between two looks; all by default.
       callback: called as `callback(step, theta, history)` after each chunk, with the history since the call before, to log,
         to save `history.snapshot`, or to stop by raising.
-      progress: called as `progress("meta-training", done, num_steps)` after each chunk.
+      progress, name: `progress(name, done, num_steps)` is called after each chunk.
       resume: the snapshot of a run with the same arguments, from which this one goes on.
       keep: which θ the history keeps: "all", those before each outer step; a whole number k, those before every k-th one; "chunks",
         those before the first step of each chunk; "last", that before the last step. They are moved to the host chunk by chunk,
@@ -130,7 +130,7 @@ def meta_train(
             callback(end, snapshot.theta, jax.tree.map(on_host, part))
             shown = len(seen)
         if progress is not None:
-            progress("meta-training", end, num_steps)
+            progress(name, end, num_steps)
         if severity > told:
             told = severity
             warnings.warn(diverged, stacklevel=2)

@@ -8,6 +8,7 @@ import optax
 
 from metalearn import trees
 from metalearn.estimators import GradientEstimator
+from metalearn.estimators.base import check_is_estimator
 from metalearn.inner.checks import check_count, is_known
 from metalearn.inner.problem import check_key, check_theta
 
@@ -34,10 +35,7 @@ def check_stages(estimator, optimizer, theta, key, num_steps, chunk_length) -> d
     stages = dict(estimator) if isinstance(estimator, Mapping) else {0: estimator}
     for start, stage in stages.items():
         check_count("Every first step of a stage", start, 0)
-        if not isinstance(stage, GradientEstimator):
-            raise TypeError(
-                f"estimator must be a GradientEstimator such as ml.persistent_es(...); {stage!r} was given."
-            )
+        check_is_estimator("estimator", stage)
     if 0 not in stages:
         raise ValueError(f"A schedule of estimators must begin at outer step 0; its stages begin at {sorted(stages)}.")
     return stages

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn.inner.checks import check_count, is_known
-from metalearn.inner.problem import Theta
+from metalearn.types import Theta
 
 Keep = str | int
 WORDS = ("all", "chunks", "last")

@@ -12,10 +12,11 @@ import optax
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import refusal, summarize_error
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.landscape import Plane
 from metalearn.outer.meta_train import meta_train
 from metalearn.threads import in_these_modes
+from metalearn.types import Key, Theta
 
 LAST = 0.1  # of a trajectory, whose mean is where it ends
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.inner import learned
-from metalearn.inner.problem import Theta
 from metalearn.recording.run_folder import replacing
 from metalearn.recording.values import plain, same
+from metalearn.types import Theta
 from metalearn.words import counted
 
 FORMAT = 1

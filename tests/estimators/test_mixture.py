@@ -137,7 +137,7 @@ def test_what_is_drawn_is_no_direction_of_the_state():
     ("call", "error", "message"),
     [
         (lambda: ml.mixture({}), TypeError, "estimators must map at least one name"),
-        (lambda: ml.mixture({"a": 3}), TypeError, "A GradientEstimator such as"),
+        (lambda: ml.mixture({"a": 3}), TypeError, "Every one of estimators must be a GradientEstimator such as"),
         (lambda: ml.mixture({"a": whole(NEAR)}, 3.0), TypeError, "weights must map the names"),
         (lambda: ml.mixture({"a": whole(NEAR)}, {"b": 1.0}), ValueError, "weights must have the names"),
         (lambda: ml.mixture({"a": whole(NEAR)}, {"a": -1.0}), ValueError, "The weight of a must be a number"),

@@ -138,6 +138,6 @@ def test_pixels_of_another_horizon_are_refused():
 
 def test_progress_ends_at_all_pixels():
     seen = []
-    picture(33, adaptive=True, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (33 * 33, 33 * 33)
-    assert all(later[0] >= earlier[0] for earlier, later in itertools.pairwise(seen))
+    picture(33, adaptive=True, name="a circle", progress=lambda *told: seen.append(told))
+    assert seen[-1] == ("a circle", 33 * 33, 33 * 33)
+    assert all(later[1] >= earlier[1] for earlier, later in itertools.pairwise(seen))

@@ -34,10 +34,9 @@ def public_only(source):
             return False
         if isinstance(node, ast.Import) and not {alias.name for alias in node.names} <= PUBLIC:
             return False
-        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
-            return False
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "ml.estimators":
-            if node.attr not in ml.estimators.__all__:
+        if isinstance(node, ast.Attribute):
+            unknown = ast.unparse(node.value) == "ml.estimators" and node.attr not in ml.estimators.__all__
+            if unknown or node.attr.startswith("_"):
                 return False
     return True
 

@@ -15,7 +15,7 @@ import optax
 
 from metalearn import trees
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import Key, Theta
+from metalearn.types import Key, Theta
 
 TIMES = tuple(3.0 * 1000 ** (k / 6) for k in range(7))  # from 3 to 3000 steps
 TINY = 1e-20  # mean squares below it read as zero: their roots have no derivative that float32 can hold

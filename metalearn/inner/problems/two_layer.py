@@ -16,7 +16,8 @@ import numpy as np
 
 from metalearn.inner.checks import check_choice
 from metalearn.inner.problem import InnerProblem
-from metalearn.inner.training.networks import Params, mlp
+from metalearn.inner.training.networks import mlp
+from metalearn.types import Params
 
 Arrays = Mapping[str, np.ndarray]
 Offset = Literal["none", "once", "drift"]

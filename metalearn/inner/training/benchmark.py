@@ -9,12 +9,13 @@ import numpy as np
 
 from metalearn.inner.checks import check_choice, check_count, check_number, check_seed
 from metalearn.inner.derived import final_loss
-from metalearn.inner.problem import InnerProblem, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.training.datasets import Data, breast_cancer, check_disjoint, digits, split, teacher, wine
 from metalearn.inner.training.networks import Network, mlp
 from metalearn.inner.training.optimizers import Optimizer
 from metalearn.inner.training.task import Task, classification, metric_loss
 from metalearn.inner.training.training import training
+from metalearn.types import Theta
 
 READINGS = ("validation_batch", "validation", "test")
 

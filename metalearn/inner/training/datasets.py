@@ -11,9 +11,8 @@ import numpy as np
 
 from metalearn.inner.checks import check_count, check_number, check_seed, is_known
 from metalearn.inner.training.networks import mlp
+from metalearn.types import Key
 from metalearn.words import counted
-
-Key = jax.Array
 
 
 class Data(NamedTuple):

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from metalearn.inner.checks import check_choice, check_number, is_known
+from metalearn.types import Theta
 
-Theta = Any
 Hyperparameter = Any  # a number, or a function of θ returning one
 Schedule = Callable[[Theta], optax.Schedule]
 Name = Any  # a dictionary key, a field of a named tuple, an index into an array or a sequence, or a path of those

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from metalearn.inner.training.networks import Layer, Number, out_length
+from metalearn.inner.training.layer_settings import Layer, Number, out_length
 
 
 class Dense(nn.Module):

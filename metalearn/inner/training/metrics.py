@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-Scalar = jax.Array
+from metalearn.types import Scalar
 
 
 def cross_entropy(outputs: jax.Array, labels: jax.Array, label_smoothing=0.0, weights=None) -> Scalar:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from metalearn.inner.checks import check_choice, check_count, check_number, is_known
 from metalearn.inner.training.datasets import check_is_data
 from metalearn.inner.training.networks import Network
+from metalearn.types import Key
 
-Key = jax.Array
 _FLAX = "A Flax module that takes examples as rows is wrapped with examples_first=True."
 Augment = Callable[[jax.Array, Key], jax.Array]  # (inputs [features, examples], key) -> inputs
 

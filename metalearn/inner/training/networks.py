@@ -12,24 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metalearn.inner.checks import check_choice, check_count, check_number
-
-Params = Any
-Key = jax.Array
-Number = Any  # a real number, Python's or JAX's, possibly traced: it may depend on θ
-
-ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "identity": lambda x: x, "gelu": jax.nn.gelu}
-SCALINGS = ("standard", "ntk", "mean_field")
-
-
-class Layer(NamedTuple):
-    """How one layer is drawn and applied: W ~ N(0, deviation²), output = factor · W x + b, with b = 0 at the start."""
-
-    features: int
-    deviation: Number
-    factor: Number
-    bias: bool
-    dtype: Any
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.training.layer_settings import Number, draw_layers, find_activation, out_length, per_layer_numbers
+from metalearn.types import Key, Params
 
 
 class Network(NamedTuple):
@@ -113,10 +98,10 @@ def mlp(
         raise ValueError(f"widths must name at least inputs and outputs, such as (64, 32, 10); {widths} was given.")
     for width in widths:
         check_count("Every one of widths", width)
-    layers = _layers(widths[1:], widths[:-1], activation, scaling, bias, gain, initial_scale, dtype)
-    rates = _per_layer("dropout", dropout, len(layers) - 1, 0, 1, open_high=True)
+    layers = draw_layers(widths[1:], widths[:-1], activation, scaling, bias, gain, initial_scale, dtype)
+    rates = per_layer_numbers("dropout", dropout, len(layers) - 1, 0, 1, open_high=True)
     check_number("input_dropout", input_dropout, 0, 1, open_high=True)
-    return _network(MultilayerPerceptron(layers, _activation(activation), rates, input_dropout), widths[0])
+    return _network(MultilayerPerceptron(layers, find_activation(activation), rates, input_dropout), widths[0])
 
 
 def convolutional(
@@ -171,54 +156,12 @@ def convolutional(
         height, width = out_length(height, stride), out_length(width, stride)
     depths = (depth, *channels)
     fans = (*(window * window * count for count in depths[:-1]), height * width * depths[-1])
-    layers = _layers((*channels, num_outputs), fans, activation, scaling, bias, gain, initial_scale, dtype)
-    rates = _per_layer("dropout", dropout, len(layers) - 1, 0, 1, open_high=True)
+    layers = draw_layers((*channels, num_outputs), fans, activation, scaling, bias, gain, initial_scale, dtype)
+    rates = per_layer_numbers("dropout", dropout, len(layers) - 1, 0, 1, open_high=True)
     module = ConvolutionalNetwork(
-        (shape[0], shape[1], shape[2]), layers, window, stride, _activation(activation), rates
+        (shape[0], shape[1], shape[2]), layers, window, stride, find_activation(activation), rates
     )
     return _network(module, math.prod(shape))
-
-
-def out_length(side: int, stride: int) -> int:
-    """The number of windows along a side: ⌈side / stride⌉."""
-    return -(-side // stride)
-
-
-def _activation(activation):
-    if callable(activation):
-        return activation
-    check_choice("activation", activation, ACTIVATIONS)
-    return ACTIVATIONS[activation]
-
-
-def _layers(outputs, fans, activation, scaling, bias, gain, initial_scale, dtype):
-    check_choice("scaling", scaling, SCALINGS)
-    count = len(outputs)
-    if gain is None:
-        gain = math.sqrt(2) if activation in ("tanh", "relu", "gelu") else 1.0
-    gains = _per_layer("gain", gain, count, 0)
-    if scaling == "mean_field" and not isinstance(gain, Sequence):
-        gains = (*gains[:-1], 1.0)
-    scales = _per_layer("initial_scale", initial_scale, count)
-    powers = [1.0 if scaling == "mean_field" and index == count - 1 else 0.5 for index in range(count)]
-    magnitudes = [g / fan**power for g, fan, power in zip(gains, fans, powers)]
-    drawn = scaling == "standard"
-    return tuple(
-        Layer(features, scale * magnitude if drawn else scale, 1.0 if drawn else magnitude, bias, dtype)
-        for features, scale, magnitude in zip(outputs, scales, magnitudes)
-    )
-
-
-def _per_layer(name, value, count, low=None, high=None, *, open_high=False):
-    """One number, or one per layer, as a tuple of `count` checked numbers."""
-    values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * count
-    if len(values) != count:
-        raise ValueError(
-            f"{name} must be one number or a sequence of {count}, one per layer; {len(values)} were given."
-        )
-    for number in values if isinstance(value, Sequence) else (value,):
-        check_number(name, number, low, high, open_high=open_high)
-    return values
 
 
 def _network(module, num_features):

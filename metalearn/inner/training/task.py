@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from metalearn import trees
 from metalearn.inner.checks import check_choice, check_number, scalar
 from metalearn.inner.training.datasets import Data, check_is_data
-from metalearn.inner.training.metrics import Scalar, cross_entropy, error_rate, mean_squared_error
+from metalearn.inner.training.metrics import cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.training.minibatches import Augment, batches, check_data, check_examples
-from metalearn.inner.training.networks import Network, Params
+from metalearn.inner.training.networks import Network
+from metalearn.types import Key, Params, Scalar
 
-Key = jax.Array
 Metric = Callable[[jax.Array, jax.Array], Scalar]  # (outputs [outputs, examples], targets) -> scalar
 
 

@@ -10,9 +10,10 @@ import optax
 from metalearn import trees
 from metalearn.inner.checks import check_number, scalar
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
-from metalearn.inner.problem import InnerProblem, Key, Scalar, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.training.optimizers import Optimizer, check_optimizer
 from metalearn.inner.training.task import Task
+from metalearn.types import Key, Scalar, Theta
 
 FACTOR = 10  # of the first loss: far above what a training that converges reads on its way
 
@@ -90,9 +91,11 @@ def training(
         updates, optimizer_state = transformation.update(
             grads, _current(transformation, state), state.params, value=value, grad=grads, value_fn=objective
         )
+        # A structure that changed passes, for `check_problem` to name.
+        changed = jax.tree.structure(optimizer_state) != jax.tree.structure(state.optimizer_state)
         return TrainingState(
             optax.apply_updates(state.params, updates),
-            _keep_types(state.optimizer_state, optimizer_state),
+            optimizer_state if changed else trees.like(optimizer_state, state.optimizer_state),
             state.cap,
         )
 
@@ -166,14 +169,3 @@ def _current(transformation, state):
         return old
     renew = lambda one, other: one._replace(hyperparams=other.hyperparams) if injected(one) else one
     return jax.tree.map(renew, old, transformation.init(state.params), is_leaf=injected)
-
-
-def _keep_types(old, new):
-    """The new state in the dtypes of the old one; a structure that changed passes, for `check_problem` to name."""
-    if jax.tree.structure(old) != jax.tree.structure(new):
-        return new
-    return jax.tree.map(
-        lambda before, after: jnp.asarray(after).astype(before.dtype) if before.dtype != after.dtype else after,
-        old,
-        new,
-    )

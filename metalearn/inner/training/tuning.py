@@ -10,12 +10,12 @@ import optax
 
 from metalearn.inner.checks import check_count, check_number, check_seed
 from metalearn.inner.learned import LearnedOptimizer
-from metalearn.inner.problem import Theta
 from metalearn.inner.training.benchmark import Benchmark
 from metalearn.inner.training.hyperparameters import exp, linear_schedule, sigmoid
 from metalearn.inner.training.networks import Network, mlp
 from metalearn.inner.training.optimizers import Optimizer, adamw, per_layer
 from metalearn.inner.training.task import Task
+from metalearn.types import Theta
 
 B1_LIMIT, B2_LIMIT = (
     1 - float(np.exp(-5)),

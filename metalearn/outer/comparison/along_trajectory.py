@@ -12,9 +12,9 @@ import numpy as np
 
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.base import SHARES
-from metalearn.inner.problem import Theta
 from metalearn.memoization import memoize
 from metalearn.outer.comparison.plan import Plan, Run
+from metalearn.types import Theta
 
 MOST_EPISODES = 16  # of the trajectory, whose targets are measured
 

@@ -12,10 +12,11 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.estimators import GradientEstimator
+from metalearn.estimators.base import check_is_estimator
 from metalearn.inner.checks import check_count, summarize_error
-from metalearn.inner.problem import Key, Theta, check_key, check_problem, check_theta
+from metalearn.inner.problem import check_key, check_problem, check_theta
 from metalearn.outer.comparison.along_trajectory import episodes_along, plan_along
-from metalearn.outer.comparison.episodes import Episodes, Progress, run_episodes, seconds_per_episode
+from metalearn.outer.comparison.episodes import Episodes, run_episodes, seconds_per_episode
 from metalearn.outer.comparison.plan import Plan, Tag, plan_runs
 from metalearn.outer.comparison.programs import CannotRun, Programs, compile_programs
 from metalearn.outer.comparison.report import Comparison, Measurement, Report, unmeasured
@@ -29,6 +30,7 @@ from metalearn.outer.comparison.statistics import (
     statistics,
 )
 from metalearn.outer.meta_train_checks import check_functions
+from metalearn.types import Key, Progress, Theta
 
 EXPLODED = 1e3  # times the mean of an estimator: a longer ∇L is not a measure of its bias
 
@@ -232,8 +234,7 @@ def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
             "compare needs a mapping from names to estimators with at least one entry, such as {'PES': ml.persistent_es(...)}."
         )
     for name, estimator in estimators.items():
-        if not isinstance(estimator, GradientEstimator):
-            raise TypeError(f"{name!r} must be a GradientEstimator; {type(estimator).__name__} was given.")
+        check_is_estimator(repr(name), estimator)
     check_count("num_episodes", num_episodes, 2)
     if reference_pairs is not None:
         check_count("reference_pairs", reference_pairs, 2)

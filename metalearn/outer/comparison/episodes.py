@@ -14,11 +14,10 @@ from jax.flatten_util import ravel_pytree
 from metalearn.compilation import Program, asked_effort, jit
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
-from metalearn.inner.problem import Key, Theta
 from metalearn.memoization import memoize
 from metalearn.threads import in_these_modes, modes, on_every_device
+from metalearn.types import Key, Progress, Theta
 
-Progress = Callable[[str, int, int], None]
 BATCHES = 8
 SECONDS, FEWEST_TIMINGS, MOST_TIMINGS = 0.3, 3, 20
 

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from metalearn.estimators import Description, GradientEstimator
-from metalearn.inner.problem import Theta
 from metalearn.outer.comparison.targets import (
     count_parts,
     describe_smoothing,
@@ -16,6 +15,7 @@ from metalearn.outer.comparison.targets import (
     noise_period,
     smoothed_target,
 )
+from metalearn.types import Theta
 
 EPISODE_PAIRS = 64  # at most, in one episode of a smoothed reference
 GROUPS = 8  # at least so many episodes, whose spread gives the error of the target

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 
 from metalearn import heartbeat
-from metalearn.inner.problem import Key
-from metalearn.outer.comparison.episodes import Batch, Progress, compile_episodes, shared_program
+from metalearn.outer.comparison.episodes import Batch, compile_episodes, shared_program
 from metalearn.outer.comparison.plan import Plan, Tag
 from metalearn.threads import in_these_modes
+from metalearn.types import Key, Progress
 
 
 class CannotRun(Exception):  # noqa: N818

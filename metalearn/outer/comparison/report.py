@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.inner.problem import Theta
-from metalearn.words import percent
+from metalearn.types import Theta
+from metalearn.words import percent, table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +114,8 @@ class Comparison:
             [report.name, _length(report), *(_cell(report, field) for field in COLUMNS), *_costs(report)]
             for report in self.reports
         ]
-        widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *body]]
         reasons = [f"{report.name}: {report.reason}" for report in self.reports if report.reason]
-        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *_notes(self.reports), *reasons])
+        return table(header, body, [*_notes(self.reports), *reasons])
 
 
 def unmeasured(name: str, size: int, reason: str) -> Report:

@@ -19,9 +19,10 @@ from metalearn.estimators.memory import cache_chunk, even_chunk, residual_bytes
 from metalearn.inner.counts import count, count_type
 from metalearn.inner.derived import in_windows
 from metalearn.inner.divergence import read_window
-from metalearn.inner.problem import InnerProblem, Theta
-from metalearn.inner.unroll import Truncation, unroll
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation, unroll_episode
 from metalearn.memoization import memoize
+from metalearn.types import Theta
 
 TAPE_BYTES = 2**28  # above it the steps of an episode are recomputed on the way back instead of stored
 
@@ -113,10 +114,9 @@ def needs_rematerialisation(problem: InnerProblem, theta: Theta, num_steps: int)
 
 
 def _read(problem, truncation, theta, key, rematerialise=False):
-    """The reading of one episode, drawn as every estimator draws it from an episode key."""
-    start, steps = jax.random.split(key if truncation.key is None else truncation.key)
-    state = problem.init(theta, start)
-    state, losses = unroll(problem, state, theta, steps, truncation.horizon, rematerialise=rematerialise)
+    """The reading of one episode."""
+    episode = key if truncation.key is None else truncation.key
+    state, losses = unroll_episode(problem, theta, episode, truncation.horizon, rematerialise=rematerialise)
     return read_window(problem, losses, state)
 
 

@@ -1,19 +1,18 @@
 """Where training is chaotic, and what that does to its meta-gradient: every measure of a plane at once."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metalearn import dynamics
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import InnerProblem, Key, check_horizon, check_problem
-from metalearn.inner.unroll import unroll
+from metalearn.inner.problem import InnerProblem, check_horizon, check_problem, split_episode
+from metalearn.inner.unroll import unroll_episode
 from metalearn.landscape import Axis, GradientMap, Plane, Smoothed, gradient_map, render
 from metalearn.landscape.measure import trains
 from metalearn.landscape.plane import check_plane
+from metalearn.types import Key, Progress
 
 DERIVED = ("log_gradient", "log_growth", "exponent", "exponent_error", "flip_fraction")
 CHAOTIC = 0.02  # nats a step: λ above which a run of training is looked at as chaotic
@@ -86,7 +85,8 @@ def anatomy(
     num_steps: int,
     derivatives: bool = True,
     chunk_size: int = 16,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    name: str = "anatomy",
 ) -> Anatomy:
     """Measure one episode at every point of a plane: the loss, its gradient, the growth of tangents and the exponent.
 
@@ -95,7 +95,7 @@ def anatomy(
 
     Args:
       problem: the inner problem.
-      plane, resolution, chunk_size, progress: as in `ml.landscape.render`.
+      plane, resolution, chunk_size, progress, name: as in `ml.landscape.render`.
       key: of the episode, the same everywhere.
       num_steps: T.
       derivatives: False where the problem has none: those layers are NaN.
@@ -114,9 +114,7 @@ def anatomy(
     check_problem(restricted, jnp.array([axis.low for axis in coordinates[:2]], float))
 
     def plain(point):
-        first, steps = jax.random.split(key)
-        _, losses = unroll(restricted, restricted.init(point, first), point, steps, num_steps)
-        return {"losses": losses}
+        return {"losses": unroll_episode(restricted, point, key, num_steps)[1]}
 
     def derived(point):
         gradient = dynamics.meta_gradient(restricted, point, key, num_steps=num_steps)
@@ -132,13 +130,13 @@ def anatomy(
         }
 
     def measure(point):
-        first, steps = jax.random.split(key)
+        first, steps = split_episode(key)
         start = restricted.loss(restricted.init(point, first), point, steps)
         found = (derived if derivatives else plain)(point)
         losses = found.pop("losses")
         return found | {"loss": jnp.mean(losses), "converged": trains(losses, start)}
 
-    layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress)
+    layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress, name=name)
     shape, kind = layers["loss"].shape, layers["loss"].dtype
     nothing = dict.fromkeys(DERIVED, np.full(shape, np.nan, kind)) | {"direction": np.full((*shape, 2), np.nan, kind)}
     layers = nothing | layers

@@ -13,11 +13,12 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.dynamics import tangent
 from metalearn.inner.divergence import read_window
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem, split_episode
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.landscape.measure import trains
 from metalearn.memoization import memoize
 from metalearn.threads import in_these_modes, on_every_device
+from metalearn.types import Key, Theta
 
 CHUNK = 16  # pairs run together
 CLOUD_CALLS = 32  # of a chunk, at one point: 256 pairs, and 32 for each of five sigmas
@@ -91,7 +92,7 @@ def _run(problem, horizon):
     """θ, episode key -> reading, end of the state, label."""
 
     def run(theta, key):
-        first, steps = jax.random.split(key)
+        first, steps = split_episode(key)
         start = problem.init(theta, first)
         state, losses = unroll(problem, start, theta, steps, horizon)
         label = trains(losses, problem.loss(start, theta, steps))

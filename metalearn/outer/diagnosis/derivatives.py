@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from metalearn import dynamics
 from metalearn.compilation import jit
 from metalearn.inner.differentiable import without_derivative
-from metalearn.inner.problem import InnerProblem, Key, Theta
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from metalearn.memoization import memoize
 from metalearn.outer.comparison.report import Measurement
@@ -19,6 +19,7 @@ from metalearn.outer.diagnosis.window_jacobians import (
     truncation_spectrum,
     window_jacobians,
 )
+from metalearn.types import Key, Theta
 
 
 class Derivatives(NamedTuple):

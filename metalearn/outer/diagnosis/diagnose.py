@@ -11,10 +11,9 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon, check_key, check_problem, check_theta
+from metalearn.inner.problem import InnerProblem, check_horizon, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.comparison.compare import compare
-from metalearn.outer.comparison.episodes import Progress
 from metalearn.outer.comparison.report import Comparison, Measurement
 from metalearn.outer.comparison.targets import needs_rematerialisation
 from metalearn.outer.diagnosis.cloud import border_distance, measure_cloud
@@ -30,6 +29,7 @@ from metalearn.outer.diagnosis.recommend import (
 from metalearn.outer.diagnosis.summary import write_summary
 from metalearn.outer.diagnosis.window_jacobians import Spectrum
 from metalearn.threads import in_these_modes
+from metalearn.types import Key, Progress, Theta
 from metalearn.words import percent
 
 SWEEP, SWEEP_PAIRS = (0.25, 0.5, 1.0, 2.0, 4.0), 32

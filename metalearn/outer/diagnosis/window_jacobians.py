@@ -9,8 +9,9 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.inner.differentiable import REVERSE, check_derivative
-from metalearn.inner.problem import InnerProblem, Key, Theta, check_horizon
+from metalearn.inner.problem import InnerProblem, check_horizon, split_episode
 from metalearn.inner.unroll import Truncation, unroll
+from metalearn.types import Key, Theta
 
 
 class Spectrum(NamedTuple):
@@ -45,7 +46,7 @@ def window_jacobians(problem: InnerProblem, theta: Theta, truncation: Truncation
     check_horizon(problem, truncation.horizon)
     point, unravel = ravel_pytree(trees.strong(theta))
     count, length = truncation.num_windows, truncation.length
-    first, steps = jax.random.split(key)
+    first, steps = split_episode(key)
 
     def losses(copies):
         state = problem.init(unravel(copies[0]), first)

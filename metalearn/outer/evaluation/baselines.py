@@ -12,12 +12,13 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_choice, check_count
 from metalearn.inner.derived import strided
-from metalearn.inner.problem import Key, check_key
+from metalearn.inner.problem import check_key, split_episode
 from metalearn.inner.training.benchmark import Benchmark
 from metalearn.inner.training.task import Task, metric_loss
 from metalearn.inner.training.training import training
-from metalearn.inner.unroll import unroll
+from metalearn.inner.unroll import unroll_episode
 from metalearn.outer.evaluation.results import RATES, Curves
+from metalearn.types import Key
 
 SCHEDULES = ("constant", "linear")
 CAP = 20.0  # losses beyond it, and those that are not finite, read as it
@@ -116,8 +117,8 @@ def _curves(benchmark, optimizer, keys, task):
     capped = lambda losses: jnp.where(losses < CAP, losses, CAP)  # what is not a number is not smaller
 
     def one(key):
-        start, steps = jax.random.split(key)
-        state, losses = unroll(problem, problem.init(nothing, start), nothing, steps, benchmark.num_steps // stride)
+        _, steps = split_episode(key)
+        state, losses = unroll_episode(problem, nothing, key, benchmark.num_steps // stride)
         losses, test = capped(losses), capped(read[1](state.params, steps))
         diverged = ~trees.all_finite(state.params) | (losses[-1] >= CAP)
         return losses, test, error(state.params, steps), diverged

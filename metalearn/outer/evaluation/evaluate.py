@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import Key, check_key
+from metalearn.inner.problem import check_key
 from metalearn.inner.training.benchmark import Benchmark
 from metalearn.inner.training.training import training
 from metalearn.intervals import error_of_mean
-from metalearn.outer.comparison.episodes import Progress
 from metalearn.outer.comparison.report import Measurement
 from metalearn.outer.evaluation.baselines import BASELINES, SCHEDULES, baseline_optimizer, learning_curves, swept_rate
 from metalearn.outer.evaluation.results import Evaluation, Row
 from metalearn.outer.evaluation.speed_up import NO_ADAM, SpeedUp, speed_up
+from metalearn.types import Key, Progress
 
 
 def evaluate(

@@ -8,6 +8,7 @@ import numpy as np
 from metalearn.intervals import FEWEST, error_of_mean
 from metalearn.outer.comparison.report import Measurement
 from metalearn.outer.evaluation.speed_up import SpeedUp
+from metalearn.words import table
 
 RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # of every sweep, from 1e-4 to 1
 ENDS = "* the first or last of the swept rates: one beyond may be better"
@@ -109,12 +110,10 @@ class Evaluation:
             + [f"{row.speed_up}{'†' * (row.curves.fraction_diverged > 0)}"]
             for row in self.results
         ]
-        widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *body]]
         below = [ENDS] * any(map(_at_an_end, self.results))
         below += [DIVERGED] * any(row.curves.fraction_diverged > 0 for row in self.results)
         below += [FEW] * any(1 < len(row.curves.validation) < FEWEST for row in self.results)
-        return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *below])
+        return table(header, body, below)
 
 
 def _at_an_end(row) -> bool:

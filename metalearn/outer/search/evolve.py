@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from metalearn import debugging, trees
 from metalearn.inner.checks import check_choice, check_count, check_number
-from metalearn.inner.problem import Key, Theta, check_key, check_theta
+from metalearn.inner.problem import check_key, check_theta
 from metalearn.memoization import memoize
-from metalearn.outer.comparison.episodes import Progress
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.search.trials import Trials, measured, select_best
+from metalearn.types import Key, Progress, Theta
 
 ALGORITHMS = {"cma_es": "CMA_ES", "genetic": "SimpleGA"}
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
-from metalearn.inner.problem import InnerProblem, Key, State, Theta, check_horizon, check_key, check_problem
+from metalearn.inner.problem import InnerProblem, check_horizon, check_key, check_problem
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.memoization import memoize
+from metalearn.types import Key, State, Theta
 
 
 class Population(NamedTuple):

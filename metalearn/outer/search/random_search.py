@@ -9,10 +9,10 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.inner.checks import check_count
-from metalearn.inner.problem import Key, Theta, check_key, check_theta
-from metalearn.outer.comparison.episodes import Progress
+from metalearn.inner.problem import check_key, check_theta
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.search.trials import Trials, at, measured, select_best
+from metalearn.types import Key, Progress, Theta
 
 
 def random_search(

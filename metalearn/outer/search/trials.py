@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 from metalearn.compilation import jit
-from metalearn.inner.problem import Theta
 from metalearn.memoization import memoize
 from metalearn.outer.held_out import Evaluate
+from metalearn.types import Theta
 
 
 class Trials(NamedTuple):
