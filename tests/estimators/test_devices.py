@@ -65,7 +65,8 @@ print(json.dumps({"found": found, "traced_again": len(readings) > before}))
 
 
 def run(count):
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    environment = {**os.environ, "XLA_FLAGS": flags}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(count)], capture_output=True, text=True, env=environment, timeout=300
     )

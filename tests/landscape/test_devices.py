@@ -24,7 +24,7 @@ try:
     from metalearn.compilation import compilation_effort
     from metalearn.landscape import condition, trainability
     from metalearn.landscape import pixels
-    compilation_effort("low")  # that of the suite: bits are those of one effort
+    compilation_effort("low")  # that of the tests: bits are those of one effort
     used, band = set(), pixels._start
     def spy(values, key, settings):
         found = band(values, key, settings)
@@ -50,7 +50,7 @@ def alone():
 
 
 def start(folder, number=0, address="", devices=1):
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    flags = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"}
     command = [sys.executable, "-c", SCRIPT, address, str(number), str(folder)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **flags}
