@@ -26,14 +26,19 @@ FORKING.set_forkserver_preload(PRELOADED)
 
 
 def run_experiment(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
-    """`python experiments/<name>.py arguments…`, its exit code and what it printed.
+    """`python experiments/<name>.py arguments…`, its exit code and what it printed."""
+    return run_script(ROOT / "experiments" / f"{name}.py", *arguments, cwd=cwd)
+
+
+def run_script(script, *arguments, cwd=ROOT, **variables) -> subprocess.CompletedProcess:
+    """`python script arguments…` with these variables of the environment beside those of the tests.
 
     Warnings of the user's kind are errors; compiled programs are shared with the tests.
     """
     with tempfile.TemporaryDirectory() as place:
         files = [pathlib.Path(place) / stream for stream in ("stdout", "stderr")]
-        command = [str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)]
-        process = FORKING.Process(target=_job, args=(command, str(cwd), dict(os.environ), [*map(str, files)]))
+        command = [*map(str, (script, *arguments))]
+        process = FORKING.Process(target=_job, args=(command, str(cwd), os.environ | variables, [*map(str, files)]))
         process.start()
         process.join(TIMEOUT)
         if process.is_alive():
