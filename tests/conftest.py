@@ -7,7 +7,7 @@ import pathlib
 import jax
 import pytest
 
-from metalearn.compilation import compilation_effort
+from metalearn.compilation import asked_effort, compilation_effort
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -44,3 +44,11 @@ def float64():
 def effort(request):
     """The library's programs of a module are compiled with one effort."""
     compilation_effort("low" if request.path.parent.name in LONG else EFFORT)
+
+
+@pytest.fixture
+def with_effort():
+    """Choose an effort, and go back to that of the module."""
+    before = asked_effort()
+    yield compilation_effort
+    compilation_effort(before)

@@ -12,19 +12,11 @@ import pytest
 
 import metalearn as ml
 from metalearn import heartbeat, operations
-from metalearn.compilation import EFFORTS, asked_effort, compilation_effort, effort_for
+from metalearn.compilation import EFFORTS, compilation_effort, effort_for
 from tests.estimators.family import EVERY
 from tests.statistics import rejects, within
 
 KEY = jax.random.key(0)
-
-
-@pytest.fixture
-def with_effort():
-    """Choose an effort, and go back to that of the suite."""
-    before = asked_effort()
-    yield compilation_effort
-    compilation_effort(before)
 
 
 @pytest.fixture
