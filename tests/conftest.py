@@ -7,15 +7,20 @@ import pathlib
 import jax
 import pytest
 
-from metalearn.compilation import compilation_effort
+from metalearn.compilation import asked_effort, compilation_effort
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# The suite is bound by compilation: programs are optimised little, those of the library and those of JAX here and in child
-# processes. Workers share them, and a second run finds those of the first.
-compilation_effort("low")
-os.environ["METALEARN_COMPILATION_EFFORT"] = "low"  # of experiments in child processes
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip()
+# The suite is bound by compilation: programs are optimised as little as can be, those of the library and those of JAX here
+# and in child processes. Workers share them, and a second run finds those of the first.
+EFFORT = "minimal"
+LONG = {"landscape", "dynamics", "published"}  # whose programs run for long, and three times as fast with more effort
+compilation_effort(EFFORT)
+os.environ["METALEARN_COMPILATION_EFFORT"] = EFFORT  # of experiments in child processes
+CHEAP = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {CHEAP}".strip()
 ROOT = pathlib.Path(__file__).parent.parent
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
@@ -35,8 +40,15 @@ def float64():
         yield
 
 
-@pytest.fixture(scope="module")
-def minimal_effort():
-    compilation_effort("minimal")
-    yield
-    compilation_effort("low")
+@pytest.fixture(autouse=True, scope="module")
+def effort(request):
+    """The library's programs of a module are compiled with one effort."""
+    compilation_effort("low" if request.path.parent.name in LONG else EFFORT)
+
+
+@pytest.fixture
+def with_effort():
+    """Choose an effort, and go back to that of the module."""
+    before = asked_effort()
+    yield compilation_effort
+    compilation_effort(before)

@@ -1,16 +1,21 @@
-"""Experiments in processes of their own, forked from one that has imported what they need: half a second in place of six."""
+"""Experiments in processes of their own, forked from one that has imported what they need; and in that of the tests."""
 
 import atexit
+import contextlib
+import io
 import multiprocessing
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 import warnings
 
+import absl.logging
 import jax
+import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 TIMEOUT = 500.0  # seconds, after which a process is killed
@@ -30,21 +35,44 @@ def run_package(*arguments, cwd=ROOT) -> subprocess.CompletedProcess:
     return run_script(ROOT / "metalearn" / "__main__.py", *arguments, cwd=cwd)
 
 
-def run_script(script, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
-    """The exit code of a script and what it printed.
+def run_script(script, *arguments, cwd=ROOT, **variables) -> subprocess.CompletedProcess:
+    """`python script arguments…` with these variables of the environment beside those of the tests.
 
     Warnings of the user's kind are errors; compiled programs are shared with the tests.
     """
     with tempfile.TemporaryDirectory() as place:
         files = [pathlib.Path(place) / stream for stream in ("stdout", "stderr")]
-        command = [str(script), *map(str, arguments)]
-        process = FORKING.Process(target=_job, args=(command, str(cwd), dict(os.environ), [*map(str, files)]))
+        command = [*map(str, (script, *arguments))]
+        process = FORKING.Process(target=_job, args=(command, str(cwd), os.environ | variables, [*map(str, files)]))
         process.start()
         process.join(TIMEOUT)
         if process.is_alive():
             process.kill()
             process.join()
         return subprocess.CompletedProcess(command, process.exitcode, *(path.read_text() for path in files))
+
+
+def run_here(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
+    """The same in this process, where that proves as much: what was imported and compiled is there already."""
+    command, code = [str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)], 0
+    said, before = (io.StringIO(), io.StringIO()), signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(said[0]),
+        contextlib.redirect_stderr(said[1]),
+    ):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", command)
+        patch.setattr(sys, "path", list(sys.path))
+        # Configuring logging closes old handlers, and absl's closes a stream that pytest put in the place of stderr.
+        patch.setattr(absl.logging.PythonHandler, "close", lambda handler: None)
+        try:
+            runpy.run_path(command[0], run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code or 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return subprocess.CompletedProcess(command, code, *(stream.getvalue() for stream in said))
 
 
 def _job(command, cwd, variables, files):

@@ -20,17 +20,8 @@ KEY = jax.random.key(0)
 
 
 @pytest.fixture
-def automatic():
-    compilation_effort()
-    yield
-    compilation_effort("low")
-
-
-@pytest.fixture
-def with_effort():
-    """Choose an effort, and go back to that of the suite."""
-    yield compilation_effort
-    compilation_effort("low")
+def automatic(with_effort):
+    with_effort()
 
 
 @pytest.mark.usefixtures("automatic")

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import metalearn as ml
+from metalearn.compilation import asked_effort
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -58,8 +59,9 @@ def cache(monkeypatch):
 
 @pytest.fixture
 def same_effort():
+    before = asked_effort()
     yield
-    ml.compilation_effort("low")
+    ml.compilation_effort(before)
 
 
 @pytest.mark.usefixtures("same_effort")

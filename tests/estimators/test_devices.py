@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +10,7 @@ import pytest
 
 import metalearn as ml
 from metalearn.estimators.devices import spread_here
+from tests.processes import run_script
 
 SCRIPT = """
 import json, sys
@@ -64,17 +63,16 @@ print(json.dumps({"found": found, "traced_again": len(readings) > before}))
 """
 
 
-def run(count):
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(count)], capture_output=True, text=True, env=environment, timeout=300
-    )
+def run(count, folder):
+    (folder / "script.py").write_text(SCRIPT)
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    done = run_script(folder / "script.py", count, XLA_FLAGS=flags)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_two_devices_give_the_numbers_of_one():
-    one, two = run(1), run(2)
+def test_two_devices_give_the_numbers_of_one(tmp_path):
+    one, two = run(1, tmp_path), run(2, tmp_path)
     assert not two["traced_again"]
     for name, values in one["found"].items():
         for alone, spread in zip(values, two["found"][name]):

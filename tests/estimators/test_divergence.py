@@ -10,6 +10,7 @@ import pytest
 
 import metalearn as ml
 from metalearn.inner.divergence import bounded, largest
+from tests.estimators.sampling import QUICK
 
 SIGMA, STEEP, THETA, CAP, BATCHES, PAIRS = 0.2, 2.0, 0.5, 3.0, 40, 2000
 LOCKSTEP, STAGGERED, WHOLE = ml.Truncation(4, 2), ml.Truncation(4, 2, stagger=True), ml.Truncation(4, 4)
@@ -47,13 +48,13 @@ def exact(share, cap):
 
 
 @functools.cache
-def measured(name, share, capped):
-    """Mean and standard error of the mean estimate of an episode, and the share that was counted."""
-    problem = ml.saturate(fragile(share), CAP) if capped else fragile(share)
-    estimator = ESTIMATORS[name](problem, sigma=SIGMA, num_pairs=PAIRS)
-    windows = 4 // estimator.description.truncation.length
+def episodes_of(name, capped):
+    """`(share, keys) -> estimates, counted shares`, of an episode for each key: one program for all shares."""
 
-    def episode(key):
+    def episode(share, key):
+        problem = ml.saturate(fragile(share), CAP) if capped else fragile(share)
+        estimator = ESTIMATORS[name](problem, sigma=SIGMA, num_pairs=PAIRS)
+        windows = 4 // estimator.description.truncation.length
         start, steps = jax.random.split(key)
 
         def window(state, key):
@@ -63,7 +64,13 @@ def measured(name, share, capped):
         _, found = jax.lax.scan(window, estimator.init(jnp.float32(THETA), start), jax.random.split(steps, windows))
         return jax.tree.map(jnp.mean, found)
 
-    means, shares = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), BATCHES))
+    return jax.jit(jax.vmap(episode, (None, 0)), compiler_options=QUICK)
+
+
+@functools.cache
+def measured(name, share, capped):
+    """Mean and standard error of the mean estimate of an episode, and the share that was counted."""
+    means, shares = episodes_of(name, capped)(share, jax.random.split(jax.random.key(0), BATCHES))
     means = np.asarray(means, np.float64)
     return means.mean(), means.std(ddof=1) / np.sqrt(BATCHES), float(shares.mean())
 

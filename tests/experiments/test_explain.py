@@ -3,7 +3,7 @@
 import json
 import re
 
-from tests.processes import run_experiment
+from tests.processes import run_experiment, run_here
 
 TINY = (
     "size=quick",
@@ -22,8 +22,8 @@ TINY = (
 )
 
 
-def run(folder, *arguments):
-    return run_experiment("explain", *arguments, f"folder={folder}", cwd=folder)
+def run(folder, *arguments, how=run_experiment):
+    return how("explain", *arguments, f"folder={folder}", cwd=folder)
 
 
 def test_the_report_has_every_part(tmp_path):
@@ -57,7 +57,7 @@ def test_mistakes_are_one_line(tmp_path):
         (("problem.plane.x.scale=log10",), "give problem.plane.sigma"),
         (("sigmas=[]",), "sigmas needs at least one entry"),
     ):
-        result = run(tmp_path, *arguments, "tracker=none")
+        result = run(tmp_path, *arguments, "tracker=none", how=run_here)
         assert result.returncode == 2, result.stderr
         assert words in result.stderr
         assert "Traceback" not in result.stderr

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import tables
 from metalearn.recording.values import shell_override
-from tests.processes import ROOT, run_experiment
+from tests.processes import ROOT, run_experiment, run_here
 
 
 def command(experiment, folder, *arguments):
@@ -19,8 +19,8 @@ def command(experiment, folder, *arguments):
     return [sys.executable, script, *arguments, f"folder={folder}", "tracker=none"]
 
 
-def run(experiment, folder, *arguments):
-    return run_experiment(experiment, *arguments, f"folder={folder}", "tracker=none", cwd=folder)
+def run(experiment, folder, *arguments, how=run_experiment):
+    return how(experiment, *arguments, f"folder={folder}", "tracker=none", cwd=folder)
 
 
 def refused(result, words):
@@ -53,11 +53,13 @@ def test_it_draws_measures_and_keeps_the_arrays(finished):
 
 
 def test_a_refused_resume_leaves_a_finished_run_as_it_was(tmp_path):
-    assert run("gallery", tmp_path, "conditions=[single]", "resolution=33", "num_steps=20").returncode == 0
+    small = ("conditions=[single]", "resolution=33", "num_steps=20")
+    assert run("gallery", tmp_path, *small, how=run_here).returncode == 0
     (folder,) = tmp_path.iterdir()
     before = {path: path.read_bytes() for path in folder.glob("*.*")}
-    refused(run("gallery", tmp_path, "conditions=[single]", "resolution=34", f"resume={folder}"), "was run with")
-    refused(run("landscape", tmp_path, f"resume={folder}"), "is a run of another experiment")
+    larger = ("conditions=[single]", "resolution=34", f"resume={folder}")
+    refused(run("gallery", tmp_path, *larger, how=run_here), "was run with")
+    refused(run("landscape", tmp_path, f"resume={folder}", how=run_here), "is a run of another experiment")
     assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
 
 
@@ -91,7 +93,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, finished):
     if not (folder / "landscapes/landscape.npz").exists():
         assert tiles
     before = {path: path.stat().st_mtime_ns for path in tiles}
-    refused(run("landscape", tmp_path, *SMALL, "adaptive=true", f"resume={folder}"), "was run with adaptive = False")
+    other = (*SMALL, "adaptive=true", f"resume={folder}")
+    refused(run("landscape", tmp_path, *other, how=run_here), "was run with adaptive = False")
     assert {path: path.stat().st_mtime_ns for path in tiles} == before
     result = run("landscape", tmp_path, *SMALL, f"resume={folder}")
     assert result.returncode == 0, result.stderr
@@ -148,7 +151,7 @@ def test_a_zoom_makes_frames_dimensions_and_a_film(tmp_path):
         "film.images_per_frame=3",
         "film.size=64",
     )
-    result = run("zoom", tmp_path, *arguments)
+    result = run("zoom", tmp_path, *arguments, how=run_here)
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
     assert {path.name for path in folder.glob("landscapes/*")} == {
@@ -162,12 +165,12 @@ def test_a_zoom_makes_frames_dimensions_and_a_film(tmp_path):
     assert windows[1]["pixel_steps"] < windows[0]["pixel_steps"] * 1.5
     (folder / "landscapes/frame-02.npz").unlink()
     kept = (folder / "landscapes/frame-01.npz").stat().st_mtime_ns
-    assert run("zoom", tmp_path, *arguments, f"resume={folder}").returncode == 0
+    assert run("zoom", tmp_path, *arguments, f"resume={folder}", how=run_here).returncode == 0
     assert (folder / "landscapes/frame-01.npz").stat().st_mtime_ns == kept
 
 
 def test_a_gallery_puts_conditions_side_by_side(tmp_path):
-    result = run("gallery", tmp_path, "conditions=[single,identity]", "resolution=65", "num_steps=40")
+    result = run("gallery", tmp_path, "conditions=[single,identity]", "resolution=65", "num_steps=40", how=run_here)
     assert result.returncode == 0, result.stderr
     assert len(list(tmp_path.glob("*/figures/gallery.png"))) == 1
     assert "identity, 40 steps: paper 1.17" in result.stdout
@@ -197,4 +200,4 @@ def test_a_gallery_puts_conditions_side_by_side(tmp_path):
     ],
 )
 def test_mistakes_are_one_line_and_code_2(tmp_path, experiment, arguments, words):
-    refused(run(experiment, tmp_path, *arguments), words)
+    refused(run(experiment, tmp_path, *arguments, how=run_here), words)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.processes import ROOT, run_experiment
+from tests.processes import ROOT, run_experiment, run_here
 
 QUICK = ["episodes=4", "reference_pairs=16", "pairs=2", "landscape.resolution=4", "trajectories.length_factor=0.02"]
 
@@ -25,8 +25,8 @@ def pull(strength=1.0):
 '''
 
 
-def run(folder, *arguments):
-    return run_experiment("compare", *arguments, f"folder={folder / 'runs'}", cwd=folder)
+def run(folder, *arguments, how=run_experiment):
+    return how("compare", *arguments, f"folder={folder / 'runs'}", cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_problem_in_a_file_of_ones_own_by_target_and_by_a_yaml_file(tmp_path):
     ],
 )
 def test_a_mistake_is_one_clear_line_and_exit_code_2(tmp_path, arguments, words):
-    result = run(tmp_path, *arguments)
+    result = run(tmp_path, *arguments, how=run_here)
     assert result.returncode == 2, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.strip()]
@@ -120,14 +120,14 @@ def test_a_missing_data_extra_names_itself(tmp_path):
 
 def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "runs").write_text("a file where the folder should be")
-    result = run(tmp_path, "problem=phase_walk", "estimator=persistent_es")
+    result = run(tmp_path, "problem=phase_walk", "estimator=persistent_es", how=run_here)
     assert result.returncode == 2
     assert "runs" in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_help_is_readable(tmp_path):
-    result = run(tmp_path, "--help")
+    result = run(tmp_path, "--help", how=run_here)
     assert result.returncode == 0
     for part in ("problem: digits", "estimator: ", "persistent_es", "tracker: ", "Compare gradient estimators"):
         assert part in result.stdout
@@ -135,6 +135,6 @@ def test_help_is_readable(tmp_path):
 
 def test_an_unknown_effort_in_the_environment_is_one_line(monkeypatch):
     monkeypatch.setenv("METALEARN_COMPILATION_EFFORT", "best")
-    result = run_experiment("compare", "--cfg", "job")
+    result = run_here("compare", "--cfg", "job")
     assert result.returncode == 2
     assert "effort must be one of automatic, minimal, low, medium, full; 'best' was given" in result.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metalearn.recording import load_optimizer
-from tests.processes import run_experiment
+from tests.processes import run_experiment, run_here
 
 WINE = "metalearn.problems.wine_benchmark"
 SMALL = [
@@ -16,8 +16,8 @@ SMALL = [
 ]  # fmt: skip
 
 
-def run(folder, *arguments):
-    return run_experiment("meta_train", *SMALL, f"folder={folder}", *arguments)
+def run(folder, *arguments, how=run_experiment):
+    return how("meta_train", *SMALL, f"folder={folder}", *arguments)
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ def test_mistakes_are_one_line(tmp_path):
         (("hyperparameter_steps=-1",), "hyperparameter_steps must be at least 0"),
         (("mixture=true",), "mixture trains on the benchmarks of a matrix too"),
     ):
-        result = run(tmp_path, *arguments)
+        result = run(tmp_path, *arguments, how=run_here)
         assert result.returncode == 2, result.stderr
         assert words in result.stderr
         assert "Traceback" not in result.stderr

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from metalearn.landscape import condition, trainability
+from tests.processes import run_script
 
 SETTINGS = {"num_steps": 40, "resolution": (61, 40)}  # five bands
 
@@ -24,7 +25,7 @@ try:
     from metalearn.compilation import compilation_effort
     from metalearn.landscape import condition, trainability
     from metalearn.landscape import pixels
-    compilation_effort("low")  # that of the suite: bits are those of one effort
+    compilation_effort("low")  # that of the tests: bits are those of one effort
     used, band = set(), pixels._start
     def spy(values, key, settings):
         found = band(values, key, settings)
@@ -49,8 +50,8 @@ def alone():
     return trainability(chosen.problem, chosen.plane, **SETTINGS)
 
 
-def start(folder, number=0, address="", devices=1):
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+def start(folder, number, address, devices):
+    flags = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"}
     command = [sys.executable, "-c", SCRIPT, address, str(number), str(folder)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **flags}
@@ -62,7 +63,11 @@ def finish(process):
         out, err = process.communicate(timeout=150)
     finally:
         process.kill()
-    assert process.returncode == 0, err[-3000:]
+    return heard(process.returncode, out, err)
+
+
+def heard(code, out, err):
+    assert code == 0, err[-3000:]
     return json.loads(out.splitlines()[-1])
 
 
@@ -72,7 +77,10 @@ def agrees(path, alone):
 
 
 def test_four_devices_of_one_process(tmp_path, alone):
-    report = finish(start(tmp_path, devices=4))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+    done = run_script(tmp_path / "script.py", "", 0, tmp_path, XLA_FLAGS=flags)
+    report = heard(done.returncode, done.stdout, done.stderr)
     assert report == {"used": 4, "devices": 4, "steps": alone.pixel_steps}
     assert agrees(tmp_path / "0.npz", alone)
 

@@ -63,8 +63,9 @@ def test_a_chaotic_place(chaotic):
     assert chaotic.spectrum is not None
 
 
-def test_noise_is_never_recommended():
+def test_noise_is_never_recommended(with_effort):
     """Where gradients explode their pilot has now and then a signal, and an error that allows any bias."""
+    with_effort("low")  # chaos makes other numbers of other roundings
     problem = ml.problems.cubic_loss(0.3)
     methods = {
         ml.diagnose(

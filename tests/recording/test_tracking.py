@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 import metalearn as ml
+from metalearn.compilation import asked_effort
 from metalearn.figures import save_style
 from metalearn.recording import LocalRun, Run, RunFolderError, WandbRun, open_run, read_metrics
 from metalearn.recording.secrets import hide, is_secret, scrub_arguments
@@ -427,5 +428,5 @@ def test_a_run_lists_the_programs_that_it_compiled(tmp_path):
     run.finish()
     (program,) = json.loads((tmp_path / "programs.json").read_text())
     assert program["name"] == "one of the run"
-    assert program["effort"] == "low"
+    assert program["effort"] == asked_effort()
     assert program["equations"] == 1
