@@ -3,9 +3,12 @@
     python -m benchmarks.tables [FILE ...]
 
 A FILE is what a command wrote: divergence.json (`python -m benchmarks.divergence`), hysteresis.json (`python -m
-benchmarks.hysteresis`), tables/reproductions.json in the folder of a run of experiments/reproduce.py, tables/dimensions.json in that
-of experiments/gallery.py. Its rows replace those of the same subject in
-docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there.
+benchmarks.hysteresis`), recommendations.json (`python -m benchmarks.recommendations`), tables/reproductions.json in the folder
+of a run of experiments/reproduce.py, tables/dimensions.json in that of experiments/gallery.py. Its rows replace those of the same
+subject in docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there.
+recorded.json was filled by hand: it holds tables whose commands write no such file, with the command, the day and the machine.
+
+Numbers in a paragraph cannot be made. A paragraph below <!-- numbers: NAME --> is checked instead (benchmarks/numbers.py).
 """
 
 import argparse
@@ -13,7 +16,11 @@ import json
 import math
 import pathlib
 import re
+from collections import Counter
 
+from scipy.stats import binomtest
+
+from metalearn.compilation import EFFORTS
 from metalearn.recording.values import finite, plain, restore
 from metalearn.reproductions import table
 
@@ -25,6 +32,7 @@ SUBJECT = {
     "hysteresis": ("problem", "outer learning rate", "estimator"),
     "reproductions": ("experiment", "quantity"),
     "dimensions": ("condition", "rule"),
+    "recommendations": ("problem",),
 }
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
 TILES = {
@@ -39,6 +47,11 @@ TILES = {
 
 def read(path):
     return restore(json.loads(path.read_text()))
+
+
+def results(name):
+    """The rows of a file of docs/results."""
+    return read(RESULTS / f"{name}.json") if name else []
 
 
 def write(path, rows):
@@ -147,6 +160,57 @@ def lstm(rows):
     return grid(("windows", *counts), [*lines, line("noise reuse, random text, ours", "NRES, random text", ours)])
 
 
+def recommendations(rows):
+    names = [name for name in rows[0]["hits of one for all"] if name != "none of them"]
+    rows = [*rows, total(rows)]
+
+    def cells(row):
+        low, high = binomtest(row["hits"], row["points"]).proportion_ci(method="wilson")
+        ours = f"{row['hits']} of {row['points']} ({100 * low:.0f} to {percent(high, 0)})"
+        others = (percent(row["hits of one for all"][name] / row["points"], 0) for name in names)
+        return row["problem"], ours, *others, row["recommended"].get("none of them", 0)
+
+    head = ("problem", "recommended", *(f"always {name}" for name in names), "nothing recommended")
+    return grid(head, [cells(row) for row in rows])
+
+
+def total(rows):
+    """The sums of the counts of all problems."""
+    counts = Counter(), Counter()
+    for row in rows:
+        counts[0].update(row["recommended"])
+        counts[1].update(row["hits of one for all"])
+    sums = {
+        name: sum(row[name] for row in rows) for name in ("points", "hits", "points that matter", "hits that matter")
+    }
+    return {"problem": "all", **sums, "recommended": dict(counts[0]), "hits of one for all": dict(counts[1])}
+
+
+def recorded(name):
+    """A table of recorded.json, and below it where it is from."""
+
+    def made(rows):
+        found = next(row for row in rows if row["table"] == name)
+        source = f"Measured on {found['date']}, {found['machine']}: {found['source']}. Copied by hand."
+        return f"{grid(found['head'], found['rows'])}\n\n{source}"
+
+    return made
+
+
+def efforts(_):
+    """The estimates that the compiler's efforts are chosen by, from the code."""
+    lines = []
+    for name, (options, seconds, slowdown) in EFFORTS.items():
+        level, emitters = options["xla_backend_optimization_level"], options["xla_cpu_use_fusion_emitters"]
+        flags = f"level {level}" + ", fusion emitters off" * (not emitters)
+        lines.append((name, flags, f"{seconds:.4f}".removeprefix("0"), f"{slowdown:g}"))
+    return grid(("effort", "XLA options", "seconds to compile an equation", "run time relative to full"), lines)
+
+
+RECORDED = (
+    "adaptive", "convolutions", "coverage", "exponents", "fractal", "learned_digits", "matrix", "noisy_digits", "outer_speed",
+    "picture_speed", "smooth_digits", "zoom",
+)  # fmt: skip
 TABLES = {
     "divergence": ("divergence", divergence),
     "hysteresis": ("hysteresis", hysteresis),
@@ -154,6 +218,9 @@ TABLES = {
     "reproductions": ("reproductions", reproductions),
     "mnist": ("reproductions", mnist),
     "lstm": ("reproductions", lstm),
+    "recommendations": ("recommendations", recommendations),
+    "efforts": (None, efforts),
+    **{name: ("recorded", recorded(name)) for name in RECORDED},
 }
 
 
@@ -162,7 +229,7 @@ def filled(text):
 
     def made(match):
         file, make = TABLES[match[2]]
-        return match[1] + make(read(RESULTS / f"{file}.json")) + match[3]
+        return match[1] + make(results(file)) + match[3]
 
     return PLACE.sub(made, text)
 
