@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 import metalearn as ml
-from benchmarks.tables import results, total
+from benchmarks.results import results
+from benchmarks.table_makers import total
 
 PARAGRAPH = re.compile(r"<!-- numbers: (\w+) -->\n\n?(.*?)(?=\n\n|\Z)", re.DOTALL)
 

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 import metalearn as ml
-from benchmarks.tables import SUBJECT, read, write
+from benchmarks.results import read, write
 
 PAIRS, UPDATES, HELD_OUT = 8, 12, 64  # pairs of an update; updates; antithetic pairs that read a loss
 STEP = 0.5  # the first step, in σ; the others shorten linearly
@@ -178,7 +178,8 @@ def hits_of(start, losses):
 
 def pilot_of(report):
     """Bias and signal to noise per inner step with their errors."""
-    return [*report.bias, *report.signal_to_noise_per_step, report.signal_to_noise.value]
+    bias, signal = report.bias, report.signal_to_noise_per_step
+    return [bias.value, bias.error, signal.value, signal.error, report.signal_to_noise.value]
 
 
 def points_of(name, count, seed):
@@ -229,7 +230,7 @@ def main():
     arguments.into.mkdir(parents=True, exist_ok=True)
     ml.cache_programs()
     path = arguments.into / "recommendations.json"
-    rows = {row[SUBJECT["recommendations"][0]]: row for row in (read(path) if path.exists() else [])}
+    rows = {row["problem"]: row for row in (read(path) if path.exists() else [])}
     for name in arguments.problems:
         points = []
         for point in points_of(name, arguments.points, arguments.seed):

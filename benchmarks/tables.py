@@ -2,30 +2,24 @@
 
     python -m benchmarks.tables [FILE ...]
 
-A FILE is what a command wrote: divergence.json (`python -m benchmarks.divergence`), hysteresis.json (`python -m
-benchmarks.hysteresis`), recommendations.json (`python -m benchmarks.recommendations`), tables/reproductions.json in the folder
-of a run of experiments/reproduce.py, tables/dimensions.json in that of experiments/gallery.py. Its rows replace those of the same
-subject in docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there.
-recorded.json was filled by hand: it holds tables whose commands write no such file, with the command, the day and the machine.
+A FILE is what a command wrote: divergence.json, hysteresis.json, recommendations.json and coverage.json, written by the
+benchmarks of these names, tables/reproductions.json in the folder of a run of experiments/reproduce.py, tables/dimensions.json in
+that of experiments/gallery.py. Its rows replace those of the same subject in docs/results. Then every table between
+<!-- table: NAME --> and <!-- end of table --> is made again from there. recorded.json was filled by hand: it holds tables whose
+commands write no such file, with the command, the day and the machine.
 
 Numbers in a paragraph cannot be made. A paragraph below <!-- numbers: NAME --> is checked instead (benchmarks/numbers.py).
 """
 
 import argparse
-import json
 import math
 import pathlib
 import re
-from collections import Counter
 
-from scipy.stats import binomtest
-
-from metalearn.compilation import EFFORTS
-from metalearn.recording.values import finite, plain, restore
+from benchmarks import table_makers
+from benchmarks.results import RESULTS, ROOT, grid, percent, read, results, write
 from metalearn.reproductions import table
 
-ROOT = pathlib.Path(__file__).parent.parent
-RESULTS = ROOT / "docs" / "results"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 SUBJECT = {
     "divergence": ("problem", "treatment"),
@@ -33,6 +27,7 @@ SUBJECT = {
     "reproductions": ("experiment", "quantity"),
     "dimensions": ("condition", "rule"),
     "recommendations": ("problem",),
+    "coverage": ("number", "problem"),
 }
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
 TILES = {
@@ -45,21 +40,6 @@ TILES = {
 }
 
 
-def read(path):
-    return restore(json.loads(path.read_text()))
-
-
-def results(name):
-    """The rows of a file of docs/results."""
-    return read(RESULTS / f"{name}.json") if name else []
-
-
-def write(path, rows):
-    """One row a line."""
-    lines = ",\n".join(json.dumps(finite(plain(row)), ensure_ascii=False) for row in rows)
-    path.write_text(f"[\n{lines}\n]\n")
-
-
 def take_over(path, results=RESULTS):
     """Put the rows of a file that a command wrote in the place of those of the same subject, others behind them."""
     if path.stem not in SUBJECT:
@@ -69,15 +49,6 @@ def take_over(path, results=RESULTS):
     subject, kept = lambda row: tuple(row[name] for name in SUBJECT[path.stem]), results / path.name
     rows = {subject(row): row for row in read(kept)} if kept.exists() else {}
     write(kept, (rows | {subject(row): row for row in read(path)}).values())
-
-
-def grid(head, rows):
-    line = lambda row: f"| {' | '.join(map(str, row))} |"
-    return "\n".join((line(head), "|" + "---|" * len(head), *map(line, rows)))
-
-
-def percent(share, decimals):
-    return f"{100 * share:.{decimals}f} %"
 
 
 def divergence(rows):
@@ -160,55 +131,8 @@ def lstm(rows):
     return grid(("windows", *counts), [*lines, line("noise reuse, random text, ours", "NRES, random text", ours)])
 
 
-def recommendations(rows):
-    names = [name for name in rows[0]["hits of one for all"] if name != "none of them"]
-    rows = [*rows, total(rows)]
-
-    def cells(row):
-        low, high = binomtest(row["hits"], row["points"]).proportion_ci(method="wilson")
-        ours = f"{row['hits']} of {row['points']} ({100 * low:.0f} to {percent(high, 0)})"
-        others = (percent(row["hits of one for all"][name] / row["points"], 0) for name in names)
-        return row["problem"], ours, *others, row["recommended"].get("none of them", 0)
-
-    head = ("problem", "recommended", *(f"always {name}" for name in names), "nothing recommended")
-    return grid(head, [cells(row) for row in rows])
-
-
-def total(rows):
-    """The sums of the counts of all problems."""
-    counts = Counter(), Counter()
-    for row in rows:
-        counts[0].update(row["recommended"])
-        counts[1].update(row["hits of one for all"])
-    sums = {
-        name: sum(row[name] for row in rows) for name in ("points", "hits", "points that matter", "hits that matter")
-    }
-    return {"problem": "all", **sums, "recommended": dict(counts[0]), "hits of one for all": dict(counts[1])}
-
-
-def recorded(name):
-    """A table of recorded.json, and below it where it is from."""
-
-    def made(rows):
-        found = next(row for row in rows if row["table"] == name)
-        source = f"Measured on {found['date']}, {found['machine']}: {found['source']}. Copied by hand."
-        return f"{grid(found['head'], found['rows'])}\n\n{source}"
-
-    return made
-
-
-def efforts(_):
-    """The estimates that the compiler's efforts are chosen by, from the code."""
-    lines = []
-    for name, (options, seconds, slowdown) in EFFORTS.items():
-        level, emitters = options["xla_backend_optimization_level"], options["xla_cpu_use_fusion_emitters"]
-        flags = f"level {level}" + ", fusion emitters off" * (not emitters)
-        lines.append((name, flags, f"{seconds:.4f}".removeprefix("0"), f"{slowdown:g}"))
-    return grid(("effort", "XLA options", "seconds to compile an equation", "run time relative to full"), lines)
-
-
 RECORDED = (
-    "adaptive", "convolutions", "coverage", "exponents", "fractal", "learned_digits", "matrix", "noisy_digits", "outer_speed",
+    "adaptive", "convolutions", "fractal", "learned_digits", "matrix", "noisy_digits", "outer_speed",
     "picture_speed", "smooth_digits", "zoom",
 )  # fmt: skip
 TABLES = {
@@ -218,9 +142,11 @@ TABLES = {
     "reproductions": ("reproductions", reproductions),
     "mnist": ("reproductions", mnist),
     "lstm": ("reproductions", lstm),
-    "recommendations": ("recommendations", recommendations),
-    "efforts": (None, efforts),
-    **{name: ("recorded", recorded(name)) for name in RECORDED},
+    "recommendations": ("recommendations", table_makers.recommendations),
+    "coverage": ("coverage", table_makers.coverage),
+    "exponents": ("coverage", table_makers.exponents),
+    "efforts": (None, table_makers.efforts),
+    **{name: ("recorded", table_makers.recorded(name)) for name in RECORDED},
 }
 
 

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import divergence, numbers, recommendations, tables
+from benchmarks import divergence, numbers, recommendations, table_makers, tables
+from benchmarks.results import results
 from metalearn.reproductions import Result, row
 
 TEXTS = {path.name: path.read_text() for path in tables.DOCUMENTS}
@@ -25,7 +26,7 @@ def test_every_table_stands_in_one_document_and_every_file_of_results_in_a_table
     assert sum(text.count("<!-- table:") for text in TEXTS.values()) == len(tables.TABLES)
     files = {file for file, _ in tables.TABLES.values() if file}
     assert files == {*tables.SUBJECT, "recorded"} == {path.stem for path in tables.RESULTS.iterdir()}
-    assert sorted(row["table"] for row in tables.results("recorded")) == sorted(tables.RECORDED)
+    assert sorted(row["table"] for row in results("recorded")) == sorted(tables.RECORDED)
 
 
 WORDS = (  # the heads of tables that nothing measures
@@ -114,6 +115,6 @@ def test_counts_of_recommendations_become_a_table_with_intervals():
     other = {"problem": "one", "recommended": "none of them", "hit": False, "hits": {"NRES": True, "PES": True}}
     row = recommendations.row_of([point] * 9 + [other])
     assert (row["points that matter"], row["hits that matter"]) == (9, 9)
-    table = tables.recommendations([row, row | {"problem": "two"}]).splitlines()
+    table = table_makers.recommendations([row, row | {"problem": "two"}]).splitlines()
     assert table[2] == "| one | 9 of 10 (60 to 98 %) | 100 % | 10 % | 1 |"
     assert table[-1].startswith("| all | 18 of 20 (")
