@@ -81,12 +81,7 @@ PROBLEMS = {
     ),
     "momentum": lambda: Setting(small_network(), ml.Truncation(60, 10), 0.1, (-4.0, -1.0), (1.5, 3.0)),
     "digits": lambda: Setting(
-        ml.problems.digits_training(60, hidden=8, batch_size=16),
-        ml.Truncation(60, 10),
-        0.1,
-        (-2.0, -3.0),
-        (1.5, 1.5),
-        8,
+        ml.problems.digits_training(40, hidden=8, batch_size=16), ml.Truncation(40, 8), 0.1, (-2.0, -3.0), (1.5, 1.5), 8
     ),
 }
 
@@ -148,19 +143,21 @@ def smoothed_loss(problem, horizon, sigma):
 
 
 def judge_of(setting):
-    """`(theta, key) -> loss at θ, {candidate: losses [repeats] where its descents end}`, compiled once."""
+    """`(theta, key) -> loss at θ, {candidate: losses [repeats] where its descents end}`; each program is compiled once."""
     problem, truncation, sigma = setting[:3]
-    loss = smoothed_loss(problem, truncation.horizon, sigma)
-    descents = {name: descent(one, sigma) for name, one in candidates(problem, truncation, sigma).items()}
+    loss = ml.jit(smoothed_loss(problem, truncation.horizon, sigma), "the smoothed loss", calls=100)
+    descents = {
+        name: ml.jit(jax.vmap(descent(one, sigma), (None, 0)), f"descents by {name}", calls=30)
+        for name, one in candidates(problem, truncation, sigma).items()
+    }
 
-    @jax.jit
     def judge(theta, key):
         held_out, descend = jax.random.split(key)
-        ends = {
-            name: jax.vmap(one, (None, 0))(theta, jax.random.split(jax.random.fold_in(descend, n), setting.repeats))
-            for n, (name, one) in enumerate(descents.items())
-        }
-        return loss(theta, held_out), {name: jax.vmap(loss, (0, None))(end, held_out) for name, end in ends.items()}
+        losses = {}
+        for index, (name, one) in enumerate(descents.items()):
+            ends = one(theta, jax.random.split(jax.random.fold_in(descend, index), setting.repeats))
+            losses[name] = np.array([loss(end, held_out) for end in ends])
+        return float(loss(theta, held_out)), losses
 
     return judge
 
@@ -190,8 +187,7 @@ def points_of(name, count, seed):
         theta, began = jnp.asarray(random.uniform(setting.low, setting.high), jnp.float32), time.process_time()
         apart = jax.random.fold_in(jax.random.key(seed), index)
         card = ml.diagnose(setting.problem, theta, setting.sigma, setting.truncation, jax.random.fold_in(apart, 0))
-        start, losses = jax.tree.map(np.asarray, judge(theta, jax.random.fold_in(apart, 1)))
-        hits, means = hits_of(float(start), losses)
+        hits, means = hits_of(*judge(theta, jax.random.fold_in(apart, 1)))
         yield {
             "problem": name,
             "theta": np.asarray(theta).tolist(),
