@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import divergence, numbers, recommendations, table_makers, tables
+from benchmarks import coverage, divergence, numbers, recommendations, table_makers, tables
 from benchmarks.results import results
 from metalearn.reproductions import Result, row
 
@@ -118,3 +118,14 @@ def test_counts_of_recommendations_become_a_table_with_intervals():
     table = table_makers.recommendations([row, row | {"problem": "two"}]).splitlines()
     assert table[2] == "| one | 9 of 10 (60 to 98 %) | 100 % | 10 % | 1 |"
     assert table[-1].startswith("| all | 18 of 20 (")
+
+
+def test_the_benchmark_of_coverage_writes_what_its_table_reads(monkeypatch, tmp_path):
+    values, errors = np.repeat([0.0, 1.5, 3.0, 9.0], 50), np.ones(200)
+    monkeypatch.setattr(coverage, "measurements", lambda only: [("roughness", "a cut", values, errors, 0.0)])
+    monkeypatch.setattr(sys, "argv", ["coverage", "--into", str(tmp_path)])
+    for _ in range(2):  # the second run replaces the row of the first
+        coverage.main()
+    rows = tables.read(tmp_path / "coverage.json")
+    assert table_makers.coverage(rows).splitlines()[2:] == ["| roughness | a cut | 25 % | 50 % | +3.3750 | 1.0000 |"]
+    tables.take_over(tmp_path / "coverage.json", tmp_path)
