@@ -1,112 +1,241 @@
-"""How often the estimator that `ml.diagnose` recommends is a good one: measured again, with fresh randomness.
+"""How often the estimator that `ml.diagnose` recommends is the one to descend with: judged by descents.
 
-    python -m benchmarks.recommendations [--points 14] [--problems digits fractal toy] [--into FOLDER]
+    python -m benchmarks.recommendations [--problems NAME ...] [--points 30] [--seed 2] [--into FOLDER]
 
-At random points of three planes that train: the signal to noise per inner step of the recommended candidate over that of
-the best one whose mean is within 0.3 of ∇L_σ, and over that of the best of all, biased ones included.
+At random points of nine problems every candidate descends, with equal inner steps and equally long steps, and the smoothed loss
+where it arrives is read on held-out perturbations by a loop of this file. A choice is a hit where its mean loss over repeated
+descents is above the lowest of all candidates by at most a tenth of what the best descent gained, or by at most two
+standard errors. Recommending nothing is to stay where one is. Nothing of the judgement is shared with `ml.diagnose`.
+
+Written after every point: points.jsonl, and recommendations.json with one row for each problem.
 """
 
 import argparse
 import json
 import pathlib
 import time
+from collections import Counter
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
+import optax
 
 import metalearn as ml
-from metalearn.outer.diagnosis.cloud import measure_cloud
-from metalearn.outer.diagnosis.recommend import make_candidates, trusted, with_target_error
+from benchmarks.results import read, write
 
-EPISODES, PAIRS = 32, 512
-PLANES = {
-    "digits": ((-2.0, 2.5), (-4.0, 2.5)),
-    "fractal": ((-1.0, 5.0), (-1.0, 3.0)),
-    "toy": ((-6.0, 6.0), (-6.0, 4.0)),
+PAIRS, UPDATES, HELD_OUT = 8, 12, 64  # pairs of an update; updates; antithetic pairs that read a loss
+STEP = 0.5  # the first step, in σ; the others shorten linearly
+MARGIN, ERRORS = 0.1, 2.0
+NOTHING = "none of them"
+
+
+class Setting(NamedTuple):
+    """A problem, its windows and σ, the box from which points are drawn, and how often each descent is repeated."""
+
+    problem: ml.InnerProblem
+    truncation: ml.Truncation
+    sigma: float
+    low: tuple[float, ...] | float
+    high: tuple[float, ...] | float
+    repeats: int = 16
+
+
+def ridge():
+    """Forty noisy examples of twenty features, of which half matter."""
+    random = np.random.default_rng(5)
+    inputs = random.normal(size=(80, 20)) / np.sqrt(20)
+    targets = inputs @ np.where(np.arange(20) < 10, 1.0, 0.0) + 0.5 * random.normal(size=80)
+    return ml.problems.l2_tuning(inputs[:40], targets[:40], inputs[40:], targets[40:], learning_rate=0.08)
+
+
+def small_network():
+    """SGD with momentum on a 4-8-1 network and 16 points: θ is the log rate and the logit of the momentum."""
+    random = np.random.default_rng(6)
+    data = ml.data.Data(random.normal(size=(4, 16)).astype(np.float32), random.normal(size=(1, 16)).astype(np.float32))
+    optimizer = lambda theta: optax.sgd(jnp.exp(theta[0]), jax.nn.sigmoid(theta[1]))
+    return ml.training(ml.regression(ml.mlp((4, 8, 1), "tanh"), data), optimizer)
+
+
+def squared(problem):
+    """Reads x² up to 4: the cubic itself falls to −∞ where it diverges, and no cap holds that."""
+    return ml.saturate(problem._replace(loss=lambda x, theta, key: jnp.square(x)), 4.0)
+
+
+PROBLEMS = {
+    "phase walk": lambda: Setting(ml.problems.phase_walk(), ml.Truncation(20, 5), 0.1, -0.6, 0.6),
+    "influence balancing": lambda: Setting(ml.problems.influence_balancing(), ml.Truncation(100, 10), 0.1, -1.0, 1.0),
+    "noisy linear": lambda: Setting(
+        ml.problems.noisy_linear_quadratic(target=1.0, noise=1.0), ml.Truncation(20, 4), 0.1, (-0.5,) * 10, (0.7,) * 10
+    ),
+    "l2 tuning": lambda: Setting(ridge(), ml.Truncation(50, 5), 0.3, -4.0, 1.5),
+    "cubic loss": lambda: Setting(
+        squared(ml.problems.cubic_loss(log_learning_rate=True)), ml.Truncation(40, 8), 0.03, -1.0, 1.07
+    ),
+    "double well": lambda: Setting(
+        ml.saturate(ml.problems.double_well(log_learning_rate=True), 2.0), ml.Truncation(40, 8), 0.05, -2.0, 0.68
+    ),
+    "Lorenz": lambda: Setting(
+        ml.saturate(ml.problems.lorenz(noise=0.1), 2500.0), ml.Truncation(400, 40), 0.05, (1.8, 2.8), (2.8, 3.8)
+    ),
+    "momentum": lambda: Setting(small_network(), ml.Truncation(60, 10), 0.1, (-4.0, -1.0), (1.5, 3.0)),
+    "digits": lambda: Setting(
+        ml.problems.digits_training(40, hidden=8, batch_size=16), ml.Truncation(40, 8), 0.1, (-2.0, -3.0), (1.5, 1.5), 8
+    ),
 }
 
 
-def make_problem(name):
-    """The problem, its truncation and σ."""
-    key = jax.random.key(3)
-    if name == "digits":
-        return ml.problems.digits_training(num_steps=200), ml.Truncation(200, 20, key=key), 0.1
-    if name == "fractal":
-        return ml.problems.fractal_training(), ml.Truncation(500, 50, key=key), 0.1
-    return ml.problems.toy_regression(horizon=100), ml.Truncation(100, 10, key=key), 0.3
-
-
-def places(problem, truncation, name, count):
-    """Random points of the plane at which training converges."""
-    random = np.random.default_rng(7)
-    loss = jax.jit(lambda theta: ml.meta_loss(problem, theta, truncation.key, truncation.horizon))
-    start = float(loss(jnp.array([low for low, _ in PLANES[name]])))  # the smallest rates: it hardly moves
-    while count:
-        theta = jnp.array([random.uniform(*axis) for axis in PLANES[name]])
-        if float(loss(theta)) < 0.95 * start:
-            count -= 1
-            yield theta
-
-
-def row_at(problem, theta, truncation, sigma, index):
-    """What is recommended, and what every candidate does when it is measured again."""
-    card = ml.diagnose(problem, theta, sigma, truncation, jax.random.key(1000 + index))
-    again, apart = jax.random.split(jax.random.key(2000 + index))
-    cloud = measure_cloud(problem, theta, truncation, sigma, apart, PAIRS)
-    candidates = make_candidates(
-        problem, truncation, sigma, "perturbed backprop" in [r.name for r in card.comparison.reports], (False, False)
-    )
-    target = ravel_pytree(theta)[1](jnp.asarray(cloud.mean, theta.dtype))
-    found = ml.compare(
-        candidates, theta, again, num_episodes=EPISODES, reference=dict.fromkeys(candidates, target), reference_pairs=2,
-        unsmoothed=False,
-    )  # fmt: skip
-    reports = with_target_error(found, cloud.uncertainty).reports
-    snr = {r.name: r.signal_to_noise_per_step.value for r in reports if np.isfinite(r.signal_to_noise_per_step.value)}
-    right = [r.name for r in reports if r.name in snr and trusted(r)]
-    chosen = card.recommendation.method
-    best = max((snr[name] for name in right), default=0.0)
+def candidates(problem, truncation, sigma):
+    """All with the same number of inner steps an episode."""
+    whole = ml.Truncation(truncation.horizon, truncation.horizon)
     return {
-        "theta": np.asarray(theta).tolist(),
-        "exponent": card.exponent.value,
-        "kappa": card.kappa,
-        "recommended": chosen,
-        "best": max(right, key=snr.__getitem__, default=None),
-        "share of the best": snr[chosen] / best if chosen in right else 0.0,
-        "share of all": snr.get(chosen, 0.0) / max(max(snr.values()), 1e-300),
-        "recommended is right": chosen in right,
-        "snr": snr,
+        "NRES": ml.noise_reuse_es(problem, truncation, sigma=sigma, num_pairs=PAIRS),
+        "PES": ml.persistent_es(problem, truncation, sigma=sigma, num_pairs=PAIRS),
+        "truncated ES": ml.evolution_strategies(problem, truncation, sigma=sigma, num_pairs=PAIRS),
+        "perturbed backprop": ml.backprop(problem, whole, sigma=sigma, num_particles=2 * PAIRS),
+        "perturbed truncated backprop": ml.backprop(problem, truncation, sigma=sigma, num_particles=2 * PAIRS),
+    }
+
+
+def descent(estimator, sigma):
+    """`(theta, key) -> theta`: steps of given lengths against the gradient of one episode at a time."""
+    windows = estimator.description.truncation.num_windows
+
+    def update(theta, step):
+        key, length = step
+        start, *keys = jax.random.split(key, windows + 1)
+
+        def window(state, key):
+            gradient, state, _ = estimator.estimate(theta, state, key)
+            return state, gradient
+
+        gradient = jnp.mean(jax.lax.scan(window, estimator.init(theta, start), jnp.stack(keys))[1], axis=0)
+        size = jnp.linalg.norm(gradient)
+        usable = jnp.isfinite(size) & (size > 0)
+        return theta - jnp.where(usable, length / jnp.where(usable, size, 1.0), 0.0) * jnp.where(
+            usable, gradient, 0.0
+        ), None
+
+    lengths = STEP * sigma * (1 - jnp.arange(UPDATES) / UPDATES)
+    return lambda theta, key: jax.lax.scan(update, theta, (jax.random.split(key, UPDATES), lengths))[0]
+
+
+def smoothed_loss(problem, horizon, sigma):
+    """`(theta, key) -> L_σ(θ)`, averaged over antithetic pairs and their episodes: a plain loop over the map."""
+
+    def episode(theta, key):
+        def step(state, key):
+            move, look = jax.random.split(key)
+            state = problem.step(state, theta, move)
+            return state, problem.loss(state, theta, look)
+
+        first, rest = jax.random.split(key)
+        return jnp.mean(jax.lax.scan(step, problem.init(theta, first), jax.random.split(rest, horizon))[1])
+
+    def loss(theta, key):
+        noise, runs = jax.random.split(key)
+        shifts = sigma * jax.random.normal(noise, (HELD_OUT, *theta.shape), theta.dtype)
+        places, keys = jnp.concatenate([theta + shifts, theta - shifts]), jax.random.split(runs, HELD_OUT)
+        return jnp.mean(jax.vmap(episode)(places, jnp.concatenate([keys, keys])))
+
+    return loss
+
+
+def judge_of(setting):
+    """`(theta, key) -> loss at θ, {candidate: losses [repeats] where its descents end}`; each program is compiled once."""
+    problem, truncation, sigma = setting[:3]
+    loss = ml.jit(smoothed_loss(problem, truncation.horizon, sigma), "the smoothed loss", calls=100)
+    descents = {
+        name: ml.jit(jax.vmap(descent(one, sigma), (None, 0)), f"descents by {name}", calls=30)
+        for name, one in candidates(problem, truncation, sigma).items()
+    }
+
+    def judge(theta, key):
+        held_out, descend = jax.random.split(key)
+        losses = {}
+        for index, (name, one) in enumerate(descents.items()):
+            ends = one(theta, jax.random.split(jax.random.fold_in(descend, index), setting.repeats))
+            losses[name] = np.array([loss(end, held_out) for end in ends])
+        return float(loss(theta, held_out)), losses
+
+    return judge
+
+
+def hits_of(start, losses):
+    """Which choices are hits, and the mean losses; `losses` are those of repeated descents by name."""
+    losses = {name: np.asarray(values, np.float64) for name, values in losses.items()}
+    means = {name: float(np.mean(values)) for name, values in losses.items()} | {NOTHING: start}
+    errors = {name: float(np.std(values, ddof=1) / np.sqrt(len(values))) for name, values in losses.items()}
+    errors |= {NOTHING: 0.0}
+    best = min(means, key=means.__getitem__)
+    allowed = lambda name: max(MARGIN * (start - means[best]), ERRORS * float(np.hypot(errors[name], errors[best])))
+    return {name: means[name] - means[best] <= allowed(name) for name in means}, means
+
+
+def pilot_of(report):
+    """Bias and signal to noise per inner step with their errors."""
+    bias, signal = report.bias, report.signal_to_noise_per_step
+    return [bias.value, bias.error, signal.value, signal.error, report.signal_to_noise.value]
+
+
+def points_of(name, count, seed):
+    """One dictionary for each point of a problem."""
+    setting, random = PROBLEMS[name](), np.random.default_rng((seed, list(PROBLEMS).index(name)))
+    judge = judge_of(setting)
+    for index in range(count):
+        theta, began = jnp.asarray(random.uniform(setting.low, setting.high), jnp.float32), time.process_time()
+        apart = jax.random.fold_in(jax.random.key(seed), index)
+        card = ml.diagnose(setting.problem, theta, setting.sigma, setting.truncation, jax.random.fold_in(apart, 0))
+        hits, means = hits_of(*judge(theta, jax.random.fold_in(apart, 1)))
+        yield {
+            "problem": name,
+            "theta": np.asarray(theta).tolist(),
+            "recommended": card.recommendation.method,
+            "reason": card.recommendation.reason,
+            "hit": hits[card.recommendation.method],
+            "hits": hits,
+            "losses": means,
+            "kappa": card.kappa,
+            "pilot": {report.name: pilot_of(report) for report in card.comparison.reports},
+            "seconds": time.process_time() - began,
+        }
+
+
+def row_of(points):
+    """The counts of a problem."""
+    matter = [point for point in points if not all(point["hits"].values())]
+    return {
+        "problem": points[0]["problem"],
+        "points": len(points),
+        "hits": sum(point["hit"] for point in points),
+        "points that matter": len(matter),
+        "hits that matter": sum(point["hit"] for point in matter),
+        "recommended": dict(Counter(point["recommended"] for point in points)),
+        "hits of one for all": {name: sum(point["hits"][name] for point in points) for name in points[0]["hits"]},
     }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, default=14)
-    parser.add_argument("--problems", nargs="+", default=list(PLANES))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
+    parser.add_argument("--points", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--into", type=pathlib.Path, default=pathlib.Path("runs"))
     arguments = parser.parse_args()
     arguments.into.mkdir(parents=True, exist_ok=True)
-    everything = []
+    ml.cache_programs()
+    path = arguments.into / "recommendations.json"
+    rows = {row["problem"]: row for row in (read(path) if path.exists() else [])}
     for name in arguments.problems:
-        with jax.enable_x64(name == "fractal"):
-            problem, truncation, sigma = make_problem(name)
-            for index, theta in enumerate(places(problem, truncation, name, arguments.points)):
-                began = time.perf_counter()
-                row = {"problem": name} | row_at(problem, theta, truncation, sigma, index)
-                everything.append(row)
-                (arguments.into / "recommendations.json").write_text(json.dumps(everything, indent=1))
-                words = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in row.items()}
-                print(
-                    f"{time.perf_counter() - began:4.0f} s", {k: v for k, v in words.items() if k != "snr"}, flush=True
-                )
-    shares = np.array([row["share of the best"] for row in everything])
-    known = sum(row["best"] is not None for row in everything)
-    print(
-        f"within a factor 2 of the best candidate whose mean is right: {np.sum(shares >= 0.5)} of {len(shares)} points,"
-    )
-    print(f"at {len(shares) - known} of which no candidate's mean is known to be right")
+        points = []
+        for point in points_of(name, arguments.points, arguments.seed):
+            points.append(point)
+            with (arguments.into / "points.jsonl").open("a") as lines:
+                lines.write(json.dumps(point) + "\n")
+            rows[name] = row_of(points)
+            write(path, rows.values())
+        print(rows[name], f"{sum(point['seconds'] for point in points):.0f} s of a processor", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,29 +2,32 @@
 
     python -m benchmarks.tables [FILE ...]
 
-A FILE is what a command wrote: divergence.json (`python -m benchmarks.divergence`), hysteresis.json (`python -m
-benchmarks.hysteresis`), tables/reproductions.json in the folder of a run of experiments/reproduce.py, tables/dimensions.json in that
-of experiments/gallery.py. Its rows replace those of the same subject in
-docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there.
+A FILE is what a command wrote: divergence.json, hysteresis.json, recommendations.json and coverage.json, written by the
+benchmarks of these names, tables/reproductions.json in the folder of a run of experiments/reproduce.py, tables/dimensions.json in
+that of experiments/gallery.py. Its rows replace those of the same subject in docs/results. Then every table between
+<!-- table: NAME --> and <!-- end of table --> is made again from there. recorded.json was filled by hand: it holds tables whose
+commands write no such file, with the command, the day and the machine.
+
+Numbers in a paragraph cannot be made. A paragraph below <!-- numbers: NAME --> is checked instead (benchmarks/numbers.py).
 """
 
 import argparse
-import json
 import math
 import pathlib
 import re
 
-from metalearn.recording.values import finite, plain, restore
+from benchmarks import table_makers
+from benchmarks.results import RESULTS, ROOT, grid, percent, read, results, write
 from metalearn.reproductions import table
 
-ROOT = pathlib.Path(__file__).parent.parent
-RESULTS = ROOT / "docs" / "results"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 SUBJECT = {
     "divergence": ("problem", "treatment"),
     "hysteresis": ("problem", "outer learning rate", "estimator"),
     "reproductions": ("experiment", "quantity"),
     "dimensions": ("condition", "rule"),
+    "recommendations": ("problem",),
+    "coverage": ("number", "problem"),
 }
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
 TILES = {
@@ -37,16 +40,6 @@ TILES = {
 }
 
 
-def read(path):
-    return restore(json.loads(path.read_text()))
-
-
-def write(path, rows):
-    """One row a line."""
-    lines = ",\n".join(json.dumps(finite(plain(row)), ensure_ascii=False) for row in rows)
-    path.write_text(f"[\n{lines}\n]\n")
-
-
 def take_over(path, results=RESULTS):
     """Put the rows of a file that a command wrote in the place of those of the same subject, others behind them."""
     if path.stem not in SUBJECT:
@@ -56,15 +49,6 @@ def take_over(path, results=RESULTS):
     subject, kept = lambda row: tuple(row[name] for name in SUBJECT[path.stem]), results / path.name
     rows = {subject(row): row for row in read(kept)} if kept.exists() else {}
     write(kept, (rows | {subject(row): row for row in read(path)}).values())
-
-
-def grid(head, rows):
-    line = lambda row: f"| {' | '.join(map(str, row))} |"
-    return "\n".join((line(head), "|" + "---|" * len(head), *map(line, rows)))
-
-
-def percent(share, decimals):
-    return f"{100 * share:.{decimals}f} %"
 
 
 def divergence(rows):
@@ -147,6 +131,10 @@ def lstm(rows):
     return grid(("windows", *counts), [*lines, line("noise reuse, random text, ours", "NRES, random text", ours)])
 
 
+RECORDED = (
+    "adaptive", "convolutions", "fractal", "learned_digits", "matrix", "noisy_digits", "outer_speed",
+    "picture_speed", "smooth_digits", "zoom",
+)  # fmt: skip
 TABLES = {
     "divergence": ("divergence", divergence),
     "hysteresis": ("hysteresis", hysteresis),
@@ -154,6 +142,11 @@ TABLES = {
     "reproductions": ("reproductions", reproductions),
     "mnist": ("reproductions", mnist),
     "lstm": ("reproductions", lstm),
+    "recommendations": ("recommendations", table_makers.recommendations),
+    "coverage": ("coverage", table_makers.coverage),
+    "exponents": ("coverage", table_makers.exponents),
+    "efforts": (None, table_makers.efforts),
+    **{name: ("recorded", table_makers.recorded(name)) for name in RECORDED},
 }
 
 
@@ -162,7 +155,7 @@ def filled(text):
 
     def made(match):
         file, make = TABLES[match[2]]
-        return match[1] + make(read(RESULTS / f"{file}.json")) + match[3]
+        return match[1] + make(results(file)) + match[3]
 
     return PLACE.sub(made, text)
 

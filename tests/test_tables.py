@@ -1,4 +1,4 @@
-"""Every marked table of the documentation holds the numbers of docs/results, which commands wrote."""
+"""Every table of measured numbers, and every marked paragraph, holds the numbers of docs/results, which commands wrote."""
 
 import json
 import re
@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import divergence, tables
+from benchmarks import coverage, divergence, numbers, recommendations, table_makers, tables
+from benchmarks.results import results
 from metalearn.reproductions import Result, row
 
 TEXTS = {path.name: path.read_text() for path in tables.DOCUMENTS}
@@ -23,8 +24,41 @@ def test_a_document_holds_the_numbers_that_its_commands_wrote_last(document):
 def test_every_table_stands_in_one_document_and_every_file_of_results_in_a_table():
     assert sorted(MARKED) == sorted(tables.TABLES)
     assert sum(text.count("<!-- table:") for text in TEXTS.values()) == len(tables.TABLES)
-    files = {file for file, _ in tables.TABLES.values()}
-    assert files == set(tables.SUBJECT) == {path.stem for path in tables.RESULTS.iterdir()}
+    files = {file for file, _ in tables.TABLES.values() if file}
+    assert files == {*tables.SUBJECT, "recorded"} == {path.stem for path in tables.RESULTS.iterdir()}
+    assert sorted(row["table"] for row in results("recorded")) == sorted(tables.RECORDED)
+
+
+WORDS = (  # the heads of tables that nothing measures
+    "| name | paper | file | unbiased for | needs gradients |",
+    "| | here |",
+    "| | |",
+)
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_a_table_written_by_hand_holds_no_measured_numbers(document):
+    by_hand = numbers.PARAGRAPH.sub("", tables.PLACE.sub("", TEXTS[document]))
+    heads = re.findall(r"^(\|.*\|)\n\|[-|: ]+\|$", by_hand, re.MULTILINE)
+    assert not set(heads) - set(WORDS), "make it from docs/results (benchmarks/tables.py)"
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_a_paragraph_holds_the_numbers_of_the_results(document):
+    assert numbers.missing(TEXTS[document]) == []
+    marked = [name for name, _ in numbers.PARAGRAPH.findall(TEXTS[document])]
+    assert len(marked) == TEXTS[document].count("<!-- numbers:"), "a marker is misspelt"
+
+
+def test_every_function_of_numbers_has_its_paragraph_and_sees_a_change():
+    paragraphs = [found for text in TEXTS.values() for found in numbers.PARAGRAPH.findall(text)]
+    assert sorted(name for name, _ in paragraphs) == sorted(numbers.NUMBERS)
+    for name, paragraph in paragraphs:
+        for words in numbers.NUMBERS[name]():
+            digit = re.search(r"\d", words)
+            changed = words[: digit.start()] + str((int(digit[0]) + 1) % 10) + words[digit.end() :]
+            text = re.sub(r"\s+", " ", paragraph).replace(words, changed)
+            assert (name, words) in numbers.missing(f"<!-- numbers: {name} -->\n{text}\n\n{paragraph}")
 
 
 @pytest.mark.parametrize("name", tables.TABLES)
@@ -61,3 +95,37 @@ def test_the_benchmark_of_divergence_writes_what_its_table_reads(monkeypatch, tm
     assert len(table.splitlines()) == 2 + len(divergence.TREATMENTS)
     assert "| cap 1 | -1.50, 1.23 %, 0.2500 ± 0.0000 | 0.2500 ± 0.0000 | 0.2500 ± 0.0000 |" in table
     json.loads((tmp_path / "divergence.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_choice_is_a_hit_within_a_tenth_of_the_gain_or_two_errors():
+    losses = {
+        "best": np.array([0.0, 0.0]),
+        "within a tenth": np.array([0.1, 0.1]),
+        "beyond": np.array([0.11, 0.11]),
+        "noisy": np.array([0.0, 0.4]),
+    }
+    hits, means = recommendations.hits_of(1.0, losses)
+    assert hits == {"best": True, "within a tenth": True, "beyond": False, "noisy": True, "none of them": False}
+    assert means["none of them"] == 1.0
+    assert recommendations.hits_of(-0.01, losses)[0]["none of them"], "to stay is right where every descent climbs"
+
+
+def test_counts_of_recommendations_become_a_table_with_intervals():
+    point = {"problem": "one", "recommended": "NRES", "hit": True, "hits": {"NRES": True, "PES": False}}
+    other = {"problem": "one", "recommended": "none of them", "hit": False, "hits": {"NRES": True, "PES": True}}
+    row = recommendations.row_of([point] * 9 + [other])
+    assert (row["points that matter"], row["hits that matter"]) == (9, 9)
+    table = table_makers.recommendations([row, row | {"problem": "two"}]).splitlines()
+    assert table[2] == "| one | 9 of 10 (60 to 98 %) | 100 % | 10 % | 1 |"
+    assert table[-1].startswith("| all | 18 of 20 (")
+
+
+def test_the_benchmark_of_coverage_writes_what_its_table_reads(monkeypatch, tmp_path):
+    values, errors = np.repeat([0.0, 1.5, 3.0, 9.0], 50), np.ones(200)
+    monkeypatch.setattr(coverage, "measurements", lambda only: [("roughness", "a cut", values, errors, 0.0)])
+    monkeypatch.setattr(sys, "argv", ["coverage", "--into", str(tmp_path)])
+    for _ in range(2):  # the second run replaces the row of the first
+        coverage.main()
+    rows = tables.read(tmp_path / "coverage.json")
+    assert table_makers.coverage(rows).splitlines()[2:] == ["| roughness | a cut | 25 % | 50 % | +3.3750 | 1.0000 |"]
+    tables.take_over(tmp_path / "coverage.json", tmp_path)

@@ -47,7 +47,6 @@ def close(a, b, tolerance=2e-5):
     )
 
 
-@pytest.mark.usefixtures("minimal_effort")
 @pytest.mark.parametrize("name", CHECKED, scope="module")
 def test_every_estimator_keeps_the_contract(name):
     checked = ml.testing.check_estimator(CHECKED[name])

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 import metalearn as ml
 
@@ -49,12 +48,10 @@ def test_the_file_uses_public_names_alone():
     assert not public_only(source + "\nimport metalearn.trees")
 
 
-@pytest.mark.usefixtures("minimal_effort")
 def test_it_keeps_the_contract():
     assert not ml.testing.check_estimator(functools.partial(load(), **PAIRS)).skipped
 
 
-@pytest.mark.usefixtures("minimal_effort")
 def test_it_is_compared_and_followed():
     problem, windows, theta = ml.problems.linear_quadratic(0.5), ml.Truncation(4, 2), jnp.array(0.7)
     mine, known = (make(problem, windows, **PAIRS) for make in (load(), ml.noise_reuse_es))

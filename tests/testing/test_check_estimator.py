@@ -11,7 +11,6 @@ from metalearn.estimators import Description, GradientEstimator
 from metalearn.testing.watched import THETA, watched
 from tests.estimators.twins import never_dropped, without_reset
 
-pytestmark = pytest.mark.usefixtures("minimal_effort")
 PAIRS = {"sigma": 0.1, "num_pairs": 2}
 
 
