@@ -16,6 +16,7 @@ from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.inner.problem import Key, Theta
 from metalearn.memoization import memoize
+from metalearn.outer.dominance import dominance
 from metalearn.threads import in_these_modes, modes, on_every_device
 
 Progress = Callable[[str, int, int], None]
@@ -34,6 +35,7 @@ class Episodes:
       seconds, seconds_error: time per episode after compilation; NaN where it was not measured.
       fraction_diverged, fraction_capped: of the particles, on average over the windows.
       loss: the mean loss the estimator saw.
+      dominance: the share of it that is due to the worst 1 % of the particles, where that is large (`outer.dominance`).
     """
 
     means: np.ndarray
@@ -44,6 +46,7 @@ class Episodes:
     fraction_diverged: float
     fraction_capped: float
     loss: float
+    dominance: float
 
     @property
     def mean(self) -> np.ndarray:
@@ -56,10 +59,11 @@ class Episodes:
 
 
 class Batch(NamedTuple):
-    """A compiled batch of episodes: `run(theta, keys)`, with `size` keys."""
+    """A compiled batch of episodes: `run(theta, keys)`, with `size` keys; `particles` are averaged in one estimate."""
 
     run: Callable[[Theta, jax.Array], Any]
     size: int
+    particles: int
 
 
 def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int, key: Key) -> Batch:
@@ -76,7 +80,8 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
     calls = -(-num_episodes // size)
     forms = tuple(map(jax.typeof, numbers))
     run = _compile(make, tree, tuple(leaves), forms, windows, together, size, calls, implementation, under)
-    return Batch(lambda theta, keys: run(theta, keys, numbers), size)
+    particles = 1 if estimator.description is None else estimator.description.num_particles
+    return Batch(lambda theta, keys: run(theta, keys, numbers), size, particles)
 
 
 def shared_program(estimator: GradientEstimator) -> tuple[Any, Any]:
@@ -141,6 +146,7 @@ def run_episodes(
         fraction_diverged=float(metrics["fraction_diverged"].mean()),
         fraction_capped=float(np.mean(metrics.get("fraction_capped", 0.0))),
         loss=float(np.nanmean(metrics["loss"])) if np.isfinite(metrics["loss"]).any() else float("nan"),
+        dominance=dominance(metrics, batch.particles),
     )
 
 
