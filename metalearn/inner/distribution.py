@@ -47,7 +47,7 @@ def task_distribution(make: Callable[[Drawn], InnerProblem], draw: Callable[[Key
         return at(carry).loss(carry[1], theta, key)
 
     def cap(carry):
-        return at(carry).cap(carry[1])
+        return at(carry).cap(carry[1])  # pyright: ignore[reportOptionalCall]
 
     horizon, capped = _form(make, draw)
     return InnerProblem(init, step, loss, horizon, cap if capped else None)
