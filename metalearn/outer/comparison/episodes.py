@@ -152,13 +152,18 @@ def run_episodes(
 
 def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> tuple[float, float]:
     """The time per episode of a batch, when nothing else runs, and its standard error: the mean over at least `FEWEST_TIMINGS`
-    runs, and as many more as fit into `SECONDS`, after one that does not count.
+    runs, and as many more as fit into `SECONDS`, after one that does not count where it is shorter. The batch must have run before.
     """
-    keys, taken = jax.block_until_ready(jax.random.split(key, batch.size)), []
-    jax.block_until_ready(batch.run(theta, keys))
-    while len(taken) < FEWEST_TIMINGS or (sum(taken) < SECONDS and len(taken) < MOST_TIMINGS):
+    keys = jax.block_until_ready(jax.random.split(key, batch.size))
+
+    def once():
         began = time.perf_counter()
         jax.block_until_ready(batch.run(theta, keys))
-        taken.append(time.perf_counter() - began)
+        return time.perf_counter() - began
+
+    first = once()
+    taken = [first] if first > SECONDS else []  # a long run warms its caches itself
+    while len(taken) < FEWEST_TIMINGS or (sum(taken) < SECONDS and len(taken) < MOST_TIMINGS):
+        taken.append(once())
     spread = float(np.std(taken, ddof=1)) / math.sqrt(len(taken))
     return float(np.mean(taken)) / batch.size, spread / batch.size
