@@ -1,4 +1,4 @@
-"""Floor 0: what is being compiled at this moment, said every 15 seconds unless a display shows it."""
+"""Floor 0: what is being compiled or measured at this moment, said every 15 seconds unless a display shows it."""
 
 import contextlib
 import sys
@@ -18,20 +18,22 @@ _here = threading.local()
 
 
 class Activity(NamedTuple):
-    """A program that is being compiled, and for how many seconds."""
+    """A program that is being compiled, or something else that takes long, and for how many seconds."""
 
     name: str
     seconds: float
+    verb: str = "compiling"
 
     def __str__(self) -> str:
-        return f"compiling {self.name}, {self.seconds:.0f} s"
+        return f"{self.verb} {self.name}, {self.seconds:.0f} s"
 
 
 class Watch:
-    """One call that may compile; it is announced from `begin` on."""
+    """One call that may compile, or something else that takes long; it is announced from `begin` on."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, verb: str = "compiling"):
         self.name = getattr(_here, "title", None) or name
+        self.verb = verb
         self.began: float | None = None
         self.said = 0
 
@@ -45,11 +47,15 @@ class Watch:
         """Since `begin`; 0 before it."""
         return 0.0 if self.began is None else time.monotonic() - self.began
 
+    def activity(self) -> Activity:
+        """What is said of it."""
+        return Activity(self.name, self.seconds(), self.verb)
+
 
 @contextlib.contextmanager
-def watched(name: str) -> Iterator[Watch]:
+def watched(name: str, verb: str = "compiling") -> Iterator[Watch]:
     """A call that may compile: `begin`, or `compiling_here` from inside, announces it until the context ends."""
-    watch, outer = Watch(name), getattr(_here, "watch", None)
+    watch, outer = Watch(name, verb), getattr(_here, "watch", None)
     _here.watch = watch
     try:
         yield watch
@@ -109,7 +115,7 @@ def _beat() -> None:
             if not watches:
                 _thread = None
         for listener in tuple(_listeners):
-            listener(tuple(Activity(one.name, one.seconds()) for one in watches))
+            listener(tuple(one.activity() for one in watches))
         if not watches:
             return
         if not _listeners:
@@ -120,4 +126,4 @@ def _say(watches: list[Watch]) -> None:
     for watch in watches:
         if watch.seconds() >= (watch.said + 1) * INTERVAL:
             watch.said = int(watch.seconds() // INTERVAL)
-            print(Activity(watch.name, watch.seconds()), file=sys.stderr, flush=True)
+            print(watch.activity(), file=sys.stderr, flush=True)

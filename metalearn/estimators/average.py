@@ -37,9 +37,26 @@ def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]
     variance = jnp.where(count > 1, variance, debugging.unknown())
     metrics = {
         "loss": jnp.mean(losses),
+        "worst_share": _worst_share(losses).astype(jnp.result_type(float)),
         "fraction_diverged": jnp.mean(diverged | ~used, dtype=jnp.result_type(float)),
         "fraction_capped": jnp.mean(capped, dtype=jnp.result_type(float)),
         "gradient_variance": jnp.sum(variance[:-1]).astype(jnp.result_type(float)),
     }
     back = lambda vector: unravel(vector[:-1].astype(one.dtype))
     return back(mean), back(variance), metrics
+
+
+def joint_share(shares, losses) -> jax.Array:
+    """The `worst_share` of several estimates together, from those of each and their mean losses, times any weights."""
+    sizes = jnp.where(debugging.finite(losses), jnp.abs(losses), 0)
+    total = jnp.sum(sizes)
+    return jnp.sum(jnp.where(sizes > 0, shares * sizes, 0)) / jnp.where(total > 0, total, 1)
+
+
+def _worst_share(losses):
+    """The share of Σ|loss| that is due to the largest 1 % of the particles, at least one; 0 where there is no other."""
+    if len(losses) == 1:
+        return jnp.zeros(())
+    sizes, count = jnp.abs(losses), -(-len(losses) // 100)
+    total, worst = jnp.sum(sizes), jnp.max(sizes) if count == 1 else jnp.sum(jax.lax.top_k(sizes, count)[0])
+    return worst / jnp.maximum(total, jnp.finfo(losses.dtype).tiny)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from metalearn import debugging, trees
 from metalearn.compilation import jit
+from metalearn.estimators.average import joint_share
 from metalearn.estimators.base import SHARES, Description, GradientEstimator, check_is_estimator
 from metalearn.inner.checks import check_number, is_known
 from metalearn.inner.counts import total
@@ -133,8 +134,10 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
             variances.append(_running(old, after.variance))
             reports.append(metrics)
         gradient, variance = _weighted(gradients, weighing, [r["fraction_diverged"] < 1 for r in reports])
+        losses = jnp.stack([trees.wide(r["loss"]) for r in reports])
         metrics = {
-            "loss": jnp.nanmean(jnp.stack([trees.wide(r["loss"]) for r in reports])),
+            "loss": jnp.nanmean(losses),
+            "worst_share": joint_share(jnp.stack([r.get("worst_share", jnp.zeros(())) for r in reports]), losses),
             **{name: jnp.mean(jnp.stack([r.get(name, 0.0) for r in reports])) for name in SHARES},
             "gradient_variance": jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance)), jnp.float32),
             "inner_steps": total([state.unreported_steps, *(r["inner_steps"] for r in reports)], most),

@@ -1,5 +1,6 @@
 """A distribution over problems: every episode draws its own."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -29,33 +30,43 @@ def task_distribution(make: Callable[[Drawn], InnerProblem], draw: Callable[[Key
         if not callable(function):
             raise TypeError(f"{name} must be a function; {function!r} was given.")
 
-    def at(data, key) -> InnerProblem:
-        made = make(draw(jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))))
+    def at(carry) -> InnerProblem:
+        made = make(draw(jax.random.wrap_key_data(carry[0], impl=carry[2].name)))
         if not isinstance(made, InnerProblem):
             raise TypeError(f"make must return an InnerProblem; it returned a {type(made).__name__}.")
         return made
 
     def init(theta, key):
         key_draw, key_start = jax.random.split(key)
-        data = jax.random.key_data(key_draw)
-        return data, at(data, key).init(theta, key_start)
+        carry = jax.random.key_data(key_draw), None, _Kind(jax.random.key_impl(key))
+        return carry[0], at(carry).init(theta, key_start), carry[2]
 
     def step(carry, theta, key):
-        data, state = carry
-        return data, at(data, key).step(state, theta, key)
+        return carry[0], at(carry).step(carry[1], theta, key), carry[2]
 
     def loss(carry, theta, key):
-        data, state = carry
-        return at(data, key).loss(state, theta, key)
+        return at(carry).loss(carry[1], theta, key)
 
-    return InnerProblem(init, step, loss, _horizon(make, draw))
+    def cap(carry):
+        return at(carry).cap(carry[1])  # pyright: ignore[reportOptionalCall]
+
+    horizon, capped = _form(make, draw)
+    return InnerProblem(init, step, loss, horizon, cap if capped else None)
 
 
-def _horizon(make, draw) -> int | None:
-    """The horizon that the problems are made for."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """The kind of the key, a constant in the state: without numbers."""
+
+    name: Any = dataclasses.field(metadata={"static": True})
+
+
+def _form(make, draw) -> tuple[int | None, bool]:
+    """The horizon that the problems are made for, and whether they have a cap."""
     found = []
     try:
-        jax.eval_shape(lambda key: found.append(make(draw(key)).horizon), jax.random.key(0))
+        jax.eval_shape(lambda key: found.append(make(draw(key))), jax.random.key(0))
+        return found[0].horizon, found[0].cap is not None
     except Exception:  # what cannot be traced is said in a sentence by `check_problem`
-        return None
-    return found[0]
+        return None, False

@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.inner.checks import is_known
+from metalearn.outer.dominance import dominance
 from metalearn.types import Theta
 from metalearn.words import percent
 
@@ -147,31 +148,45 @@ def _of_low_precision(theta) -> str:
     )
 
 
-def describe_divergence(reports, begin) -> tuple[int, str]:
-    """How badly the particles of a chunk diverged, and a sentence that says so: 0 and none up to 1 % in every step, or where
-    nobody can know; 1 beyond; 2 where no particle could be used.
+def describe_divergence(reports, begin, description) -> tuple[int, str]:
+    """How badly the particles of a chunk diverged, and a sentence that says so: 0 and none where they did not, or nobody can know; 1
+    where a few, of up to 1 % in every step, hold most of the mean loss; 2 beyond 1 %; 3 where no particle could be used.
     """
     shares = reports["fraction_diverged"]
     capped = reports.get("fraction_capped", 0.0)
     if not isinstance(capped, Tracer) and np.all(np.asarray(capped) == 1):
-        return 2, (
+        return 3, (
             f"Every particle of outer steps {begin} to {begin + len(shares) - 1} is at the cap of the problem, where losses are constant: "
             "their estimates say nothing. Start where some trainings converge, or bound what theta sets."
         )
-    if isinstance(shares, Tracer) or not np.any(np.asarray(shares) > MOST_DIVERGED):
+    if isinstance(shares, Tracer):
         return 0, ""
     shares = np.asarray(shares)
+    if not np.any(shares > MOST_DIVERGED):
+        share = dominance(reports, 1 if description is None else description.num_particles)
+        return (1, _of_dominance(share, reports["loss"], begin)) if share else (0, "")
     if np.all(shares == 1):
-        return 2, (
+        return 3, (
             f"Every particle of outer steps {begin} to {begin + len(shares) - 1} diverged: their estimates say nothing. Bound what "
             "theta sets, or read diverged losses as a cap (ml.saturate); with backprop through Adam take ml.adam, because the "
             "derivative of optax.adam at a gradient of zero is infinite."
         )
     first = int(np.argmax(shares > MOST_DIVERGED))
-    return 1, (
+    return 2, (
         f"{percent(shares[first])} of the particles of outer step {begin + first} diverged. A loss that is not finite reads as the largest "
         "number, and a particle whose gradient is not finite is left out: the estimate is dominated by these runs, or is that of the "
         "runs that survive. Give the problem a cap, with ml.saturate(problem, cap) or the cap of ml.training, or bound what theta sets."
+    )
+
+
+def _of_dominance(share, losses, begin) -> str:
+    """What a few large losses do to an outer optimiser, in sentences."""
+    largest = int(np.argmax(np.abs(np.asarray(losses))))
+    return (
+        f"{percent(share)} of the mean loss of outer steps {begin} to {begin + len(losses) - 1} is that of the worst 1 % of the particles "
+        f"(outer step {begin + largest} saw the mean {float(losses[largest]):.3g}). They dominate the estimates as far as theta moves "
+        "them. Adam divides by the root of its second moment, which remembers the largest gradients for thousands of steps: theta then "
+        "hardly moves. Give the problem a cap of the size of the other losses, with ml.saturate(problem, cap) or the cap of ml.training."
     )
 
 

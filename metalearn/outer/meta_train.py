@@ -54,9 +54,10 @@ def meta_train(
     """θ ← θ + update(g), g from the estimator, for `num_steps` outer steps in `lax.scan` chunks.
 
     The randomness of outer step i is fold_in(key, i): neither the chunk length nor an interruption changes a number.
-    Where an update would make θ, or the outer optimiser's state, non-finite, training stops before it with a warning; another says
-    when the share of diverged particles first passes 1 % (see `History.divergence`). Works under
-    `jit` and `vmap`, over starts, keys or sigmas, without callback and progress; a copy that stops stays where it is.
+    Where an update would make θ, or the outer optimiser's state, non-finite, training stops before it with a warning; others say
+    when the share of diverged particles first passes 1 % (see `History.divergence`), and when the mean loss of a chunk is first that
+    of a few particles, diverged or not. Works under `jit` and `vmap`, over starts, keys or sigmas, without callback and progress; a
+    copy that stops stays where it is.
 
     Args:
       estimator: a gradient estimator; or a schedule of them, such as `{0: short, 200: long}`: from outer step 200 on
@@ -120,7 +121,7 @@ def meta_train(
         if reason:
             end = int(snapshot.stopped)
             reports = take_first(reports, end - begin + 1)
-        severity, diverged = describe_divergence(reports, begin)
+        severity, diverged = describe_divergence(reports, begin, stages[start].description)
         if measure is not None:
             snapshot, loss = _look(measure, snapshot)
             seen.append((end, snapshot.inner_steps, loss))

@@ -133,6 +133,23 @@ def test_what_is_drawn_is_no_direction_of_the_state():
     assert float(found[0]) == pytest.approx(np.log(0.8), rel=1e-3)
 
 
+@pytest.mark.parametrize(("impl", "wrap"), [("threefry2x32", lambda problem: ml.in_windows(problem, 2)), ("rbg", None)])
+def test_what_each_task_reads_at_its_own_cap_is_counted(impl, wrap):
+    """Losses of 1 are at the cap, u + 1/2 with u from 0 to 1, in half of the episodes."""
+    still = ml.InnerProblem(
+        lambda theta, key: theta, lambda state, theta, key: state, lambda state, theta, key: 1 + 0 * jnp.sum(state)
+    )
+    drawn = ml.task_distribution(lambda u: ml.saturate(still, 0.5 + u), jax.random.uniform)
+    problem, theta = (wrap(drawn), THETA[None]) if wrap else (drawn, THETA)
+    estimator, key = (
+        ml.evolution_strategies(problem, ml.Truncation(2, 2), sigma=0.1, num_pairs=400),
+        jax.random.key(0, impl=impl),
+    )
+    metrics = estimator.estimate(theta, estimator.init(theta, key), key)[2]
+    assert metrics["fraction_capped"] == pytest.approx(0.5, abs=0.1)
+    assert ml.task_distribution(lambda u: still, jax.random.uniform).cap is None
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

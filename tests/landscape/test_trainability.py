@@ -366,3 +366,14 @@ def test_a_run_that_diverged_counts_as_such_under_a_cap():
     np.testing.assert_array_equal(ends[0].converged, ends[1].converged)
     assert np.all(ends[0].escape[:, 1:] > 0)
     assert ends[0].pixel_steps <= ends[1].pixel_steps
+
+
+def test_a_run_of_a_drawn_task_that_diverged_counts_as_such_under_a_cap():
+    task = lambda size: ml.Task(lambda key: size * jnp.ones(()), lambda params, key: params**2 / 2)
+    drawn = ml.task_distribution(
+        lambda size: ml.training(task(size), ml.sgd(lambda theta: theta[0])), lambda key: 1 + jax.random.uniform(key)
+    )
+    plane = Plane(Axis("rate", 1.0, 101.0), Axis("nothing", 0, 1), lambda x, y: jnp.stack([x, y]))
+    found = trainability(drawn, plane, num_steps=400, resolution=(3, 2))
+    assert np.all(found.escape[:, 1:] > 0)
+    assert not found.converged[:, 1:].any()

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import metalearn as ml
+from metalearn import heartbeat
+from metalearn.words import percent
 
 KEY = jax.random.key(5)
 
@@ -90,6 +92,50 @@ def test_in_many_dimensions_the_length_is_not_that_of_the_noise():
     assert np.linalg.norm(found.smoothed) > 1.2 * exact
     assert found.cosine > 0.8
     assert found.recommendation.method == "perturbed backprop"
+
+
+def test_numbers_of_noisy_episodes_have_errors_and_the_cap_its_share(monkeypatch, capsys):
+    """ℓ = aᵀθ with a ~ N((1, 1), 0.04 I) from episode to episode, and in one of ten the cap: ∇L = 0.9 (1, 1) at every σ. What
+    takes long is said while it runs.
+    """
+
+    def init(theta, key):
+        luck, slope = jax.random.split(key)
+        return {"slope": 1 + 0.2 * jax.random.normal(slope, (2,)), "lost": jax.random.uniform(luck) < 0.1}
+
+    loss = lambda state, theta, key: jnp.where(state["lost"], 1e6, state["slope"] @ theta)
+    problem = ml.saturate(ml.InnerProblem(init, lambda state, theta, key: state, loss), 50.0)
+    monkeypatch.setattr(heartbeat, "INTERVAL", 0.05)
+    monkeypatch.setattr(heartbeat, "TICK", 0.01)
+    told = []
+    found = ml.diagnose(
+        problem,
+        jnp.ones(2),
+        0.1,
+        ml.Truncation(2, 1),
+        KEY,
+        progress=lambda name, done, total: told.append((name, done)),
+    )
+    exact = 0.9 * np.sqrt(2)
+    assert found.capped == pytest.approx(0.1, abs=0.06)
+    assert f"{'runs of the cloud at the cap':34s}{percent(found.capped)}" in str(found).splitlines()
+    assert 0 < found.cosine_error < 0.1
+    assert abs(found.cosine - 1) < 5 * found.cosine_error
+    assert np.exp(found.log_gradient) == pytest.approx(exact, abs=0.6)
+    for row in found.sweep:
+        assert abs(row["length"] - exact) < 5 * row["length_error"] < 5
+        assert 0 < row["snr_error"] < row["snr"] + 1
+    largest = found.sweep[-1]
+    assert abs(largest["cosine"] - 1) < 5 * largest["cosine_error"] < 1
+    said = capsys.readouterr().err
+    for words in ("measuring the cloud, the sweep, the border and derivatives, ", "measuring the candidates, "):
+        assert words in said
+    assert [one for one in told if one[0] == "measuring"] == [("measuring", done) for done in (1, 2, 3, 4)]
+
+
+def test_a_problem_without_a_cap_has_no_share_at_it(calm):
+    assert np.isnan(calm.capped)
+    assert "at the cap" not in str(calm)
 
 
 def test_a_card_has_every_line(calm, chaotic):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn.estimators import GradientEstimator
+from metalearn.estimators.average import joint_share
 from metalearn.estimators.base import SHARES
 from metalearn.memoization import memoize
 from metalearn.outer.comparison.plan import Plan, Run
@@ -100,4 +101,6 @@ def episodes_along(estimators: dict[str, GradientEstimator], thetas: Theta) -> i
 def _over(metrics, episodes):
     """The mean over all steps; inner steps of an episode."""
     shares = {name: jnp.mean(metrics[name]) for name in SHARES if name in metrics}
+    if "worst_share" in metrics:
+        shares["worst_share"] = joint_share(metrics["worst_share"], metrics["loss"])
     return {"loss": jnp.mean(metrics["loss"]), "inner_steps": jnp.sum(metrics["inner_steps"]) / episodes} | shares

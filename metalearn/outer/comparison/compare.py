@@ -181,6 +181,7 @@ def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
         signal_to_noise_per_second=Measurement(snr.value * per_second, error_per_second),
         fraction_diverged=runs.fraction_diverged,
         fraction_capped=runs.fraction_capped,
+        dominance=runs.dominance,
         inner_steps=runs.inner_steps,
         seconds=runs.seconds,
         seconds_error=runs.seconds_error,

@@ -15,6 +15,7 @@ from metalearn.compilation import Program, asked_effort, jit
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.memoization import memoize
+from metalearn.outer.dominance import dominance
 from metalearn.threads import in_these_modes, modes, on_every_device
 from metalearn.types import Key, Progress, Theta
 
@@ -33,6 +34,7 @@ class Episodes:
       seconds, seconds_error: time per episode after compilation; NaN where it was not measured.
       fraction_diverged, fraction_capped: of the particles, on average over the windows.
       loss: the mean loss the estimator saw.
+      dominance: the share of it that is due to the worst 1 % of the particles, where that is large (`outer.dominance`).
     """
 
     means: np.ndarray
@@ -43,6 +45,7 @@ class Episodes:
     fraction_diverged: float
     fraction_capped: float
     loss: float
+    dominance: float
 
     @property
     def mean(self) -> np.ndarray:
@@ -55,10 +58,11 @@ class Episodes:
 
 
 class Batch(NamedTuple):
-    """A compiled batch of episodes: `run(theta, keys)`, with `size` keys."""
+    """A compiled batch of episodes: `run(theta, keys)`, with `size` keys; `particles` are averaged in one estimate."""
 
     run: Callable[[Theta, jax.Array], Any]
     size: int
+    particles: int
 
 
 def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int, key: Key) -> Batch:
@@ -75,7 +79,8 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
     calls = -(-num_episodes // size)
     forms = tuple(map(jax.typeof, numbers))
     run = _compile(make, tree, tuple(leaves), forms, windows, together, size, calls, implementation, under)
-    return Batch(lambda theta, keys: run(theta, keys, numbers), size)
+    particles = 1 if estimator.description is None else estimator.description.num_particles
+    return Batch(lambda theta, keys: run(theta, keys, numbers), size, particles)
 
 
 def shared_program(estimator: GradientEstimator) -> tuple[Any, Any]:
@@ -140,18 +145,24 @@ def run_episodes(
         fraction_diverged=float(metrics["fraction_diverged"].mean()),
         fraction_capped=float(np.mean(metrics.get("fraction_capped", 0.0))),
         loss=float(np.nanmean(metrics["loss"])) if np.isfinite(metrics["loss"]).any() else float("nan"),
+        dominance=dominance(metrics, batch.particles),
     )
 
 
 def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> tuple[float, float]:
     """The time per episode of a batch, when nothing else runs, and its standard error: the mean over at least `FEWEST_TIMINGS`
-    runs, and as many more as fit into `SECONDS`, after one that does not count.
+    runs, and as many more as fit into `SECONDS`, after one that does not count where it is shorter. The batch must have run before.
     """
-    keys, taken = jax.block_until_ready(jax.random.split(key, batch.size)), []
-    jax.block_until_ready(batch.run(theta, keys))
-    while len(taken) < FEWEST_TIMINGS or (sum(taken) < SECONDS and len(taken) < MOST_TIMINGS):
+    keys = jax.block_until_ready(jax.random.split(key, batch.size))
+
+    def once():
         began = time.perf_counter()
         jax.block_until_ready(batch.run(theta, keys))
-        taken.append(time.perf_counter() - began)
+        return time.perf_counter() - began
+
+    first = once()
+    taken = [first] if first > SECONDS else []  # a long run warms its caches itself
+    while len(taken) < FEWEST_TIMINGS or (sum(taken) < SECONDS and len(taken) < MOST_TIMINGS):
+        taken.append(once())
     spread = float(np.std(taken, ddof=1)) / math.sqrt(len(taken))
     return float(np.mean(taken)) / batch.size, spread / batch.size

@@ -42,11 +42,14 @@ class Report:
       signal_to_noise: ‖mean‖² / variance of one episode, less what noise alone contributes; NaN for deterministic estimators.
       signal_to_noise_per_step: the same bought with 10⁶ inner steps; signal_to_noise_per_second: with a second on this
         machine.
-      fraction_diverged: particles with a loss or a gradient that was not finite.
-      fraction_capped: particles at the cap of the problem at the end of a window.
+      fraction_diverged: particles with a loss or a gradient that was not finite, on average over the windows of an episode; a run
+        that diverges late is counted from then on, so that more have diverged by the end.
+      fraction_capped: particles at the cap of the problem at the end of a window, on average over the windows.
       inner_steps, seconds: per episode, burn-in included, compilation not; seconds_error from repeated runs.
       memory: peak bytes of states, accumulators and tapes by formula; None where the estimator has no description.
       num_episodes: how many episodes were measured.
+      dominance: the share of the mean |loss| that is due to the worst 1 % of the particles, where it is more than half (of fewer
+        than 8 particles an estimate, more than nine tenths); else 0.
       reason: why the estimator, or its target, could not be measured; empty where both were.
     """
 
@@ -71,6 +74,7 @@ class Report:
     memory: int | None
     num_episodes: int
     exploded: float | None = None
+    dominance: float = 0.0
     reason: str = ""
 
     def __str__(self) -> str:
@@ -186,6 +190,13 @@ def _notes(reports: tuple[Report, ...]) -> list[str]:
             f"Diverged: {', '.join(diverged)}. Without a cap the smoothed meta-loss is infinite there, and the means are those of "
             "losses read as the largest number, or, for methods that differentiate, of the runs that survive: no target, bias or cosine. "
             "Give the problem a cap with ml.saturate(problem, cap)."
+        )
+    dominated = [report for report in reports if report.dominance > 0 and report.fraction_diverged == 0]
+    if dominated:
+        shares = ", ".join(f"{percent(one.dominance)} of {one.name}" for one in dominated)
+        notes.append(
+            f"The mean loss is that of the worst 1 % of the particles ({shares}), and so are mean, variance and bias as far as "
+            "theta moves them. Give the problem a cap of the size of the other losses, with ml.saturate(problem, cap)."
         )
     if unknown:
         notes.append(

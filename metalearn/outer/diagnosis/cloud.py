@@ -17,11 +17,13 @@ from metalearn.inner.problem import InnerProblem, split_episode
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.landscape.measure import trains
 from metalearn.memoization import memoize
+from metalearn.outer.comparison.report import Measurement
+from metalearn.outer.comparison.statistics import UNKNOWN, cosine, estimate_mean, jackknife, statistics
 from metalearn.threads import in_these_modes, on_every_device
 from metalearn.types import Key, Theta
 
 CHUNK = 16  # pairs run together
-CLOUD_CALLS = 32  # of a chunk, at one point: 256 pairs, and 32 for each of five sigmas
+CALLS = 40  # of a chunk, at one point: 256 pairs, 32 for each of five sigmas, and the border
 BOUND = 1e8  # of the state's entries: what left it has no place in the spread of the cloud
 DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
 
@@ -32,38 +34,54 @@ class Cloud(NamedTuple):
     Attributes:
       mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN where a pair diverged, or fewer than two had finite slopes.
       length, length_error: of ∇L_σ, less what noise alone contributes, √max(‖mean‖² − ‖error‖², 0).
-      signal_to_noise: of one pair, less what noise alone contributes; NaN where all pairs are level.
+      slopes: the estimate of each pair, `[num_pairs, d]`.
       spread: half the distance of the two ends s_T of a pair, in the root mean square.
       converged: whether the runs converged, `[num_pairs, 2]`.
       diverged: the share of the pairs with a loss that was not finite.
+      capped: the share of the runs that end at the cap of the problem.
     """
 
     mean: np.ndarray
     error: np.ndarray
     length: float
     length_error: float
-    signal_to_noise: float
+    slopes: np.ndarray
     spread: float
     converged: np.ndarray
     diverged: float
+    capped: float
 
     @property
     def uncertainty(self) -> float:
         """‖error‖ in units of the length."""
         return float(np.linalg.norm(self.error)) / self.length if self.length > 0 else math.inf
 
-    def cosine(self, vector) -> float:
-        """Between a vector and ∇L_σ, less the shortening by the noise of the mean; NaN where there is no direction."""
-        lengths = float(np.linalg.norm(vector)) * self.length
-        return float(np.clip(vector @ self.mean / lengths, -1, 1)) if lengths > 0 else math.nan
+    def cosine(self, samples: np.ndarray) -> Measurement:
+        """Between the mean of independent vectors `[n, d]` and ∇L_σ, with its error; unknown where one of them is."""
+        return (
+            cosine(estimate_mean(samples), estimate_mean(self.slopes)) if len(samples) and len(self.slopes) else UNKNOWN
+        )
+
+    @property
+    def signal_to_noise(self) -> Measurement:
+        """Of one pair, less what noise alone contributes; unknown where all pairs are level."""
+        if not len(self.slopes):
+            return UNKNOWN
+        values, errors = jackknife(statistics, self.slopes, np.sum(self.slopes**2, axis=1))
+        return Measurement(max(values["signal_to_noise"], 0.0), errors["signal_to_noise"])
 
 
 def measure_cloud(problem: InnerProblem, theta: Theta, truncation: Truncation, sigma: float, key: Key, num_pairs: int):
     """Run `num_pairs` pairs (rounded up to a multiple of 16) over whole episodes."""
-    some = _pairs(problem, truncation)
+    runs = _runs(problem, truncation.horizon)
     kind = trees.wide(ravel_pytree(theta)[0]).dtype
-    one = in_these_modes(lambda key: jax.tree.map(np.asarray, some(theta, jnp.asarray(sigma, kind), key)))
-    parts = on_every_device(one, jax.random.split(key, -(-num_pairs // CHUNK)))
+
+    def one(key):
+        shifts, places, keys = _perturbed(theta, jnp.asarray(sigma, kind), key, truncation.key)
+        pairs = lambda leaf: np.asarray(leaf).reshape(2, CHUNK, *leaf.shape[1:]).swapaxes(0, 1)
+        return np.asarray(shifts), *map(pairs, runs(theta, places, keys))
+
+    parts = on_every_device(in_these_modes(one), jax.random.split(key, -(-num_pairs // CHUNK)))
     return _make_cloud(sigma, *map(np.concatenate, zip(*parts)))
 
 
@@ -79,77 +97,67 @@ def border_distance(
     others = jax.random.normal(key, (DIRECTIONS - len(axes), len(point)), point.dtype)
     rays = jnp.concatenate([axes, others / jnp.linalg.norm(others, axis=1, keepdims=True)])
     radii = jnp.asarray([0.0, *(sigma * ring for ring in RINGS)], point.dtype)
-    places = point[None, None] + radii[:, None, None] * rays[None]
-    label = _labels(problem, horizon)
-    labels = np.stack(
-        list(on_every_device(in_these_modes(lambda ring: np.asarray(label(theta, ring, episode))), places))
-    )
+    places = (point[None, None] + radii[:, None, None] * rays[None]).reshape(-1, 2 * CHUNK, len(point))
+    runs, keys = _runs(problem, horizon), jnp.broadcast_to(episode, (2 * CHUNK,))
+    one = in_these_modes(lambda some: np.asarray(runs(theta, some, keys).label))
+    labels = np.concatenate(list(on_every_device(one, places))).reshape(len(radii), DIRECTIONS)
     other = np.any(labels != labels[0, 0], axis=1)
     return bool(labels[0, 0]), float(radii[np.argmax(other)]) if other.any() else math.inf
 
 
-def _run(problem, horizon):
-    """θ, episode key -> reading, end of the state, label."""
+class _Ends(NamedTuple):
+    """What is read of whole runs, `[2 · CHUNK]` each."""
+
+    loss: Any
+    diverged: Any
+    capped: Any
+    end: Any
+    label: Any
+
+
+@memoize
+def _runs(problem, horizon) -> Any:
+    """Whole runs at as many places as a chunk has ends, each with its own key: one program for the cloud and the border."""
 
     def run(theta, key):
         first, steps = split_episode(key)
         start = problem.init(theta, first)
         state, losses = unroll(problem, start, theta, steps, horizon)
         label = trains(losses, problem.loss(start, theta, steps))
-        return read_window(problem, losses, state), tangent.flatten_state(state), label
+        return _Ends(*read_window(problem, losses, state), tangent.flatten_state(state), label)
 
-    return run
-
-
-@memoize
-def _pairs(problem, truncation) -> Any:
-    run = _run(problem, truncation.horizon)
-
-    @functools.partial(jit, name="the cloud", calls=CLOUD_CALLS)
-    def some(theta, sigma, key):
-        point, unravel = ravel_pytree(theta)
-        noise, seeds = jax.random.split(key)
-        shifts = sigma * jax.random.normal(noise, (CHUNK, len(point)), sigma.dtype)
-        keys = jax.random.split(seeds, CHUNK)
-        if truncation.key is not None:
-            keys = jnp.broadcast_to(truncation.key, (CHUNK,))
-        up, down = (
-            jax.vmap(lambda e, k, s=sign: run(unravel((point + s * e).astype(point.dtype)), k))(shifts, keys)
-            for sign in (1, -1)
-        )
-        readings, ends, labels = jax.tree.map(lambda a, b: jnp.stack([a, b], axis=1), up, down)
-        return shifts, readings.loss, jnp.any(readings.diverged, axis=1), ends, labels
-
-    return some
-
-
-@memoize
-def _labels(problem, horizon) -> Any:
-    run = _run(problem, horizon)
-
-    @functools.partial(jit, name="the border", calls=1 + len(RINGS))
-    def labels(theta, places, episode):
+    @functools.partial(jit, name="runs about theta", calls=CALLS)
+    def runs(theta, places, keys):
         unravel = ravel_pytree(theta)[1]
-        return jax.vmap(lambda place: run(unravel(place), episode)[2])(places)
+        return jax.vmap(lambda place, key: run(unravel(place), key))(places, keys)
 
-    return labels
+    return runs
 
 
-def _make_cloud(sigma, shifts, losses, diverged, ends, labels) -> Cloud:
+@functools.partial(jit, name="perturbations", calls=CALLS)
+def _perturbed(theta, sigma, key, episode):
+    """The shifts of a chunk of pairs, the places of both ends, and the key of each run: all `episode` where that is given."""
+    point = ravel_pytree(theta)[0]
+    noise, seeds = jax.random.split(key)
+    shifts = sigma * jax.random.normal(noise, (CHUNK, len(point)), sigma.dtype)
+    keys = jax.random.split(seeds, CHUNK) if episode is None else jnp.broadcast_to(episode, (CHUNK,))
+    places = jnp.concatenate([point[None] + shifts, point[None] - shifts]).astype(point.dtype)
+    return shifts, places, jnp.concatenate([keys, keys])
+
+
+def _make_cloud(sigma, shifts, losses, diverged, capped, ends, labels) -> Cloud:
     losses, ends = losses.astype(np.float64), ends.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         slopes = shifts.astype(np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
     memoize = np.all(np.isfinite(slopes), axis=1)
-    slopes, share = slopes[memoize], float(np.mean(diverged | ~memoize))
+    slopes, share, at_cap = slopes[memoize], float(np.mean(diverged.any(axis=1) | ~memoize)), float(np.mean(capped))
     if len(slopes) < 2 or share > 0:
         nothing = np.full(shifts.shape[1], np.nan)
-        return Cloud(nothing, nothing, math.nan, math.nan, math.nan, math.nan, labels, share)
+        return Cloud(nothing, nothing, math.nan, math.nan, slopes[:0], math.nan, labels, share, at_cap)
     mean, error = slopes.mean(axis=0), slopes.std(axis=0, ddof=1) / math.sqrt(len(slopes))
     inside = ends[np.all(np.abs(ends) < BOUND, axis=(1, 2))]
     spread = math.sqrt(np.mean(np.sum((inside[:, 0] - inside[:, 1]) ** 2, axis=1))) / 2 if len(inside) else math.nan
-    variance = float(np.sum(error**2) * len(slopes))
     signal = max(float(np.sum(mean**2)) - float(np.sum(error**2)), 0.0)
-    snr = signal / variance if variance else math.inf if signal else math.nan
     direction = mean / max(float(np.linalg.norm(mean)), 1e-300)
     length_error = float(np.linalg.norm(direction * error))
-    return Cloud(mean, error, math.sqrt(signal), length_error, snr, spread, labels, share)
+    return Cloud(mean, error, math.sqrt(signal), length_error, slopes, spread, labels, share, at_cap)

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
@@ -21,14 +23,17 @@ from metalearn.outer.diagnosis.window_jacobians import (
 )
 from metalearn.types import Key, Theta
 
+EPISODES = 8  # whose raw gradients are averaged
+
 
 class Derivatives(NamedTuple):
-    """What forward and reverse mode say of one orbit; NaN and a sentence in `left_out` for what there is not.
+    """What forward and reverse mode say of an orbit; NaN and a sentence in `left_out` for what there is not.
 
     Attributes:
       exponent, flip_fraction: as in `ml.dynamics.lyapunov`.
-      log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖.
-      direction: ∇L / ‖∇L‖, `[d]`; None where there is no gradient to follow.
+      log_gradient, log_growth: ln ‖∇L‖, of the mean over the episodes, and ln ‖ds_T/dθ‖ of the first.
+      gradients: ∇L of each episode, in units of the length of their mean, `[num_episodes, d]`; None where there is no gradient to
+        follow.
       predicted: method -> signal to noise per 10⁶ inner steps by `predicted_variance`.
       spectrum: of truncated backprop.
       left_out: sentences.
@@ -38,7 +43,7 @@ class Derivatives(NamedTuple):
     flip_fraction: float = math.nan
     log_gradient: float = math.nan
     log_growth: float = math.nan
-    direction: np.ndarray | None = None
+    gradients: np.ndarray | None = None
     predicted: dict[str, float] = {}  # noqa: RUF012
     spectrum: Spectrum | None = None
     left_out: tuple[str, ...] = ()
@@ -46,10 +51,13 @@ class Derivatives(NamedTuple):
 
 @memoize
 def _orbit(problem, horizon):
-    """What forward and reverse mode say of one orbit."""
+    """What forward mode says of the orbit of the first key, and the gradients of all."""
     exponents = lambda theta, key: dynamics.lyapunov(problem, theta, key, num_steps=horizon)
     gradient = lambda theta, key: dynamics.meta_gradient(problem, theta, key, num_steps=horizon)
-    return jit(lambda theta, key: (exponents(theta, key), gradient(theta, key)), "exponents and gradients", calls=1)
+    gradients = lambda theta, keys: jax.lax.map(lambda key: gradient(theta, key), keys)
+    return jit(
+        lambda theta, keys: (exponents(theta, keys[0]), gradients(theta, keys)), "exponents and gradients", calls=1
+    )
 
 
 @memoize
@@ -58,9 +66,12 @@ def _jacobians(problem, truncation):
 
 
 def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncation, key: Key) -> Derivatives:
-    """One episode at θ: its exponent, its raw gradient, and the Jacobians of its windows."""
+    """One episode at θ: its exponent, and the Jacobians of its windows; and the raw gradient, also of further episodes where there
+    are others.
+    """
     orbit, windows = _orbit(problem, truncation.horizon), _jacobians(problem, truncation)
-    forward, reverse = (without_derivative(one, theta, key) for one in (orbit, windows))
+    keys = key[None] if truncation.key is not None else jnp.stack([key, *jax.random.split(key, EPISODES - 1)])
+    forward, reverse = without_derivative(orbit, theta, keys), without_derivative(windows, theta, key)
     if forward and reverse:
         return Derivatives(
             left_out=(f"exponents, raw gradients and predictions: the problem cannot be differentiated. {forward}",)
@@ -68,8 +79,8 @@ def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncat
     if forward:
         part = Derivatives(left_out=(f"exponents and the growth of tangents: {forward}",))
     else:
-        part = _of_orbit(*orbit(theta, key))
-        if part.direction is None:
+        part = _of_orbit(*orbit(theta, keys))
+        if part.gradients is None:
             return part
     if reverse:
         return part._replace(left_out=(*part.left_out, f"predictions and backprop: {reverse}"))
@@ -77,22 +88,26 @@ def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncat
 
 
 def _of_orbit(found, gradient) -> Derivatives:
-    left_out = ()
-    if gradient.escape >= 0:
+    left_out, escaped = (), np.asarray(gradient.escape)
+    if np.any(escaped >= 0):
         left_out += (
-            f"derivatives after step {int(gradient.escape)}, at which the orbit escaped; those above stop there.",
+            f"derivatives after step {np.min(escaped[escaped >= 0])}, at which an orbit escaped; those above stop there.",
         )
+    directions = np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(gradient.direction), np.float64)
+    logs = np.asarray(gradient.log_length, np.float64)
+    shares = np.exp(logs - np.max(logs)) if np.isfinite(np.max(logs)) else np.ones(len(logs))
+    gradients = directions * shares[:, None]  # in units of the longest
+    length = float(np.linalg.norm(gradients.mean(axis=0)))
     part = Derivatives(
         Measurement(float(found.exponents[0]), float(found.standard_errors[0])),
         float(found.flip_fraction),
-        float(gradient.log_length),
-        float(gradient.log_growth),
+        float(np.max(logs)) + (math.log(length) if length > 0 else 0.0),
+        float(gradient.log_growth[0]),
     )
-    direction = np.asarray(ravel_pytree(gradient.direction)[0], np.float64)
-    if not np.any(direction):
+    if not length > 0:
         flat = "raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant."
-        return part._replace(left_out=left_out if gradient.escape >= 0 else (*left_out, flat))
-    return part._replace(direction=direction, left_out=left_out)
+        return part._replace(left_out=left_out or (flat,))
+    return part._replace(gradients=gradients / length, left_out=left_out)
 
 
 def _of_windows(part, jacobians, truncation) -> Derivatives:
@@ -102,9 +117,9 @@ def _of_windows(part, jacobians, truncation) -> Derivatives:
         square, variance = predicted_variance(jacobians, period)
         predicted[name] = square / variance * 1e6 / (2 * horizon) if variance > 0 else math.nan
     spectrum = truncation_spectrum(jacobians, truncation)
-    if part.direction is None:
+    if part.gradients is None:
         gradient = spectrum.gradients[-1]
         length = float(np.linalg.norm(gradient))
         if math.isfinite(length) and length > 0:
-            part = part._replace(direction=gradient / length, log_gradient=math.log(length))
+            part = part._replace(gradients=gradient[None] / length, log_gradient=math.log(length))
     return part._replace(predicted=predicted, spectrum=spectrum)

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn import trees
+from metalearn import heartbeat, trees
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, check_horizon, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.comparison.compare import compare
 from metalearn.outer.comparison.report import Comparison, Measurement
+from metalearn.outer.comparison.statistics import UNKNOWN
 from metalearn.outer.comparison.targets import needs_rematerialisation
 from metalearn.outer.diagnosis.cloud import border_distance, measure_cloud
 from metalearn.outer.diagnosis.derivatives import measure_derivatives
@@ -49,10 +50,13 @@ class Diagnosis:
       beyond: the share of the ES cloud that ends with another label than θ.
       distance: to the nearest place with another label, along 16 rays, to a factor √2; infinite where none was seen.
       smoothed, smoothed_error: ∇L_σ by full-horizon ES, `[d]`; smoothed_length: its length.
-      cosine, length_ratio: of the raw gradient to the smoothed one; to its error where noise hides it.
+      cosine, cosine_error, length_ratio: of the raw gradient, the mean over 8 episodes where episodes differ, to the smoothed one; the
+        cosine is NaN where one of them is within its noise, the ratio is to the error of the smoothed one where noise hides it.
+      capped: the share of the runs of the cloud that end at the cap of the problem; NaN where it has none.
       predicted: method -> signal to noise per 10⁶ inner steps by the linear formula, from one pass of Jacobians.
       spectrum: truncated backprop for every truncation.
-      sweep: rows of sigma, length of the smoothed gradient, signal to noise of a pair, cosine with the smoothed gradient.
+      sweep: rows of sigma, length of the smoothed gradient, signal to noise of a pair ("snr"), and cosine with the smoothed gradient;
+        "length_error", "snr_error" and "cosine_error" are their standard errors.
       comparison: the candidates, measured.
       recommendation: what follows.
       left_out: sentences on what could not be measured here.
@@ -73,7 +77,9 @@ class Diagnosis:
     smoothed_error: np.ndarray
     smoothed_length: Measurement
     cosine: float
+    cosine_error: float
     length_ratio: float
+    capped: float
     predicted: dict[str, float]
     spectrum: Spectrum | None
     sweep: list[dict[str, float]]
@@ -107,7 +113,7 @@ def diagnose(
       truncation: horizon and window; with a key all episodes are the same one.
       key: the randomness of everything else.
       num_pairs: antithetic pairs of the cloud that measures ∇L_σ.
-      progress: called as `progress(name, done, total)`.
+      progress: called as `progress(name, done, total)`. Without it, a line every 15 seconds says what is being measured.
 
     Raises:
       TypeError: θ has a leaf that is not floating point, `key` is not a typed key, `sigma` is not a real number,
@@ -125,17 +131,22 @@ def diagnose(
     episode = jax.random.fold_in(key, 0) if truncation.key is None else truncation.key
     keys = jax.random.split(jax.random.fold_in(key, 1), 5)  # apart from the steps of an episode of the same key
     cloud, sweep, border, derivatives = _side_by_side(
+        progress,
         lambda: measure_cloud(problem, theta, truncation, sigma, keys[1], num_pairs),
         lambda: _sweep(problem, theta, truncation, sigma, keys[3]),
         lambda: border_distance(problem, theta, sigma, truncation.horizon, episode, keys[2]),
         lambda: measure_derivatives(problem, theta, truncation, episode),
     )
-    (converged, distance), raw = border, derivatives.direction
+    (converged, distance), raw = border, UNKNOWN
+    if derivatives.gradients is not None:
+        raw = cloud.cosine(derivatives.gradients)
     least = max(cloud.length, cloud.length_error)
     ratio = derivatives.log_gradient - math.log(least) if least > 0 else math.nan
-    comparison = _compared(
-        problem, theta, truncation, sigma, cloud, derivatives.spectrum is not None, keys[4], progress
-    )
+    with heartbeat.watched("the candidates", "measuring") as watch:
+        watch.begin()
+        comparison = _compared(
+            problem, theta, truncation, sigma, cloud, derivatives.spectrum is not None, keys[4], progress
+        )
     growth = derivatives.log_growth + math.log(sigma / cloud.spread) if cloud.spread > 0 else math.nan
     return Diagnosis(
         theta=jax.tree.map(np.asarray, theta),
@@ -152,8 +163,10 @@ def diagnose(
         smoothed=cloud.mean,
         smoothed_error=cloud.error,
         smoothed_length=Measurement(cloud.length, cloud.length_error),
-        cosine=math.nan if raw is None else cloud.cosine(raw),
+        cosine=raw.value,
+        cosine_error=raw.error,
         length_ratio=math.exp(min(ratio, 700)) if not math.isnan(ratio) else math.nan,
+        capped=math.nan if problem.cap is None else cloud.capped,
         predicted=derivatives.predicted,
         spectrum=derivatives.spectrum,
         sweep=[_row(cloud, factor * sigma, found) for factor, found in zip(SWEEP, sweep)],
@@ -183,17 +196,32 @@ def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, pro
     return with_target_error(comparison, cloud.uncertainty)
 
 
-def _side_by_side(*measurements):
+def _side_by_side(progress, *measurements):
     """Compile and run independent measurements on two threads."""
-    with ThreadPoolExecutor(2) as pool:
-        return [running.result() for running in [pool.submit(in_these_modes(one)) for one in measurements]]
+    found = []
+    with (
+        heartbeat.watched("the cloud, the sweep, the border and derivatives", "measuring") as watch,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        watch.begin()
+        for running in [pool.submit(in_these_modes(one)) for one in measurements]:
+            found.append(running.result())
+            if progress is not None:
+                progress("measuring", len(found), len(measurements))
+    return found
 
 
 def _row(cloud, sigma, found):
     """A line of the sweep over σ; `cloud` is that of σ itself."""
-    noise = found.length / max(float(np.linalg.norm(found.mean)), 1e-300)
-    cosine = float(np.clip(cloud.cosine(found.mean) / noise, -1, 1)) if noise > 0 else math.nan
-    return {"sigma": sigma, "length": found.length, "snr": found.signal_to_noise, "cosine": cosine}
+    measured = {
+        "length": Measurement(found.length, found.length_error),
+        "snr": found.signal_to_noise,
+        "cosine": cloud.cosine(found.slopes),
+    }
+    row = {"sigma": sigma}
+    for name, one in measured.items():
+        row |= {name: one.value, f"{name}_error": one.error}
+    return row
 
 
 def _kind(theta):

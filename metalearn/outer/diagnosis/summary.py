@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from metalearn.outer.comparison.report import Measurement
 from metalearn.words import percent
 
 
@@ -16,13 +17,18 @@ def write_summary(found) -> Iterator[str]:
     yield line("ln ‖∇L‖, ln ‖ds_T/dθ‖", f"{found.log_gradient:.1f}, {found.log_growth:.1f}")
     yield line("κ = σ‖ds_T/dθ‖ / spread of s_T", f"{found.kappa:.3g}")
     yield line("‖∇L_σ‖ (full ES)", str(found.smoothed_length))
-    yield line("raw against smoothed", f"{found.length_ratio:.3g} times as long, cosine {found.cosine:.2f}")
+    yield line(
+        "raw against smoothed",
+        f"{found.length_ratio:.3g} times as long, cosine {Measurement(found.cosine, found.cosine_error)}",
+    )
     where = (
         "none within 32 σ"
         if math.isinf(found.distance)
         else f"{'at most ' if found.distance < 0.26 * found.sigma else ''}{found.distance:.3g} ({found.distance / found.sigma:.2g} σ)"
     )
     yield line("distance to the border", f"{where}; {percent(found.beyond, 0)} of the cloud is beyond it")
+    if not math.isnan(found.capped):
+        yield line("runs of the cloud at the cap", percent(found.capped))
     if found.spectrum is not None:
         plateau = found.spectrum.plateau
         yield line(
@@ -33,13 +39,14 @@ def write_summary(found) -> Iterator[str]:
         words = f"{value:.3g} per 10⁶ inner steps" if math.isfinite(value) else "its variance overflows"
         yield line(f"{name}, predicted by linear theory", words)
     yield ""
-    yield f"{'σ':>10s}{'‖∇L_σ‖':>12s}{'SNR of a pair':>15s}{'cosine':>9s}"
+    yield f"{'σ':>10s}{'‖∇L_σ‖':>22s}{'SNR of a pair':>22s}{'cosine':>22s}"
     for row in found.sweep:
-        yield f"{row['sigma']:10.3g}{row['length']:12.3g}{row['snr']:15.3g}{row['cosine']:9.2f}"
+        cells = (Measurement(row[name], row[f"{name}_error"]) for name in ("length", "snr", "cosine"))
+        yield f"{row['sigma']:10.3g}" + "".join(f"{cell!s:>22s}" for cell in cells)
     yield ""
-    yield f"{'candidate':30s}{'bias / ‖∇L_σ‖':>18s}{'cosine':>16s}{'SNR / 10⁶ steps':>20s}"
+    yield f"{'candidate':30s}{'bias / ‖∇L_σ‖':>18s}{'cosine':>20s}{'SNR / 10⁶ steps':>24s}"
     for report in found.comparison.reports:
-        yield f"{report.name:30s}{report.bias!s:>18s}{report.cosine!s:>16s}{report.signal_to_noise_per_step!s:>20s}"
+        yield f"{report.name:30s}{report.bias!s:>18s}{report.cosine!s:>20s}{report.signal_to_noise_per_step!s:>24s}"
     yield ""
     advice = found.recommendation
     how = (

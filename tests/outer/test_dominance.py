@@ -1,0 +1,93 @@
+"""A few particles with huge losses are said, whether they diverged or not; losses that merely fall are not."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metalearn as ml
+from metalearn.outer.dominance import dominance
+
+WINDOWS, KEY = ml.Truncation(2, 2), jax.random.key(0)
+
+
+def unlucky(huge, chance) -> ml.InnerProblem:
+    """The loss θ², and `huge` in the episodes whose luck is below `chance`, more of them for a larger θ."""
+    beyond = lambda luck, theta: luck < chance * (1 + 0.5 * jnp.tanh(theta))
+    return ml.InnerProblem(
+        lambda theta, key: jax.random.uniform(key),
+        lambda luck, theta, key: luck,
+        lambda luck, theta, key: theta**2 + jnp.where(beyond(luck, theta), huge, 0.0),
+    )
+
+
+def trained(problem, num_pairs, num_steps, chunk_length=None):
+    estimator = ml.evolution_strategies(problem, WINDOWS, sigma=0.3, num_pairs=num_pairs)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        theta, history = ml.meta_train(
+            estimator, optax.adam(0.01), jnp.float32(1), KEY, num_steps, chunk_length=chunk_length
+        )
+    return theta, history, [str(one.message) for one in told]
+
+
+@pytest.mark.parametrize("huge", [jnp.nan, 1e12, -1e9])
+def test_a_few_huge_losses_below_one_percent_are_said_once(huge):
+    _, history, told = trained(unlucky(huge, 1 / 1500), 256, 60, chunk_length=20)
+    worst = history.divergence()["worst"]
+    assert worst <= 0.01
+    assert (worst > 0) == bool(jnp.isnan(huge))
+    assert len(told) == 1
+    assert "worst 1 % of the particles" in told[0]
+    assert "ml.saturate" in told[0]
+
+
+def test_one_huge_loss_in_hundreds_of_small_estimates_is_said_and_a_cap_silences_it():
+    (said,) = trained(unlucky(1e9, 1 / 2000), 8, 400)[2]
+    assert "Adam" in said
+    assert trained(ml.saturate(unlucky(1e9, 1 / 2000), 2.0), 8, 400)[2] == []
+
+
+def test_compare_says_it_below_its_table():
+    estimators = {
+        name: ml.evolution_strategies(unlucky(huge, 1 / 300), WINDOWS, sigma=0.3, num_pairs=16)
+        for name, huge in {"spoilt": 1e10, "sound": 2.0}.items()
+    }
+    found = ml.compare(
+        estimators, jnp.float32(1), KEY, num_episodes=64, reference=jnp.float32(2), unsmoothed=False, timed=False
+    )
+    assert found["spoilt"].fraction_diverged == 0
+    assert found["spoilt"].dominance > 0.5
+    assert found["sound"].dominance == 0
+    (note,) = [line for line in str(found).splitlines() if "worst 1 %" in line]
+    assert "spoilt" in note
+    assert "sound" not in note
+
+
+@pytest.mark.parametrize("num_particles", [2, 8, 200])
+def test_falling_and_spread_out_losses_are_no_dominance(num_particles):
+    """Losses that fall by a factor 10⁶, each exponentially distributed, and whose signs differ."""
+    draws = np.random.default_rng(0)
+    losses = np.geomspace(1e3, 1e-3, 500)[:, None] * draws.exponential(size=(500, num_particles))
+    losses *= draws.choice([-1, 1], size=losses.shape)
+    worst = -np.sort(-np.abs(losses), axis=1)[:, : -(-num_particles // 100)].sum(axis=1) / np.abs(losses).sum(axis=1)
+    assert dominance({"loss": losses.mean(axis=1), "worst_share": worst}, num_particles) == 0
+    assert dominance({"loss": np.full(3, 1e9), "worst_share": np.ones(3)}, 8) == 0  # 24 particles
+
+
+def test_a_mixture_weighs_its_parts_by_their_losses():
+    def part(loss, share):
+        metrics = {
+            "loss": jnp.float32(loss),
+            "worst_share": share,
+            "fraction_diverged": jnp.zeros(()),
+            "inner_steps": 1,
+        }
+        return ml.GradientEstimator(lambda theta, key: (), lambda theta, state, key: (theta, state, metrics))
+
+    mixed = ml.mixture({"large": part(-9.0, 1.0), "small": part(1.0, 0.2)}, weights={"large": 1.0, "small": 9.0})
+    state = mixed.init(jnp.float32(1), KEY)
+    assert mixed.estimate(jnp.float32(1), state, KEY)[2]["worst_share"] == pytest.approx(0.6)
