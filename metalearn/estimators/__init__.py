@@ -40,8 +40,9 @@ from metalearn.trees import normal_like
 
 __all__ = [
     "BOTH",
-    "Description",
     "FORWARD",
+    "REVERSE",
+    "Description",
     "Family",
     "GradientEstimator",
     "Key",
@@ -49,7 +50,6 @@ __all__ = [
     "Method",
     "Metrics",
     "Particles",
-    "REVERSE",
     "Reading",
     "Run",
     "State",
