@@ -1,12 +1,15 @@
 """Every Python block of the documentation runs as it stands, and the README's example is as short as it says."""
 
+import ast
 import os
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
 import jax
+import numpy as np
 import optax
 import pytest
 
@@ -74,7 +77,6 @@ def same_effort():
         "divergence",
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",
-        "writing_an_estimator",
     ],
 )
 def test_the_guides_run(guide, tmp_path, monkeypatch):
@@ -86,3 +88,38 @@ def test_the_guides_run(guide, tmp_path, monkeypatch):
         assert all(bool(jax.numpy.isfinite(leaf)) for leaf in jax.tree.leaves(names["gradient"]))
     elif guide == "landscapes":
         assert names["found"].measure.shape == (129, 129)
+
+
+def names_public_things_alone(source):
+    """Whether a file imports metalearn as `ml`, JAX and the standard library, and every `ml.estimators.x` is exported."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("metalearn"):
+            return False
+        if isinstance(node, ast.Import) and any(one.name.startswith("metalearn.") for one in node.names):
+            return False
+        if isinstance(node, ast.Attribute):
+            exported = ast.unparse(node.value) != "ml.estimators" or node.attr in ml.estimators.__all__
+            if node.attr.startswith("_") or not exported:
+                return False
+    return True
+
+
+def test_the_test_sees_a_private_name():
+    assert not names_public_things_alone("from metalearn.estimators.particles import Method")
+    assert not names_public_things_alone("import metalearn.trees")
+    assert not names_public_things_alone("ml.estimators.particles.SHARED")
+    assert names_public_things_alone("import metalearn as ml\nml.estimators.Method")
+
+
+@pytest.mark.usefixtures("minimal_effort")
+def test_an_estimator_outside_of_the_package_is_checked_compared_and_followed(tmp_path):
+    """The guide's example as a file of its own."""
+    file = tmp_path / "my_estimator.py"
+    file.write_text("\n".join(blocks("docs/writing_an_estimator.md")))
+    assert names_public_things_alone(file.read_text())
+    mine = runpy.run_path(str(file))
+    assert not mine["checked"].skipped
+    np.testing.assert_allclose(*(report.mean for report in mine["comparison"].reports), rtol=0.2)
+    theta, history = ml.meta_train(mine["mine"], optax.sgd(0.1), mine["theta"], jax.random.key(1), num_steps=4)
+    assert history.theta.shape == (4,)
+    assert theta != mine["theta"]
