@@ -47,7 +47,8 @@ def ridge():
     random = np.random.default_rng(5)
     inputs = random.normal(size=(80, 20)) / np.sqrt(20)
     targets = inputs @ np.where(np.arange(20) < 10, 1.0, 0.0) + 0.5 * random.normal(size=80)
-    return ml.problems.l2_tuning(inputs[:40], targets[:40], inputs[40:], targets[40:], learning_rate=0.08)
+    x, y = jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32)
+    return ml.problems.l2_tuning(x[:40], y[:40], x[40:], y[40:], learning_rate=0.08)
 
 
 def small_network():

@@ -56,6 +56,7 @@ def test_every_function_of_numbers_has_its_paragraph_and_sees_a_change():
     for name, paragraph in paragraphs:
         for words in numbers.NUMBERS[name]():
             digit = re.search(r"\d", words)
+            assert digit is not None
             changed = words[: digit.start()] + str((int(digit[0]) + 1) % 10) + words[digit.end() :]
             text = re.sub(r"\s+", " ", paragraph).replace(words, changed)
             assert (name, words) in numbers.missing(f"<!-- numbers: {name} -->\n{text}\n\n{paragraph}")

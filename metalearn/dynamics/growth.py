@@ -224,8 +224,6 @@ def _identity(theta):
 
 def _column(theta, direction):
     vector, _ = ravel_pytree(trees.strong(direction))
-    if jax.tree.structure(direction) != jax.tree.structure(theta) or any(
-        jnp.shape(a) != jnp.shape(b) for a, b in zip(jax.tree.leaves(direction), jax.tree.leaves(theta))
-    ):
+    if not trees.alike(direction, theta):
         raise ValueError("direction must have the structure and shapes of theta.")
     return vector.astype(ravel_pytree(theta)[0].dtype)[:, None]

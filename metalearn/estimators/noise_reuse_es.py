@@ -22,11 +22,8 @@ def noise_reuse_es(
     estimates are dominated by those runs: see `saturate`.
 
     Args:
-      problem: the inner problem; nothing need be differentiable.
+      problem, sigma, num_pairs, chunk_size: as in `persistent_es`.
       truncation: horizon and window; `stagger=True` lets every estimate see all parts of the horizon.
-      sigma: σ, the standard deviation of the perturbation in the space of θ.
-      num_pairs: pairs ±ε; each costs 2·length inner steps an estimate.
-      chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
       TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a real number,

@@ -68,8 +68,7 @@ def double_well(start: float = 0.3, *, log_learning_rate: bool = False) -> Inner
     cubic Chebyshev map: exponent ln 3 and x_t = √2 sin(3^t φ) exactly.
 
     Args:
-      start: x_0.
-      log_learning_rate: whether θ is ln η instead of η.
+      start, log_learning_rate: as in `cubic_loss`.
 
     Returns:
       A problem with θ: scalar, state: scalar.

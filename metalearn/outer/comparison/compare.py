@@ -11,8 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
-from metalearn.estimators import GradientEstimator
-from metalearn.estimators.base import check_is_estimator
+from metalearn.estimators.base import GradientEstimator, check_is_estimator
 from metalearn.inner.checks import check_count, summarize_error
 from metalearn.inner.problem import check_key, check_problem, check_theta
 from metalearn.outer.comparison.along_trajectory import episodes_along, plan_along
@@ -218,22 +217,19 @@ def _given_targets(reference, estimators, theta) -> dict[str, np.ndarray]:
     if reference is None:
         return {}
     named = isinstance(reference, Mapping) and set(reference) == set(estimators)
-    trees = reference if named else dict.fromkeys(estimators, reference)
-    for name, tree in trees.items():
-        shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(part)] for part in (tree, theta)]
-        if jax.tree.structure(tree) != jax.tree.structure(theta) or shapes[0] != shapes[1]:
+    gradients = reference if named else dict.fromkeys(estimators, reference)
+    for name, gradient in gradients.items():
+        if not trees.alike(gradient, theta):
             raise ValueError(
                 f"reference for {name!r} must be a gradient in the structure and shapes of theta, or a mapping from "
                 "every estimator's name to one."
             )
-    return {name: np.asarray(ravel_pytree(tree)[0], np.float64) for name, tree in trees.items()}
+    return {name: np.asarray(ravel_pytree(gradient)[0], np.float64) for name, gradient in gradients.items()}
 
 
 def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
     if not isinstance(estimators, Mapping) or not estimators:
-        raise ValueError(
-            "compare needs a mapping from names to estimators with at least one entry, such as {'PES': ml.persistent_es(...)}."
-        )
+        raise ValueError("compare needs estimators by name, at least one entry such as {'PES': ml.persistent_es(...)}.")
     for name, estimator in estimators.items():
         check_is_estimator(repr(name), estimator)
     check_count("num_episodes", num_episodes, 2)
