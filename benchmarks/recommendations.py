@@ -47,14 +47,14 @@ def ridge():
     random = np.random.default_rng(5)
     inputs = random.normal(size=(80, 20)) / np.sqrt(20)
     targets = inputs @ np.where(np.arange(20) < 10, 1.0, 0.0) + 0.5 * random.normal(size=80)
-    x, y = jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32)
-    return ml.problems.l2_tuning(x[:40], y[:40], x[40:], y[40:], learning_rate=0.08)
+    return ml.problems.l2_tuning(inputs[:40], targets[:40], inputs[40:], targets[40:], learning_rate=0.08)
 
 
 def small_network():
     """SGD with momentum on a 4-8-1 network and 16 points: θ is the log rate and the logit of the momentum."""
     random = np.random.default_rng(6)
-    data = ml.data.Data(random.normal(size=(4, 16)).astype(np.float32), random.normal(size=(1, 16)).astype(np.float32))
+    inputs, targets = (jnp.asarray(random.normal(size=(rows, 16)), jnp.float32) for rows in (4, 1))
+    data = ml.data.Data(inputs, targets)
     optimizer = lambda theta: optax.sgd(jnp.exp(theta[0]), jax.nn.sigmoid(theta[1]))
     return ml.training(ml.regression(ml.mlp((4, 8, 1), "tanh"), data), optimizer)
 

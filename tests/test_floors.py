@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+import metalearn.types
+
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "metalearn"
 FLOORS = {  # a file belongs to the longest of these names that begins its own
@@ -189,6 +191,19 @@ def test_no_ten_lines_of_code_stand_twice():
     assert repeated(sources("metalearn", "experiments", "benchmarks")) == []
     twice = "\n".join(f"x = {number}" for number in range(10))
     assert repeated({"a": twice, "b": f"import y\n\n{twice}"}) == [["a:1", "b:3"]]
+
+
+def test_what_all_floors_share_is_defined_once_and_progress_has_one_protocol():
+    shared = set(vars(metalearn.types)) & {"Key", "Params", "Progress", "Scalar", "State", "Theta"}
+    assert len(shared) == 6
+    again = []
+    for path, source in sources("metalearn", "experiments", "benchmarks").items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Assign) and {ast.unparse(one) for one in node.targets} & shared:
+                again += [f"{path}:{node.lineno}"] * (path.name != "types.py")
+            if isinstance(node, ast.arg) and node.arg == "progress" and node.annotation is not None:
+                again += [f"{path}:{node.lineno}"] * ("Progress" not in ast.unparse(node.annotation))
+    assert again == []
 
 
 def test_heavy_libraries_are_imported_only_where_they_are_used():

@@ -5,9 +5,10 @@ import numpy as np
 from metalearn.explain.study import Part, Study
 from metalearn.figures import Section, draw_landscapes, later
 from metalearn.landscape import border_point, dimension_table, trainability, zoom
+from metalearn.types import Progress
 
 
-def border(study: Study, progress) -> Part | None:
+def border(study: Study, progress: Progress) -> Part | None:
     """Windows about a point of the border, each a tenth as wide as the one before."""
     settings, heading = study.settings.zoom, "The border"
     if not settings.frames:

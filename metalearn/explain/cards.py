@@ -8,9 +8,10 @@ from metalearn.explain.smoothing import nearest
 from metalearn.explain.study import Part, Study
 from metalearn.figures import Section
 from metalearn.outer.diagnosis.diagnose import diagnose
+from metalearn.types import Progress
 
 
-def cards(study: Study, progress) -> Part | None:
+def cards(study: Study, progress: Progress) -> Part | None:
     """What to use at the best place after smoothing, and where the exponent is small and large."""
     chosen = list(choose_places(study).items())[: study.settings.cards]
     if not chosen:

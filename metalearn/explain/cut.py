@@ -11,10 +11,11 @@ from metalearn.inner.unroll import Truncation, meta_loss
 from metalearn.landscape import Axis, Plane, gradient_map, render
 from metalearn.outer.diagnosis.anatomy import anatomy, on_plane
 from metalearn.outer.diagnosis.cloud import measure_cloud
+from metalearn.types import Progress
 from metalearn.words import percent
 
 
-def cut(study: Study, progress) -> Part | None:
+def cut(study: Study, progress: Progress) -> Part | None:
     """The loss, the exponent, the raw and the smoothed gradient along a line."""
     if study.undifferentiable:
         return None

@@ -5,6 +5,7 @@ import numpy as np
 from metalearn.explain.study import Part, Study, axis_values, bounded
 from metalearn.figures import Section, draw_law, draw_layer, later
 from metalearn.outer.diagnosis.anatomy import CHAOTIC, anatomy, lyapunov_law
+from metalearn.types import Progress
 from metalearn.words import percent
 
 FEW = 10  # points through which no line is drawn
@@ -12,7 +13,7 @@ HEADING = "Trainable, but not differentiable"
 LONG = 50.0  # a gradient is long that would change the loss by its range where training converges in 1/50 of the plane
 
 
-def layers(study: Study, progress) -> Part:
+def layers(study: Study, progress: Progress) -> Part:
     """The meta-loss, the growth of its tangents and the exponent, over the plane."""
     differentiable = not study.undifferentiable
     found = anatomy(
@@ -56,7 +57,7 @@ def shares(found) -> dict[str, float]:
     }
 
 
-def law(study: Study, progress) -> Part:
+def law(study: Study, progress: Progress) -> Part:
     """How well λT says how large the gradient is."""
     heading, found = "The Lyapunov law", study.anatomy
     laws = lyapunov_law(found)

@@ -9,12 +9,13 @@ from metalearn.explain.study import Part, Study
 from metalearn.figures import Section, draw_signal, later
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.comparison.compare import compare
+from metalearn.types import Progress
 
 FULL, RAW = "full ES, NRES", "perturbed backprop"
 SEEN = 3  # times what noise alone gives: a signal that is told from nothing
 
 
-def signal(study: Study, progress) -> Part | None:
+def signal(study: Study, progress: Progress) -> Part | None:
     """The signal to noise of four estimators at places of the cut, with the floor that noise alone gives."""
     settings, x = study.settings.comparison, study.plane.x
     if not settings.points:

@@ -6,10 +6,11 @@ from metalearn.explain.study import Part, Study, axis_values, bounded
 from metalearn.figures import Section, draw_layer, later
 from metalearn.landscape import local_minima, render, smooth, smoothing_pyramid
 from metalearn.landscape.smoothing import narrowest
+from metalearn.types import Progress
 from metalearn.words import percent
 
 
-def smoothing(study: Study, progress) -> Part:
+def smoothing(study: Study, progress: Progress) -> Part:
     """The landscape blurred with several sigmas, its minima, and where the raw gradient can be used."""
     values = render(study.value, study.plane, study.settings.smoothing, chunk_size=64, progress=progress)
     if not np.isfinite(values).any():

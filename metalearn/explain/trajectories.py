@@ -6,11 +6,12 @@ import numpy as np
 from metalearn.explain.study import Part, Study
 from metalearn.figures import Section, draw_trajectories, later
 from metalearn.outer import end_points, run_descents
+from metalearn.types import Progress
 
 STUCK = 0.05  # a start that moved less than this, in the units of the axes, did not move
 
 
-def trajectories(study: Study, progress) -> Part | None:
+def trajectories(study: Study, progress: Progress) -> Part | None:
     """Outer trajectories of the study's descents over the landscape."""
     if not study.descents:
         return None
