@@ -16,7 +16,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.landscape import Plane
 from metalearn.outer.meta_train import meta_train
 from metalearn.threads import in_these_modes
-from metalearn.types import Key, Theta
+from metalearn.types import Key, Progress, Theta
 
 LAST = 0.1  # of a trajectory, whose mean is where it ends
 
@@ -80,7 +80,7 @@ def end_points(thetas) -> np.ndarray:
 
 
 def run_descents(
-    descents: Mapping[str, Descent], problem: InnerProblem, plane: Plane, starts: jax.Array, key: Key, progress: Any
+    descents: Mapping[str, Descent], problem: InnerProblem, plane: Plane, starts: jax.Array, key: Key, progress: Progress
 ) -> Iterator[tuple[str, Descent, Any]]:
     """Follow every estimator from the same starts, by Adam, with θ kept in the plane.
 
