@@ -74,7 +74,8 @@ class History(NamedTuple):
 
     def divergence(self) -> dict[str, Any]:
         """The share of the particles that diverged at the "first" outer step, at the "worst" and at the "last", and under
-        "capped" the largest share at the cap of the problem.
+        "capped" the largest share at the cap of the problem. All are of the windows that the outer steps saw: with windows shorter than
+        an episode, more runs have diverged by its end.
         """
         return divergence_along(self.metrics)
 

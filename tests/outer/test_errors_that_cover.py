@@ -2,9 +2,12 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import metalearn as ml
+from metalearn.outer.comparison.plan import plan_runs
 from metalearn.outer.comparison.statistics import (
     Mean,
     cosine,
@@ -63,6 +66,27 @@ def test_a_bias_is_within_its_error(size, episodes, gap, noise, target_noise, he
     assert not covers(found, gap, stretch=2.0)
     assert not covers(found, gap, shift=0.5 * gap)
     assert np.sqrt(np.mean([one.value**2 for one in found])) == pytest.approx(gap, rel=0.05)
+
+
+@pytest.mark.parametrize(("episodes", "num_pairs"), [(16, 8), (40, 32)])
+@pytest.mark.parametrize("size", [2, 10, 50])
+def test_errors_cover_with_references_of_the_default_size(size, episodes, num_pairs):
+    """As many pairs as the estimator runs, in the groups that `compare` plans: 8 of 16, and 20 of 64."""
+    estimator = ml.evolution_strategies(
+        ml.problems.linear_quadratic(), ml.Truncation(4, 4), sigma=0.1, num_pairs=num_pairs
+    )
+    plan = plan_runs({"ES": estimator}, jnp.zeros(()), episodes, None, measured=True, unsmoothed=False)
+    groups, random, gap = plan.runs[plan.target["ES"]].count, np.random.default_rng(size), 0.4
+    each = episodes * num_pairs // groups
+    target, mean = np.eye(size)[0], np.eye(size)[0] + gap * np.eye(size)[-1]
+    drawn = lambda center, count, pairs: estimate_mean(
+        center + math.sqrt(2 / size / pairs) * random.standard_normal((count, size))
+    )
+    both = [(drawn(mean, episodes, num_pairs), drawn(target, groups, each)) for _ in range(REPETITIONS)]
+    assert covers([relative_bias(*one) for one in both], gap)
+    once, twice = coverage([cosine(*one) for one in both], 1 / math.hypot(1, gap))
+    assert COVERAGE[0] <= once <= COVERAGE[1]
+    assert twice >= 0.85  # 8 groups
 
 
 @pytest.mark.parametrize(("size", "episodes"), [(2, 16), (20, 60), (200, 30)])

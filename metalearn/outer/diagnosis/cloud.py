@@ -23,7 +23,6 @@ from metalearn.threads import in_these_modes, on_every_device
 from metalearn.types import Key, Theta
 
 CHUNK = 16  # pairs run together
-CALLS = 40  # of a chunk, at one point: 256 pairs, 32 for each of five sigmas, and the border
 BOUND = 1e8  # of the state's entries: what left it has no place in the spread of the cloud
 DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
 
@@ -126,7 +125,7 @@ def _runs(problem, horizon) -> Any:
         label = trains(losses, problem.loss(start, theta, steps))
         return _Ends(*read_window(problem, losses, state), tangent.flatten_state(state), label)
 
-    @functools.partial(jit, name="runs about theta", calls=CALLS)
+    @functools.partial(jit, name="runs about theta")
     def runs(theta, places, keys):
         unravel = ravel_pytree(theta)[1]
         return jax.vmap(lambda place, key: run(unravel(place), key))(places, keys)
@@ -134,7 +133,7 @@ def _runs(problem, horizon) -> Any:
     return runs
 
 
-@functools.partial(jit, name="perturbations", calls=CALLS)
+@functools.partial(jit, name="perturbations", calls=1)
 def _perturbed(theta, sigma, key, episode):
     """The shifts of a chunk of pairs, the places of both ends, and the key of each run: all `episode` where that is given."""
     point = ravel_pytree(theta)[0]
