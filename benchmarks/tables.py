@@ -121,7 +121,9 @@ def _fitted(row):
 
 
 def reproductions(rows):
-    return table([row for row in rows if row["experiment"] not in ("LSTM variance", "rate decay, MNIST")])
+    names = list(dict.fromkeys(row["experiment"] for row in rows))
+    shown = [row for row in rows if row["experiment"] not in ("LSTM variance", "rate decay, MNIST")]
+    return table(sorted(shown, key=lambda row: names.index(row["experiment"])))
 
 
 def mnist(rows):
