@@ -48,6 +48,12 @@ from metalearn.recording.checkpoints import save_snapshot as save_snapshot
 from metalearn.recording.run_folder import LocalRun as LocalRun
 from metalearn.recording.run_folder import RunFolderError as RunFolderError
 from metalearn.recording.run_folder import read_metrics as read_metrics
+from metalearn.recording.searched import SEARCHES as SEARCHES
+from metalearn.recording.searched import check_searches as check_searches
+from metalearn.recording.searched import held_out as held_out
+from metalearn.recording.searched import hyperparameters_of as hyperparameters_of
+from metalearn.recording.searched import on_each as on_each
+from metalearn.recording.searched import searched as searched
 from metalearn.recording.tiles import LandscapeFolder as LandscapeFolder
 from metalearn.recording.tiles import Tiles as Tiles
 from metalearn.recording.tracking import Run as Run
