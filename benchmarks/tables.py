@@ -4,8 +4,9 @@
 
 A FILE is what a command wrote: divergence.json (`python -m benchmarks.divergence`), hysteresis.json (`python -m
 benchmarks.hysteresis`), tables/reproductions.json in the folder of a run of experiments/reproduce.py, tables/dimensions.json in that
-of experiments/gallery.py. Its rows replace those of the same subject in
-docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there.
+of experiments/gallery.py, tables/evaluation.json in that of experiments/meta_train.py. Its rows replace those of the same subject in
+docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there; one whose file no
+command has written says so.
 """
 
 import argparse
@@ -14,6 +15,9 @@ import math
 import pathlib
 import re
 
+import numpy as np
+
+from metalearn.intervals import error_of_mean
 from metalearn.recording.values import finite, plain, restore
 from metalearn.reproductions import table
 
@@ -25,8 +29,13 @@ SUBJECT = {
     "hysteresis": ("problem", "outer learning rate", "estimator"),
     "reproductions": ("experiment", "quantity"),
     "dimensions": ("condition", "rule"),
+    "evaluation": ("tuning", "benchmark", "optimizer"),
 }
+NOT_RUN = "Not run yet."
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
+LEFT_OUT = {
+    f"{name}, {schedule}" for name in ("SGD", "momentum") for schedule in ("constant", "linear")
+}  # of baselines
 TILES = {
     "tanh": "tanh, full batch",
     "relu": "ReLU, full batch",
@@ -149,7 +158,43 @@ def lstm(rows):
     return grid(("windows", *counts), [*lines, line("noise reuse, random text, ours", "NRES, random text", ours)])
 
 
+def spread(values, errors):
+    """Half the 68 % interval of the mean over meta-seeds, whose judging seeds are the same: their error does not average out."""
+    between = error_of_mean(values) if len(values) > 1 else 0.0
+    return math.hypot(between, float(np.mean(errors)))
+
+
+def quicker(rows):
+    """The geometric mean of the speed-ups of all meta-seeds with its 68 % interval; of some alone it would be too large."""
+    values = np.array([row["speed_up"] for row in rows])
+    if missed := int(np.isnan(values).sum()):
+        return "not reached" + f" by {missed} of {len(rows)}" * (len(rows) > 1)
+    widths = [math.log(row["speed_up_high"] / row["speed_up"]) for row in rows]
+    middle, half = float(np.mean(np.log(values))), spread(np.log(values), widths)
+    if half == 0:
+        return f"{math.exp(middle):.2f}"
+    known = all(row["speed_up_low"] > 0 for row in rows)
+    low, high = (math.exp(middle + sign * half) for sign in (-1, 1))
+    return f"{math.exp(middle):.2f} ({f'{low:.2f}' if known else 'not reached'} … {high:.2f})"
+
+
+def learned(rows):
+    """One line for each benchmark and method: its mean loss and its speed-up over all meta-seeds."""
+    groups = {}
+    for row in rows:
+        if row["tuning"] == "learned_optimizer" and row["optimizer"] not in LEFT_OUT:
+            groups.setdefault((row["benchmark"], re.sub(r" \d+$", "", row["optimizer"])), []).append(row)
+    lines = []
+    for (benchmark, name), group in groups.items():
+        losses, errors = ([row[field] for row in group] for field in ("mean_loss", "mean_loss_error"))
+        loss = f"{np.mean(losses):.4f} ± {spread(losses, errors):.4f}"
+        seeds = "–" if math.isfinite(group[0]["learning_rate"]) else len(group)
+        lines.append((benchmark, name, seeds, loss, quicker(group)))
+    return grid(("benchmark", "", "meta-seeds", "mean loss", "speed-up"), lines)
+
+
 TABLES = {
+    "learned": ("evaluation", learned),
     "divergence": ("divergence", divergence),
     "hysteresis": ("hysteresis", hysteresis),
     "tiles": ("dimensions", tiles),
@@ -164,7 +209,8 @@ def filled(text):
 
     def made(match):
         file, make = TABLES[match[2]]
-        return match[1] + make(read(RESULTS / f"{file}.json")) + match[3]
+        path = RESULTS / f"{file}.json"
+        return match[1] + (make(read(path)) if path.exists() else NOT_RUN) + match[3]
 
     return PLACE.sub(made, text)
 
