@@ -1,11 +1,17 @@
 """Tables of recommendations, of what errors cover, of the compiler's efforts, and those that were copied by hand."""
 
+import math
+import re
 from collections import Counter
 
+import numpy as np
 from scipy.stats import binomtest
 
 from benchmarks.results import grid, percent
 from metalearn.compilation import EFFORTS
+from metalearn.intervals import error_of_mean
+
+LEFT_OUT = {f"{name}, {schedule}" for name in ("SGD", "momentum") for schedule in ("constant", "linear")}  # baselines
 
 
 def recommendations(rows):
@@ -79,3 +85,38 @@ def _covered(rows):
         for row in rows
     ]
     return grid(("number", "problem", "within 1 error", "within 2", "mean − answer", "median error"), lines)
+
+
+def spread(values, errors):
+    """Half the 68 % interval of the mean over meta-seeds, whose judging seeds are the same: their error does not average out."""
+    between = error_of_mean(values) if len(values) > 1 else 0.0
+    return math.hypot(between, float(np.mean(errors)))
+
+
+def quicker(rows):
+    """The geometric mean of the speed-ups of all meta-seeds with its 68 % interval; of some alone it would be too large."""
+    values = np.array([row["speed_up"] for row in rows])
+    if missed := int(np.isnan(values).sum()):
+        return "not reached" + f" by {missed} of {len(rows)}" * (len(rows) > 1)
+    widths = [math.log(row["speed_up_high"] / row["speed_up"]) for row in rows]
+    middle, half = float(np.mean(np.log(values))), spread(np.log(values), widths)
+    if half == 0:
+        return f"{math.exp(middle):.2f}"
+    known = all(row["speed_up_low"] > 0 for row in rows)
+    low, high = (math.exp(middle + sign * half) for sign in (-1, 1))
+    return f"{math.exp(middle):.2f} ({f'{low:.2f}' if known else 'not reached'} … {high:.2f})"
+
+
+def learned(rows):
+    """One line for each benchmark and method: its mean loss and its speed-up over all meta-seeds."""
+    groups = {}
+    for row in rows:
+        if row["tuning"] == "learned_optimizer" and row["optimizer"] not in LEFT_OUT:
+            groups.setdefault((row["benchmark"], re.sub(r" \d+$", "", row["optimizer"])), []).append(row)
+    lines = []
+    for (benchmark, name), group in groups.items():
+        losses, errors = ([row[field] for row in group] for field in ("mean_loss", "mean_loss_error"))
+        loss = f"{np.mean(losses):.4f} ± {spread(losses, errors):.4f}"
+        seeds = "–" if math.isfinite(group[0]["learning_rate"]) else len(group)
+        lines.append((benchmark, name, seeds, loss, quicker(group)))
+    return grid(("benchmark", "", "meta-seeds", "mean loss", "speed-up"), lines)

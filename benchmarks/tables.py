@@ -3,10 +3,11 @@
     python -m benchmarks.tables [FILE ...]
 
 A FILE is what a command wrote: divergence.json, hysteresis.json, recommendations.json and coverage.json, written by the
-benchmarks of these names, tables/reproductions.json in the folder of a run of experiments/reproduce.py, tables/dimensions.json in
-that of experiments/gallery.py. Its rows replace those of the same subject in docs/results. Then every table between
-<!-- table: NAME --> and <!-- end of table --> is made again from there. recorded.json was filled by hand: it holds tables whose
-commands write no such file, with the command, the day and the machine.
+benchmarks of these names, and, in the folder of a run, tables/reproductions.json of experiments/reproduce.py, tables/dimensions.json
+of experiments/gallery.py and tables/evaluation.json of experiments/meta_train.py. Its rows replace those of the same subject in
+docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there; one whose file no
+command has written says so. recorded.json was filled by hand: it holds tables whose commands write no such file, with the command,
+the day and the machine.
 
 Numbers in a paragraph cannot be made. A paragraph below <!-- numbers: NAME --> is checked instead (benchmarks/numbers.py).
 """
@@ -28,7 +29,9 @@ SUBJECT = {
     "dimensions": ("condition", "rule"),
     "recommendations": ("problem",),
     "coverage": ("number", "problem"),
+    "evaluation": ("tuning", "benchmark", "optimizer"),
 }
+NOT_RUN = "Not run yet."
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
 TILES = {
     "tanh": "tanh, full batch",
@@ -105,7 +108,9 @@ def _fitted(row):
 
 
 def reproductions(rows):
-    return table([row for row in rows if row["experiment"] not in ("LSTM variance", "rate decay, MNIST")])
+    names = list(dict.fromkeys(row["experiment"] for row in rows))
+    shown = [row for row in rows if row["experiment"] not in ("LSTM variance", "rate decay, MNIST")]
+    return table(sorted(shown, key=lambda row: names.index(row["experiment"])))
 
 
 def mnist(rows):
@@ -136,6 +141,7 @@ RECORDED = (
     "picture_speed", "smooth_digits", "zoom",
 )  # fmt: skip
 TABLES = {
+    "learned": ("evaluation", table_makers.learned),
     "divergence": ("divergence", divergence),
     "hysteresis": ("hysteresis", hysteresis),
     "tiles": ("dimensions", tiles),
@@ -155,7 +161,8 @@ def filled(text):
 
     def made(match):
         file, make = TABLES[match[2]]
-        return match[1] + make(results(file)) + match[3]
+        missing = file and not (RESULTS / f"{file}.json").exists()
+        return match[1] + (NOT_RUN if missing else make(results(file))) + match[3]
 
     return PLACE.sub(made, text)
 

@@ -1,5 +1,6 @@
 """Tune hyperparameters or a learned optimiser and judge them beside tuned baselines; parts: tuning, matrix, estimator, tracker."""
 
+import functools
 import math
 import time
 
@@ -10,24 +11,29 @@ from hydra.utils import instantiate
 
 import metalearn as ml
 from metalearn.application import (
+    SEARCHES,
     application,
     build_benchmarks,
+    build_hyperparameters,
     build_problem,
     build_split_estimator,
+    check_searches,
+    held_out,
+    on_each,
     outer_optimizer,
     output_folder,
     parse_seed,
+    searched,
     show_progress,
     use_cores,
 )
 from metalearn.figures import draw_descents, draw_learning_curves, draw_matrix, later
-from metalearn.inner.checks import check_bool, check_choice, check_count, check_number
+from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.outer.history import divergence_in_words
 from metalearn.recording import by_path, extend_evaluations, load_snapshot, open_run, save_optimizer, save_snapshot
 
 AS_TUNED = "as tuned"
 JUDGING = ("judges", "baselines")  # a run that is resumed may be judged otherwise
-SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "genetic algorithm"}
 
 
 def main(config):
@@ -36,9 +42,8 @@ def main(config):
     check_settings(config)
     benchmark = instantiate(config.problem.benchmark)
     tuning = build_problem(config.problem.tuning, "problem.tuning", benchmark)
-    check_searches(config, tuning)
     benchmarks = {AS_TUNED: benchmark} | others(config, tuning)
-    alone = build_tunings(config, benchmarks)
+    alone = build_tunings(config, tuning, benchmarks)
     trained = benchmarks if config.mixture else {AS_TUNED: benchmark}
     problems = {
         name: one.problem(tuning.optimizer, config.problem.reading, task=tuning.task) for name, one in trained.items()
@@ -51,13 +56,12 @@ def main(config):
         show_progress() as progress,
     ):
         thetas, shares = descend(config, trained, problems, tuning, key, run, progress)
-        for name in config.searches:
-            thetas[SEARCHES[name]] = search(name, config, benchmark, tuning, jax.random.fold_in(key, 2**30), progress)
-        if tuning.learned is None:
-            run.table("theta", [{"label": label} | by_path(theta) for label, theta in thetas.items()])
         tuned = {label: tuning.at(theta) for label, theta in thetas.items()}
-        if alone:
-            tuned["hyperparameters"] = tuned_alone(config, alone, key, run, progress, shares)
+        found = search(config, alone, jax.random.fold_in(key, 2**30), run, progress)
+        if config.hyperparameter_steps:
+            found["hyperparameters"] = tuned_alone(config, alone, key, run, progress, shares)
+        tuned |= {label: on_each(alone, each) for label, each in found.items()}
+        record(run, tuning, thetas, found)
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
         files = {label: file_of(run, label, "evaluations.npz") for label in thetas}
         if curves := {label: np.load(path) for label, path in files.items() if path.exists()}:
@@ -80,7 +84,7 @@ def descend(config, trained, problems, tuning, key, run, progress):
         }
         estimator = ml.mixture(parts, weights) if config.mixture else parts[AS_TUNED]
         for seed in range(config.seeds):
-            label = entry.label if config.seeds == 1 else f"{entry.label} {seed}"
+            label = label_of(config, entry.label, seed)
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
             thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares)
@@ -90,6 +94,7 @@ def descend(config, trained, problems, tuning, key, run, progress):
     return thetas, shares
 
 
+label_of = lambda config, name, seed: name if config.seeds == 1 else f"{name} {seed}"
 file_of = lambda run, label, ending: run.folder / f"{label.replace(' ', '-')}.{ending}"
 
 
@@ -152,16 +157,9 @@ def readings(trained, tuning, num_episodes, key):
     return weights, lambda theta, key: sum(weights[name] * read(theta, key) for name, read in reads.items()) / total
 
 
-def held_out(benchmark, tuning, num_episodes):
-    """The mean validation loss of fresh trainings, read every tenth step where ten divides their number."""
-    stride = math.gcd(benchmark.num_steps, 10)
-    read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
-    return ml.held_out_loss(ml.strided(read, stride), benchmark.num_steps // stride, num_episodes)
-
-
 def tuned_alone(config, tunings, key, run, progress, shares):
-    """Hyperparameters, tuned for each benchmark by NRES as tuning=hyperparameters does: a function of the benchmark."""
-    found, rows = [], []
+    """Hyperparameters, tuned for each benchmark by NRES as tuning=hyperparameters does: name -> θ."""
+    found = {}
     for name, (benchmark, tuning) in tunings.items():
         problem = benchmark.problem(tuning.optimizer, task=tuning.task)
         length = benchmark.num_steps // math.gcd(benchmark.num_steps, config.problem.horizon // config.problem.length)
@@ -169,48 +167,51 @@ def tuned_alone(config, tunings, key, run, progress, shares):
         estimator = ml.noise_reuse_es(problem, windows, sigma=0.3, num_pairs=config.pairs)
         outer = optax.adam(0.1), config.hyperparameter_steps
         evaluate, label = held_out(benchmark, tuning, config.held_out), f"hyperparameters of {name}"
-        theta = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress, shares)
-        found.append((benchmark, tuning.at(theta)))
-        rows += [{"benchmark": name, "name": path, "value": value} for path, value in by_path(theta).items()]
-    run.table("hyperparameters", rows)
-    return lambda benchmark: next(tuned for one, tuned in found if one is benchmark)
+        found[name] = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress, shares)
+    return found
 
 
-def build_tunings(config, benchmarks):
-    """The hyperparameters of every benchmark, where they are asked for."""
-    if not config.hyperparameter_steps:
-        return {}
-    tunings = {}
-    for name, benchmark in benchmarks.items():
-        try:
-            tunings[name] = benchmark, ml.hyperparameters.all_hyperparameters(benchmark, learning_rate=5e-4)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error} hyperparameter_steps=0 judges without them.") from error
-    return tunings
+def build_tunings(config, tuning, benchmarks):
+    """The hyperparameters that are tuned for a benchmark by a search or alone: those given, or all of every one judged."""
+    check_searches(config.searches, tuning)
+    if tuning.learned is None:
+        return {AS_TUNED: (benchmarks[AS_TUNED], tuning)}
+    wanted = config.searches or config.hyperparameter_steps
+    return build_hyperparameters(benchmarks, "searches=[] hyperparameter_steps=0") if wanted else {}
 
 
-def check_searches(config, tuning):
-    """Refuse an unknown search, and one without a box to search in."""
+def search(config, tunings, key, run, progress):
+    """label -> name of a benchmark -> θ, each found with the inner steps of one meta-training of `pairs` pairs."""
+    size, found = 2 * config.pairs, {}
+    steps = size * config.outer.num_steps * config.problem.length
     for name in config.searches:
-        check_choice("Every one of searches", name, SEARCHES)
-        if tuning.box is None:
-            raise ValueError(
-                "searches need a box to search in, which hyperparameters have and weights do not; leave it []."
-            )
+        for seed in range(config.seeds):
+            label, own = label_of(config, SEARCHES[name], seed), jax.random.fold_in(key, seed)
+            found[label] = {}
+            for place, (benchmark, tuning) in tunings.items():
+                title = f"{label} of {place}"
+                path, told = file_of(run, title, "search.npz"), functools.partial(under, progress, title)
+                found[label][place] = searched(path, name, benchmark, tuning, own, steps, size, told)
+    return found
 
 
-def search(name, config, benchmark, tuning, key, progress):
-    """A search without gradients, of as many inner steps as a meta-training of `pairs` pairs takes."""
-    evaluate = held_out(benchmark, tuning, 1)
-    size = 2 * config.pairs
-    trials = size * config.outer.num_steps * config.problem.length // benchmark.num_steps
-    if name == "random_search":
-        return ml.search.random_search(
-            evaluate, ml.search.uniform(*tuning.box), key, max(trials, 1), progress=progress
-        )[0]
-    return ml.search.evolve(
-        evaluate, name, tuning.theta, key, max(trials // size, 1), population_size=size, sigma=0.3, progress=progress
-    )[0]
+def under(progress, title, _, done, total):
+    """Report progress under a title that tells searches of one kind apart."""
+    progress(title, done, total)
+
+
+def record(run, tuning, thetas, found):
+    """The numbers of all hyperparameters; those of several benchmarks, which may have other names, one a row."""
+    if tuning.learned is None:
+        thetas = thetas | {label: each[AS_TUNED] for label, each in found.items()}
+        run.table("theta", [{"label": label} | by_path(theta) for label, theta in thetas.items()])
+        return
+    rows = []
+    for label, each in found.items():
+        for place, theta in each.items():
+            named = by_path(theta).items()
+            rows += [{"label": label, "benchmark": place, "name": name, "value": value} for name, value in named]
+    run.table("hyperparameters", rows)
 
 
 def others(config, tuning):
@@ -229,7 +230,7 @@ def judge(config, benchmarks, tuned, key, run, progress):
     settings = {"num_seeds": config.judges, "baselines": config.baselines, "progress": progress}
     found = ml.evaluate(tuned, benchmarks, key, **settings)
     print(f"\n{found}\n")
-    run.table("evaluation", found.rows())
+    run.table("evaluation", [{"tuning": config.problem.name} | row for row in found.rows()])
     run.arrays("curves", {f"{row.benchmark}: {row.optimizer}": row.curves.validation for row in found.results})
     for name in benchmarks:
         run.figure(f"curves_{name}", later(draw_learning_curves, found, name))

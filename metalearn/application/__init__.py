@@ -20,21 +20,35 @@ from metalearn.application.build import (
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
 from metalearn.application.progress import show_progress
+from metalearn.application.searches import (
+    SEARCHES,
+    build_hyperparameters,
+    check_searches,
+    held_out,
+    on_each,
+    searched,
+)
 
 __all__ = [
     "AXIS",
+    "SEARCHES",
     "application",
     "build_benchmarks",
     "build_descents",
     "build_estimator",
+    "build_hyperparameters",
     "build_plane",
     "build_problem",
     "build_split_estimator",
+    "check_searches",
+    "held_out",
+    "on_each",
     "outer_optimizer",
     "outer_settings",
     "output_folder",
     "parse_seed",
     "parse_theta",
+    "searched",
     "show_progress",
     "use_cores",
 ]

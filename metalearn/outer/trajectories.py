@@ -80,7 +80,12 @@ def end_points(thetas) -> np.ndarray:
 
 
 def run_descents(
-    descents: Mapping[str, Descent], problem: InnerProblem, plane: Plane, starts: jax.Array, key: Key, progress: Progress
+    descents: Mapping[str, Descent],
+    problem: InnerProblem,
+    plane: Plane,
+    starts: jax.Array,
+    key: Key,
+    progress: Progress,
 ) -> Iterator[tuple[str, Descent, Any]]:
     """Follow every estimator from the same starts, by Adam, with θ kept in the plane.
 

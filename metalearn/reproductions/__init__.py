@@ -13,6 +13,7 @@ QUICK = {
     "hyperparameters": digits.hyperparameters,
 }
 LONG = {
+    "lorenz_slow": lorenz.slow_results,
     "truncated_backprop": digits.truncated_backprop,
     "learned_optimizer": digits.learned_optimizer,
     "weight_decay": weight_decay.results,

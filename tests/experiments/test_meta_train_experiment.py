@@ -12,7 +12,7 @@ WINE = "metalearn.problems.wine_benchmark"
 SMALL = [
     "tuning=learned_optimizer", "estimator=noise_reuse_es", "tracker=none", "problem.benchmark.num_steps=10", "problem.length=5",
     "problem.stagger=false", "outer.num_steps=4", "chunk_length=2", "pairs=2", "judges=2", "held_out=2", "baselines=false",
-    "hyperparameter_steps=0",
+    "searches=[]",
 ]  # fmt: skip
 
 
@@ -58,21 +58,25 @@ def test_a_mixture_is_trained_on_and_judged_on_every_benchmark_of_the_matrix(tmp
         "# @package matrix\nwine: {_target_: metalearn.problems.wine_benchmark, hidden: [4], num_steps: 20}\n"
     )
     mine = ("--config-dir", tmp_path / "configs")
-    wanted = ("matrix=wine", "mixture=true", "hyperparameter_steps=2")
+    wanted = ("matrix=wine", "mixture=true", "hyperparameter_steps=2", "searches=[cma_es]", "seeds=2")
     result = run_experiment("meta_train", *mine, *SMALL, f"folder={tmp_path}", *wanted)
     assert result.returncode == 0, result.stderr
     (folder,) = (path for path in tmp_path.iterdir() if path.name != "configs")
     rows = json.loads((folder / "tables/evaluation.json").read_text())
-    judged = [(name, label) for name in ("as tuned", "wine") for label in ("NRES", "hyperparameters")]
+    labels = ("NRES 0", "NRES 1", "CMA-ES 0", "CMA-ES 1", "hyperparameters")
+    judged = [(name, label) for name in ("as tuned", "wine") for label in labels]
     assert [(row["benchmark"], row["optimizer"]) for row in rows] == judged
+    assert all(row["tuning"] == "learned_optimizer" for row in rows)
     losses = [row["mean_loss"] for row in rows if row["optimizer"] == "hyperparameters"]
     assert losses[0] > losses[1], "each is judged with its own: ten classes begin at a larger loss than three"
     values = json.loads((folder / "tables/hyperparameters.json").read_text())
     assert {value["benchmark"] for value in values} == {"as tuned", "wine"}
+    found = {label: [row["value"] for row in values if row["label"] == label] for label in labels[2:]}
+    assert found["CMA-ES 0"] != found["CMA-ES 1"], "every meta-seed has a search of its own"
     first = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
-    assert {"NRES/loss/wine", "NRES/loss/as tuned"} <= set(first)
+    assert {"NRES 0/loss/wine", "NRES 0/loss/as tuned"} <= set(first)
     # two pairs, which are four members, over a window of five and one of ten steps
-    assert first["NRES/inner_steps"] == 2 * 2 * (5 + 10)
+    assert first["NRES 0/inner_steps"] == 2 * 2 * (5 + 10)
 
 
 def test_mistakes_are_one_line(tmp_path):
@@ -80,7 +84,13 @@ def test_mistakes_are_one_line(tmp_path):
         (("tuning=schedule",), "tuning can be: hyperparameters, learned_optimizer"),
         (("seed=x",), "seed"),
         (("searches=[bayes]",), "Every one of searches must be one of"),
-        (("searches=[cma_es]",), "searches need a box"),
+        (
+            (
+                "searches=[random_search]",
+                "problem.tuning={_target_: metalearn.hyperparameters.Tuning, _partial_: true, optimizer: null}",
+            ),
+            "random_search draws from the box of the tuning",
+        ),
         (("tuning=hyperparameters", "matrix=all"), "matrix needs a learned optimiser"),
         (("problem.length=0",), "length must be at least 1"),
         (("held_out=0",), "held_out must be at least 1"),

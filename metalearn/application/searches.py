@@ -1,0 +1,107 @@
+"""Hyperparameters that a search without gradients tunes for a benchmark: baselines of what was meta-trained."""
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+
+from metalearn.inner.checks import check_choice
+from metalearn.inner.derived import strided
+from metalearn.inner.training.benchmark import Benchmark
+from metalearn.inner.training.task import Task
+from metalearn.inner.training.tuning import Tuning, all_hyperparameters
+from metalearn.outer.held_out import Evaluate, held_out_loss
+from metalearn.outer.search.evolve import evolve
+from metalearn.outer.search.random_search import random_search, uniform
+from metalearn.recording.checkpoints import load_snapshot, save_snapshot
+from metalearn.types import Progress, Theta
+
+SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "genetic algorithm"}
+
+
+def check_searches(names: Sequence[str], tuning: Tuning) -> None:
+    """Refuse a search that cannot be run.
+
+    Raises:
+      ValueError: a name is none of `SEARCHES`, or there is no box to draw from.
+      ImportError: evosax is missing.
+    """
+    for name in names:
+        check_choice("Every one of searches", name, SEARCHES)
+    if "random_search" in names and tuning.box is None and tuning.learned is None:
+        raise ValueError("random_search draws from the box of the tuning, which has none; leave it out of searches.")
+    if set(names) - {"random_search"} and importlib.util.find_spec("evosax") is None:
+        raise ImportError("searches need evosax: pip install 'metalearn[search]', or leave them out with searches=[].")
+
+
+def held_out(benchmark: Benchmark, tuning: Tuning, num_episodes: int) -> Evaluate:
+    """The mean validation loss of fresh trainings, read every tenth step where ten divides their number."""
+    stride = math.gcd(benchmark.num_steps, 10)
+    read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
+    return held_out_loss(strided(read, stride), benchmark.num_steps // stride, num_episodes)
+
+
+def build_hyperparameters(benchmarks: Mapping[str, Benchmark], without: str) -> dict[str, tuple[Benchmark, Tuning]]:
+    """All hyperparameters of every benchmark, to be tuned for each.
+
+    Args:
+      benchmarks: name -> benchmark.
+      without: what to set where one has a network of another kind.
+
+    Raises:
+      ValueError: the network of one is no perceptron.
+    """
+    tunings = {}
+    for name, benchmark in benchmarks.items():
+        try:
+            tunings[name] = benchmark, all_hyperparameters(benchmark, learning_rate=5e-4)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error} {without} judges without them.") from error
+    return tunings
+
+
+def searched(
+    path: Path,
+    name: str,
+    benchmark: Benchmark,
+    tuning: Tuning,
+    key: jax.Array,
+    num_inner_steps: int,
+    population_size: int,
+    progress: Progress,
+) -> Theta:
+    """The θ that a search finds in so many inner steps, each trial a training of its own; from its file where there is one.
+
+    Args:
+      path: of the file.
+      name: one of `SEARCHES`.
+      benchmark, tuning: what is trained, and where θ starts.
+      key: of all trials.
+      num_inner_steps: of all trials together, rounded down to whole generations.
+      population_size: members of a generation.
+      progress: called as `progress(name of the search, done, total)`.
+    """
+    if path.exists():
+        return load_snapshot(path, tuning.theta)
+    evaluate, trials = held_out(benchmark, tuning, 1), num_inner_steps // benchmark.num_steps
+    box: Any = tuning.box
+    if name == "random_search":
+        theta, _ = random_search(evaluate, uniform(*box), key, max(trials, 1), progress=progress)
+    else:
+        generations = max(trials // population_size, 1)
+        size = {"population_size": population_size, "sigma": 0.3}
+        theta, _ = evolve(evaluate, name, tuning.theta, key, generations, **size, progress=progress)
+    save_snapshot(path, theta)
+    return theta
+
+
+def on_each(
+    tunings: Mapping[str, tuple[Benchmark, Tuning]], thetas: Mapping[str, Theta]
+) -> Callable[[Benchmark], tuple[optax.GradientTransformation, Task | None]]:
+    """A function of a benchmark for `ml.evaluate`: the optimiser and the task that its own θ means."""
+    tuned = [(benchmark, tuning.at(thetas[name])) for name, (benchmark, tuning) in tunings.items()]
+    return lambda benchmark: next(found for one, found in tuned if one is benchmark)
