@@ -84,8 +84,10 @@ NETWORK = """
 from benchmarks.networks import NETWORKS
 problem, theta = NETWORKS["NAME"]()
 windows, count, episodes = ml.Truncation(60, 10), 8, 16
-if "NAME" in ("transformer", "LSTM"):  # whose steps take milliseconds
+if "NAME" == "LSTM":  # whose steps take milliseconds
     windows, count, episodes = ml.Truncation(20, 5), 4, 4
+if "NAME" == "transformer":  # of which one step takes more than ten: see "a step of transformer"
+    windows, count, episodes = ml.Truncation(8, 4), 2, 4
 estimators = {
     "PES": ml.persistent_es(problem, windows, sigma=0.1, num_pairs=count),
     "NRES": ml.noise_reuse_es(problem, windows, sigma=0.1, num_pairs=count),
@@ -96,6 +98,36 @@ for name, at in {"first point": theta, "next point": {"learning_rate": theta["le
     start = time.perf_counter()
     found = ml.compare(estimators, at, jax.random.key(0), num_episodes=episodes)
     times[name] = time.perf_counter() - start
+print(json.dumps(times))
+"""
+
+STEPS = """
+from benchmarks.networks import NETWORKS
+problem, theta = NETWORKS["NAME"]()
+length, runs, key = 4, 8, jax.random.key(0)
+whole = ml.Truncation(length, length)
+def hand(theta, key):
+    def one(shift, key):
+        at = jax.tree.map(lambda leaf: leaf + 0.01 * shift, theta)
+        def body(state, key):
+            state = problem.step(state, at, key)
+            return state, problem.loss(state, at, key)
+        return jax.lax.scan(body, problem.init(at, key), jax.random.split(key, length))[1].mean()
+    return jax.vmap(one)(jnp.arange(runs, dtype=jnp.float32), jax.random.split(key, runs))
+es = ml.evolution_strategies(problem, whole, sigma=0.1, num_pairs=runs // 2)
+reverse = ml.backprop(problem, whole, num_particles=runs)
+state, tapes, by_hand = es.init(theta, key), reverse.init(theta, key), jax.jit(hand)
+times = {}
+for name, run in {
+    "vmapped loop by hand, ms": lambda: by_hand(theta, key),
+    "full ES, ms": lambda: es.estimate(theta, state, key)[0],
+    "backprop, ms": lambda: reverse.estimate(theta, tapes, key)[0],
+}.items():
+    jax.block_until_ready(run())
+    start = time.perf_counter()
+    for _ in range(5):
+        ready(run())
+    times[name] = (time.perf_counter() - start) / (5 * runs * length) * 1e3
 print(json.dumps(times))
 """
 
@@ -164,6 +196,7 @@ ROWS = {
 }
 for _name in ("BatchNorm", "convolutional", "transformer", "LSTM"):
     ROWS[f"compare, {_name}"] = lambda name=_name: python(NETWORK.replace("NAME", name))
+    ROWS[f"a step of {_name}"] = lambda name=_name: python(STEPS.replace("NAME", name))
     ROWS[f"first estimates, {_name}"] = lambda name=_name: python(FIRST_ESTIMATE.replace("NAME", name))
 
 
