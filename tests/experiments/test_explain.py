@@ -54,7 +54,7 @@ def test_mistakes_are_one_line(tmp_path):
         (("size=huge",), "size can be: full, half, quick"),
         (("seed=x",), "seed must be a whole number"),
         (("cut.points=2",), "cut.points at least 4"),
-        (("problem.plane.x.scale=log10",), "give problem.plane.sigma"),
+        (("+problem.plane.x.scale=log10",), "give problem.plane.sigma"),
         (("sigmas=[]",), "sigmas needs at least one entry"),
     ):
         result = run(tmp_path, *arguments, "tracker=none", how=run_here)
