@@ -105,7 +105,7 @@ def names_public_things_alone(source):
 
 
 def test_the_test_sees_a_private_name():
-    assert not names_public_things_alone("from metalearn.estimators.particles import Method")
+    assert not names_public_things_alone("from metalearn.estimators.method import Method")
     assert not names_public_things_alone("import metalearn.trees")
     assert not names_public_things_alone("ml.estimators.particles.SHARED")
     assert names_public_things_alone("import metalearn as ml\nml.estimators.Method")

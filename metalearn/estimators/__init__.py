@@ -26,9 +26,10 @@ from metalearn.estimators.forward_gradient import forward_gradient
 from metalearn.estimators.forward_mode import forward_mode
 from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
 from metalearn.estimators.memory import residual_bytes, state_bytes
+from metalearn.estimators.method import Memory, Method, Particles, Run
 from metalearn.estimators.mixture import mixture
 from metalearn.estimators.noise_reuse_es import noise_reuse_es
-from metalearn.estimators.particles import Memory, Method, Particles, Run, check_common, check_sigma, from_method
+from metalearn.estimators.particles import check_common, check_sigma, from_method
 from metalearn.estimators.persistent_es import persistent_es
 from metalearn.estimators.uoro import uoro
 from metalearn.estimators.wrappers import clip_gradient, combine, normalise_gradient

@@ -9,7 +9,8 @@ from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.memory import residual_bytes, state_bytes
-from metalearn.estimators.particles import Method, check_common, check_sigma, from_method
+from metalearn.estimators.method import Method
+from metalearn.estimators.particles import check_common, check_sigma, from_method
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import REVERSE
 from metalearn.inner.divergence import unless_diverged

@@ -8,7 +8,8 @@ from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.forward_mode import push_forward
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, from_method
+from metalearn.estimators.method import Method
+from metalearn.estimators.particles import check_common, from_method
 from metalearn.inner.checks import check_count
 from metalearn.inner.differentiable import FORWARD
 from metalearn.inner.problem import InnerProblem

@@ -7,7 +7,8 @@ from metalearn import trees
 from metalearn.estimators.base import Description, Family, GradientEstimator
 from metalearn.estimators.devices import kept_estimator, on_these_devices
 from metalearn.estimators.memory import state_bytes
-from metalearn.estimators.particles import Method, check_common, check_sigma, from_method
+from metalearn.estimators.method import Method
+from metalearn.estimators.particles import check_common, check_sigma, from_method
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation

@@ -134,18 +134,23 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
             variances.append(_running(old, after.variance))
             reports.append(metrics)
         gradient, variance = _weighted(gradients, weighing, [r["fraction_diverged"] < 1 for r in reports])
-        losses = jnp.stack([trees.wide(r["loss"]) for r in reports])
-        metrics = {
-            "loss": jnp.nanmean(losses),
-            "worst_share": joint_share(jnp.stack([r.get("worst_share", jnp.zeros(())) for r in reports]), losses),
-            **{name: jnp.mean(jnp.stack([r.get(name, 0.0) for r in reports])) for name in SHARES},
-            "gradient_variance": jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance)), jnp.float32),
-            "inner_steps": total([state.unreported_steps, *(r["inner_steps"] for r in reports)], most),
-        }
+        metrics = _combined(reports, variance)
+        metrics["inner_steps"] = total([state.unreported_steps, *(r["inner_steps"] for r in reports)], most)
         none, window = jnp.zeros_like(state.unreported_steps), (state.window + 1) % num_windows
         return gradient, Combined(tuple(states), tuple(variances), weighing, variance, none, window), metrics
 
     return GradientEstimator(init, jit(estimate, "a combined estimate"), description)
+
+
+def _combined(reports, variance):
+    """The metrics of several estimators as those of one, without its inner steps."""
+    losses = jnp.stack([trees.wide(report["loss"]) for report in reports])
+    return {
+        "loss": jnp.nanmean(losses),
+        "worst_share": joint_share(jnp.stack([r.get("worst_share", jnp.zeros(())) for r in reports]), losses),
+        **{name: jnp.mean(jnp.stack([r.get(name, 0.0) for r in reports])) for name in SHARES},
+        "gradient_variance": jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance)), jnp.float32),
+    }
 
 
 def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:

@@ -1,7 +1,6 @@
 """The outer loop: descend the meta-loss with any estimator and any optax optimiser."""
 
 import functools
-import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
 
 from metalearn import debugging, trees
 from metalearn.compilation import jit
 from metalearn.memoization import memoize
+from metalearn.outer.chunks import chunk_programs, cut_into_chunks
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.history import (
     NEVER,
@@ -31,7 +30,7 @@ from metalearn.outer.history import (
     take_first,
 )
 from metalearn.outer.meta_train_checks import Stages, check_functions, check_stages
-from metalearn.outer.theta_history import Keep, Thetas, check_keep, reserve_room
+from metalearn.outer.theta_history import Keep, Thetas, check_keep
 from metalearn.types import Key, Progress, Theta
 
 
@@ -105,8 +104,8 @@ def meta_train(
         _check_form(resume, stages, optimizer, theta, key_init)
         snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
     longest = min(chunk_length or num_steps, num_steps)
-    runs = _programs(stages, optimizer, project, longest, keep, inside=(theta, key, resume))
-    chunks = _chunks(first, num_steps, chunk_length, stages)
+    runs = chunk_programs(stages, optimizer, project, longest, keep, inside=(theta, key, resume))
+    chunks = cut_into_chunks(first, num_steps, chunk_length, stages)
     thetas, metrics, seen, shown, told = Thetas(keep, chunks), [], [], 0, 0
     if measure is not None and resume is None:
         seen.append((0, snapshot.inner_steps, snapshot.best.loss))
@@ -178,64 +177,6 @@ def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
 @memoize
 def _measure(evaluate) -> Any:
     return jit(lambda theta, key: evaluate(theta, key), "the evaluation")
-
-
-def _programs(stages, optimizer, project, length, keep, inside) -> dict[int, Any]:
-    """The chunk of each stage. Inside of another program it is a plain function, whose number of steps is a constant: a loop
-    with a reverse mode.
-    """
-    chunks = {start: _chunk(stage, optimizer, project, length, keep) for start, stage in stages.items()}
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inside))
-    return {start: chunk.__wrapped__ if traced else chunk for start, chunk in chunks.items()}
-
-
-@memoize
-def _chunk(estimator, optimizer, project, length, keep) -> Any:
-    """`(snapshot, begin, count, key) -> (snapshot, θ before the steps that are kept, metrics)`, with room for `length` steps, of
-    which `count` are taken: one program for all chunks. Nothing but the history has their length, so that the effort of the
-    program, and with it every bit, is the same for all lengths.
-    """
-    room = reserve_room(keep, length)
-    update = optax.with_extra_args_support(optimizer).update
-
-    def outer_step(key, snapshot, index):
-        theta = snapshot.theta
-        gradient, state, metrics = estimator.estimate(theta, snapshot.estimator_state, jax.random.fold_in(key, index))
-        updates, optimizer_state = update(
-            gradient, snapshot.optimizer_state, theta, value=metrics["loss"], grad=gradient
-        )
-        moved = optax.apply_updates(theta, updates)
-        moved = moved if project is None else project(moved)
-        sound = trees.all_finite(optimizer_state) | ~trees.all_finite(snapshot.optimizer_state)
-        good = (snapshot.stopped < 0) & trees.all_finite(moved) & sound
-        after = snapshot._replace(step=index + 1, theta=moved, optimizer_state=optimizer_state, estimator_state=state)
-        after = trees.where(good, after, snapshot)
-        stopped = jnp.where(good | (snapshot.stopped >= 0), snapshot.stopped, index)
-        return after._replace(stopped=stopped), (theta, metrics)
-
-    def run(snapshot, begin, count, key):
-        def body(index, carry):
-            snapshot, thetas, reports = carry
-            step = jnp.asarray(begin + index, jnp.int32)
-            snapshot, (theta, report) = outer_step(key, snapshot, step)
-            slot = room.slot(step, begin)
-            thetas = jax.tree.map(lambda all, one: all.at[slot].set(one, mode="drop"), thetas, theta)
-            return snapshot, thetas, jax.tree.map(lambda all, one: all.at[index].set(one), reports, report)
-
-        metrics = jax.eval_shape(estimator.estimate, snapshot.theta, snapshot.estimator_state, key)[2]
-        rows = lambda count, tree: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), tree)
-        begun = snapshot, rows(room.size, snapshot.theta), rows(length, metrics)
-        return jax.lax.fori_loop(0, count, body, begun)
-
-    return jit(run, "meta-training")
-
-
-def _chunks(first, num_steps, length, stages):
-    """Pairs (begin, end): cut at multiples of the chunk length and where a stage begins."""
-    cuts = {first, num_steps} | {start for start in stages if first < start < num_steps}
-    cuts |= set(range(0, num_steps, length or num_steps)) - set(range(first))
-    ordered = sorted(cuts)
-    return list(itertools.pairwise(ordered))
 
 
 def _look(measure, snapshot):

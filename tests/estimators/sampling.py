@@ -13,7 +13,8 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
-from metalearn.estimators.particles import Method, from_method
+from metalearn.estimators.method import Method
+from metalearn.estimators.particles import from_method
 from metalearn.inner.divergence import Reading
 from metalearn.inner.unroll import Truncation
 

@@ -13,7 +13,8 @@ from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator, backprop
 from metalearn.estimators.artbp import CUT, scale_cotangent
 from metalearn.estimators.generalized_persistent_es import pair_gradient, run_pair
-from metalearn.estimators.particles import Method, from_method
+from metalearn.estimators.method import Method
+from metalearn.estimators.particles import from_method
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 

@@ -16,7 +16,8 @@ import pytest
 import metalearn as ml
 from metalearn import trees
 from metalearn.estimators.backprop import differentiate_window
-from metalearn.estimators.particles import Method, from_method
+from metalearn.estimators.method import Method
+from metalearn.estimators.particles import from_method
 from metalearn.reproductions.measurements import episode_means, meta_losses
 from metalearn.reproductions.toy import (
     HORIZON,

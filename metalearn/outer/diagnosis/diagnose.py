@@ -137,16 +137,14 @@ def diagnose(
         lambda: border_distance(problem, theta, sigma, truncation.horizon, episode, keys[2]),
         lambda: measure_derivatives(problem, theta, truncation, episode),
     )
-    (converged, distance), raw = border, UNKNOWN
-    if derivatives.gradients is not None:
-        raw = cloud.cosine(derivatives.gradients)
+    converged, distance = border
+    raw = UNKNOWN if derivatives.gradients is None else cloud.cosine(derivatives.gradients)
     least = max(cloud.length, cloud.length_error)
     ratio = derivatives.log_gradient - math.log(least) if least > 0 else math.nan
     with heartbeat.watched("the candidates", "measuring") as watch:
         watch.begin()
-        comparison = _compared(
-            problem, theta, truncation, sigma, cloud, derivatives.spectrum is not None, keys[4], progress
-        )
+        differentiable = derivatives.spectrum is not None
+        comparison = _compared(problem, theta, truncation, sigma, cloud, differentiable, keys[4], progress)
     growth = derivatives.log_growth + math.log(sigma / cloud.spread) if cloud.spread > 0 else math.nan
     return Diagnosis(
         theta=jax.tree.map(np.asarray, theta),
@@ -157,7 +155,7 @@ def diagnose(
         flip_fraction=derivatives.flip_fraction,
         log_gradient=derivatives.log_gradient,
         log_growth=derivatives.log_growth,
-        kappa=math.exp(min(growth, 700)) if not math.isnan(growth) else math.nan,
+        kappa=_exponential(growth),
         beyond=float(np.mean(cloud.converged != converged)),
         distance=distance,
         smoothed=cloud.mean,
@@ -165,7 +163,7 @@ def diagnose(
         smoothed_length=Measurement(cloud.length, cloud.length_error),
         cosine=raw.value,
         cosine_error=raw.error,
-        length_ratio=math.exp(min(ratio, 700)) if not math.isnan(ratio) else math.nan,
+        length_ratio=_exponential(ratio),
         capped=math.nan if problem.cap is None else cloud.capped,
         predicted=derivatives.predicted,
         spectrum=derivatives.spectrum,
@@ -174,6 +172,11 @@ def diagnose(
         recommendation=recommend(comparison, truncation, sigma, cloud.diverged),
         left_out=derivatives.left_out + _diverged(cloud) + _failed(comparison),
     )
+
+
+def _exponential(logarithm: float) -> float:
+    """Its exponential, where that overflows the largest there is; NaN remains NaN."""
+    return math.nan if math.isnan(logarithm) else math.exp(min(logarithm, 700))
 
 
 def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, progress):
