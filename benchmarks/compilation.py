@@ -1,7 +1,7 @@
 """What an effort of the compiler costs and gains: `python -m benchmarks.compilation`.
 
-Each program is compiled with every effort, and the results run in turn, several times. The medians over all programs are the
-constants of `metalearn/compilation.py`.
+Each program is compiled with every effort, and the results run in turn, several times. The medians over all programs
+are the constants of `metalearn/compilation.py`.
 """
 
 import argparse

@@ -2,16 +2,16 @@
 
     python -m benchmarks.divergence [--problems quartic fractal digits] [--seeds 5] [--into FOLDER]
 
-Full-horizon antithetic ES with clipped Adam, on three problems whose best θ lies near the border. The estimator is written out
-here, because the library has one rule only. Treatments of the losses of a pair:
+Full-horizon antithetic ES with clipped Adam, on three problems whose best θ lies near the border. The estimator is
+written out here, because the library has one rule only. Treatments of the losses of a pair:
 
 * leave out: a pair with a mean loss that is not finite is not averaged;
 * largest: every loss that is not finite reads as 1.8e19 (what the library does without a cap);
 * penalty c: a mean loss that is not finite reads as c;
 * cap c: every loss is at most c; `start`: at most ℓ_0 + 10 max(|ℓ_0|, 1), the default of `ml.training`.
 
-Each θ at the end, a mean over the last fifth of the outer steps, is judged on fresh episodes: the share of them that diverge, and
-the mean loss in which every loss that is not finite, or above the judge's bound, counts as that bound.
+Each θ at the end, a mean over the last fifth of the outer steps, is judged on fresh episodes: the share of them that
+diverge, and the mean loss in which every loss that is not finite, or above the judge's bound, counts as that bound.
 Written: divergence.json, for `python -m benchmarks.tables`.
 """
 

@@ -1,8 +1,9 @@
 """Seconds until the first result, with an empty cache of compiled programs: `python -m benchmarks.first_result`.
 
-Every row is a process of its own, so that nothing is compiled before it. Where there is something to compare with, the library and
-the same thing written by hand run in one process, one after the other, and the ratio is printed: seconds depend on the machine
-and on what else it does, ratios less so. `--only import,example` chooses rows, `--rounds 3` repeats them.
+Every row is a process of its own, so that nothing is compiled before it. Where there is something to compare with, the
+library and the same thing written by hand run in one process, one after the other, and the ratio is printed: seconds
+depend on the machine and on what else it does, ratios less so. `--only import,example` chooses rows, `--rounds 3`
+repeats them.
 """
 
 import argparse

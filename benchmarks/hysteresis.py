@@ -2,10 +2,10 @@
 
     python -m benchmarks.hysteresis [--problems toy digits] [--rates 0 0.003 0.03 0.3] [--copies 64] [--into FOLDER]
 
-Each trajectory is that of noise-reuse ES with Adam. Every estimator then follows it, from a fresh start each time, and its mean over
-each episode's windows is set against the gradient of its own smoothed meta-loss at θ in the middle of the episode
-(`ml.compare(..., along=...)`). Written: hysteresis.json, after
-every row and beside the rows of other problems and rates that are there, and hysteresis.png.
+Each trajectory is that of noise-reuse ES with Adam. Every estimator then follows it, from a fresh start each time, and
+its mean over each episode's windows is set against the gradient of its own smoothed meta-loss at θ in the middle of the
+episode (`ml.compare(..., along=...)`). Written: hysteresis.json, after every row and beside the rows of other problems
+and rates that are there, and hysteresis.png.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """The speed of pictures of trainability against the published method: `python -m benchmarks.landscapes`.
 
-The published notebook is re-created as it is: a Python loop over a jitted, vmapped training step of all pixels, layers `x @ W`,
-the whole history of losses kept. All competitors run in turn in one process and in float64; each row keeps the best of the
-rounds. The ceiling is what the two large matrix products and the tanh of a step allow, on as many threads as there are
-cores, and nothing else.
+The published notebook is re-created as it is: a Python loop over a jitted, vmapped training step of all pixels, layers
+`x @ W`, the whole history of losses kept. All competitors run in turn in one process and in float64; each row keeps the
+best of the rounds. The ceiling is what the two large matrix products and the tanh of a step allow, on as many threads
+as there are cores, and nothing else.
 """
 
 import argparse

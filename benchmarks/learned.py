@@ -1,7 +1,8 @@
 """Persistent ES of a learned optimiser as a ratio to a loop written by hand: `python -m benchmarks.learned`.
 
-A perceptron of 1666 weights for every parameter (`ml.learned.mlp_optimizer`) trains the network of the fractal boundary,
-16-16-1 on 272 points. The processor is one device for each core, for the library (`ml.over_devices`) and for the loop by hand.
+A perceptron of 1666 weights for every parameter (`ml.learned.mlp_optimizer`) trains the network of the fractal
+boundary, 16-16-1 on 272 points. The processor is one device for each core, for the library (`ml.over_devices`) and for
+the loop by hand.
 """
 
 import argparse

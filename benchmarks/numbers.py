@@ -1,7 +1,7 @@
 """What a paragraph of the documentation says of the results, made from them: the numbers below <!-- numbers: NAME -->.
 
-Each function returns the words that the paragraph, or the table, that follows its marker has to hold. tests/test_tables.py looks
-for them.
+Each function returns the words that the paragraph, or the table, that follows its marker has to hold.
+tests/test_tables.py looks for them.
 """
 
 import re

@@ -2,10 +2,11 @@
 
     python -m benchmarks.recommendations [--problems NAME ...] [--points 30] [--seed 2] [--into FOLDER]
 
-At random points of nine problems every candidate descends, with equal inner steps and equally long steps, and the smoothed loss
-where it arrives is read on held-out perturbations by a loop of this file. A choice is a hit where its mean loss over repeated
-descents is above the lowest of all candidates by at most a tenth of what the best descent gained, or by at most two
-standard errors. Recommending nothing is to stay where one is. Nothing of the judgement is shared with `ml.diagnose`.
+At random points of nine problems every candidate descends, with equal inner steps and equally long steps, and the
+smoothed loss where it arrives is read on held-out perturbations by a loop of this file. A choice is a hit where its
+mean loss over repeated descents is above the lowest of all candidates by at most a tenth of what the best descent
+gained, or by at most two standard errors. Recommending nothing is to stay where one is. Nothing of the judgement is
+shared with `ml.diagnose`.
 
 Written after every point: points.jsonl, and recommendations.json with one row for each problem.
 """

@@ -1,7 +1,8 @@
 """The speed of metalearn as ratios: `python -m benchmarks.speed`.
 
-On a machine that others use too, seconds say little and ratios say much. So competitors run in turn in one process, each row keeps the
-best of several rounds, and the machine's own ceilings (a matrix product, a tanh) are measured between them.
+On a machine that others use too, seconds say little and ratios say much. So competitors run in turn in one process,
+each row keeps the best of several rounds, and the machine's own ceilings (a matrix product, a tanh) are measured
+between them.
 """
 
 import argparse

@@ -3,13 +3,14 @@
     python -m benchmarks.tables [FILE ...]
 
 A FILE is what a command wrote: divergence.json, hysteresis.json, recommendations.json and coverage.json, written by the
-benchmarks of these names, and, in the folder of a run, tables/reproductions.json of experiments/reproduce.py, tables/dimensions.json
-of experiments/gallery.py and tables/evaluation.json of experiments/meta_train.py. Its rows replace those of the same subject in
-docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from there; one whose file no
-command has written says so. recorded.json was filled by hand: it holds tables whose commands write no such file, with the command,
-the day and the machine.
+benchmarks of these names, and, in the folder of a run, tables/reproductions.json of experiments/reproduce.py,
+tables/dimensions.json of experiments/gallery.py and tables/evaluation.json of experiments/meta_train.py. Its rows
+replace those of the same subject in docs/results. Then every table between <!-- table: NAME --> and <!-- end of table
+--> is made again from there; one whose file no command has written says so. recorded.json was filled by hand: it holds
+tables whose commands write no such file, with the command, the day and the machine.
 
-Numbers in a paragraph cannot be made. A paragraph below <!-- numbers: NAME --> is checked instead (benchmarks/numbers.py).
+Numbers in a paragraph cannot be made. A paragraph below <!-- numbers: NAME --> is checked instead
+(benchmarks/numbers.py).
 """
 
 import argparse

@@ -7,8 +7,9 @@ An inner problem is an iterated map (`ml.InnerProblem`), and training a network 
 `ml.meta_train` follows them, `ml.diagnose` says which one to use.
 
 More is in groups, each with its own documentation: `ml.problems`, `ml.data`, `ml.metrics`, `ml.hyperparameters`,
-`ml.learned`, `ml.search`, `ml.diagnosis`, `ml.landscape`, `ml.dynamics`, `ml.estimators` and `ml.testing` for estimators of
-your own, `ml.outer` for the types of results, `ml.recording`, `ml.figures` and `ml.application` for runs and experiments.
+`ml.learned`, `ml.search`, `ml.diagnosis`, `ml.landscape`, `ml.dynamics`, `ml.estimators` and `ml.testing` for
+estimators of your own, `ml.outer` for the types of results, `ml.recording`, `ml.figures` and `ml.application` for runs
+and experiments.
 """
 
 import importlib as _importlib

@@ -1,8 +1,8 @@
 """Floor 0: every program is compiled here, with the options for which compiling and running it are shortest together.
 
-Full optimisation of a small program takes seconds and saves milliseconds of a pilot; a meta-training of millions of steps
-gains from it. How long a program will run is estimated from its operations and the number of its calls, both known before
-it is compiled. Nothing is decided by a clock: the same call is compiled in the same way every time.
+Full optimisation of a small program takes seconds and saves milliseconds of a pilot; a meta-training of millions of
+steps gains from it. How long a program will run is estimated from its operations and the number of its calls, both
+known before it is compiled. Nothing is decided by a clock: the same call is compiled in the same way every time.
 """
 
 import contextlib
@@ -59,8 +59,8 @@ def compilation_effort(effort: str = AUTOMATIC) -> None:
     """Choose how much XLA optimises the programs that metalearn compiles from now on in this process. Only on CPUs.
 
     Args:
-      effort: "automatic" weighs the seconds of compiling a program against those of running it. "minimal", "low", "medium" and
-        "full" are used for every program. Results agree within rounding, which chaos amplifies.
+      effort: "automatic" weighs the seconds of compiling a program against those of running it. "minimal", "low",
+        "medium" and "full" are used for every program. Results agree within rounding, which chaos amplifies.
 
     Raises:
       ValueError: if `effort` is another word.
@@ -84,8 +84,8 @@ def compiled_programs() -> tuple[Compiled, ...]:
 def jit(function: Callable, name: str, calls: int | None = None, **jit_arguments: Any) -> "Program":
     """`jax.jit(function)`, compiled with the effort that suits how often it will be called.
 
-    The effort is chosen for each form (structure, shapes and dtypes) of the arguments. Inside of another program it is `jax.jit`
-    itself.
+    The effort is chosen for each form (structure, shapes and dtypes) of the arguments. Inside of another program it is
+    `jax.jit` itself.
 
     Args:
       function: what `jax.jit` takes.
@@ -165,8 +165,8 @@ class Program:
         return self
 
     def ahead(self, *arguments, **keywords):
-        """Compile for these arguments, or their shapes, without running: a `jax.stages.Compiled`; the program itself in the
-        debugging modes of JAX, which look into no compiled program.
+        """Compile for these arguments, or their shapes, without running: a `jax.stages.Compiled`; the program itself in
+        the debugging modes of JAX, which look into no compiled program.
         """
         if any(debugging.sought()) or jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self

@@ -1,7 +1,8 @@
 """Floor 0: `jax_debug_nans` and `jax_debug_infs`, in which any NaN or infinity that a program returns is an error.
 
-Divergence is data in this library: it is masked, counted, and marked by NaN. In these modes a NaN of the problem goes on to where
-JAX sees it, and marks of the library read 0. Programs ask when they are traced, and are traced once for each mode.
+Divergence is data in this library: it is masked, counted, and marked by NaN. In these modes a NaN of the problem goes
+on to where JAX sees it, and marks of the library read 0. Programs ask when they are traced, and are traced once for
+each mode.
 """
 
 import contextlib

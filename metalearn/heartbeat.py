@@ -86,8 +86,8 @@ def titled(title: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def listening(listener: Callable[[tuple[Activity, ...]], None]) -> Iterator[None]:
-    """Show what is being compiled: `listener(activities)` is called every second, also when nothing is, in place of the lines on
-    the standard error stream.
+    """Show what is being compiled: `listener(activities)` is called every second, also when nothing is, in place of the
+    lines on the standard error stream.
     """
     _listeners.append(listener)
     try:

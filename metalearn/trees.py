@@ -85,8 +85,8 @@ def is_key(leaf) -> bool:
 
 
 def normal_like(key: Key, tree: Tree, scale=1.0) -> Tree:
-    """Independent N(0, scale²) numbers in the structure, shapes and dtypes of `tree`: one draw for all leaves of a dtype, because
-    XLA takes half a second, mapped over particles two, to compile each.
+    """Independent N(0, scale²) numbers in the structure, shapes and dtypes of `tree`: one draw for all leaves of a
+    dtype, because XLA takes half a second, mapped over particles two, to compile each.
     """
     leaves, structure = jax.tree.flatten(tree)
     kinds, drawn = [jnp.result_type(leaf) for leaf in leaves], {}

@@ -1,7 +1,7 @@
 """Whether stated errors cover: ± 1 error holds the known answer in 60 to 76 % of repetitions, ± 2 in at least 90 %.
 
-A check that any error passes says nothing, so `covers` also wants its twins to fail: the same values with errors of half
-and of twice the size, and shifted by two errors.
+A check that any error passes says nothing, so `covers` also wants its twins to fail: the same values with errors of
+half and of twice the size, and shifted by two errors.
 """
 
 from typing import NamedTuple

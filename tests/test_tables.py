@@ -37,6 +37,7 @@ WORDS = (  # the heads of tables that nothing measures
     "| | |",
     "| estimator | c_t | v_t |",
     "| set | D | |",
+    "| map | λ per step | |",
 )
 
 

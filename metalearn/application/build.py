@@ -69,8 +69,8 @@ def build_problem(settings: Mapping, place: str, *arguments: Any) -> Any:
     """What an entry with `_partial_: true` describes, called with the arguments that the experiment knows.
 
     Raises:
-      TypeError, ValueError: it describes no function, or one that does not take what the entry gives it; the sentence begins
-        with the place.
+      TypeError, ValueError: it describes no function, or one that does not take what the entry gives it; the sentence
+        begins with the place.
     """
     function = instantiate(settings, _convert_="all")
     if not callable(function):

@@ -5,8 +5,8 @@
     if __name__ == "__main__":
         application(main, "compare")
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the configuration (one line), 130 stopped by Ctrl-C or SIGTERM.
-HYDRA_FULL_ERROR=1 shows the traceback of a mistake as well.
+Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the configuration (one line), 130 stopped by Ctrl-C or
+SIGTERM. HYDRA_FULL_ERROR=1 shows the traceback of a mistake as well.
 """
 
 import contextlib

@@ -15,8 +15,9 @@ LEAST_SECONDS = 0.2  # of compilation: quicker programs are not kept
 def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> Path:
     """Keep compiled programs in a folder, for this process and later ones: JAX's persistent compilation cache.
 
-    Call it at the head of a script or a notebook. Experiments do. All programs are kept that take .2 seconds or more to compile,
-    those of other JAX code too. When the folder outgrows its bound, the programs that were not used for longest are removed.
+    Call it at the head of a script or a notebook. Experiments do. All programs are kept that take .2 seconds or more to
+    compile, those of other JAX code too. When the folder outgrows its bound, the programs that were not used for
+    longest are removed.
 
         import metalearn as ml
         ml.cache_programs()

@@ -13,8 +13,8 @@ from metalearn.types import Progress
 def show_progress() -> Iterator[Progress]:
     """Show bars with an estimate of the time left, and what is being compiled.
 
-    Without a terminal, print a line for each part when it is done, and every 15 seconds one for each program that is being
-    compiled.
+    Without a terminal, print a line for each part when it is done, and every 15 seconds one for each program that is
+    being compiled.
 
     Yields `report(name, done, total)`.
     """

@@ -1,7 +1,7 @@
 """Floor 2: measures of the map itself.
 
-Training is s ← F(s, θ). What is measured here are derivatives along an orbit of this map: exponents of its Jacobians, and
-the growth of ds_t/dθ, which is what backpropagation through training multiplies up.
+Training is s ← F(s, θ). What is measured here are derivatives along an orbit of this map: exponents of its Jacobians,
+and the growth of ds_t/dθ, which is what backpropagation through training multiplies up.
 """
 
 from metalearn.dynamics.growth import MetaGradient, gradient_growth, meta_gradient

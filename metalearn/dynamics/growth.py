@@ -24,8 +24,8 @@ class MetaGradient(NamedTuple):
       log_length: ln ‖∇L‖; −∞ where it is zero.
       direction: ∇L / ‖∇L‖ in the structure of θ; zero where the gradient is.
       log_growth: ln ‖ds_T/dθ‖ at the end, or where the orbit escaped.
-      escape: the first step whose state is outside the bound or not finite, −1 for none. Tangents stop there, and losses
-        from there on count as constants.
+      escape: the first step whose state is outside the bound or not finite, −1 for none. Tangents stop there, and
+        losses from there on count as constants.
     """
 
     loss: jax.Array
@@ -66,16 +66,16 @@ def gradient_growth(
 
         m_{t+1} = J_t m_t + b_t,   J_t = ∂F/∂s,   b_t = ∂F/∂θ,   m_0 = ds_0/dθ,
 
-    carried as e^a m̂ with m̂ of size one, so that e^700 is 700 here and not infinite. It grows with max(λ_1, 0) per step
-    generically, and falls with λ_1 where the fixed point does not depend on θ, as for a learning rate.
+    carried as e^a m̂ with m̂ of size one, so that e^700 is 700 here and not infinite. It grows with max(λ_1, 0) per
+    step generically, and falls with λ_1 where the fixed point does not depend on θ, as for a learning rate.
 
     Args:
       problem: the inner problem.
       theta: the meta-parameters, real numbers.
       key: of the episode; s_0 and the steps are those of `meta_loss`.
       num_steps: T.
-      direction: a vector of the structure of θ: m is then ds_t/dθ · direction. By default m is the whole Jacobian, in the
-        Frobenius norm, at the cost of as many tangents as θ has entries.
+      direction: a vector of the structure of θ: m is then ds_t/dθ · direction. By default m is the whole Jacobian, in
+        the Frobenius norm, at the cost of as many tangents as θ has entries.
       bound: of the size of the state's entries; after an orbit has left it the growth is NaN.
 
     Returns:
@@ -106,8 +106,8 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
 
         ∇L = (1/T) Σ_t (m_tᵀ ∂ℓ/∂s_t + ∂ℓ/∂θ),   m_t = ds_t/dθ as in `gradient_growth`.
 
-    It is what backpropagation computes where that is finite, and a number where that overflows. A function of θ that can
-    be mapped over a plane by `ml.landscape.render`.
+    It is what backpropagation computes where that is finite, and a number where that overflows. A function of θ that
+    can be mapped over a plane by `ml.landscape.render`.
 
     Args:
       problem, theta, key, num_steps, bound: as in `gradient_growth`.

@@ -23,12 +23,13 @@ class Lyapunov(NamedTuple):
 
     Attributes:
       exponents: λ_1 ≥ λ_2 … per step, `[num_exponents]`; −∞ where a direction is lost exactly (a superstable orbit).
-      standard_errors: of each, from its means over 20 stretches of the orbit and the correlation of neighbouring ones, and at
-        least what rounding leaves; 0 where it is −∞, infinite where the orbit was too short for two stretches. Stretches
-        must be longer than what the orbit remembers.
-      flip_fraction: the share of steps after which the leading direction points backwards, v_t · v_{t+1} < 0: near 1 where
-        training oscillates, near 0 where it leaves a saddle. Only the first is on the way to chaos.
-      log_determinant: the mean of ln |det J_t|, which is the sum of all exponents; NaN unless all of them were asked for.
+      standard_errors: of each, from its means over 20 stretches of the orbit and the correlation of neighbouring ones,
+        and at least what rounding leaves; 0 where it is −∞, infinite where the orbit was too short for two stretches.
+        Stretches must be longer than what the orbit remembers.
+      flip_fraction: the share of steps after which the leading direction points backwards, v_t · v_{t+1} < 0: near 1
+        where training oscillates, near 0 where it leaves a saddle. Only the first is on the way to chaos.
+      log_determinant: the mean of ln |det J_t|, which is the sum of all exponents; NaN unless all of them were asked
+        for.
       status: index into `STATUS`: the state moves no more (converged), stays bounded, left the bound (escaped), was not
         finite (non-finite), or lost a direction exactly (underflow).
       steps: over how many steps the exponents are averaged.
@@ -71,9 +72,9 @@ def lyapunov(
 
         s_{t+1} = F(s_t, θ; k_t),   Q_{t+1} R_{t+1} = J_t Q_t,   λ_j = 1/(T − T_0) Σ_{t ≥ T_0} ln |R_jj|,
 
-    with J_t = ∂F/∂s at s_t and Q_0 drawn at random. Base and tangent see the same minibatches, so that the exponents are
-    those of the random map with common noise. Training is not stationary: they describe the window they are averaged over.
-    Works under `jit` and `vmap`; the state may hold integers and keys.
+    with J_t = ∂F/∂s at s_t and Q_0 drawn at random. Base and tangent see the same minibatches, so that the exponents
+    are those of the random map with common noise. Training is not stationary: they describe the window they are
+    averaged over. Works under `jit` and `vmap`; the state may hold integers and keys.
 
     Args:
       problem: the inner problem.
@@ -85,7 +86,8 @@ def lyapunov(
       bound: of the size of the state's entries; an orbit that leaves it is frozen.
 
     Raises:
-      TypeError: an argument is of another type, or the step has no derivative in forward mode with respect to the state.
+      TypeError: an argument is of another type, or the step has no derivative in forward mode with respect to the
+        state.
       ValueError: a number is outside of its range.
 
     References:
@@ -222,9 +224,9 @@ def _errors(orbit):
 def _likely_errors(means):
     """The standard error of the mean of stretches whose sums are a random walk plus the change of a bounded quantity.
 
-    Their covariance is q (1 + κ T), T tridiagonal with 2 and −1: κ = 0 for independent stretches, large where the sum is
-    bounded, as for maps conjugate to a map of constant slope, and negative where neighbours are alike. The variance of the
-    mean, q (n + 2κ) / n², is averaged over κ with the restricted likelihood. T is diagonal in sines.
+    Their covariance is q (1 + κ T), T tridiagonal with 2 and −1: κ = 0 for independent stretches, large where the sum
+    is bounded, as for maps conjugate to a map of constant slope, and negative where neighbours are alike. The variance
+    of the mean, q (n + 2κ) / n², is averaged over κ with the restricted likelihood. T is diagonal in sines.
     """
     count = len(means)
     index = np.arange(1, count + 1)

@@ -19,10 +19,11 @@ class Sharpness(NamedTuple):
     """Both ends of the spectrum of P^½ H P^½, H the Hessian and P the learning rates.
 
     Attributes:
-      largest, smallest: the ends; with P = 1 the sharpness and the most negative curvature. Gradient descent is linearly
-        unstable at a minimum where the largest is above 2.
-      largest_residual, smallest_residual: ‖A u − h u‖ of each: an eigenvalue of A lies within it of what is reported. The
-        end of the spectrum can lie farther out, so that it is a lower bound on the error of `largest` and `smallest`.
+      largest, smallest: the ends; with P = 1 the sharpness and the most negative curvature. Gradient descent is
+        linearly unstable at a minimum where the largest is above 2.
+      largest_residual, smallest_residual: ‖A u − h u‖ of each: an eigenvalue of A lies within it of what is reported.
+        The end of the spectrum can lie farther out, so that it is a lower bound on the error of `largest` and
+        `smallest`.
     """
 
     largest: jax.Array
@@ -65,7 +66,8 @@ def sharpness(
       loss: params -> scalar, twice differentiable.
       params: where, any pytree of real numbers.
       key: of the first direction.
-      learning_rate: one positive number for all, or a pytree that is a prefix of params with one number (or array) a leaf.
+      learning_rate: one positive number for all, or a pytree that is a prefix of params with one number (or array) a
+        leaf.
       num_iterations: Hessian-vector products; the residuals say whether they were enough.
 
     Raises:
@@ -159,8 +161,8 @@ def _krylov(product, vector, key, num_iterations):
 
 
 def _orthogonal(vector, basis, noise):
-    """The parts of a vector along a basis, what is left of it, and the size of that; zero where only rounding, of the relative
-    size `noise`, is left.
+    """The parts of a vector along a basis, what is left of it, and the size of that; zero where only rounding, of the
+    relative size `noise`, is left.
     """
     along = basis @ vector
     rest = vector - along @ basis

@@ -1,7 +1,7 @@
 """One step of an inner problem and its derivative, for states of any structure.
 
-Only the floating-point part of a state has a tangent; counters and keys travel beside it. Tangents are columns of a matrix
-[n, k], n the number of floating-point entries of the state.
+Only the floating-point part of a state has a tangent; counters and keys travel beside it. Tangents are columns of a
+matrix [n, k], n the number of floating-point entries of the state.
 """
 
 from collections.abc import Callable

@@ -46,8 +46,8 @@ class Description:
 class Family(NamedTuple):
     """Estimators that differ by numbers alone, and share their programs in `ml.compare`.
 
-    An estimate carries it as an attribute, so that an estimator with another `estimate` or `init`, made with `_replace`,
-    is not taken for one of the family.
+    An estimate carries it as an attribute, so that an estimator with another `estimate` or `init`, made with
+    `_replace`, is not taken for one of the family.
 
     Attributes:
       make: `numbers -> estimator`, also for traced numbers.
@@ -67,11 +67,12 @@ class GradientEstimator(NamedTuple):
       init: `(theta, key) -> state`.
       estimate: `(theta, state, key) -> (gradient, state, metrics)`. The gradient has the structure and dtypes of θ; the
         mean of the estimates over the windows of an episode estimates the gradient of the mean objective. Metrics are
-        scalars: `loss` (mean over window and particles), `worst_share` (the share of the mean |loss| that is due to the worst 1 % of
-        the particles, at least one), `fraction_diverged` (of the particles, those with a loss or a gradient in this window that is
-        not finite), `fraction_capped` (those at the cap of the problem), `gradient_variance` (trace, from the spread of
-        the particles; NaN for fewer than two particles), `inner_steps` (applications of the map spent on this estimate;
-        an int32, or a floating-point number where that could pass 2³¹).
+        scalars: `loss` (mean over window and particles), `worst_share` (the share of the mean |loss| that is due to the
+          worst 1 % of
+        the particles, at least one), `fraction_diverged` (of the particles, those with a loss or a gradient in this
+        window that is not finite), `fraction_capped` (those at the cap of the problem), `gradient_variance` (trace,
+        from the spread of the particles; NaN for fewer than two particles), `inner_steps` (applications of the map
+        spent on this estimate; an int32, or a floating-point number where that could pass 2³¹).
       description: what is estimated, for `ml.compare`; None for estimators that do without.
     """
 

@@ -21,18 +21,18 @@ Spread = Callable[[Callable[[Any, Any], Any]], Callable[[Any, Any], Any]]
 def over_devices(devices: Sequence[Any] | None = None) -> Iterator[None]:
     """A context in which estimators are made that spread their particles over devices.
 
-    Each device advances an equal share, and a window ends with one sum over devices: results are those of one device up to the
-    order of sums (with keys of the default kind). An estimator takes as many of the devices as share its particles evenly:
-    choose a multiple of their number. Where that is one, JAX's default device computes. Between the chunks of `meta_train`
-    the particles are gathered on that device. A processor is one device unless told otherwise, and of small programs two
-    threads run one hardly faster than one does; `jax.config.update("jax_num_cpu_devices", 2)` before JAX's first
-    computation makes two devices of it.
+    Each device advances an equal share, and a window ends with one sum over devices: results are those of one device up
+    to the order of sums (with keys of the default kind). An estimator takes as many of the devices as share its
+    particles evenly: choose a multiple of their number. Where that is one, JAX's default device computes. Between the
+    chunks of `meta_train` the particles are gathered on that device. A processor is one device unless told otherwise,
+    and of small programs two threads run one hardly faster than one does; `jax.config.update("jax_num_cpu_devices", 2)`
+    before JAX's first computation makes two devices of it.
 
         with ml.over_devices():
             estimator = ml.persistent_es(problem, windows, sigma=0.1, num_pairs=8)
 
-    Estimators are spread when they are made, in the thread of the context; θ and keys given to them must not be committed to
-    one device.
+    Estimators are spread when they are made, in the thread of the context; θ and keys given to them must not be
+    committed to one device.
 
     Args:
       devices: some of `jax.devices()`; all of this process by default.

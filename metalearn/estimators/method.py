@@ -18,15 +18,16 @@ class Method(NamedTuple):
     Both functions are traced by JAX and mapped over the particles, so they must be pure and return arrays.
 
     Attributes:
-      start: `(theta, state) -> memory`, what a particle carries from window to window, such as its state and its accumulated
-        noise; called once, with a state of zeros. The memory keeps its structure, shapes and dtypes.
-      window: `(run, theta, memory, clock, key) -> (gradient, memory, reading)`, one window of one particle.
-        `run(theta, state) -> (reading, state)` advances a state by one window at any theta, perturbed or differentiated;
-        where an episode starts it begins with the problem's `init` and ignores the state it is given. `reading.loss` is the
-        mean loss of the window. A method with several runs returns their readings stacked along a first axis. `clock` is the
+      start: `(theta, state) -> memory`, what a particle carries from window to window, such as its state and its
+        accumulated noise; called once, with a state of zeros. The memory keeps its structure, shapes and dtypes.
+      window: `(run, theta, memory, clock, key) -> (gradient, memory, reading)`, one window of one particle. `run(theta,
+        state) -> (reading, state)` advances a state by one window at any theta, perturbed or differentiated; where an
+        episode starts it begins with the problem's `init` and ignores the state it is given. `reading.loss` is the mean
+        loss of the window. A method with several runs returns their readings stacked along a first axis. `clock` is the
         window's number in the episode; at 0 the method resets what it accumulated. `key` is for its own random numbers.
       num_unrolls: how often `window` calls `run`, counted in trajectories.
-      derivatives: the mode in which `window` differentiates `run`, one of `inner.differentiable`; None where it does not.
+      derivatives: the mode in which `window` differentiates `run`, one of `inner.differentiable`; None where it does
+        not.
     """
 
     start: Callable[[Theta, State], Memory]

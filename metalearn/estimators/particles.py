@@ -10,8 +10,9 @@ everything else lies here, once:
 * An episode has one key. Its start and step t draw from it whatever the window length is, so that windows of one
   episode and the whole episode in one piece see the same random numbers. The members of a pair share it.
 * Minibatches that particles share are drawn from the key of the estimate instead, one for every inner step.
-* A run that diverges is read by the one rule of `metalearn/inner/divergence.py`, step by step, and counted. Only a particle whose
-  gradient is not finite is left out of the average, and counted too; when none is left the estimate is zero.
+* A run that diverges is read by the one rule of `metalearn/inner/divergence.py`, step by step, and counted. Only a
+  particle whose gradient is not finite is left out of the average, and counted too; when none is left the estimate is
+  zero.
 """
 
 import dataclasses
@@ -69,8 +70,8 @@ def from_method(
       rematerialise: recompute the steps of a window in the backward pass, as in `unroll`.
 
     Returns:
-      A compiled estimator. It resets episodes, draws their keys, shares minibatches, runs the burn-in of staggered particles,
-      leaves particles whose gradient is not finite out of the average, and fills in all metrics.
+      A compiled estimator. It resets episodes, draws their keys, shares minibatches, runs the burn-in of staggered
+      particles, leaves particles whose gradient is not finite out of the average, and fills in all metrics.
     """
     share, spread = spread_here(num_particles)
     steps, most = _inner_steps(method, truncation, num_particles)
@@ -147,8 +148,8 @@ def _burn_in(truncation, advance, theta, memory, episodes, clock, key):
 
 
 def _inner_steps(method, truncation, num_particles) -> tuple[int, int]:
-    """Of one window of all particles, and the most that one estimate reports: the first one of staggered particles, whose
-    burn-in is all windows but one.
+    """Of one window of all particles, and the most that one estimate reports: the first one of staggered particles,
+    whose burn-in is all windows but one.
     """
     steps = operator.index(num_particles) * truncation.length * method.num_unrolls
     return steps, steps * (truncation.num_windows if truncation.stagger else 1)

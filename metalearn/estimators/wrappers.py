@@ -75,13 +75,13 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
 
         g = Σ_i w_i g_i,   w_i ∝ 1/v_i,   for each parameter on its own.
 
-    The variance is 1/Σ_i (1/v_i) for independent estimates (docs/theory.md §2.9). v_i is the running mean (decay 0.9) of
-    the variance that the spread of the particles showed in *earlier episodes*, starting with a pilot estimate in `init`,
-    whose cost is charged to the first estimate. So weights are independent of the estimates they weigh, also where a
-    perturbation lasts through an episode, and in lockstep the combination of estimators with one target is unbiased for
-    it. (Staggered particles have no common end of an episode; their weights change every horizon and are independent of
-    most of the noise only.) An estimator whose variance is not finite (backprop in deep chaos), or all of whose
-    particles diverged, has weight zero until its next finite variance.
+    The variance is 1/Σ_i (1/v_i) for independent estimates (docs/theory.md §2.9). v_i is the running mean (decay 0.9)
+    of the variance that the spread of the particles showed in *earlier episodes*, starting with a pilot estimate in
+    `init`, whose cost is charged to the first estimate. So weights are independent of the estimates they weigh, also
+    where a perturbation lasts through an episode, and in lockstep the combination of estimators with one target is
+    unbiased for it. (Staggered particles have no common end of an episode; their weights change every horizon and are
+    independent of most of the noise only.) An estimator whose variance is not finite (backprop in deep chaos), or all
+    of whose particles diverged, has weight zero until its next finite variance.
 
     Args:
       estimators: at least two, each with two or more particles, with one target: full ES and reparametrised backprop of

@@ -74,8 +74,8 @@ def explain(
       sigma: of every smoothing, in the units of the axes.
       key: the randomness of everything.
       height: the second coordinate of the cut; by default the middle of the plane.
-      descents: estimators to follow over the plane, `ml.outer.Descent`s by name. They are built on the problem of the two
-        coordinates. By default none is followed.
+      descents: estimators to follow over the plane, `ml.outer.Descent`s by name. They are built on the problem of the
+        two coordinates. By default none is followed.
       starts: the coordinates they start from, `[num_starts, 2]`.
       settings: how much is measured. The defaults are those of a first look.
       progress: called as `progress(name, done, total)`.

@@ -64,7 +64,8 @@ class Settings(NamedTuple):
         """The settings, with grids as pairs.
 
         Raises:
-          TypeError: an entry is not a whole number, a sigma not a number, or `cut`, `comparison` or `zoom` not of its type.
+          TypeError: an entry is not a whole number, a sigma not a number, or `cut`, `comparison` or `zoom` not of its
+            type.
           ValueError: an entry is out of its range, or there are no sigmas.
         """
         kinds = {"cut": CutSettings, "comparison": SignalSettings, "zoom": ZoomSettings}

@@ -119,10 +119,10 @@ def build_study(
     """Look at a problem on a plane before anything is computed. The arguments are those of `explain`.
 
     Raises:
-      TypeError: the plane is not a `Plane`, the key not a typed key, the problem not one that `ml.check_problem` accepts, or an
-        argument not a number.
-      ValueError: the horizon is not a multiple of the length, sigma is not positive, a number of the settings is out of its
-        range, every one of `settings.sigmas` is too small for the grid, or there are descents without starts.
+      TypeError: the plane is not a `Plane`, the key not a typed key, the problem not one that `ml.check_problem`
+        accepts, or an argument not a number.
+      ValueError: the horizon is not a multiple of the length, sigma is not positive, a number of the settings is out of
+        its range, every one of `settings.sigmas` is too small for the grid, or there are descents without starts.
     """
     check_inner(problem)
     check_plane(plane)

@@ -38,8 +38,8 @@ def zoom_images(
 ) -> Iterator[np.ndarray]:
     """The images of an exponential zoom through windows about one point, widest first.
 
-    Between two key frames the width falls by the same factor with every image, and the deeper frame fades in over the wider
-    one. Each image says how wide it is.
+    Between two key frames the width falls by the same factor with every image, and the deeper frame fades in over the
+    wider one. Each image says how wide it is.
 
     Args:
       landscapes: key frames, as of `ml.landscape.zoom`, square.

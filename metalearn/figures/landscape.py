@@ -47,8 +47,8 @@ def _finite(measure):
 def landscape_colours(
     landscape: Landscape, norm: Literal["rank", "linear"] = "rank", mark_undecided: bool = True
 ) -> np.ndarray:
-    """The colours of the pixels, `[height, width, 4]` in [0, 1]: "Spectral", undecided ones dark grey where they are marked,
-    those without a finite measure light grey.
+    """The colours of the pixels, `[height, width, 4]` in [0, 1]: "Spectral", undecided ones dark grey where they are
+    marked, those without a finite measure light grey.
 
     Raises:
       ValueError: another norm.

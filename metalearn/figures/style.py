@@ -39,8 +39,8 @@ _SETTINGS = {
 def save_style() -> Iterator[None]:
     """Draw in one style, to files: readable sizes, colours safe for the colour-blind, no window.
 
-    Settings and backend are as before afterwards. Figures must be drawn inside; they can be saved outside. NumPy does not
-    warn inside: what is not finite is drawn as such.
+    Settings and backend are as before afterwards. Figures must be drawn inside; they can be saved outside. NumPy does
+    not warn inside: what is not finite is drawn as such.
     """
     import matplotlib
     from cycler import cycler

@@ -50,8 +50,8 @@ def draw_descents(evaluations: Mapping[str, Mapping[str, Any]], *, title: str = 
 def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") -> Any:
     """Validation loss against the inner step on one benchmark: mean over seeds, band of two standard errors.
 
-    Curves are averaged over fiftieths of the run. Of the swept baselines the three best are shown, grey and broken. Bands
-    are left out where there are more than six curves.
+    Curves are averaged over fiftieths of the run. Of the swept baselines the three best are shown, grey and broken.
+    Bands are left out where there are more than six curves.
 
     Returns:
       A matplotlib figure.
@@ -94,8 +94,8 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
 
 
 def draw_matrix(found: Evaluation, *, title: str = "") -> Any:
-    """`found.ratios()` as a matrix of generalisation: blue is better than the best swept baseline, red worse, from a half to the
-    double.
+    """`found.ratios()` as a matrix of generalisation: blue is better than the best swept baseline, red worse, from a
+    half to the double.
 
     Returns:
       A matplotlib figure.

@@ -13,7 +13,8 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
 
     Args:
       dimensions: rows of `ml.landscape.dimension_table` with the `width` of the window, in decades or θ's units.
-      windows: rows with `width` and the shares `undecided`, `computed` and `rounding` (other labels by an equal update).
+      windows: rows with `width` and the shares `undecided`, `computed` and `rounding` (other labels by an equal
+        update).
       title: the figure's title.
       published: a dimension to compare with, drawn as a line.
 

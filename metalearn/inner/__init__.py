@@ -1,7 +1,8 @@
 """Floor 1: what is iterated.
 
-Everything metalearn studies is one map s ← F(s, θ) with an observable ℓ(s, θ), an `InnerProblem`. Training a network is one
-(`training`), and so are the logistic map and the Lorenz system (`problems`); `learned` holds optimisers whose weights are θ.
+Everything metalearn studies is one map s ← F(s, θ) with an observable ℓ(s, θ), an `InnerProblem`. Training a network is
+one (`training`), and so are the logistic map and the Lorenz system (`problems`); `learned` holds optimisers whose
+weights are θ.
 """
 
 from metalearn.inner.derived import final_loss, in_windows, strided

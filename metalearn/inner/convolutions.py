@@ -1,8 +1,8 @@
 """Convolutions that processors run well under `jax.vmap`, in any problem, whatever wrote them.
 
-Mapped over particles with kernels of their own, a convolution becomes a grouped one, which JAX's compiler for processors
-runs slowly; gradients by kernels are slow there in any case. The functions of a problem are therefore read as JAX
-programs, and every convolution in them is replaced by slices and one matrix product.
+Mapped over particles with kernels of their own, a convolution becomes a grouped one, which JAX's compiler for
+processors runs slowly; gradients by kernels are slow there in any case. The functions of a problem are therefore read
+as JAX programs, and every convolution in them is replaced by slices and one matrix product.
 """
 
 import functools

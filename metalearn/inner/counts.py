@@ -1,7 +1,7 @@
 """Counts that may pass the largest 32-bit integer, which is the largest integer that JAX has by default.
 
-Inside a program, a count is an int32 as long as its largest value, which is known before the program runs, fits; otherwise it
-is a floating-point number. Counts of many programs are added on the host, in 64-bit integers.
+Inside a program, a count is an int32 as long as its largest value, which is known before the program runs, fits;
+otherwise it is a floating-point number. Counts of many programs are added on the host, in 64-bit integers.
 """
 
 from collections.abc import Sequence

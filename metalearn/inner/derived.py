@@ -11,13 +11,13 @@ from metalearn.inner.problem import InnerProblem, check_horizon, check_inner, ta
 
 
 def strided(problem: InnerProblem, stride: int) -> InnerProblem:
-    """The map of `stride` steps in one, whose loss is read after the last of them: L is then a mean over every stride-th
-    step, and costs that many readings less. Its i-th step within a stride draws from fold_in(key, i). Horizons, windows and
-    the `inner_steps` of an estimator count strides.
+    """The map of `stride` steps in one, whose loss is read after the last of them: L is then a mean over every
+    stride-th step, and costs that many readings less. Its i-th step within a stride draws from fold_in(key, i).
+    Horizons, windows and the `inner_steps` of an estimator count strides.
 
     Raises:
-      TypeError, ValueError: the stride is not a whole number of at least 1, the problem is not an InnerProblem, or its loss must be read
-        after every step, as that of `final_loss`.
+      TypeError, ValueError: the stride is not a whole number of at least 1, the problem is not an InnerProblem, or its
+        loss must be read after every step, as that of `final_loss`.
     """
     check_count("stride", stride)
     check_inner(problem)
@@ -48,8 +48,8 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
       horizon: T, the number of steps of an episode. Estimators and losses with another horizon refuse the problem.
 
     Raises:
-      TypeError, ValueError: the horizon is not a whole number of at least 1, or the problem not an InnerProblem, or made for another
-        horizon.
+      TypeError, ValueError: the horizon is not a whole number of at least 1, or the problem not an InnerProblem, or
+        made for another horizon.
     """
     check_count("horizon", horizon)
     horizon = operator.index(horizon)
@@ -88,8 +88,8 @@ def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
     The start uses row 0, and steps beyond the last row use the last.
 
     Raises:
-      TypeError, ValueError: the length is no whole number of at least 1, the problem no InnerProblem, or θ has leaves without
-        windows, or with different numbers of them.
+      TypeError, ValueError: the length is no whole number of at least 1, the problem no InnerProblem, or θ has leaves
+        without windows, or with different numbers of them.
     """
     check_count("length", length)
     check_inner(problem)

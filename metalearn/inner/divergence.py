@@ -1,10 +1,11 @@
 """How runs that diverge are read: one rule, for every estimator and every reference, and problems whose losses have a cap.
 
-The mean of a loss over perturbations or episodes does not exist where the loss is infinite with positive probability. Leaving
-those runs out gives the gradient *conditional on survival*, and descent then walks to where only the lucky survive. Here nothing is
-left out: a loss that is not finite, or larger than a number whose square is finite (`largest`), reads as that number. Each step of
-each run is read on its own, so that windows, whole episodes and staggered particles add up to the same objective. It is finite, but
-dominated by the runs that diverged; a cap (`saturate`, `training`) gives it a scale.
+The mean of a loss over perturbations or episodes does not exist where the loss is infinite with positive probability.
+Leaving those runs out gives the gradient *conditional on survival*, and descent then walks to where only the lucky
+survive. Here nothing is left out: a loss that is not finite, or larger than a number whose square is finite
+(`largest`), reads as that number. Each step of each run is read on its own, so that windows, whole episodes and
+staggered particles add up to the same objective. It is finite, but dominated by the runs that diverged; a cap
+(`saturate`, `training`) gives it a scale.
 """
 
 from typing import Any, NamedTuple
@@ -33,8 +34,8 @@ class Reading(NamedTuple):
 
 
 def largest(dtype: Any) -> float:
-    """The number that a diverged loss reads as where a problem has no cap: 1.8e19, in float16 65504, in float64 1.2e77. The square
-    of an estimate from it is finite in float64, in which `compare` computes.
+    """The number that a diverged loss reads as where a problem has no cap: 1.8e19, in float16 65504, in float64 1.2e77.
+    The square of an estimate from it is finite in float64, in which `compare` computes.
     """
     root = float(jnp.finfo(jnp.promote_types(dtype, jnp.float32)).max) ** (0.25 if dtype == jnp.float64 else 0.5)
     return min(float(jnp.finfo(dtype).max), root)
@@ -72,13 +73,14 @@ def _in_bounds(losses):
 def saturate(problem: InnerProblem, cap: float) -> InnerProblem:
     """Let a diverged loss count as bad rather than as missing: ℓ' = ℓ where ℓ is finite and below `cap`, else `cap`.
 
-    A run has diverged when a step makes an entry of the state non-finite, or takes it beyond the square root of the largest
-    float. From then on to the end of the episode every loss is the cap, whatever the map does with such a state; its numbers are
-    NaN. Derivatives of capped losses and of such steps are exactly zero in forward and in reverse mode: a `where` on the loss
-    alone would give 0·∞ = NaN.
+    A run has diverged when a step makes an entry of the state non-finite, or takes it beyond the square root of the
+    largest float. From then on to the end of the episode every loss is the cap, whatever the map does with such a
+    state; its numbers are NaN. Derivatives of capped losses and of such steps are exactly zero in forward and in
+    reverse mode: a `where` on the loss alone would give 0·∞ = NaN.
 
-    The smoothed meta-loss of a problem without a cap is infinite as soon as a run diverges with positive probability. The cap is
-    part of the objective: it says how bad a diverged run is, for instance the loss of a network at initialisation.
+    The smoothed meta-loss of a problem without a cap is infinite as soon as a run diverges with positive probability.
+    The cap is part of the objective: it says how bad a diverged run is, for instance the loss of a network at
+    initialisation.
 
     Args:
       problem: the problem to wrap.
@@ -141,8 +143,8 @@ def _is_over(state):
 def _guarded(function):
     """f, where `function(*arguments) -> (kept, f)`, whose derivative is zero where not `kept`.
 
-    Gates sit on the way in and on the way out, so that the zero meets no infinite Jacobian in either mode. Without derivatives f
-    is computed once.
+    Gates sit on the way in and on the way out, so that the zero meets no infinite Jacobian in either mode. Without
+    derivatives f is computed once.
     """
 
     @jax.custom_jvp

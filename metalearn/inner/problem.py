@@ -24,14 +24,14 @@ class InnerProblem(NamedTuple):
       step: `(state, theta, key) -> state`, the map F and nothing else. Structure, shapes and dtypes of the state stay
         what they are.
       loss: `(state, theta, key) -> scalar`, the observable ℓ.
-      horizon: the number of steps of an episode where the functions are made for one, as those of `final_loss` are; an episode of
-        another length is then refused. None where any length will do. Wrappers that use `_replace` keep it.
-      cap: None, or `state -> scalar`: the number that a diverged loss reads as, where the problem has one (`saturate`, `training`).
-        Estimators count the particles that are at it.
+      horizon: the number of steps of an episode where the functions are made for one, as those of `final_loss` are; an
+        episode of another length is then refused. None where any length will do. Wrappers that use `_replace` keep it.
+      cap: None, or `state -> scalar`: the number that a diverged loss reads as, where the problem has one (`saturate`,
+        `training`). Estimators count the particles that are at it.
 
-    θ and the state are any pytrees, a key is a typed `jax.random.key`. All three are pure functions that JAX can trace. As under
-    `jax.jit`, a function is traced once and remembered: a global variable or an attribute that it reads, and that changes
-    later, keeps its first value. Pass such numbers in θ, or define the functions anew.
+    θ and the state are any pytrees, a key is a typed `jax.random.key`. All three are pure functions that JAX can trace.
+    As under `jax.jit`, a function is traced once and remembered: a global variable or an attribute that it reads, and
+    that changes later, keeps its first value. Pass such numbers in θ, or define the functions anew.
     """
 
     init: Callable[[Theta, Key], State]

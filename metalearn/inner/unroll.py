@@ -26,9 +26,10 @@ class Truncation:
       key: None: every episode draws its own random numbers. A typed key: every episode of every particle repeats the
         random numbers of this key, start and data included; the meta-loss is then one deterministic function of θ, the
         one a landscape shows. In lockstep the particles share each minibatch as one array, which is also faster.
-      shared_minibatches: True: the random numbers of each inner step (minibatch, dropout) are drawn once an estimate and
-        shared by all particles, whose starts stay their own. The mean of the estimate stays what it is; its particles
-        are no longer independent, so that their spread understates its variance. On small networks it is faster.
+      shared_minibatches: True: the random numbers of each inner step (minibatch, dropout) are drawn once an estimate
+        and shared by all particles, whose starts stay their own. The mean of the estimate stays what it is; its
+        particles are no longer independent, so that their spread understates its variance. On small networks it is
+        faster.
 
     Raises:
       TypeError: horizon or length are not whole numbers.

@@ -13,9 +13,9 @@ BOOTSTRAPS = 200
 def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: int = 0) -> DimensionFit:
     """Nested box counting: D = −d ln N(ε) / d ln ε by least squares over boxes of 8, 16 … N/8 pixels.
 
-    N(ε) is the number of boxes of side ε that hold a True, of whole boxes only, rescaled to the area of the picture, and
-    averaged over random phases of the grid where boxes leave a rim; in a power of the base they leave none. The three
-    finest octaves alias and are shown, not fitted, where the picture is large enough for the others.
+    N(ε) is the number of boxes of side ε that hold a True, of whole boxes only, rescaled to the area of the picture,
+    and averaged over random phases of the grid where boxes leave a rim; in a power of the base they leave none. The
+    three finest octaves alias and are shown, not fitted, where the picture is large enough for the others.
 
     Args:
       mask: booleans `[H, W]`, such as `edges(measure)`; best a power of two a side. At least 16 × 16.
@@ -26,8 +26,8 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
     Returns:
       A `DimensionFit`; its error joins the spread over phases, that of the local slopes, and a bootstrap over blocks of
       the picture, and is a lower bound: at finite resolution box counts read low by more than any of these shows (1.84
-      on a filled disc, 1.37 on the graph of a Weierstrass function of dimension 1.5). Refused where fewer than two sizes
-      have a box.
+      on a filled disc, 1.37 on the graph of a Weierstrass function of dimension 1.5). Refused where fewer than two
+      sizes have a box.
 
     Raises:
       ValueError: no picture of booleans of at least 16 × 16.
@@ -71,8 +71,8 @@ def published_dimension(mask) -> DimensionFit:
     """The estimator of the published numbers: the median local slope of box counts at ten logarithmic sizes.
 
     Sizes from 10 pixels to the picture's side, rounded down; a box counts that holds True and False, those cut by the
-    rim too. The sign of its bias depends on the border: at 256² it reads .03 high on circles and on snowflakes with bumps on
-    random sides, .20 low on graphs of dimension 1.5, and scatters by .05. Kept for comparison with the paper.
+    rim too. The sign of its bias depends on the border: at 256² it reads .03 high on circles and on snowflakes with
+    bumps on random sides, .20 low on graphs of dimension 1.5, and scatters by .05. Kept for comparison with the paper.
 
     Args:
       mask: booleans `[H, W]`, at least 16 × 16.

@@ -23,14 +23,17 @@ class BorderDimension(NamedTuple):
 
     Attributes:
       dimension: D by the rule, also where it is refused for what else the picture says; NaN where the rule gives none.
-      statistical: of the fit: from two axes and two ranges of distances (3-point rule); a block bootstrap over the picture
-        with the spread over phases and local slopes (nested boxes), or that of the local slopes alone (published rule).
+      statistical: of the fit: from two axes and two ranges of distances (3-point rule); a block bootstrap over the
+        picture with the spread over phases and local slopes (nested boxes), or that of the local slopes alone
+        (published rule).
       resolution: |D − D at half the resolution|.
       horizon: |D − D of the labels at T/2|; NaN where these are not given or have no border.
-      null_ratio: the share of pixels with another label beside them over that of independent labels; NaN without a border.
+      null_ratio: the share of pixels with another label beside them over that of independent labels; NaN without a
+        border.
       control: D of a circle by the same rule at the same resolution; its distance from 1 is the rule's own error.
       refused: why D says nothing of the border; empty where it does.
-      lower_bound: whether `statistical` is only a lower bound on the error, which it is for both rules that count boxes.
+      lower_bound: whether `statistical` is only a lower bound on the error, which it is for both rules that count
+        boxes.
     """
 
     dimension: float

@@ -18,8 +18,8 @@ class DimensionFit(NamedTuple):
       counts: boxes that hold a part of the border, or the share of uncertain pixels, at each size.
       local_slopes: the exponent between neighbouring sizes, one fewer.
       refused: why there is no dimension; empty where there is one.
-      lower_bound: whether the error is only a lower bound: the rule has a bias at finite resolution that the picture does
-        not show.
+      lower_bound: whether the error is only a lower bound: the rule has a bias at finite resolution that the picture
+        does not show.
     """
 
     dimension: float

@@ -93,8 +93,8 @@ def convergence_measure(losses) -> np.ndarray:
         converged ⟺ the mean of the last 20 v_t < 1;   measure = −Σ v_t if converged, + Σ 1/v_t otherwise.
 
     Args:
-      losses: `[..., T]`, ℓ_0 at the start of training. The measure is made for losses that are not negative; of others it
-        keeps the sign that the outcome has, −|Σ v_t| if converged.
+      losses: `[..., T]`, ℓ_0 at the start of training. The measure is made for losses that are not negative; of others
+        it keeps the sign that the outcome has, −|Σ v_t| if converged.
 
     Returns:
       `[...]`, float64, finite.

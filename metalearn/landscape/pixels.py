@@ -1,7 +1,8 @@
 """Training at many points at once: the engine below every picture of trainability.
 
-Points are taken in bands, a band in chunks. A chunk is what is advanced together, small enough for the cache; between two
-segments of steps the pixels of a band that are settled leave, and the others close ranks. Bands know nothing of each
+Points are taken in bands, a band in chunks. A chunk is what is advanced together, small enough for the cache; between
+two segments of steps the pixels of a band that are settled leave, and the others close ranks. Bands know nothing of
+each
 other: each is computed whole by one thread of one device of one process, by the same program, so that a pixel has the
 same bits whatever picture it belongs to and however many devices share the work, and no device waits for another.
 """

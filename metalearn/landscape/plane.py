@@ -71,7 +71,8 @@ class Axis:
     def points(self, count: int) -> np.ndarray:
         """`count` evenly spaced coordinates from low to high, in float64.
 
-        Around a centre they are whole multiples of half a pitch, so that those of windows that halve are the same numbers.
+        Around a centre they are whole multiples of half a pitch, so that those of windows that halve are the same
+        numbers.
         """
         if self.centre is not None and self.low == -self.high:
             return np.arange(1 - count, count, 2) * (self.high / (count - 1))
@@ -142,7 +143,8 @@ def plane_through(theta: Theta, x: Axis, y: Axis, x_direction: Theta, y_directio
       x_direction, y_direction: u and v, of the structure and shapes of θ.
 
     Raises:
-      ValueError: a direction that does not have the structure, shapes or real numbers of θ, or is zero; or two that are parallel.
+      ValueError: a direction that does not have the structure, shapes or real numbers of θ, or is zero; or two that are
+        parallel.
     """
     point, u, v = (jax.tree.map(np.asarray, tree) for tree in (theta, x_direction, y_direction))
     for name, direction in (("x_direction", u), ("y_direction", v)):

@@ -22,10 +22,11 @@ class Roughness(NamedTuple):
       local_exponents: H between neighbouring lags, one fewer: 1 where the cut is smooth, 0 where it is noise.
       exponent: H of second differences, mean |L(θ + 2δ) − 2 L(θ + δ) + L(θ)| ~ δ^H, at most 1, fitted from a lag of two
         pitches up to where they are 0.7 of what independent values would give; the dimension of the graph is 2 − H.
-      standard_error: of H, from 16 stretches of the cut and the scatter of the scales about a line. ± 1 covers 62 to 66 % on fractional
-        Brownian motion, and between 49 and 74 % on sums of waves; more on cuts of fewer than 512 points.
-      crossover: δ*, above which the cut is rough or folds over (local H falls below ½); infinite where it does neither, NaN
-        where it is already rough between neighbouring points, so that the crossover lies below the pitch.
+      standard_error: of H, from 16 stretches of the cut and the scatter of the scales about a line. ± 1 covers 62 to 66
+        % on fractional Brownian motion, and between 49 and 74 % on sums of waves; more on cuts of fewer than 512
+        points.
+      crossover: δ*, above which the cut is rough or folds over (local H falls below ½); infinite where it does neither,
+        NaN where it is already rough between neighbouring points, so that the crossover lies below the pitch.
       refused: why there is no H; empty where there is one.
     """
 
@@ -44,8 +45,8 @@ def roughness(values, pitch: float) -> Roughness:
     A finite number of steps T is smooth below δ* ~ e^{−λT} and rough above it: the crossover says more than one
     exponent. For a loss discounted by γ in chaos, H = ln(1/γ)/λ.
 
-    The exponent is that of second differences, which are nearly independent of each other at any H < 1; first differences
-    are not above H = ¾, and the spread over stretches of the cut then says little of their error.
+    The exponent is that of second differences, which are nearly independent of each other at any H < 1; first
+    differences are not above H = ¾, and the spread over stretches of the cut then says little of their error.
 
     Args:
       values: L at evenly spaced points of a line, `[count]`, at least 64, finite.

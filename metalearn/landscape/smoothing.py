@@ -16,8 +16,8 @@ class Smoothed(NamedTuple):
     Attributes:
       value: L_σ.
       gradient: ∂L_σ/∂(x, y) per unit of each axis's coordinate (per decade on a log10 axis), `[height, width, 2]`.
-      inside: the share of the kernel that lies on the grid. Below about 0.98 the rest is missed: L_σ is the average over
-        the part that was seen.
+      inside: the share of the kernel that lies on the grid. Below about 0.98 the rest is missed: L_σ is the average
+        over the part that was seen.
       sigma: the standard deviation along x and along y, in the coordinates of the axes.
     """
 

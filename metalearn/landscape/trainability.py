@@ -33,9 +33,11 @@ class Landscape(NamedTuple):
       num_steps: T.
       pixel_steps: the inner steps that were computed, those that fill up the last chunk of a band included; far fewer
         than width · height · T where pixels settled early or were not trained.
-      computed: where training was run, for this picture or the one it took pixels from; elsewhere the picture is filled.
+      computed: where training was run, for this picture or the one it took pixels from; elsewhere the picture is
+        filled.
       checked, wrong: the filled pixels that were computed after all, drawn at random, and those of them that had been
-        filled with a wrong label or are undecided; (wrong / checked) estimates the share of wrong ones among the filled.
+        filled with a wrong label or are undecided; (wrong / checked) estimates the share of wrong ones among the
+        filled.
       program: a digest of the problem, its constants, the key and T: pixels are taken over from equal ones only.
     """
 
@@ -89,7 +91,8 @@ def trainability(
       chunk_size: pixels advanced together; by default 16 on a CPU, which fill a core's cache, and 4096 on others.
       drop_diverged: False for a problem that comes back from states that are NaN.
       keep: called as `keep(compute, values, program)` in place of `compute(values)`, with at most eight bands of 512
-        pixels; `ml.recording.Tiles` keeps in files what is computed, so that an interrupted picture goes on where it was.
+        pixels; `ml.recording.Tiles` keeps in files what is computed, so that an interrupted picture goes on where it
+        was.
       progress: called as `progress(name, pixels_done, pixels)` after each band of 512 pixels, and at the end.
       name: what they are called there.
 

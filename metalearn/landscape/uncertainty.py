@@ -16,9 +16,9 @@ SELF_AFFINE = 0.1  # a smaller difference of the exponents along the two axes is
 def uncertainty_dimension(labels) -> DimensionFit:
     """The dimension of a border from final-state uncertainty: D = 2 − α, f(ε) ~ ε^α.
 
-    A pixel is ε-uncertain along an axis where one of the two pixels at distance ε on it has another label. Distances are
-    1, 2, 3, 4, 6, 8 … pixels, up to a sixteenth of the side; those with more than 30 uncertain pixels and f < 0.4 are
-    fitted along each axis, weighted with 1/ε. Nothing is assumed of what lies between pixels, so nothing aliases.
+    A pixel is ε-uncertain along an axis where one of the two pixels at distance ε on it has another label. Distances
+    are 1, 2, 3, 4, 6, 8 … pixels, up to a sixteenth of the side; those with more than 30 uncertain pixels and f < 0.4
+    are fitted along each axis, weighted with 1/ε. Nothing is assumed of what lies between pixels, so nothing aliases.
 
     Where both axes agree, α is their mean. Where they do not, the border is self-affine, like the graph of a rough
     function, and α is the smaller of the two, which is that of the shortest distances in any oblique direction.
@@ -28,9 +28,9 @@ def uncertainty_dimension(labels) -> DimensionFit:
 
     Returns:
       A `DimensionFit` whose counts are f, the mean of both axes. Its error is that of the mean of the exponents of the
-      finer and the coarser half of the distances along each axis, by Student's t. It says how well the dimension of this
-      border is known; another border of the same kind, such as another realisation of a random one, can differ by more.
-      Refused where all labels are alike, where f(1) is above 0.8 of what independent labels give (the border is
+      finer and the coarser half of the distances along each axis, by Student's t. It says how well the dimension of
+      this border is known; another border of the same kind, such as another realisation of a random one, can differ by
+      more. Refused where all labels are alike, where f(1) is above 0.8 of what independent labels give (the border is
       unresolved), or fewer than three distances remain.
 
     Raises:

@@ -1,7 +1,8 @@
 """Floor 3: what is done with gradients: compare them at a point, or follow them.
 
-The outer loop (`meta_train`) and what it keeps are here; `comparison`, `evaluation`, `search` and `diagnosis` are rooms of
-their own. Functions are pure as on the floors below: no files, no figures, no tracking; progress and logging are callbacks.
+The outer loop (`meta_train`) and what it keeps are here; `comparison`, `evaluation`, `search` and `diagnosis` are rooms
+of their own. Functions are pure as on the floors below: no files, no figures, no tracking; progress and logging are
+callbacks.
 """
 
 from metalearn.outer.comparison import Comparison, Measurement, Report, compare

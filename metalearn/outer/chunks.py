@@ -15,8 +15,8 @@ from metalearn.outer.theta_history import reserve_room
 
 
 def chunk_programs(stages, optimizer, project, length, keep, inside) -> dict[int, Any]:
-    """The chunk of each stage. Inside of another program it is a plain function, whose number of steps is a constant: a loop
-    with a reverse mode.
+    """The chunk of each stage. Inside of another program it is a plain function, whose number of steps is a constant: a
+    loop with a reverse mode.
     """
     chunks = {start: _chunk(stage, optimizer, project, length, keep) for start, stage in stages.items()}
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inside))
@@ -25,9 +25,9 @@ def chunk_programs(stages, optimizer, project, length, keep, inside) -> dict[int
 
 @memoize
 def _chunk(estimator, optimizer, project, length, keep) -> Any:
-    """`(snapshot, begin, count, key) -> (snapshot, θ before the steps that are kept, metrics)`, with room for `length` steps, of
-    which `count` are taken: one program for all chunks. Nothing but the history has their length, so that the effort of the
-    program, and with it every bit, is the same for all lengths.
+    """`(snapshot, begin, count, key) -> (snapshot, θ before the steps that are kept, metrics)`, with room for `length`
+    steps, of which `count` are taken: one program for all chunks. Nothing but the history has their length, so that the
+    effort of the program, and with it every bit, is the same for all lengths.
     """
     room = reserve_room(keep, length)
     update = optax.with_extra_args_support(optimizer).update

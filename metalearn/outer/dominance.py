@@ -13,8 +13,8 @@ FEWEST = 32  # particles, below which one of them is no small part
 def dominance(metrics: dict[str, Any], num_particles: int) -> float:
     """The share of the mean |loss| of many estimates that is due to the worst 1 % of the particles, where it is large; else 0.
 
-    Large is more than half; of fewer than 8 particles an estimate, of which one may well hold half of the loss, more than nine
-    tenths.
+    Large is more than half; of fewer than 8 particles an estimate, of which one may well hold half of the loss, more
+    than nine tenths.
 
     Args:
       metrics: "loss" and "worst_share" of an estimator, of any equal shapes.

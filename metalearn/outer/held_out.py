@@ -17,8 +17,9 @@ Evaluate = Callable[[Theta, Key], Scalar]
 
 
 def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Evaluate:
-    """`(theta, key) -> (1/N) Σ_i L(θ; key_i)`: the meta-loss over episodes of their own, for `meta_train(evaluate=...)`; made within
-    `ml.over_devices` it spreads them. Losses that are not finite are read as estimators read them (docs/divergence.md).
+    """`(theta, key) -> (1/N) Σ_i L(θ; key_i)`: the meta-loss over episodes of their own, for
+    `meta_train(evaluate=...)`; made within `ml.over_devices` it spreads them. Losses that are not finite are read as
+    estimators read them (docs/divergence.md).
 
     Args:
       problem: the inner problem; on held-out data, `training(task, optimizer, meta_loss=evaluation(network, test))`.
@@ -26,8 +27,8 @@ def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Eva
       num_episodes: N.
 
     Raises:
-      TypeError, ValueError: a count is no whole number of at least 1, or the problem no InnerProblem, or made for another
-        horizon.
+      TypeError, ValueError: a count is no whole number of at least 1, or the problem no InnerProblem, or made for
+        another horizon.
     """
     check_count("horizon", horizon)
     check_count("num_episodes", num_episodes)

@@ -40,10 +40,10 @@ class Snapshot(NamedTuple):
       theta: the present θ.
       optimizer_state, estimator_state: of the outer optimiser and of the estimator.
       best: the best θ evaluated.
-      stopped: the outer step after which θ, or the state of the outer optimiser, would not have been finite, −1 for none;
-        all else is as before it.
-      inner_steps: spent so far: an int64 of NumPy, which is exact; where meta-training itself is traced (`jit`, `vmap`), a
-        floating-point number.
+      stopped: the outer step after which θ, or the state of the outer optimiser, would not have been finite, −1 for
+        none; all else is as before it.
+      inner_steps: spent so far: an int64 of NumPy, which is exact; where meta-training itself is traced (`jit`,
+        `vmap`), a floating-point number.
     """
 
     step: jax.Array
@@ -59,7 +59,8 @@ class History(NamedTuple):
     """What the outer loop saw.
 
     Attributes:
-      theta: BEFORE each step that is kept, `[num_kept, ...]`; all steps by default. NumPy arrays unless meta-training is traced.
+      theta: BEFORE each step that is kept, `[num_kept, ...]`; all steps by default. NumPy arrays unless meta-training
+        is traced.
       metrics: of the estimator, `[num_steps]` each.
       evaluations: "step", "inner_steps" spent until then, and "loss" of every evaluation, `[num_evaluations]` each.
       snapshot: the end, to go on from; it holds the best θ.
@@ -73,9 +74,9 @@ class History(NamedTuple):
     steps: np.ndarray
 
     def divergence(self) -> dict[str, Any]:
-        """The share of the particles that diverged at the "first" outer step, at the "worst" and at the "last", and under
-        "capped" the largest share at the cap of the problem. All are of the windows that the outer steps saw: with windows shorter than
-        an episode, more runs have diverged by its end.
+        """The share of the particles that diverged at the "first" outer step, at the "worst" and at the "last", and
+        under "capped" the largest share at the cap of the problem. All are of the windows that the outer steps saw:
+        with windows shorter than an episode, more runs have diverged by its end.
         """
         return divergence_along(self.metrics)
 
@@ -150,8 +151,9 @@ def _of_low_precision(theta) -> str:
 
 
 def describe_divergence(reports, begin, description) -> tuple[int, str]:
-    """How badly the particles of a chunk diverged, and a sentence that says so: 0 and none where they did not, or nobody can know; 1
-    where a few, of up to 1 % in every step, hold most of the mean loss; 2 beyond 1 %; 3 where no particle could be used.
+    """How badly the particles of a chunk diverged, and a sentence that says so: 0 and none where they did not, or
+    nobody can know; 1 where a few, of up to 1 % in every step, hold most of the mean loss; 2 beyond 1 %; 3 where no
+    particle could be used.
     """
     shares = reports["fraction_diverged"]
     capped = reports.get("fraction_capped", 0.0)

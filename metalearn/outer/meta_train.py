@@ -53,10 +53,10 @@ def meta_train(
     """θ ← θ + update(g), g from the estimator, for `num_steps` outer steps in `lax.scan` chunks.
 
     The randomness of outer step i is fold_in(key, i): neither the chunk length nor an interruption changes a number.
-    Where an update would make θ, or the outer optimiser's state, non-finite, training stops before it with a warning; others say
-    when the share of diverged particles first passes 1 % (see `History.divergence`), and when the mean loss of a chunk is first that
-    of a few particles, diverged or not. Works under `jit` and `vmap`, over starts, keys or sigmas, without callback and progress; a
-    copy that stops stays where it is.
+    Where an update would make θ, or the outer optimiser's state, non-finite, training stops before it with a warning;
+    others say when the share of diverged particles first passes 1 % (see `History.divergence`), and when the mean loss
+    of a chunk is first that of a few particles, diverged or not. Works under `jit` and `vmap`, over starts, keys or
+    sigmas, without callback and progress; a copy that stops stays where it is.
 
     Args:
       estimator: a gradient estimator; or a schedule of them, such as `{0: short, 200: long}`: from outer step 200 on
@@ -71,13 +71,13 @@ def meta_train(
         every chunk, with one key, so that two readings differ by θ alone. The θ of the smallest is kept in
         `history.snapshot.best`; its loss is too small on average, because it was chosen for that.
       chunk_length: outer steps in one program, between two looks; all by default.
-      callback: called as `callback(step, theta, history)` after each chunk, with the history since the call before, to log,
-        to save `history.snapshot`, or to stop by raising.
+      callback: called as `callback(step, theta, history)` after each chunk, with the history since the call before, to
+        log, to save `history.snapshot`, or to stop by raising.
       progress, name: `progress(name, done, num_steps)` is called after each chunk.
       resume: the snapshot of a run with the same arguments, from which this one goes on.
-      keep: which θ the history keeps: "all", those before each outer step; a whole number k, those before every k-th one; "chunks",
-        those before the first step of each chunk; "last", that before the last step. They are moved to the host chunk by chunk,
-        and a program reserves room for those of one chunk.
+      keep: which θ the history keeps: "all", those before each outer step; a whole number k, those before every k-th
+        one; "chunks", those before the first step of each chunk; "last", that before the last step. They are moved to
+        the host chunk by chunk, and a program reserves room for those of one chunk.
 
     Returns:
       `(theta, history)`; the history begins where this call began.
@@ -157,8 +157,8 @@ def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, t
 
 
 def _advance(run, snapshot, begin, end, key):
-    """The snapshot after a chunk, θ before the steps that are kept, and the metrics. The steps spent stay outside of the program,
-    where they are 64-bit integers.
+    """The snapshot after a chunk, θ before the steps that are kept, and the metrics. The steps spent stay outside of
+    the program, where they are 64-bit integers.
     """
     found = run(trees.gathered(snapshot._replace(inner_steps=None)), begin, end - begin, key)
     after, past, reports = trees.gathered((*found[:2], take_first(found[2], end - begin)))

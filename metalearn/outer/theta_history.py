@@ -15,8 +15,8 @@ WORDS = ("all", "chunks", "last")
 
 
 class Room(NamedTuple):
-    """The rows of one chunk: how many there are, and `slot(step, begin)`, the row of θ before a step of a chunk that begins at
-    `begin`. A row beyond the last one is not written.
+    """The rows of one chunk: how many there are, and `slot(step, begin)`, the row of θ before a step of a chunk that
+    begins at `begin`. A row beyond the last one is not written.
     """
 
     size: int

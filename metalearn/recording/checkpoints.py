@@ -87,8 +87,8 @@ def save_snapshot(path: Path | str, snapshot: Any) -> Path:
 
 
 def extend_evaluations(path: Path | str, evaluations: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Write the evaluations of a history after those of the same run in an `.npz` file, and return them all: the curve of a
-    meta-training that was interrupted. Those in the file at the same outer steps, or later ones, are replaced.
+    """Write the evaluations of a history after those of the same run in an `.npz` file, and return them all: the curve
+    of a meta-training that was interrupted. Those in the file at the same outer steps, or later ones, are replaced.
 
     Args:
       path: the file, made where it is missing.
@@ -115,8 +115,8 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
 
     Args:
       path: the file.
-      like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns: the file must have its shapes and types.
-        Settings that have no array, such as sigma, are not compared.
+      like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns: the file must have its shapes and
+        types. Settings that have no array, such as sigma, are not compared.
 
     Raises:
       FileNotFoundError: there is no such file.

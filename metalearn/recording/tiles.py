@@ -26,8 +26,8 @@ _PROGRAM = "program"
 
 
 class Tiles:
-    """For `trainability(..., keep=Tiles(folder, settings))`: tiles are written as they are computed, and read where they
-    exist.
+    """For `trainability(..., keep=Tiles(folder, settings))`: tiles are written as they are computed, and read where
+    they exist.
 
     Args:
       folder: created where missing.

@@ -1,11 +1,10 @@
-"""One way to record a run, two places it goes to: its folder, always, and W&B, offline unless asked otherwise.
+"""Runs are recorded in their folder, always, and in Weights & Biases, offline unless asked otherwise.
 
     with open_run("runs", config, name="compare") as run:
         run.log({"loss": 0.5}, step=0)
         run.figure("losses", figure)
 
-The folder is the record; W&B is a view of it. So a run needs no account, no network and no service, and nothing it
-produced is lost with any of them.
+The folder is the record, and W&B is a view of it: a run needs no account, network or service.
 """
 
 import importlib.metadata
@@ -67,8 +66,10 @@ class Run:
             tracker.log(metrics, step)
 
     def figure(self, name: str, figure: Any) -> None:
-        """Record a matplotlib figure, a function that draws one (`later`), or a uint8 array [height, width(, 3 or 4)]. Where it
-        cannot be drawn, a sentence on stderr says so and the run goes on: its numbers are worth more."""
+        """Record a matplotlib figure, a function that draws one (`later`), or a uint8 array [height, width(, 3 or 4)].
+
+        Where it cannot be drawn, a sentence on stderr says so, and the run goes on.
+        """
         if not callable(figure):
             check_image(figure)
         try:
@@ -150,7 +151,7 @@ def open_run(
       wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; honoured online only.
       resume: the folder of a run to go on in, in place of a new one. Its metrics, figures and arrays stay, and what is
         added stands beside them. Its configuration must be this one.
-      may_differ: entries of the configuration in which a resumed run may differ, beside `resume`, `tracker` and `folder`.
+      may_differ: entries of the configuration, beside `resume`, `tracker` and `folder`, that a resumed run may change.
 
     Raises:
       RunFolderError: the folder cannot be written, or the one to resume is no run's.

@@ -23,8 +23,8 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 def plain(value: Any) -> Any:
     """The value in words that JSON and YAML have: numbers, strings, lists and dictionaries.
 
-    Tuples, sets (in order) and arrays become lists, members of an enumeration their names, functions, classes and all other
-    objects their names or texts, without addresses, so that two runs write the same.
+    Tuples, sets (in order) and arrays become lists, members of an enumeration their names, functions, classes and all
+    other objects their names or texts, without addresses, so that two runs write the same.
 
     Raises:
       ValueError: two names of a mapping are written alike, such as 1 and "1".

@@ -1,8 +1,8 @@
 """Tuning on digits: 18 hyperparameters, two learning rates under noise, and a learned optimiser.
 
-The problems are those that metalearn's documentation reports on; their bands are what a correct implementation reaches, not a
-paper's numbers. All losses are of the validation data, averaged over every tenth step of 256 fresh trainings (standard error
-.001): on eight of them tuned hyperparameters read up to .007 better or worse.
+The problems are those that metalearn's documentation reports on; their bands are what a correct implementation reaches,
+not a paper's numbers. All losses are of the validation data, averaged over every tenth step of 256 fresh trainings
+(standard error .001): on eight of them tuned hyperparameters read up to .007 better or worse.
 """
 
 import functools
@@ -32,8 +32,8 @@ JUDGES = 256
 
 
 def tuned(benchmark, tuning, estimator, optimizer, theta, num_steps) -> tuple[list, list[float], float]:
-    """θ at the end, the mean of its last tenth because iterates jitter, and its loss, for every seed, and the seconds. `tuning` is
-    (optimiser, task) as functions of θ.
+    """θ at the end, the mean of its last tenth because iterates jitter, and its loss, for every seed, and the seconds.
+    `tuning` is (optimiser, task) as functions of θ.
     """
     began = time.perf_counter()
     read = strided(benchmark.problem(tuning[0], "validation", task=tuning[1]), 10)
@@ -48,8 +48,8 @@ def tuned(benchmark, tuning, estimator, optimizer, theta, num_steps) -> tuple[li
 def hyperparameters() -> Iterator[Result]:
     """18 hyperparameters, 400 thousand inner steps: at most .140 (swept Adam with linear decay has .162).
 
-    Adam's rate falls to zero over the second half: at a constant one the ends of persistent ES jitter, five seeds from .129 to
-    .143, and so from .128 to .135.
+    Adam's rate falls to zero over the second half: at a constant one the ends of persistent ES jitter, five seeds from
+    .129 to .143, and so from .128 to .135.
     """
     falling = optax.adam(optax.linear_schedule(0.1, 0.0, 250, 250))
     for name, make in (("NRES", noise_reuse_es), ("PES", persistent_es)):

@@ -1,7 +1,7 @@
 """Influence balancing, where the sign of the gradient comes from more than 40 steps ago.
 
-Tallec & Ollivier 2017 (arXiv 1705.08209); Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835). n = 23, p = 10, θ_0 = ½,
-SGD 1e-4, 3000 outer steps of one episode that is never reset; the optimum is θ* = −1/6. Who forgets, climbs.
+Tallec & Ollivier 2017 (arXiv 1705.08209); Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835). n = 23, p = 10, θ_0 =
+½, SGD 1e-4, 3000 outer steps of one episode that is never reset; the optimum is θ* = −1/6. Who forgets, climbs.
 """
 
 import time

@@ -1,13 +1,13 @@
 """The parameters of the Lorenz system: Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180).
 
-T = 2000, W = 100, σ = 0.04, SGD from (3.116, 3.7), workers at independent times of their episodes (staggered): particles,
-rates, numbers of outer steps and seeds are those of the authors' lorenz_script.sh. Trained on one start, tested on starts with
-N(0, I) added. Iterates jitter, so a method is judged by the median test loss over the last tenth of them. Its tail is heavy:
-near the optimum a mean over 100 starts is off by several units, hence 1000.
+T = 2000, W = 100, σ = 0.04, SGD from (3.116, 3.7), workers at independent times of their episodes (staggered):
+particles, rates, numbers of outer steps and seeds are those of the authors' lorenz_script.sh. Trained on one start,
+tested on starts with N(0, I) added. Iterates jitter, so a method is judged by the median test loss over the last tenth
+of them. Its tail is heavy: near the optimum a mean over 100 starts is off by several units, hence 1000.
 
-The test loss is about 314 at the start. Where the bands lie: methods that are unbiased for a smoothed loss below those whose windows
-are cut (62 … 90), and methods that follow the derivative of the whole episode, which explodes, above 200. The authors' UORO has
-one rank-one update for each inner step; ours has one for each window, which has less variance.
+The test loss is about 314 at the start. Where the bands lie: methods that are unbiased for a smoothed loss below those
+whose windows are cut (62 … 90), and methods that follow the derivative of the whole episode, which explodes, above 200.
+The authors' UORO has one rank-one update for each inner step; ours has one for each window, which has less variance.
 """
 
 import time

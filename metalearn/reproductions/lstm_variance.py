@@ -2,11 +2,12 @@
 
 Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835); Li et al. 2023 (arXiv 2304.12180).
 
-θ are the d = 460 weights of a character LSTM, the state is its memory, the loss the next character's. T = 256, σ = 1e-3, θ frozen;
-the total variance of one pair's episode mean, in units of ‖∇L‖². The published curves are of other text, a larger network and
-T = 1000. So for each kind of text the exact Jacobians of the windows go into a closed form (`predicted`), which estimates must
-follow. Where the numbers do not depend on the text, they are held against those: d + 1 for one window or noise reuse, and
-repeated text, whose n windows have the same gradient and hardly reach back: d (n + 1) / 2n + 1 / n.
+θ are the d = 460 weights of a character LSTM, the state is its memory, the loss the next character's. T = 256, σ =
+1e-3, θ frozen; the total variance of one pair's episode mean, in units of ‖∇L‖². The published curves are of other
+text, a larger network and T = 1000. So for each kind of text the exact Jacobians of the windows go into a closed form
+(`predicted`), which estimates must follow. Where the numbers do not depend on the text, they are held against those: d
++ 1 for one window or noise reuse, and repeated text, whose n windows have the same gradient and hardly reach back: d (n
++ 1) / 2n + 1 / n.
 """
 
 import functools

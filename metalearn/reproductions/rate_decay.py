@@ -1,11 +1,11 @@
 """The heat map of a learning rate that decays, and descents over it: digits, and what is read of them.
 
-Two numbers, the logarithms of the learning rate at the start and at the end of 500 steps of momentum SGD, linear between, after
-the heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835), which are of MNIST and of a rate with inverse-time decay
-over 5000 steps. MNIST is downloaded and has a command of its own. Three objectives: the mean validation loss, the validation
-loss at the end, and the mean validation error, which is piecewise constant: backprop's gradient of it is zero, that of an
-evolution strategy is not. From (−7, −7), where nothing is learned. The bands are the best point of the heat map, read on the
-same eight fresh trainings, and a tenth above it.
+Two numbers, the logarithms of the learning rate at the start and at the end of 500 steps of momentum SGD, linear
+between, after the heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835), which are of MNIST and of a rate
+with inverse-time decay over 5000 steps. MNIST is downloaded and has a command of its own. Three objectives: the mean
+validation loss, the validation loss at the end, and the mean validation error, which is piecewise constant: backprop's
+gradient of it is zero, that of an evolution strategy is not. From (−7, −7), where nothing is learned. The bands are the
+best point of the heat map, read on the same eight fresh trainings, and a tenth above it.
 """
 
 import functools
@@ -86,8 +86,8 @@ def results(
     seeds: tuple[int, ...] = SEEDS,
     published: str = OWN,
 ) -> Iterator[Result | Picture]:
-    """Every objective at the mean θ of the last tenth of 500 outer steps (Adam, σ = .3, 8 pairs, windows of 50), 400 thousand inner
-    steps, over its heat map; of digits unless another benchmark is given.
+    """Every objective at the mean θ of the last tenth of 500 outer steps (Adam, σ = .3, 8 pairs, windows of 50), 400
+    thousand inner steps, over its heat map; of digits unless another benchmark is given.
     """
     benchmark = digits_benchmark() if benchmark is None else benchmark
     for title, objective in objectives.items():

@@ -28,8 +28,8 @@ PUBLISHED = f"{NOT_FOUND}: curves (plot_toy_regression.py)"
 def descend(
     estimator: Stages, seeds: Sequence[int] = (0, 1, 2), num_steps: int = NUM_STEPS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The median of L over the last tenth `[seeds]`; the first of the first 1000 outer steps with L < 700, −1 for none; every
-    hundredth iterate `[seeds, num_steps / 100, 2]`.
+    """The median of L over the last tenth `[seeds]`; the first of the first 1000 outer steps with L < 700, −1 for none;
+    every hundredth iterate `[seeds, num_steps / 100, 2]`.
     """
     thetas = iterates(estimator, optax.adam(0.01, b1=0.99), (-4.0, -4.0), seeds, num_steps)
     rows = jnp.concatenate([thetas[:, :1000], thetas[:, -num_steps // 10 :: 10]], axis=1)
@@ -40,9 +40,9 @@ def descend(
 
 
 def growing_windows() -> Stages:
-    """Metz et al. 2018 (arXiv 1810.10180): reparametrised backprop and ES of one σ, averaged by inverse variance, over windows
-    that grow from 10 steps to the whole episode. Windows of 10 lead to the border of chaos, longer ones away from it. Without
-    the clipping one exploded gradient fills Adam's second moment and freezes θ, in one of five seeds.
+    """Metz et al. 2018 (arXiv 1810.10180): reparametrised backprop and ES of one σ, averaged by inverse variance, over
+    windows that grow from 10 steps to the whole episode. Windows of 10 lead to the border of chaos, longer ones away
+    from it. Without the clipping one exploded gradient fills Adam's second moment and freezes θ, in one of five seeds.
     """
 
     def stage(length):

@@ -49,10 +49,10 @@ def check_estimator(
         ml.testing.check_estimator(functools.partial(my_estimator, sigma=0.1, num_pairs=4))
         ml.testing.check_estimator(my_estimator(problem, truncation, sigma=0.1, num_pairs=4), theta)
 
-    A factory is checked completely, with a small problem that records the steps that are taken: an estimate must see one
-    window, report its steps, count particles that diverge, begin each episode anew, and agree with its description. The
-    factory is called with windows shorter than the episode, with staggered windows, and, where it refuses the former with
-    a `ValueError`, with whole episodes. Perturbations must be smaller than 5.
+    A factory is checked completely, with a small problem that records the steps that are taken: an estimate must see
+    one window, report its steps, count particles that diverge, begin each episode anew, and agree with its description.
+    The factory is called with windows shorter than the episode, with staggered windows, and, where it refuses the
+    former with a `ValueError`, with whole episodes. Perturbations must be smaller than 5.
 
     An estimator that is built already is checked at the given theta, for what can be seen without knowing its problem.
 
@@ -68,8 +68,8 @@ def check_estimator(
 
     Raises:
       AssertionError: a requirement does not hold.
-      TypeError: `estimator` is neither of the two, a built estimator comes without theta or a factory with one, or `key` is
-        not a typed key.
+      TypeError: `estimator` is neither of the two, a built estimator comes without theta or a factory with one, or
+        `key` is not a typed key.
     """
     key = jax.random.key(0) if key is None else key
     check_key(key)

@@ -87,8 +87,10 @@ def test_each_benchmark_is_judged_with_its_own():
 
 def test_a_network_without_these_hyperparameters_is_named(monkeypatch):
     def refuse(benchmark, learning_rate):
-        raise ValueError("everything needs a perceptron.")
+        raise ValueError("all_hyperparameters needs a perceptron.")
 
-    monkeypatch.setattr("metalearn.application.searches.everything", refuse)
-    with pytest.raises(ValueError, match=r"mine: everything needs a perceptron\. searches=\[\] judges without them\."):
+    monkeypatch.setattr("metalearn.application.searches.all_hyperparameters", refuse)
+    with pytest.raises(
+        ValueError, match=r"mine: all_hyperparameters needs a perceptron\. searches=\[\] judges without them\."
+    ):
         build_hyperparameters({"mine": BENCHMARK._replace(num_steps=10)}, "searches=[]")

@@ -156,7 +156,8 @@ def test_uoro():
 def test_artbp():
     """The cuts are read off a problem that is cut by the same keys: θ_t enters step t alone, so ∂L/∂θ_t counts the way.
 
-    With F_t = T ∂L/∂θ_t and the weight w_t on the way into step t, F_t = 1 + w_{t+1} F_{t+1}; and ∂L/∂θ_T = w_0 F_0 / T.
+    With F_t = T ∂L/∂θ_t and the weight w_t on the way into step t, F_t = 1 + w_{t+1} F_{t+1}; and ∂L/∂θ_T = w_0 F_0 /
+    T.
     """
     counter = InnerProblem(
         init=lambda theta, key: (theta[HORIZON], jnp.zeros((), jnp.int32)),

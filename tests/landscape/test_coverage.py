@@ -1,7 +1,7 @@
 """Errors of roughness and of dimensions cover: 200 repetitions of cuts and borders whose answers are theorems.
 
-The rules were made on fractional Brownian motion, the snowflake and graphs of waves; triangles, snowflakes with bumps on random
-sides or of another angle, and graphs of Brownian motion are checks.
+The rules were made on fractional Brownian motion, the snowflake and graphs of waves; triangles, snowflakes with bumps
+on random sides or of another angle, and graphs of Brownian motion are checks.
 """
 
 import math

@@ -95,8 +95,8 @@ def test_in_many_dimensions_the_length_is_not_that_of_the_noise():
 
 
 def test_numbers_of_noisy_episodes_have_errors_and_the_cap_its_share(monkeypatch, capsys):
-    """ℓ = aᵀθ with a ~ N((1, 1), 0.04 I) from episode to episode, and in one of ten the cap: ∇L = 0.9 (1, 1) at every σ. What
-    takes long is said while it runs.
+    """ℓ = aᵀθ with a ~ N((1, 1), 0.04 I) from episode to episode, and in one of ten the cap: ∇L = 0.9 (1, 1) at every
+    σ. What takes long is said while it runs.
     """
 
     def init(theta, key):

@@ -40,8 +40,8 @@ def test_online_es_with_many_pairs_finds_the_optimum(make):
 def test_noise_reuse_with_two_pairs_is_the_exact_gradient_at_a_random_rate():
     """One episode, linear dynamics, quadratic loss: the estimate is the exact gradient times c = mean(ε²)/σ², drawn once.
 
-    So every seed ends where forward mode with the learning rate c · 1e-4 ends, and the median seed ends at the optimum, in the published
-    range −0.13 … −0.167. Seeds with a small c have not arrived, and one with c above 4 oscillates.
+    So every seed ends where forward mode with the learning rate c · 1e-4 ends, and the median seed ends at the optimum,
+    in the published range −0.13 … −0.167. Seeds with a small c have not arrived, and one with c above 4 oscillates.
     """
     estimator, seeds = ml.noise_reuse_es(PROBLEM, STEPWISE, sigma=SIGMA, num_pairs=2), range(10)
     optimizer = optax.sgd(RATE)

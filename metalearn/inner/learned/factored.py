@@ -20,8 +20,8 @@ class FactoredMoments(NamedTuple):
       count: steps taken.
       means: running means of g, one tree for each of five decays.
       square: running mean of g², decay 0.999.
-      rows, columns: running means of g² averaged over the last axis, and over the one before, one tree for each of three
-        decays; of tensors with fewer than two axes both are that of g² itself.
+      rows, columns: running means of g² averaged over the last axis, and over the one before, one tree for each of
+        three decays; of tensors with fewer than two axes both are that of g² itself.
     """
 
     count: jax.Array

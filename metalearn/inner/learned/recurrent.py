@@ -34,9 +34,9 @@ def recurrent_optimizer(hidden: int = 16, *, learning_rate: float = 0.03) -> bas
 
         u = −η exp(clip(o, −6, 3)) m̂ / (√v̂ + 1e-8),   h ← GRU(x, h),   o = w · h + c,   η = exp(θ_η)
 
-    One h for every tensor, the weights are shared by all. x holds the logarithms of the root mean squares of g, of m̂ and
-    of p, divided by 10, the cosine of g and m̂, the share of entries whose g and m̂ have one sign, and tanh(t/1000 − 1).
-    w and c start at zero: meta-training starts at Adam. It costs next to nothing per parameter.
+    One h for every tensor, the weights are shared by all. x holds the logarithms of the root mean squares of g, of m̂
+    and of p, divided by 10, the cosine of g and m̂, the share of entries whose g and m̂ have one sign, and tanh(t/1000
+    − 1). w and c start at zero: meta-training starts at Adam. It costs next to nothing per parameter.
 
     Args:
       hidden: the width of h.
@@ -47,8 +47,8 @@ def recurrent_optimizer(hidden: int = 16, *, learning_rate: float = 0.03) -> bas
       ValueError: `hidden` is below 1, or `learning_rate` is not positive.
 
     References:
-      Wichrowska et al. 2017, Learned optimizers that scale and generalize (arXiv 1703.04813), for recurrence per tensor;
-      Cho et al. 2014 (arXiv 1406.1078) for the unit.
+      Wichrowska et al. 2017, Learned optimizers that scale and generalize (arXiv 1703.04813), for recurrence per
+      tensor; Cho et al. 2014 (arXiv 1406.1078) for the unit.
     """
     check_count("hidden", hidden)
     check_number("learning_rate", learning_rate, 0, open_low=True)

@@ -1,8 +1,8 @@
 """Classical fractals as inner problems: what a renderer and an estimator of dimensions are checked with.
 
-θ = {"x": …, "y": …} is a point of the plane that the picture shows, the state an array `[2]` or `[4]` of real and imaginary parts. The
-loss is |z|², which `ml.landscape.escape_time` compares with a bound; where there are several attractors it is zero in
-one of them.
+θ = {"x": …, "y": …} is a point of the plane that the picture shows, the state an array `[2]` or `[4]` of real and
+imaginary parts. The loss is |z|², which `ml.landscape.escape_time` compares with a bound; where there are several
+attractors it is zero in one of them.
 """
 
 import cmath

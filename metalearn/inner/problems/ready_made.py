@@ -71,14 +71,14 @@ def digits_training(
 def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: float | None = 1.0) -> InnerProblem:
     """The training run whose border of trainability is a fractal, as an outer problem: two learning rates as logarithms.
 
-    θ = (log10 η_0, log10 η_1), the rates of the input and the output layer of a 16-16-1 network on 272 points, full batch.
-    The meta-loss reads ℓ_t / ℓ_0, so that the start has the loss 1, and losses beyond the cap, diverged ones among them,
-    read as the cap. It is deterministic. On 500 steps chaos begins well inside the trainable region, and the best θ,
-    near (2.35, 1.43), lies inside it.
+    θ = (log10 η_0, log10 η_1), the rates of the input and the output layer of a 16-16-1 network on 272 points, full
+    batch. The meta-loss reads ℓ_t / ℓ_0, so that the start has the loss 1, and losses beyond the cap, diverged ones
+    among them, read as the cap. It is deterministic. On 500 steps chaos begins well inside the trainable region, and
+    the best θ, near (2.35, 1.43), lies inside it.
 
     Args:
-      seed: None for the data and initial weights of the published picture; a whole number draws others, standard normal,
-        by NumPy's `default_rng(seed)` in the order X, Y, W0, W1.
+      seed: None for the data and initial weights of the published picture; a whole number draws others, standard
+        normal, by NumPy's `default_rng(seed)` in the order X, Y, W0, W1.
       activation: "tanh", "relu" or "identity".
       cap: see `saturate`; None for losses as they are.
 

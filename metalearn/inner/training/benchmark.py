@@ -51,8 +51,8 @@ class Benchmark(NamedTuple):
 
         Args:
           optimizer: θ -> optax transformation.
-          reading: what the meta-loss is read on: "validation_batch" of a fresh minibatch of the validation data, which is
-            what to descend; "validation" or "test" of all of it, which is what to judge by.
+          reading: what the meta-loss is read on: "validation_batch" of a fresh minibatch of the validation data, which
+            is what to descend; "validation" or "test" of all of it, which is what to judge by.
           task: what is descended, where θ sets more than the optimiser; by default the cross-entropy of a minibatch.
           metric: of the reading; "error_rate" is piecewise constant.
           at_the_end: read the last loss alone; by default the mean over the training.

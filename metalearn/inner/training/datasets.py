@@ -94,8 +94,8 @@ def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
 
     Raises:
       TypeError: the data are no `Data` of arrays, a size is not a whole number, or the seed is none.
-      ValueError: a size is not positive, there are not enough examples, inputs and targets have different numbers of them, or
-        the seed is outside of 0 … 2³² − 1.
+      ValueError: a size is not positive, there are not enough examples, inputs and targets have different numbers of
+        them, or the seed is outside of 0 … 2³² − 1.
     """
     check_is_data("data", data)
     if isinstance(sizes, str) or not hasattr(sizes, "__iter__"):
@@ -145,8 +145,8 @@ def check_disjoint(parts: Mapping[str, Data]) -> None:
     """Refuse parts of data that have an example in common: who is tuned on what they train on looks better than they are.
 
     Args:
-      parts: name -> data; inputs that are equal in all features are one example, whatever their targets. Traced data cannot be
-        looked at and passes.
+      parts: name -> data; inputs that are equal in all features are one example, whatever their targets. Traced data
+        cannot be looked at and passes.
 
     Raises:
       TypeError: a part is no `Data`.

@@ -30,8 +30,8 @@ def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_fir
 
     Raises:
       TypeError: the module is not an instance of a Linen module, or `inputs_shape` is not a shape.
-      ValueError: the module cannot take such inputs, or keeps other variables (running averages), which a training state
-        of parameters cannot carry.
+      ValueError: the module cannot take such inputs, or keeps other variables (running averages), which a training
+        state of parameters cannot carry.
     """
     _check_linen(module)
     if isinstance(inputs_shape, int) or not hasattr(inputs_shape, "__iter__"):

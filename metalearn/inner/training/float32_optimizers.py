@@ -8,8 +8,8 @@ from metalearn import trees
 def widened(transformation: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """The transformation of gradients and parameters in float32 or wider; updates have the dtypes of the gradients.
 
-    In float16 the ε of Adam and the squares of small gradients are zero, and those of large ones infinite; in bfloat16 a running
-    mean that decays by 0.999 a step stands still. Parameters in float32 or float64 are not touched.
+    In float16 the ε of Adam and the squares of small gradients are zero, and those of large ones infinite; in bfloat16
+    a running mean that decays by 0.999 a step stands still. Parameters in float32 or float64 are not touched.
     """
     wide = optax.with_extra_args_support(transformation)
 

@@ -3,8 +3,8 @@
 A hyperparameter is a number or a function of θ returning a number; a learning rate may also be a function of θ
 returning an optax schedule (count -> value). θ is unconstrained and the transform sits here:
 `adam(exp("learning_rate"), b1=sigmoid("b1", 0, 0.999))`. The structure of the optimiser's state never depends on θ. Any
-function `theta -> optax.GradientTransformation` of one's own serves as well. Hyperparameters and the state of the optimiser
-are in float32 or wider, also for parameters and θ in bfloat16 or float16.
+function `theta -> optax.GradientTransformation` of one's own serves as well. Hyperparameters and the state of the
+optimiser are in float32 or wider, also for parameters and θ in bfloat16 or float16.
 """
 
 from collections.abc import Callable, Mapping

@@ -66,7 +66,8 @@ def classification(
       example_weights: `[examples]`, for the cross-entropy: the loss of an example times its weight, averaged over the
         minibatch without dividing by the weights.
       num_examples: minibatches come from this many of the first examples only, for instance a number drawn for every
-        episode by `ml.task_distribution`; a traced one outside of 1 … examples is taken for the nearer end. All by default.
+        episode by `ml.task_distribution`; a traced one outside of 1 … examples is taken for the nearer end. All by
+        default.
       augment: `(inputs, key) -> inputs` of a minibatch, such as `ml.data.gaussian_noise(strength)`.
 
     Raises:

@@ -24,8 +24,8 @@ class TrainingState(NamedTuple):
     Attributes:
       params: the network's parameters.
       optimizer_state: the state of the optax transformation.
-      cap: the bits of the number that a diverged loss of this episode reads as. Integers have no tangents, so the cap adds nothing to
-        Jacobians and Lyapunov exponents of the state. None where the training has no cap of its own.
+      cap: the bits of the number that a diverged loss of this episode reads as. Integers have no tangents, so the cap
+        adds nothing to Jacobians and Lyapunov exponents of the state. None where the training has no cap of its own.
     """
 
     params: Any
@@ -55,10 +55,10 @@ def training(
       task: a `Task`, or a function θ -> `Task` where loss, data or start depend on θ.
       optimizer: a function θ -> `optax.GradientTransformation`; θ must not change the structure of its state.
       meta_loss: `(params, key) -> scalar`, any metric on any data (see `evaluation`); it need not be differentiable.
-      cap: what a diverged loss reads as, and the largest loss there is (see `saturate`). "start", the default: ℓ_0 + 10 max(|ℓ_0|, 1),
-        with ℓ_0 the meta-loss at the start of the episode, a constant for methods that differentiate. A number: that number.
-        None: losses as they are; the smoothed meta-loss is then infinite as soon as one training in ten thousand diverges, and
-        estimates are dominated by those.
+      cap: what a diverged loss reads as, and the largest loss there is (see `saturate`). "start", the default: ℓ_0 + 10
+        max(|ℓ_0|, 1), with ℓ_0 the meta-loss at the start of the episode, a constant for methods that differentiate. A
+        number: that number. None: losses as they are; the smoothed meta-loss is then infinite as soon as one training
+        in ten thousand diverges, and estimates are dominated by those.
 
     Raises:
       TypeError: the task is not a task or function of θ, the optimiser is not a function of θ, the meta-loss is not a

@@ -32,7 +32,8 @@ class Tuning(NamedTuple):
       optimizer: θ -> optax transformation.
       task: θ -> Task, None where θ sets the optimiser alone.
       learned: the learned optimiser whose weights θ holds, if it is one.
-      box: (low, high), two θ between which `ml.search.random_search` draws: what a practitioner would try; None for weights.
+      box: (low, high), two θ between which `ml.search.random_search` draws: what a practitioner would try; None for
+        weights.
     """
 
     theta: Theta

@@ -1,7 +1,8 @@
 """A comparison along a trajectory of θ: what estimators return while θ moves, against the targets at the θ of the moment.
 
-An online estimator is unbiased for a frozen θ. Where θ moves, its states and perturbations remember earlier θ: *hysteresis*. The
-trajectory is given, so that the bias is that of the estimate alone and not of what an optimiser makes of it.
+An online estimator is unbiased for a frozen θ. Where θ moves, its states and perturbations remember earlier θ:
+*hysteresis*. The trajectory is given, so that the bias is that of the estimate alone and not of what an optimiser makes
+of it.
 """
 
 from typing import Any

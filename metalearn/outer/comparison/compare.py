@@ -51,13 +51,11 @@ def compare(
     """Measure bias, variance, cosine and signal to noise of gradient estimators at a fixed θ.
 
     Each estimator is run for `num_episodes` independent episodes. Its bias is taken against the gradient of its *own*
-    smoothed meta-loss: persistent and noise-reuse ES smooth differently, and so do two sigmas. Bias and cosine are less what the
-    noise of both vectors adds, their errors are from the covariances of both; those of variances and of signal to noise are from
-    a jackknife over 32 groups of episodes.
+    smoothed meta-loss: persistent and noise-reuse ES smooth differently, and so do two sigmas. What noise alone adds is
+    subtracted from bias and cosine (docs/theory.md §7). Variances and signal to noise have jackknife errors.
 
-    Where the loss of a run is not finite the smoothed meta-loss of a problem without a cap is infinite: `fraction_diverged` says how
-    often, and target, bias and cosine are NaN. With a cap (`saturate`, `training`) they are known, and `fraction_capped` says how
-    many particles ended an episode's window at it.
+    Where the loss of a run is not finite, the smoothed meta-loss of a problem without a cap is infinite. Target, bias and
+    cosine are then NaN, and `fraction_diverged` says how often. With a cap (`saturate`, `training`) they are known.
 
     Args:
       estimators: names and estimators, all for θ.
@@ -76,12 +74,12 @@ def compare(
         episode; means and targets of up to 16 episodes, evenly over the trajectory, are one vector. The bias is then
         that of a moving θ (hysteresis). Give every θ (`keep="all"`): a thinned history moves faster than the run did.
       progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
-      callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN: they are
-        measured at the end, when nothing else runs.
+      callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN:
+        they are measured at the end, when nothing else runs.
 
     Returns:
-      A `Comparison`. The row of an estimator that cannot be compiled or run, for want of a derivative or of memory, says why in
-      its `reason`; the others go on. A target that cannot be measured is NaN.
+      A `Comparison`. The row of an estimator that cannot be compiled or run, for want of a derivative or of memory,
+      says why in its `reason`; the others go on. A target that cannot be measured is NaN.
 
     Raises:
       TypeError: an entry of `estimators` is not a `GradientEstimator`, θ has a leaf that is not floating point, `key`

@@ -122,8 +122,8 @@ def _compile(make, tree, leaves, forms, windows, together, size, calls, implemen
 def run_episodes(
     batch: Batch, theta: Theta, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
 ) -> Episodes:
-    """Run a program at θ until it has seen `num_episodes`, two batches at a time on the cores of a lone CPU. The time of an
-    episode is left unknown (NaN): `seconds_per_episode` measures it.
+    """Run a program at θ until it has seen `num_episodes`, two batches at a time on the cores of a lone CPU. The time
+    of an episode is left unknown (NaN): `seconds_per_episode` measures it.
     """
     size = batch.size
     keys = jax.random.split(key, -(-num_episodes // size) * size).reshape(-1, size)
@@ -150,8 +150,9 @@ def run_episodes(
 
 
 def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> tuple[float, float]:
-    """The time per episode of a batch, when nothing else runs, and its standard error: the mean over at least `FEWEST_TIMINGS`
-    runs, and as many more as fit into `SECONDS`, after one that does not count where it is shorter. The batch must have run before.
+    """The time per episode of a batch, when nothing else runs, and its standard error: the mean over at least
+    `FEWEST_TIMINGS` runs, and as many more as fit into `SECONDS`, after one that does not count where it is shorter.
+    The batch must have run before.
     """
     keys = jax.block_until_ready(jax.random.split(key, batch.size))
 

@@ -32,24 +32,26 @@ class Report:
       name: its name in the comparison.
       mean: the mean estimate, `[d]`, and `mean_error` its standard errors.
       target: the gradient of its own smoothed meta-loss, `[d]`, NaN where unknown; `gradient` the unsmoothed one.
-      bias: ‖E mean − E target‖ / ‖E target‖. The square of the distance is taken less the noise of both vectors, and reads as zero
-        where noise explains all of it; the error is conservative near zero. NaN where the target is within its own noise.
+      bias: ‖E mean − E target‖ / ‖E target‖. The square of the distance is taken less the noise of both vectors, and
+        reads as zero where noise explains all of it; the error is conservative near zero. NaN where the target is
+        within its own noise.
       bias_to_gradient: the same against the unsmoothed gradient.
-      exploded: the length of the unsmoothed gradient where it is more than 1000 times that of the mean, so that the bias to it
-        reads 1 for any estimator; None otherwise.
+      exploded: the length of the unsmoothed gradient where it is more than 1000 times that of the mean, so that the
+        bias to it reads 1 for any estimator; None otherwise.
       variance: tr Cov of one episode's estimate; variance_per_window: of the estimate at a random window.
       cosine: between E mean and E target, the lengths less their noise; NaN where one of them is within its noise.
-      signal_to_noise: ‖mean‖² / variance of one episode, less what noise alone contributes; NaN for deterministic estimators.
+      signal_to_noise: ‖mean‖² / variance of one episode, less what noise alone contributes; NaN for deterministic
+        estimators.
       signal_to_noise_per_step: the same bought with 10⁶ inner steps; signal_to_noise_per_second: with a second on this
         machine.
-      fraction_diverged: particles with a loss or a gradient that was not finite, on average over the windows of an episode; a run
-        that diverges late is counted from then on, so that more have diverged by the end.
+      fraction_diverged: particles with a loss or a gradient that was not finite, on average over the windows of an
+        episode; a run that diverges late is counted from then on, so that more have diverged by the end.
       fraction_capped: particles at the cap of the problem at the end of a window, on average over the windows.
       inner_steps, seconds: per episode, burn-in included, compilation not; seconds_error from repeated runs.
       memory: peak bytes of states, accumulators and tapes by formula; None where the estimator has no description.
       num_episodes: how many episodes were measured.
-      dominance: the share of the mean |loss| that is due to the worst 1 % of the particles, where it is more than half (of fewer
-        than 8 particles an estimate, more than nine tenths); else 0.
+      dominance: the share of the mean |loss| that is due to the worst 1 % of the particles, where it is more than half
+        (of fewer than 8 particles an estimate, more than nine tenths); else 0.
       reason: why the estimator, or its target, could not be measured; empty where both were.
     """
 

@@ -55,8 +55,8 @@ def exactly(value: np.ndarray) -> Mean:
 
 
 def length(mean: Mean, *parts: Mean) -> Measurement:
-    """‖E mean‖ from ‖mean‖² − tr C, zero where noise explains all of it. The error is s over twice the length, s
-    the error of the square; near zero, where that would be infinite, it is 1.2 √s, and conservative. A difference of means
+    """‖E mean‖ from ‖mean‖² − tr C, zero where noise explains all of it. The error is s over twice the length, s the
+    error of the square; near zero, where that would be infinite, it is 1.2 √s, and conservative. A difference of means
     has the two as its parts, whose covariances are known from samples of their own.
     """
     unit = _unit(mean)
@@ -120,8 +120,8 @@ def _over(mean: Mean, unit: float) -> Mean:
 
 
 def _turning(mean, other, size) -> float:
-    """The error of a cosine from the noise of one of its vectors. Noise across it turns it; near ±1 the cosine is of second order
-    in that, and the error is that of the length that was taken off.
+    """The error of a cosine from the noise of one of its vectors. Noise across it turns it; near ±1 the cosine is of
+    second order in that, and the error is that of the length that was taken off.
     """
     direction = other.value / max(float(np.linalg.norm(other.value)), 1e-300)
     along = mean.value / size
@@ -131,8 +131,8 @@ def _turning(mean, other, size) -> float:
 
 
 def _trace_of_square(mean: Mean, other: Mean | None = None) -> float:
-    """tr C² without the part (tr C)² / (n − 1) that the noise of C itself adds; of the sum of two covariances, each from samples of
-    its own, where there are two.
+    """tr C² without the part (tr C)² / (n − 1) that the noise of C itself adds; of the sum of two covariances, each
+    from samples of its own, where there are two.
     """
     if other is not None:
         both = float(np.sum((mean.factor @ other.factor.T) ** 2))
@@ -149,8 +149,8 @@ def _trace_of_square(mean: Mean, other: Mean | None = None) -> float:
 
 
 def statistics(means: np.ndarray, squares: np.ndarray) -> dict[str, float]:
-    """Variance of an episode and of a window, and the signal to noise of an episode: negative where noise gives less than it
-    should, NaN where there is none.
+    """Variance of an episode and of a window, and the signal to noise of an episode: negative where noise gives less
+    than it should, NaN where there is none.
     """
     mean, count = means.mean(axis=0), len(means)
     with np.errstate(over="ignore", invalid="ignore"):  # an exploding gradient has an infinite variance

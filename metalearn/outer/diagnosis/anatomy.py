@@ -90,8 +90,8 @@ def anatomy(
 ) -> Anatomy:
     """Measure one episode at every point of a plane: the loss, its gradient, the growth of tangents and the exponent.
 
-    In the precision of the process: random numbers of float64 are others than those of float32, and an estimator that is
-    to be compared sees those of the process. Overflowing derivatives are numbers in either.
+    In the precision of the process: random numbers of float64 are others than those of float32, and an estimator that
+    is to be compared sees those of the process. Overflowing derivatives are numbers in either.
 
     Args:
       problem: the inner problem.

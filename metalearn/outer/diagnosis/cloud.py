@@ -31,7 +31,8 @@ class Cloud(NamedTuple):
     """Antithetic pairs of whole runs at θ ± σε.
 
     Attributes:
-      mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN where a pair diverged, or fewer than two had finite slopes.
+      mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN where a pair diverged, or fewer than two
+        had finite slopes.
       length, length_error: of ∇L_σ, less what noise alone contributes, √max(‖mean‖² − ‖error‖², 0).
       slopes: the estimate of each pair, `[num_pairs, d]`.
       spread: half the distance of the two ends s_T of a pair, in the root mean square.
@@ -87,8 +88,8 @@ def measure_cloud(problem: InnerProblem, theta: Theta, truncation: Truncation, s
 def border_distance(
     problem: InnerProblem, theta: Theta, sigma: float, horizon: int, episode: Key, key: Key
 ) -> tuple[bool, float]:
-    """Whether training converges at θ, and the distance to where it does otherwise: the nearest of 15 rings, a factor √2
-    apart from σ/4 (which stands for anything nearer) to 32 σ, on 16 rays; infinite where there is none.
+    """Whether training converges at θ, and the distance to where it does otherwise: the nearest of 15 rings, a factor
+    √2 apart from σ/4 (which stands for anything nearer) to 32 σ, on 16 rays; infinite where there is none.
     """
     point = ravel_pytree(theta)[0]
     some = np.eye(min(len(point), DIRECTIONS // 2), len(point))

@@ -32,8 +32,8 @@ class Derivatives(NamedTuple):
     Attributes:
       exponent, flip_fraction: as in `ml.dynamics.lyapunov`.
       log_gradient, log_growth: ln ‖∇L‖, of the mean over the episodes, and ln ‖ds_T/dθ‖ of the first.
-      gradients: ∇L of each episode, in units of the length of their mean, `[num_episodes, d]`; None where there is no gradient to
-        follow.
+      gradients: ∇L of each episode, in units of the length of their mean, `[num_episodes, d]`; None where there is no
+        gradient to follow.
       predicted: method -> signal to noise per 10⁶ inner steps by `predicted_variance`.
       spectrum: of truncated backprop.
       left_out: sentences.
@@ -66,8 +66,8 @@ def _jacobians(problem, truncation):
 
 
 def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncation, key: Key) -> Derivatives:
-    """One episode at θ: its exponent, and the Jacobians of its windows; and the raw gradient, also of further episodes where there
-    are others.
+    """One episode at θ: its exponent, and the Jacobians of its windows; and the raw gradient, also of further episodes
+    where there are others.
     """
     orbit, windows = _orbit(problem, truncation.horizon), _jacobians(problem, truncation)
     keys = key[None] if truncation.key is not None else jnp.stack([key, *jax.random.split(key, EPISODES - 1)])

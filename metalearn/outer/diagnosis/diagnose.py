@@ -44,19 +44,20 @@ class Diagnosis:
       converged: whether training converges at θ: the mean of the last 20 losses is below the loss of the start.
       exponent: the largest Lyapunov exponent per step, and flip_fraction: how often its direction turned back.
       log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖; NaN where they were left out.
-      kappa: σ ‖ds_T/dθ‖ over the spread of s_T, half the distance of the two ends of a pair in the root mean square: 1 where
-        training is linear over the cloud, larger where the derivative promises displacements that do not happen; NaN where
-        the ends of all pairs are the same.
+      kappa: σ ‖ds_T/dθ‖ over the spread of s_T, half the distance of the two ends of a pair in the root mean square: 1
+        where training is linear over the cloud, larger where the derivative promises displacements that do not happen;
+        NaN where the ends of all pairs are the same.
       beyond: the share of the ES cloud that ends with another label than θ.
       distance: to the nearest place with another label, along 16 rays, to a factor √2; infinite where none was seen.
       smoothed, smoothed_error: ∇L_σ by full-horizon ES, `[d]`; smoothed_length: its length.
-      cosine, cosine_error, length_ratio: of the raw gradient, the mean over 8 episodes where episodes differ, to the smoothed one; the
-        cosine is NaN where one of them is within its noise, the ratio is to the error of the smoothed one where noise hides it.
+      cosine, cosine_error, length_ratio: of the raw gradient, the mean over 8 episodes where episodes differ, to the
+        smoothed one; the cosine is NaN where one of them is within its noise, the ratio is to the error of the smoothed
+        one where noise hides it.
       capped: the share of the runs of the cloud that end at the cap of the problem; NaN where it has none.
       predicted: method -> signal to noise per 10⁶ inner steps by the linear formula, from one pass of Jacobians.
       spectrum: truncated backprop for every truncation.
-      sweep: rows of sigma, length of the smoothed gradient, signal to noise of a pair ("snr"), and cosine with the smoothed gradient;
-        "length_error", "snr_error" and "cosine_error" are their standard errors.
+      sweep: rows of sigma, length of the smoothed gradient, signal to noise of a pair ("snr"), and cosine with the
+        smoothed gradient; "length_error", "snr_error" and "cosine_error" are their standard errors.
       comparison: the candidates, measured.
       recommendation: what follows.
       left_out: sentences on what could not be measured here.
@@ -113,7 +114,8 @@ def diagnose(
       truncation: horizon and window; with a key all episodes are the same one.
       key: the randomness of everything else.
       num_pairs: antithetic pairs of the cloud that measures ∇L_σ.
-      progress: called as `progress(name, done, total)`. Without it, a line every 15 seconds says what is being measured.
+      progress: called as `progress(name, done, total)`. Without it, a line every 15 seconds says what is being
+        measured.
 
     Raises:
       TypeError: θ has a leaf that is not floating point, `key` is not a typed key, `sigma` is not a real number,
@@ -140,11 +142,10 @@ def diagnose(
     converged, distance = border
     raw = UNKNOWN if derivatives.gradients is None else cloud.cosine(derivatives.gradients)
     least = max(cloud.length, cloud.length_error)
-    ratio = derivatives.log_gradient - math.log(least) if least > 0 else math.nan
-    with heartbeat.watched("the candidates", "measuring") as watch:
-        watch.begin()
-        differentiable = derivatives.spectrum is not None
-        comparison = _compared(problem, theta, truncation, sigma, cloud, differentiable, keys[4], progress)
+    ratio = derivatives.log_gradient - (math.log(least) if least > 0 else math.nan)
+    comparison = _compared(
+        problem, theta, truncation, sigma, cloud, derivatives.spectrum is not None, keys[4], progress
+    )
     growth = derivatives.log_growth + math.log(sigma / cloud.spread) if cloud.spread > 0 else math.nan
     return Diagnosis(
         theta=jax.tree.map(np.asarray, theta),
@@ -185,17 +186,19 @@ def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, pro
     tapes = tuple(differentiable and needs_rematerialisation(problem, theta, count) for count in steps)
     candidates = make_candidates(problem, truncation, sigma, differentiable, tapes)
     target = ravel_pytree(theta)[1](jnp.asarray(cloud.mean, _kind(theta)))
-    comparison = compare(
-        candidates,
-        theta,
-        key,
-        num_episodes=PILOT_EPISODES,
-        reference=dict.fromkeys(candidates, target),
-        reference_pairs=2,
-        unsmoothed=False,
-        timed=False,
-        progress=progress,
-    )
+    with heartbeat.watched("the candidates", "measuring") as watch:
+        watch.begin()
+        comparison = compare(
+            candidates,
+            theta,
+            key,
+            num_episodes=PILOT_EPISODES,
+            reference=dict.fromkeys(candidates, target),
+            reference_pairs=2,
+            unsmoothed=False,
+            timed=False,
+            progress=progress,
+        )
     return with_target_error(comparison, cloud.uncertainty)
 
 

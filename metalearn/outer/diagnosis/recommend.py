@@ -65,9 +65,10 @@ def with_target_error(comparison: Comparison, uncertainty: float) -> Comparison:
 
 
 def trusted(report: Report) -> bool:
-    """Whether a candidate's mean is that of ∇L_σ: in its pilot the signal is more than three times what noise alone gives, at most
-    1 % of its particles diverged, and its bias is known to be at most 0.3 of ‖∇L_σ‖: two errors above its value. Of those that
-    are unbiased for ∇L_σ by construction it need only not be known to be larger: two errors below.
+    """Whether a candidate's mean is that of ∇L_σ: in its pilot the signal is more than three times what noise alone
+    gives, at most 1 % of its particles diverged, and its bias is known to be at most 0.3 of ‖∇L_σ‖: two errors above
+    its value. Of those that are unbiased for ∇L_σ by construction it need only not be known to be larger: two errors
+    below.
     """
     side = -1 if report.name in UNBIASED else 1
     return (
@@ -83,8 +84,8 @@ def _signal(report: Report) -> float:
 
 
 def recommend(comparison: Comparison, truncation: Truncation, sigma: float, diverged: float = 0.0) -> Recommendation:
-    """The largest signal to noise per inner step among those whose mean is right; `diverged` is the share of the runs behind the
-    target that diverged, which leave nothing to set a mean against.
+    """The largest signal to noise per inner step among those whose mean is right; `diverged` is the share of the runs
+    behind the target that diverged, which leave nothing to set a mean against.
     """
     if diverged > 0 or not any(np.isfinite(report.bias.value) for report in comparison.reports):
         shares = [report.fraction_diverged for report in comparison.reports if report.num_episodes]

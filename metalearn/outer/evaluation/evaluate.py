@@ -33,8 +33,8 @@ def evaluate(
 
     A baseline's learning rate is swept on every benchmark over 13 values from 1e-4 to 1, constant and with linear decay
     to zero, with four seeds of its own, and chosen by the mean validation loss along the run. Those to be judged are
-    not tuned again. All see the same fresh seeds. Every loss, test error and speed-up has an interval over seeds, on the
-    validation and test data of the benchmark as they are.
+    not tuned again. All see the same fresh seeds. Every loss, test error and speed-up has an interval over seeds, on
+    the validation and test data of the benchmark as they are.
 
     Args:
       optimizers: name -> optax transformation, or (transformation, Task) where more than the optimiser was tuned; for

@@ -23,8 +23,8 @@ class Curves(NamedTuple):
       steps: where the losses are read, every gcd(T, 10)-th step, `[points]`.
       validation: the cross-entropy of all validation data there, `[num_seeds, points]`, capped at 20.
       test_loss, test_error: at the end, `[num_seeds]`.
-      fraction_diverged: of the seeds, those whose parameters are not finite at the end, or whose last validation loss reads
-        as the cap.
+      fraction_diverged: of the seeds, those whose parameters are not finite at the end, or whose last validation loss
+        reads as the cap.
     """
 
     steps: np.ndarray
@@ -42,11 +42,11 @@ class Row:
       benchmark, optimizer: names.
       learning_rate: the one a sweep chose; NaN where there was none.
       mean_loss: the validation loss, averaged over the training's readings, every gcd(T, 10)-th step.
-      final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end. The error of each is
-        half the 68 % interval of its mean over seeds, by Student's t; a lower bound for fewer than four seeds, and where
-        some diverged.
-      speed_up: steps that swept Adam needs until its mean validation loss first is what it is at the end, over those this
-        one needs, with its interval; in words where it never gets there. It says little where Adam overfits.
+      final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end. The error of each
+        is half the 68 % interval of its mean over seeds, by Student's t; a lower bound for fewer than four seeds, and
+        where some diverged.
+      speed_up: steps that swept Adam needs until its mean validation loss first is what it is at the end, over those
+        this one needs, with its interval; in words where it never gets there. It says little where Adam overfits.
       curves: of all seeds.
     """
 
@@ -63,8 +63,9 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All optimisers on all benchmarks. `print` shows a table, with a star at a learning rate that is the first or last of those
-    swept, and says below it where an error is only a lower bound; `rows()` is for logging."""
+    """All optimisers on all benchmarks. `print` shows a table, with a star at a learning rate that is the first or last
+    of those swept, and says below it where an error is only a lower bound; `rows()` is for logging.
+    """
 
     results: tuple[Row, ...]
 
@@ -86,8 +87,8 @@ class Evaluation:
     def ratios(self) -> dict[str, dict[str, Measurement]]:
         """Benchmark -> optimiser that was judged -> r = ā / b̄, its mean loss over that of the best swept baseline.
 
-        Seeds are shared, so its error is that of the pairs: sd(a_i − r b_i) / (√n b̄), widened by Student's t. The best of
-        eight is chosen on the same seeds, which makes r too large on average, never too small.
+        Seeds are shared, so its error is that of the pairs: sd(a_i − r b_i) / (√n b̄), widened by Student's t. The best
+        of eight is chosen on the same seeds, which makes r too large on average, never too small.
 
         Raises:
           ValueError: a benchmark has no swept baseline, or nothing was judged beside them.

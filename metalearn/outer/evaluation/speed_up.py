@@ -15,7 +15,8 @@ class SpeedUp(NamedTuple):
 
     Attributes:
       value: NaN where the loss is not reached within the run, or there is no Adam beside it.
-      low, high: of the interval, NaN for one seed; low is 0 where more than 16 % of the resamples do not reach the loss.
+      low, high: of the interval, NaN for one seed; low is 0 where more than 16 % of the resamples do not reach the
+        loss.
       said: why there is no value; empty where there is one.
     """
 
@@ -39,9 +40,9 @@ NO_ADAM = SpeedUp(np.nan, np.nan, np.nan, "–")
 def speed_up(curves, adam) -> SpeedUp:
     """Adam's steps to its last mean validation loss over those of `curves` to the same.
 
-    Both are first crossings of mean curves, smoothed and interpolated between readings. The interval is from resamples of
-    the seeds, the same ones for both: e^(±s) about the value, s the standard deviation of the logarithms, widened for few
-    seeds. A swept Adam was chosen before, which the interval does not include.
+    Both are first crossings of mean curves, smoothed and interpolated between readings. The interval is from resamples
+    of the seeds, the same ones for both: e^(±s) about the value, s the standard deviation of the logarithms, widened
+    for few seeds. A swept Adam was chosen before, which the interval does not include.
 
     Args:
       curves, adam: `Curves` of the same seeds.

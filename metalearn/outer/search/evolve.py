@@ -40,8 +40,8 @@ def evolve(
       progress: called as `progress(algorithm, done, num_generations)`.
 
     Returns:
-      `(theta, trials)`: the last mean of CMA-ES, the best member of all of the genetic algorithm; trials `[num_generations ·
-      population_size]`.
+      `(theta, trials)`: the last mean of CMA-ES, the best member of all of the genetic algorithm; trials
+      `[num_generations · population_size]`.
 
     Raises:
       ImportError: evosax is missing: `pip install 'metalearn[search]'`.

@@ -24,8 +24,8 @@ class Population(NamedTuple):
       parents: whom each member went on as after the window, itself where it stayed, `[num_windows, num_members]`.
       states: at the end, before the last exchange, `[num_members, ...]`.
       best: the member with the smallest loss in the last window, −1 where none is finite.
-      schedule: the θ of the best member and its ancestors, `[num_windows, ...]`: what population-based training finds. Run it
-        anew with `ml.in_windows(problem, length)`. NaN where no member is finite.
+      schedule: the θ of the best member and its ancestors, `[num_windows, ...]`: what population-based training finds.
+        Run it anew with `ml.in_windows(problem, length)`. NaN where no member is finite.
     """
 
     theta: Theta
@@ -48,9 +48,9 @@ def population_based_training(
 ) -> Population:
     """Truncation selection after every window of one episode.
 
-    The worst `exchanged` of the members, by the mean loss of the window, take state and θ of members drawn from the best
-    `exchanged`, and add σ N(0, 1) to every number of θ. A member whose loss is not finite counts as worst. The cost is
-    `num_members · horizon` inner steps.
+    The worst `exchanged` of the members, by the mean loss of the window, take state and θ of members drawn from the
+    best `exchanged`, and add σ N(0, 1) to every number of θ. A member whose loss is not finite counts as worst. The
+    cost is `num_members · horizon` inner steps.
 
     Args:
       problem: the inner problem.

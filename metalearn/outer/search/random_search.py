@@ -29,7 +29,8 @@ def random_search(
     Trial i draws θ and its episodes from fold_in(key, i), so that more trials go on where fewer ended.
 
     Args:
-      evaluate: `(theta, key) -> scalar`, such as `ml.held_out_loss(problem, horizon, 1)`, which costs `horizon` inner steps.
+      evaluate: `(theta, key) -> scalar`, such as `ml.held_out_loss(problem, horizon, 1)`, which costs `horizon` inner
+        steps.
       sample: `key -> theta`, such as `ml.search.uniform(low, high)`.
       key: a typed key.
       num_trials: draws, at least 1.
@@ -66,7 +67,8 @@ def grid_search(
 
     Args:
       evaluate: `(theta, key) -> scalar`.
-      axes: a tree like θ, whose leaves are scalars there and here the values `[points]` to try; the last varies fastest.
+      axes: a tree like θ, whose leaves are scalars there and here the values `[points]` to try; the last varies
+        fastest.
       key: a typed key.
       chunk_size, progress: as in `random_search`.
 
