@@ -53,7 +53,7 @@ def test_what_is_no_file_of_an_optimiser_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_optimizer(tmp_path / "none")
     whole = save_optimizer(tmp_path / "one.msgpack", MADE[1], MADE[1].init(KEY))
-    content: dict = flax.serialization.msgpack_restore(whole.read_bytes())
+    content = dict(flax.serialization.msgpack_restore(whole.read_bytes()))
     other.write_bytes(flax.serialization.msgpack_serialize({k: v for k, v in content.items() if k != "theta"}))
     with pytest.raises(ValueError, match="is no file of a learned optimiser: KeyError: 'theta'"):
         load_optimizer(other)
