@@ -206,3 +206,7 @@ def test_bad_arguments_are_refused_in_a_sentence(arguments, sentence):
 def test_a_factory_that_returns_something_else_is_named():
     with pytest.raises(AssertionError, match="must return a GradientEstimator"):
         ml.testing.check_estimator(lambda problem, truncation: problem)
+
+
+def test_a_factory_may_cap_the_losses():
+    ml.testing.check_estimator(lambda problem, truncation: sound(ml.saturate(problem, 3.0), truncation))
