@@ -66,7 +66,10 @@ def _is_weak(leaf) -> bool:
 def check_metrics(metrics: dict[str, Any]) -> None:
     """Check the values of the metrics of an estimate, whatever diverged."""
     values = {name: float(value) for name, value in metrics.items()}
-    require(np.isfinite(values["loss"]), f"The metric loss must be finite; it is {values['loss']}.")
+    require(
+        np.isfinite(values["loss"]) or values["fraction_diverged"] == 1,
+        f"The metric loss must be finite unless every particle diverged; it is {values['loss']}.",
+    )
     for name in SHARES:
         share = values.get(name, 0.0)
         require(0 <= share <= 1, f"The metric {name} must lie between 0 and 1; it is {share}.")

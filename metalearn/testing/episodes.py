@@ -16,7 +16,8 @@ from metalearn.testing.watched import ALL, HIGHEST, LOWEST, SOME, THETA, Step, W
 
 def check_windows(estimator: GradientEstimator, watched: Watched, truncation: Truncation, key: Key) -> None:
     """Check that estimates see the windows of an episode in turn, report the steps they take, and begin the next one."""
-    state, taken = watched.watch(estimator.init, THETA, key)
+    start, key = jax.random.split(key)  # apart, because the numbers of init and of estimates must not meet by accident
+    state, taken = watched.watch(estimator.init, THETA, start)
     before, unreported = frozenset(step.luck for step in taken), len(taken)
     for index in range(truncation.num_windows + 1):
         own = jax.random.fold_in(key, index)
