@@ -32,8 +32,8 @@ def check_result(theta: Theta, before: Any, result: Any) -> None:
     require(isinstance(metrics, dict), f"The metrics must be a dictionary; a {type(metrics).__name__} was returned.")
     missing = [name for name in METRICS if name not in metrics]
     require(not missing, f"The metrics must contain {', '.join(METRICS)}; {', '.join(missing)} is missing.")
-    wide = [name for name, value in metrics.items() if jnp.shape(value) != ()]
-    require(not wide, f"Every metric must be a scalar; {', '.join(wide)} is an array.")
+    odd = [name for name, value in metrics.items() if not hasattr(value, "dtype") or value.shape != ()]
+    require(not odd, f"Every metric must be an array of one number; {', '.join(odd)} is not.")
 
 
 def _check_state(before, after) -> None:
@@ -66,7 +66,10 @@ def _is_weak(leaf) -> bool:
 def check_metrics(metrics: dict[str, Any]) -> None:
     """Check the values of the metrics of an estimate, whatever diverged."""
     values = {name: float(value) for name, value in metrics.items()}
-    require(np.isfinite(values["loss"]), f"The metric loss must be finite; it is {values['loss']}.")
+    require(
+        np.isfinite(values["loss"]) or values["fraction_diverged"] == 1,
+        f"The metric loss must be finite unless every particle diverged; it is {values['loss']}.",
+    )
     for name in SHARES:
         share = values.get(name, 0.0)
         require(0 <= share <= 1, f"The metric {name} must lie between 0 and 1; it is {share}.")
@@ -75,6 +78,23 @@ def check_metrics(metrics: dict[str, Any]) -> None:
     require(
         steps >= 0 and steps == round(steps),
         f"The metric inner_steps must be a whole number of applications of the map; it is {steps}.",
+    )
+
+
+def check_undiverged(estimator: GradientEstimator, metrics: dict[str, Any]) -> None:
+    """Check that the metrics of an estimate are known where nothing diverged."""
+    description = estimator.description
+    few = description is None or description.num_particles < 2
+    unknown = [name for name, value in metrics.items() if not np.isfinite(float(value))]
+    unknown = [name for name in unknown if name != "gradient_variance" or not few]
+    require(
+        not unknown or float(metrics["fraction_diverged"]) > 0,
+        f"Metrics must be finite where no particle diverged, the variance that of two or more; {', '.join(unknown)} is not.",
+    )
+    least = 1 if description is None else description.num_particles * description.truncation.length
+    require(
+        float(metrics["inner_steps"]) >= least,
+        f"Each particle takes the steps of its window, at least {least} in all; inner_steps is {float(metrics['inner_steps']):g}.",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from metalearn import trees
 from metalearn.estimators.base import GradientEstimator
 from metalearn.inner.problem import InnerProblem, Key, Theta, check_key, check_theta
 from metalearn.inner.unroll import Truncation, meta_loss
@@ -79,7 +80,8 @@ def check_estimator(
                 "An estimator that is built already is checked at a theta; give theta, or a factory instead."
             )
         check_theta(theta)
-        return _check_built(estimator, jax.tree.map(jnp.asarray, theta), key, tolerance)
+        with attempt("The estimator"):
+            return _check_built(estimator, trees.strong(theta), key, tolerance)
     if not callable(estimator):
         raise TypeError(
             "estimator must be a function (problem, truncation) -> GradientEstimator, or a GradientEstimator; "
@@ -87,7 +89,7 @@ def check_estimator(
         )
     if theta is not None:
         raise TypeError("A factory is checked with a problem of its own; leave theta None, or give a built estimator.")
-    with _one_at_a_time:
+    with _one_at_a_time, attempt("The estimator"):
         return _check_factory(estimator, key, tolerance)
 
 
@@ -127,6 +129,7 @@ def _check_forms(estimator: GradientEstimator, theta: Theta, key: Key) -> None:
         result = estimator.estimate(theta, state, key)
     agreement.check_result(theta, state, result)
     agreement.check_metrics(result[2])
+    agreement.check_undiverged(estimator, result[2])
     agreement.check_purity(estimator, theta, key)
 
 

@@ -45,7 +45,8 @@ def attempt(what: str):
 
 def forms(tree: Any) -> dict[str, str]:
     """The shape and dtype of each leaf, by its place."""
-    return {place: f"{leaf.dtype}{list(leaf.shape)}" for place, leaf in _leaves(tree)}
+    name = lambda leaf: f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__
+    return {place: name(leaf) for place, leaf in _leaves(tree)}
 
 
 def numbers(leaf: Any) -> np.ndarray:

@@ -133,8 +133,16 @@ BROKEN = {
     "two results": (wrapped(lambda t, s, k, result: result[:2]), r"return \(gradient, state, metrics\)"),
     "a dtype of its own": (wrapped(in_float32), "theta in bfloat16|dtypes of theta"),
     "no inner_steps": (wrapped(forgets_steps), "inner_steps is missing"),
-    "a metric that is an array": (metric(extra=lambda m: jnp.ones(3)), "extra is an array"),
+    "a metric that is an array": (metric(extra=lambda m: jnp.ones(3)), "extra is not"),
     "NaN as a loss": (metric(loss=lambda m: m["loss"] * jnp.nan), "loss must be finite"),
+    "a metric of Python": (metric(loss=lambda m: 1.1), "loss is not"),
+    "no variance": (metric(gradient_variance=lambda m: jnp.nan * m["loss"]), "gradient_variance is not"),
+    "a gradient of Python": (
+        wrapped(lambda t, s, k, r: (jax.tree.map(lambda leaf: 0.0, r[0]), *r[1:])),
+        "dtypes of theta",
+    ),
+    "an error of its own": (wrapped(lambda t, s, k, r: {}["nothing"]), "failed with KeyError"),
+    "no steps": (metric(inner_steps=lambda m: m["inner_steps"] * 0), "at least 4 in all"),
     "half a step": (metric(inner_steps=lambda m: m["inner_steps"] + 0.5), "whole number"),
     "the sum of the losses": (metric(loss=lambda m: 2 * m["loss"]), "mean over the window"),
     "steps of one member of a pair": (metric(inner_steps=lambda m: m["inner_steps"] // 2), "took 8 and reported 4"),
@@ -197,3 +205,7 @@ def test_bad_arguments_are_refused_in_a_sentence(arguments, sentence):
 def test_a_factory_that_returns_something_else_is_named():
     with pytest.raises(AssertionError, match="must return a GradientEstimator"):
         ml.testing.check_estimator(lambda problem, truncation: problem)
+
+
+def test_a_factory_may_cap_the_losses():
+    ml.testing.check_estimator(lambda problem, truncation: sound(ml.saturate(problem, 3.0), truncation))
