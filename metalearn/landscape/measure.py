@@ -74,7 +74,7 @@ def _add(record, value, start, stop, num_steps):
 
 
 def verdict(record: Record, num_steps: int):
-    """`(measure, converged, converged at T/2)` of a finished record; a single step has no half."""
+    """Return `(measure, converged, converged at T/2)` of a finished record; with T = 1 the last two are equal."""
     converged = record.last / min(LAST, num_steps) < 1
     before = record.half / min(LAST, num_steps // 2) < 1 if num_steps > 1 else converged
     falling = jnp.maximum(jnp.abs(record.falling), SMALLEST)
@@ -90,6 +90,7 @@ def convergence_measure(losses) -> np.ndarray:
     """Return how fast a training run converged or diverged; negative values mean convergence.
 
         v_t = min(ℓ_t / ℓ_0, 10⁶), where losses that are not finite are replaced by 10⁶ before the division;
+        v_t = 1 for ℓ_t = ℓ_0 = 0, and 10⁶ for other losses if ℓ_0 = 0;
         converged ⟺ the mean of the last 20 v_t < 1;   measure = −Σ v_t if converged, + Σ 1/v_t otherwise.
 
     The slower the convergence, the more negative the measure.
