@@ -142,7 +142,7 @@ BROKEN = {
         "dtypes of theta",
     ),
     "an error of its own": (wrapped(lambda t, s, k, r: {}["nothing"]), "failed with KeyError"),
-    "no steps": (metric(inner_steps=lambda m: m["inner_steps"] * 0), "at least 4 in all"),
+    "no steps": (metric(inner_steps=lambda m: m["inner_steps"] * 0), "at least 4, the steps of one window"),
     "half a step": (metric(inner_steps=lambda m: m["inner_steps"] + 0.5), "whole number"),
     "the sum of the losses": (metric(loss=lambda m: 2 * m["loss"]), "mean over the window"),
     "steps of one member of a pair": (metric(inner_steps=lambda m: m["inner_steps"] // 2), "took 8 and reported 4"),
