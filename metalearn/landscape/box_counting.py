@@ -49,7 +49,7 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
     counts = np.array([[_boxes(mask, size, share) for size in sizes] for share in shares])
     mean = counts.mean(axis=0)
     fitted = (sizes >= min(8, side // 32)) & (sizes <= side / 8) & (mean > 0)
-    slopes = log_slopes(sizes, mean)
+    slopes = -log_slopes(sizes, mean)
     if fitted.sum() < 2:
         return DimensionFit(
             math.nan,
@@ -61,12 +61,12 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
         )
     dimension = -np.polyfit(np.log(sizes[fitted]), np.log(mean[fitted]), 1)[0]
     phases = [-np.polyfit(np.log(sizes[fitted]), np.log(np.maximum(row[fitted], 0.5)), 1)[0] for row in counts]
-    inner = -slopes[fitted[:-1] & fitted[1:]]
+    inner = slopes[fitted[:-1] & fitted[1:]]
     between = np.std(inner, ddof=1) / math.sqrt(len(inner)) if len(inner) > 1 else 0.0
     spread = np.std(phases, ddof=1) / math.sqrt(num_phases) if num_phases > 1 else 0.0
     blocks = _bootstrap(mask, sizes[fitted], generator)
     error = float(math.hypot(spread, between, blocks))
-    return DimensionFit(float(dimension), error, sizes, mean, -slopes, lower_bound=True)
+    return DimensionFit(float(dimension), error, sizes, mean, slopes, lower_bound=True)
 
 
 def published_dimension(mask) -> DimensionFit:

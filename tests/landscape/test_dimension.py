@@ -121,6 +121,16 @@ def test_the_repeller_of_descent_on_the_cubic_loss(rate, repeller):
     assert np.mean(fit.local_slopes[:3]) - 1 == pytest.approx(repeller, abs=0.03)
 
 
+def test_local_slopes_are_dimensions_also_where_the_fit_is_refused():
+    line = np.zeros((64, 64), bool)
+    line[17] = True
+    fit = box_counting_dimension(line)
+    np.testing.assert_allclose(fit.local_slopes, 1, atol=0.1)
+    refused = box_counting_dimension(np.ones((12, 12), bool))
+    assert refused.refused
+    assert np.all(refused.local_slopes > 1.5)
+
+
 def test_the_report_names_every_error_and_a_control():
     labels = newton()
     for rule, bias in (("published rule", 0.2), ("nested boxes", 0.08), ("3-point rule", 0.03)):
