@@ -8,7 +8,8 @@ mean loss over repeated descents is above the lowest of all candidates by at mos
 gained, or by at most two standard errors. Recommending nothing is to stay where one is. Nothing of the judgement is
 shared with `ml.diagnose`.
 
-Written after every point: points.jsonl, and recommendations.json with one row for each problem.
+Written after every point: points.jsonl, and recommendations.json with one row for each problem. Points that are in the folder
+already are not repeated, and count too.
 """
 
 import argparse
@@ -181,17 +182,21 @@ def pilot_of(report):
     return [bias.value, bias.error, signal.value, signal.error, report.signal_to_noise.value]
 
 
-def points_of(name, count, seed):
-    """One dictionary for each point of a problem."""
+def points_of(name, count, seed, known):
+    """One dictionary for each point of a problem that is not among the known ones."""
     setting, random = PROBLEMS[name](), np.random.default_rng((seed, list(PROBLEMS).index(name)))
     judge = judge_of(setting)
     for index in range(count):
         theta, began = jnp.asarray(random.uniform(setting.low, setting.high), jnp.float32), time.process_time()
+        if (seed, index) in known:
+            continue
         apart = jax.random.fold_in(jax.random.key(seed), index)
         card = ml.diagnose(setting.problem, theta, setting.sigma, setting.truncation, jax.random.fold_in(apart, 0))
         hits, means = hits_of(*judge(theta, jax.random.fold_in(apart, 1)))
         yield {
             "problem": name,
+            "seed": seed,
+            "index": index,
             "theta": np.asarray(theta).tolist(),
             "recommended": card.recommendation.method,
             "reason": card.recommendation.reason,
@@ -205,8 +210,8 @@ def points_of(name, count, seed):
 
 
 def row_of(points):
-    """The counts of a problem."""
-    matter = [point for point in points if not all(point["hits"].values())]
+    """The counts of a problem; a point matters where some candidate is no hit."""
+    matter = [point for point in points if not all(hit for name, hit in point["hits"].items() if name != NOTHING)]
     return {
         "problem": points[0]["problem"],
         "points": len(points),
@@ -227,14 +232,16 @@ def main():
     arguments = parser.parse_args()
     arguments.into.mkdir(parents=True, exist_ok=True)
     ml.cache_programs()
-    path = arguments.into / "recommendations.json"
+    path, lines = arguments.into / "recommendations.json", arguments.into / "points.jsonl"
     rows = {row["problem"]: row for row in (read(path) if path.exists() else [])}
+    everything = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     for name in arguments.problems:
-        points = []
-        for point in points_of(name, arguments.points, arguments.seed):
+        points = [point for point in everything if point["problem"] == name]
+        known = {(point["seed"], point["index"]) for point in points}
+        for point in points_of(name, arguments.points, arguments.seed, known):
             points.append(point)
-            with (arguments.into / "points.jsonl").open("a") as lines:
-                lines.write(json.dumps(point) + "\n")
+            with lines.open("a") as file:
+                file.write(json.dumps(point) + "\n")
             rows[name] = row_of(points)
             write(path, rows.values())
         print(rows[name], f"{sum(point['seconds'] for point in points):.0f} s of a processor", flush=True)

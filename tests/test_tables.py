@@ -125,8 +125,14 @@ def test_a_choice_is_a_hit_within_a_tenth_of_the_gain_or_two_errors():
 
 
 def test_counts_of_recommendations_become_a_table_with_intervals():
-    point = {"problem": "one", "recommended": "NRES", "hit": True, "hits": {"NRES": True, "PES": False}}
-    other = {"problem": "one", "recommended": "none of them", "hit": False, "hits": {"NRES": True, "PES": True}}
+    point = {
+        "problem": "one",
+        "recommended": "NRES",
+        "hit": True,
+        "hits": {"NRES": True, "PES": False, "none of them": False},
+    }
+    other = {"problem": "one", "recommended": "none of them", "hit": False}
+    other["hits"] = {"NRES": True, "PES": True, "none of them": False}
     row = recommendations.row_of([point] * 9 + [other])
     assert (row["points that matter"], row["hits that matter"]) == (9, 9)
     table = table_makers.recommendations([row, row | {"problem": "two"}]).splitlines()
