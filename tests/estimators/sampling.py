@@ -1,4 +1,4 @@
-"""Independent samples of an estimator, the windows of one particle's episodes for each of many keys; and what it draws.
+"""Independent samples of an estimator: the windows of one particle's episode for many keys, and its random draws.
 
 The tests are bound by compilation, and an estimator of one particle, mapped over keys, is one small program. It is
 compiled without optimisation and without fusion emitters, which takes a third of the time and changes roundings only.
@@ -22,13 +22,13 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fal
 
 
 def quick(estimator: GradientEstimator) -> GradientEstimator:
-    """The same estimator, compiled quickly."""
+    """Return the same estimator, compiled with the least effort."""
     init = jax.jit(estimator.init, compiler_options=QUICK)
     return estimator._replace(init=init, estimate=jax.jit(estimator.estimate, compiler_options=QUICK))
 
 
 def blank(estimator: GradientEstimator, theta):
-    """A state of zeros at the start of an episode, where lockstep estimators begin anew, whatever came before."""
+    """Return a state of zeros at the start of an episode, where lockstep estimators reset everything."""
     shapes = jax.eval_shape(estimator.init, theta, jax.random.key(0))
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
@@ -55,7 +55,10 @@ def sample(build: Callable, theta, count: int, *, num_samples: int, sigma=0.0, s
 
 
 def sample_staggered(build: Callable, theta, count: int, *, num_samples: int, sigma=0.0, seed: int = 0):
-    """The same from `init`, with the window that each estimate saw: `(gradients, clocks)`, `[num_samples, count]` each."""
+    """Sample from `init` on, and return `(gradients, clocks)`, `[num_samples, count]` each.
+
+    A clock is the window seen.
+    """
     theta = jnp.asarray(theta, jnp.float32)
 
     def one(keys):
@@ -86,7 +89,7 @@ def probe(problem, truncation: Truncation, num_particles: int, draw: Callable) -
 
 
 def normal(sigma) -> Callable:
-    """The perturbation of evolution strategies and the direction of forward gradients, flat: for `probe`."""
+    """Draw the flat perturbation of evolution strategies, or direction of forward gradients; for `probe`."""
     return lambda theta, key: ravel_pytree(trees.normal_like(key, theta, sigma))[0]
 
 
