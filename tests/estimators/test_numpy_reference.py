@@ -52,7 +52,7 @@ def network() -> InnerProblem:
 
 
 def run(estimator, truncation):
-    """Estimates `[episodes, windows, 2]`, states and metrics after each, over two episodes with the same keys for all."""
+    """Return estimates `[episodes, windows, 2]`, states and metrics of two episodes. The keys are the same for all."""
     estimator, theta, found = quick(estimator), jnp.asarray(THETA), []
     state = estimator.init(theta, jax.random.key(3))
     for index in range(EPISODES * truncation.num_windows):

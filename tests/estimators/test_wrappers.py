@@ -35,7 +35,7 @@ class Script(NamedTuple):
 
 
 def scripted(gradients, variances, fractions=None, steps=10) -> GradientEstimator:
-    """An estimator that gives the rows of `gradients` and `variances`, `[calls, 3]`, in turn; a pilot sees the first."""
+    """An estimator that returns the rows of `gradients` and `variances`, `[calls, 3]`, in turn."""
     gradients, variances = jnp.asarray(gradients, jnp.float32), jnp.asarray(variances, jnp.float32)
     fractions = jnp.asarray([0.0] * len(gradients) if fractions is None else fractions)
     shape = lambda row: {"a": row[:2], "b": row[2]}

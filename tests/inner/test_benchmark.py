@@ -126,7 +126,7 @@ def test_everything_starts_where_the_benchmark_does():
 
 
 def test_no_theta_lets_b2_round_to_one():
-    """At b2 = 1 Adam divides v by zero. Training stays finite at logits of 100."""
+    """At b2 = 1 the bias correction of Adam would divide by zero. Training stays finite at logits of 100."""
     benchmark = small()
     tuning = ml.hyperparameters.all_hyperparameters(benchmark)
     assert np.float32(tuning_module.B2_LIMIT) < 1

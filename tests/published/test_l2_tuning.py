@@ -29,7 +29,7 @@ def test_noise_reuse_es_finds_the_optimum():
 
 
 def test_persistent_es_is_noisy_around_the_optimum():
-    """Never reset, its variance grows with time: the middle seed of five is within the published 3.6 … 4.4."""
+    """Without a reset its variance grows with time. The median of five seeds is within the published 3.6 … 4.4."""
     ends = descend(ml.persistent_es, seeds=range(5), **PAIRS)
     assert 3.6 < np.median(ends) < 4.4, ends
     assert np.all(np.abs(ends - 3.82) < 1.5), ends
