@@ -1,7 +1,7 @@
 """Check the coverage of stated errors: ± 1 covers the answer in 60 to 76 % of repetitions, ± 2 in at least 90 %.
 
-A check that any error passes says nothing, so `covers` also wants its twins to fail: the same values with errors of
-half and of twice the size, and shifted by two errors.
+`covers` also requires that twins fail: the same values with errors of half and of twice the size, and values that are
+shifted by two errors. Otherwise a check that accepts any error would pass.
 """
 
 from typing import NamedTuple

@@ -38,7 +38,7 @@ def run_package(*arguments, cwd=ROOT) -> subprocess.CompletedProcess:
 def run_script(script, *arguments, cwd=ROOT, **variables) -> subprocess.CompletedProcess:
     """Run `python script arguments…` with the environment of the tests and these variables.
 
-    Warnings of the user's kind are errors; compiled programs are shared with the tests.
+    `UserWarning`s are errors. Compiled programs are shared with the tests.
     """
     with tempfile.TemporaryDirectory() as place:
         files = [pathlib.Path(place) / stream for stream in ("stdout", "stderr")]

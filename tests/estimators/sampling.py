@@ -1,7 +1,7 @@
 """Independent samples of an estimator: the windows of one particle's episode for many keys, and its random draws.
 
-The tests are bound by compilation, and an estimator of one particle, mapped over keys, is one small program. It is
-compiled without optimisation and without fusion emitters, which takes a third of the time and changes roundings only.
+Compilation dominates the time of the tests. An estimator of one particle, mapped over keys, is one small program. It is
+compiled without optimisation and without fusion emitters, which takes a third of the time and changes only rounding.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def blank(estimator: GradientEstimator, theta):
 
 
 def sample(build: Callable, theta, count: int, *, num_samples: int, sigma=0.0, seed: int = 0) -> np.ndarray:
-    """`count` estimates in a row for each of many particles, from the start of an episode: `[num_samples, count, *θ]`.
+    """Sample `count` consecutive estimates of many particles from the start of an episode: `[num_samples, count, *θ]`.
 
     Args:
       build: `sigma -> estimator` with one particle; sigma is traced.
@@ -72,9 +72,9 @@ def sample_staggered(build: Callable, theta, count: int, *, num_samples: int, si
 
 
 def probe(problem, truncation: Truncation, num_particles: int, draw: Callable) -> GradientEstimator:
-    """What methods draw: `state.memory` is `draw(theta, key)` of each particle with the key that a window is given.
+    """An estimator whose `state.memory` is `draw(theta, key)` of each particle with the key that a window is given.
 
-    It runs through the driver of all estimators, so the draws are theirs when the keys of the estimates are.
+    It uses the driver of all estimators, so that its draws equal theirs for equal keys of the estimates.
     """
 
     def start(theta, state):

@@ -1,7 +1,7 @@
 """All estimators against the closed forms of docs/theory.md §4 and §5, and twins with a mistake, which must fail.
 
-One sample is one particle (pair, direction) and the windows of its episode, so a closed form is checked window by
-window. Values come from tests/reference_numpy.py, which is itself held to printed numbers.
+A sample is one particle (pair, direction) with the windows of its episode, so that closed forms are checked window by
+window. Values are from tests/reference_numpy.py, which is tested against printed numbers.
 """
 
 import functools

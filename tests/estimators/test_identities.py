@@ -1,7 +1,7 @@
 """Exact identities between estimators with the same keys, in float64: docs/theory.md §2.9.
 
-An episode draws its start and its steps from one key and a method draws its noise from the key of the estimate, so
-estimators that are given the same keys at the start of an episode meet the same numbers whatever their windows are.
+An episode draws its start and its steps from one key, and a method draws its noise from the key of the estimate.
+Estimators with the same keys at the start of an episode therefore use the same numbers for any windows.
 """
 
 import functools

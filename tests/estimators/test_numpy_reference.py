@@ -1,6 +1,6 @@
 """Each estimator against a naive NumPy implementation with the same noise, digit by digit, over two episodes.
 
-What a method draws in a window is read off by a probe, which runs through the same driver with the same keys.
+A probe reads the draws of a method in a window. It uses the same driver with the same keys.
 """
 
 import jax

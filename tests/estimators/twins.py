@@ -1,7 +1,7 @@
 """Variants of persistent ES with one mistake each, run by the same driver as the real one.
 
-A test of unbiasedness is worth what it rejects. The twins differ from persistent ES in when they drop the accumulated
-noise, or in that they never reset the state; `faithful` has no mistake and must agree with the library.
+A test of unbiasedness must reject biased estimators. The twins drop the accumulated noise at other times than
+persistent ES, or do not reset the state. `faithful` has no mistake and must agree with the library.
 """
 
 from collections.abc import Callable

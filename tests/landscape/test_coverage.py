@@ -1,7 +1,7 @@
 """The errors of roughness and of dimensions cover: 200 repetitions of cuts and borders with known answers.
 
-The rules were made on fractional Brownian motion, the snowflake and graphs of waves; triangles, snowflakes with bumps
-on random sides or of another angle, and graphs of Brownian motion are checks.
+The rules were developed on fractional Brownian motion, the snowflake and graphs of waves. Triangle waves, snowflakes
+with bumps on random sides or of another angle, and graphs of Brownian motion are independent checks.
 """
 
 import math

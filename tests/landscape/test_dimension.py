@@ -108,7 +108,7 @@ def test_exact_sets_in_their_own_base():
 def test_the_repeller_of_descent_on_the_cubic_loss(rate, repeller):
     """The starts from which x ← x − η (x − x²), η > 3, does not escape form a Cantor set. Gaps differ in escape parity.
 
-    At distances near the size of its largest gap the set looks denser than it is, so that the finest ones count.
+    At distances near the size of its largest gap the set looks denser than it is, so only the smallest are used.
     """
     problem = ml.InnerProblem(
         lambda theta, key: theta,

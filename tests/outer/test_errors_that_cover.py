@@ -24,7 +24,7 @@ COVERAGE = (0.60, 0.76)  # of one error
 
 
 def repeated(measure, size, episodes, gap, noise, target_noise=0.0, heavy=False):
-    """Yield `measure(mean, target)` of samples; the true target is (1, 0, …), the true mean is `gap` away on the last axis."""
+    """Yield `measure(mean, target)` of samples. The target is (1, 0, …); the mean is `gap` away on the last axis."""
     random = np.random.default_rng(size + 10 * episodes)
     target, mean = np.zeros(size), np.zeros(size)
     target[0] = mean[0] = 1.0

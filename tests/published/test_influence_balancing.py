@@ -3,7 +3,7 @@
 Tallec and Ollivier 2017 (arXiv 1705.08209); Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835).
 
 n = 23, p = 10, θ_0 = ½, σ = 0.1, SGD 1e-4, 3000 outer steps of one episode that is never reset; the optimum is θ* =
-−1/6. Who forgets, climbs.
+−1/6. Methods that forget early steps increase the loss.
 """
 
 import jax
@@ -40,8 +40,9 @@ def test_online_es_with_many_pairs_finds_the_optimum(make):
 def test_noise_reuse_with_two_pairs_is_the_exact_gradient_at_a_random_rate():
     """In one episode of this linear-quadratic problem the estimate is the exact gradient times c = mean(ε²)/σ².
 
-    c is drawn once. So every seed ends where forward mode with the learning rate c · 1e-4 ends, and the median seed ends at the optimum,
-    in the published range −0.13 … −0.167. Seeds with a small c have not arrived, and one with c above 4 oscillates.
+    c is drawn once. Every seed therefore ends where forward mode with the learning rate c · 1e-4 ends. The median seed
+    ends at the optimum, in the published range −0.13 … −0.167. Seeds with a small c have not arrived, and one with c
+    above 4 oscillates.
     """
     estimator, seeds = ml.noise_reuse_es(PROBLEM, STEPWISE, sigma=SIGMA, num_pairs=2), range(10)
     optimizer = optax.sgd(RATE)

@@ -3,8 +3,8 @@
 Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835); Vicol, Kolter and Swersky 2023 (arXiv 2304.11153).
 
 A synthetic stand-in for the UCI yacht data. Windows of one step, never reset, 2 pairs, σ = 0.01, Adam 3e-3, 50 000
-outer steps. The true optimum is log λ = 3.82; who sees one step only rests at 3.58. Iterates jitter, so the median over
-the last tenth is judged.
+outer steps. The true optimum is log λ = 3.82. Methods that see only one step end at 3.58. Iterates jitter, so the
+result is the median over the last tenth.
 """
 
 import numpy as np

@@ -2,9 +2,9 @@
 
 Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180).
 
-T = 2000, W = 100, σ = 0.04, SGD from (3.116, 3.7), workers at independent times of their episodes (staggered). Trained
-on one start, tested on starts with N(0, I) added. Iterates jitter, so a method is judged by the median test loss over
-the last tenth of them. Its tail is heavy: near the optimum a mean over 100 starts is off by several units, hence 1000.
+T = 2000, W = 100, σ = 0.04, SGD from (3.116, 3.7), workers at independent times of their episodes (staggered). Training
+uses one start, and the test adds N(0, I) to it. Iterates jitter, so the result is the median test loss over their last
+tenth. The loss has a heavy tail: near the optimum the mean over 100 starts is off by several units, so 1000 are used.
 """
 
 import numpy as np

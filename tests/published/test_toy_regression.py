@@ -2,8 +2,8 @@
 
 Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835).
 
-T = 100, W = 10, 50 pairs, σ = 0.3, Adam 0.01 with b1 = 0.99, 20 000 outer steps from (−4, −4), SUM objective. A method
-is judged by the median of L over the last tenth of its iterates.
+T = 100, W = 10, 50 pairs, σ = 0.3, Adam 0.01 with b1 = 0.99, 20 000 outer steps from (−4, −4), SUM objective. The
+result of a method is the median of L over the last tenth of its iterates.
 """
 
 import json
@@ -92,7 +92,8 @@ def test_uoro_rarely_leaves_the_chaos_boundary_vicol_2021():
 def persistent_es_with_analytic_gradient(problem, truncation, *, sigma, num_pairs):
     """Naive PES+A: backprop for the newest window's part of the gradient, ES for earlier windows.
 
-    g_t = ξ_{t−1} (L_t⁺ − L_t⁻) / (2σ²) + ½ (∇L_t⁺ + ∇L_t⁻), with the mean of PES, and with a variance that chaos in ∇L_t makes large.
+    g_t = ξ_{t−1} (L_t⁺ − L_t⁻) / (2σ²) + ½ (∇L_t⁺ + ∇L_t⁻). The mean is that of PES. Chaos in
+    ∇L_t makes the variance large.
     """
 
     def start(theta, state):
