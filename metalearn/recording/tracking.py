@@ -149,8 +149,7 @@ def open_run(
       group: the W&B group, for runs that belong together.
       tags: the W&B tags.
       wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; honoured online only.
-      resume: the folder of a run to go on in, in place of a new one. Its metrics, figures and arrays stay, and what is
-        added stands beside them. Its configuration must be this one.
+      resume: the folder of a run of the same configuration, to which this one adds in place of making a new folder.
       may_differ: entries of the configuration, beside `resume`, `tracker` and `folder`, that a resumed run may change.
 
     Raises:

@@ -44,9 +44,8 @@ class Diagnosis:
       converged: whether training converges at θ: the mean of the last 20 losses is below the loss of the start.
       exponent: the largest Lyapunov exponent per step, and flip_fraction: how often its direction turned back.
       log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖; NaN where they were left out.
-      kappa: σ ‖ds_T/dθ‖ over the spread of s_T, half the distance of the two ends of a pair in the root mean square: 1
-        where training is linear over the cloud, larger where the derivative promises displacements that do not happen;
-        NaN where the ends of all pairs are the same.
+      kappa: σ ‖ds_T/dθ‖ over the spread of s_T, half the root-mean-square distance of the two ends of a pair. It is 1
+        where training is linear over the cloud, larger where it is not, NaN where the ends of all pairs are the same.
       beyond: the share of the ES cloud that ends with another label than θ.
       distance: to the nearest place with another label, along 16 rays, to a factor √2; infinite where none was seen.
       smoothed, smoothed_error: ∇L_σ by full-horizon ES, `[d]`; smoothed_length: its length.
