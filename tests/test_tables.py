@@ -1,4 +1,4 @@
-"""Every table of measured numbers, and every marked paragraph, holds the numbers of docs/results, which commands wrote."""
+"""Every table of measured numbers and every marked paragraph agrees with docs/results, which commands wrote."""
 
 import json
 import math

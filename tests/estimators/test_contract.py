@@ -1,4 +1,4 @@
-"""What every estimator promises: the public contract, one compilation, chunks, episode keys, divergence, sentences."""
+"""The contract of every estimator: results, one compilation, chunks, episode keys, divergence, error messages."""
 
 import functools
 
@@ -37,7 +37,7 @@ windowed = pytest.mark.parametrize("name", WINDOWED, scope="module")
 
 @functools.cache
 def make(name, truncation=TRUNCATION, problem=PROBLEM, **settings):
-    """One estimator per setting in the whole module, so that it is compiled once."""
+    """Return one estimator per setting for the whole module, so that it is compiled once."""
     return quick(EVERY[name](problem, truncation, **settings))
 
 
@@ -83,7 +83,7 @@ def test_chunks_of_one_and_chunks_that_leave_a_remainder_of_the_six_particles(si
 
 @windowed
 def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
-    """The loss of θ is then one number: unperturbed estimators see the same losses in every episode."""
+    """With an episode key, unperturbed estimators see the same losses in every episode."""
     if name not in ("backprop", "forward_mode", "forward_gradient", "uoro"):
         pytest.skip("perturbs θ")
     estimator = quick(EVERY[name](PROBLEM, Truncation(6, 2, key=jax.random.key(7))))
@@ -97,7 +97,7 @@ def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
 
 @pytest.mark.parametrize("name", ["backprop", "uoro", "persistent_es"], scope="module")
 def test_bfloat16_parameters_give_about_the_gradient_of_float32(name):
-    """Their noise is drawn in bfloat16 and so is another one: the loss tells whether the trajectories are the same."""
+    """The noise differs because it is drawn in bfloat16, so the loss shows whether the trajectories agree."""
     estimator = make(name)
     losses = []
     for dtype in (jnp.bfloat16, jnp.float32):
@@ -109,7 +109,7 @@ def test_bfloat16_parameters_give_about_the_gradient_of_float32(name):
 
 
 def blowing_up(threshold) -> InnerProblem:
-    """Diverges where its random start is beyond `threshold(theta)`, else s ← s/2 + θ."""
+    """A problem that diverges if its random start exceeds `threshold(theta)`; otherwise s ← s/2 + θ."""
 
     def init(theta, key):
         return jnp.where(jax.random.uniform(key) < threshold(theta), jnp.inf, 1.0) * jnp.ones((2,))

@@ -1,4 +1,4 @@
-"""The report on the command line, as small as it can be."""
+"""The report from the command line, with the smallest settings."""
 
 import json
 import re

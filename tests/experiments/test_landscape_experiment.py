@@ -1,4 +1,4 @@
-"""The landscape experiments on the command line: pictures, dimensions, films, resumed runs, and mistakes in one line."""
+"""The landscape experiments from the command line: pictures, dimensions, films, resumed runs, one-line errors."""
 
 import json
 import signal

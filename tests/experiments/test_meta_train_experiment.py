@@ -1,4 +1,4 @@
-"""The experiment as a user runs it: it tunes, judges, keeps what it made, and goes on where it was stopped."""
+"""The meta-training experiment as a user runs it: tuning, evaluation, files, and resuming."""
 
 import json
 

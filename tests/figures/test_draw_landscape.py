@@ -1,4 +1,4 @@
-"""Pictures of trainability: ranks keep the side, every pixel has its colour, axes keep their digits."""
+"""Pictures of trainability: ranks do not cross the border, every pixel has a colour, axes keep their digits."""
 
 import io
 

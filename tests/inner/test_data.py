@@ -1,4 +1,4 @@
-"""Datasets: shapes, moments, reproducibility and the sentences."""
+"""Datasets: shapes, moments, reproducibility and error messages."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What does not fit is refused in a sentence: data, networks and losses of another form than documented."""
+"""Data, networks and losses of another form than documented raise errors with an explanation."""
 
 import jax
 import jax.numpy as jnp

@@ -241,7 +241,7 @@ def test_example_weights_multiply_the_losses_of_their_examples():
 
 
 def test_weights_go_with_their_examples_into_a_minibatch():
-    """The weight of one example alone: minibatches see it as often as it is drawn."""
+    """Only one example has weight, and minibatches see it as often as it is drawn."""
     alone = jnp.zeros(EXAMPLES).at[5].set(1.0)
     task = classification(LINEAR, LABELS, 4, example_weights=alone)
     losses = jax.vmap(lambda key: task.loss(PARAMS, key))(jax.random.split(KEY, 4000))

@@ -1,4 +1,4 @@
-"""The precision gauge: an equal update rounds differently, and labels differ where rounding decides."""
+"""`precision`: an algebraically equal update rounds differently, and labels differ where rounding decides."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Judging an optimiser: curves against a loop by hand, sweeps against brute force, and a table that says what was seen."""
+"""`evaluate`: curves against a loop written by hand, sweeps against brute force, and the printed table."""
 
 import importlib
 
@@ -24,7 +24,7 @@ BENCHMARK = ml.problems.wine_benchmark((4,), num_steps=40, batch_size=16)
 
 
 def by_hand(transformation, key, task=None):
-    """One training, step by step: validation losses, the test loss and the test error at the end."""
+    """Return the validation losses of one training, and the test loss and the test error at the end."""
     start, steps = jax.random.split(key)
     task, network = task or BENCHMARK.task(), BENCHMARK.network
     params = network.init(start)
@@ -94,7 +94,7 @@ def test_a_linear_schedule_ends_at_zero():
 
 
 def test_a_table_of_all(monkeypatch):
-    """The nominal optimiser starts as Adam; the task of a pair is what is descended; a function is given the benchmark."""
+    """The nominal optimiser starts as Adam, a pair brings its own task, and a function is called with the benchmark."""
     monkeypatch.setattr(baselines, "RATES", (1e-3, 3e-2))
     monkeypatch.setattr(evaluation, "BASELINES", {"Adam": optax.adam})
     learned = ml.learned.nominal_optimizer((4,), learning_rate=0.03)
@@ -125,7 +125,10 @@ def test_a_table_of_all(monkeypatch):
 
 
 def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
-    """Losses e^(−rate · t): twice the rate is there in half the steps; half the rate never, in this run."""
+    """Losses are e^(−rate · t).
+
+    Twice the rate needs half the steps. Half the rate does not reach the loss in this run.
+    """
 
     def row(name, rate):
         losses = np.tile(np.exp(-rate * np.arange(1, 1001)), (2, 1))
@@ -145,7 +148,7 @@ def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
 
 
 def test_noise_on_few_readings_moves_the_speed_up_little():
-    """Fifty readings with noise of .01: two equal optimisers are told apart by less than a tenth of the steps."""
+    """With fifty losses and noise of .01, two equal optimisers differ by less than a tenth of the steps."""
     random, steps, speeds = np.random.default_rng(0), np.arange(10, 501, 10), []
     for _ in range(200):
         rows = {}
@@ -166,7 +169,7 @@ SHAPES = {
 
 
 def trained(shape, num_seeds, random):
-    """Curves of an optimiser twice as fast as Adam; what a seed is like is in part shared by both."""
+    """Return the curves of Adam and of an optimiser twice as fast. Both share a part of the randomness of a seed."""
     shared = random.normal(size=(num_seeds, 1))
 
     def curves(rate):

@@ -1,4 +1,4 @@
-"""Learned optimisers and snapshots come back from their files as they were, and nothing else does."""
+"""Learned optimisers and snapshots are restored from their files unchanged, and other files raise errors."""
 
 import flax.serialization
 import jax
@@ -96,7 +96,7 @@ def test_a_run_goes_on_from_a_file_with_the_same_bits(tmp_path):
 
 
 def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):
-    """What a run saw after its last snapshot it sees again; the curve has it once."""
+    """Evaluations after the last snapshot are repeated by the resumed run, and occur once in the curve."""
     path = tmp_path / "curve.npz"
     curve = lambda *steps: {"step": jnp.asarray(steps, jnp.int32), "loss": jnp.asarray(steps, float) / 10}
     extend_evaluations(path, curve(0, 2))

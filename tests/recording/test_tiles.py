@@ -1,4 +1,4 @@
-"""Landscapes kept in files: what was finished is never computed twice, never lost, and never mixed up."""
+"""Landscapes in files: finished tiles are not computed again, lost, or confused with others."""
 
 import errno
 
@@ -23,7 +23,7 @@ def render(keep=None, plane=PLANE, **more):
 
 
 class Counting(Tiles):
-    """Counts what is computed, and stops where it is told to."""
+    """Count the computed tiles, and stop at a given one."""
 
     def __init__(self, folder, stop_at=None):
         super().__init__(folder, SETTINGS)

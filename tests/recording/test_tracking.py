@@ -1,4 +1,4 @@
-"""Recording a run: what is in its folder, what W&B can read back, and that nothing is lost, leaked or waited for."""
+"""Recording a run: its folder, what W&B can read, and that nothing is lost, leaked or blocks the run."""
 
 import json
 import math
@@ -61,7 +61,7 @@ with open_run("runs", config, name="demo", mode=sys.argv[1], group="g", tags=["a
 
 
 def isolated(folder: pathlib.Path, **extra: str) -> dict[str, str]:
-    """An environment whose W&B finds no account, no settings and no server."""
+    """An environment in which W&B finds no account, no settings and no server."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "HYDRA_"))}
     home = {"HOME": str(folder), "MPLCONFIGDIR": matplotlib.get_cachedir()}
     home |= {"WANDB_CONFIG_DIR": str(folder / "config"), "NETRC": str(folder / "netrc")}
@@ -96,7 +96,7 @@ class Recorded(NamedTuple):
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory):
-    """A run that records everything, offline, with secrets wherever they could come from, and fails at its end."""
+    """An offline run that records everything, with secrets in every place they can come from, and fails at its end."""
     folder = tmp_path_factory.mktemp("offline")
     arguments = (
         "offline",
@@ -325,7 +325,7 @@ def test_an_unknown_mode_is_refused_before_anything_is_written(tmp_path):
 
 
 class BrokenWandb:
-    """A W&B run whose every call fails, as when its service has died."""
+    """A W&B run of which every call fails, as after the end of its service process."""
 
     offline = True
     dir = property(lambda self: self.log())

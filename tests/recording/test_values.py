@@ -1,4 +1,4 @@
-"""Values of configurations are written and compared as what they are; commands can be pasted whatever the names in them."""
+"""Values of configurations are written and compared by type, and printed commands can be pasted into a shell."""
 
 import enum
 import functools
