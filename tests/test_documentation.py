@@ -111,7 +111,6 @@ def test_the_test_sees_a_private_name():
     assert names_public_things_alone("import metalearn as ml\nml.estimators.Method")
 
 
-@pytest.mark.usefixtures("minimal_effort")
 def test_an_estimator_outside_of_the_package_is_checked_compared_and_followed(tmp_path):
     """The example of the guide works as a file of its own."""
     file = tmp_path / "my_estimator.py"

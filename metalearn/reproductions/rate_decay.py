@@ -5,7 +5,7 @@ between, after the heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13
 with inverse-time decay over 5000 steps. MNIST is downloaded and has a command of its own. Three objectives: the mean
 validation loss, the validation loss at the end, and the mean validation error, which is piecewise constant: backprop's
 gradient of it is zero, that of an evolution strategy is not. From (−7, −7), where nothing is learned. The bands are the
-best point of the heat map, read on the same eight fresh trainings, and a tenth above it.
+best point of the heat map, read on the same 64 fresh trainings, and a tenth above it.
 """
 
 import functools
