@@ -1,7 +1,7 @@
 """Hyperparameters as functions of θ, `ml.hyperparameters.*`.
 
-θ is unconstrained. A transform reads an entry of θ and maps it to the hyperparameter; a schedule takes numbers or
-transforms and returns `theta -> optax schedule`; a `Tuning` holds a whole set of hyperparameters and its starting
+θ is unconstrained. A transform reads an entry of θ and maps it to a hyperparameter. A schedule takes numbers or
+transforms and returns a function `theta -> optax schedule`. A `Tuning` holds a set of hyperparameters and its starting
 point.
 
 | group | functions |
