@@ -28,7 +28,7 @@ _MORE = ("application", "cache_programs", "explain", "figures", "recording", "re
 
 
 def __getattr__(name: str) -> _Any:
-    """Import a module or the names of `metalearn.api` on first use, so that `python -m metalearn` starts without JAX."""
+    """Import a module or the names of `metalearn.api` on first use: `python -m metalearn` starts without JAX."""
     if name == "cache_programs":
         return _importlib.import_module("metalearn.application.program_cache").cache_programs
     if name != "__all__" and name.startswith("_"):

@@ -32,7 +32,7 @@ class Effort(NamedTuple):
     slowdown: float
 
 
-# Measured on two cores with jax 0.10.2, and rounded. `python -m benchmarks.compilation` measures them on another machine.
+# Measured on two cores with jax 0.10.2, and rounded. `python -m benchmarks.compilation` measures them elsewhere.
 EFFORTS = {
     "minimal": Effort({"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}, 1.2e-3, 4.0),
     "low": Effort({"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}, 2.0e-3, 1.3),
@@ -171,10 +171,9 @@ class Program:
         return self
 
     def ahead(self, *arguments, **keywords):
-        """Compile for these arguments, or arguments of these shapes, without running the program.
+        """Compile for these arguments, or arguments of these shapes, without running: a `jax.stages.Compiled`.
 
-        Returns:
-          A `jax.stages.Compiled`. In JAX's debugging modes, which do not work on such programs, the program itself.
+        In JAX's debugging modes, which have no effect on compiled programs, return the program itself.
         """
         if any(debugging.sought()) or jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self

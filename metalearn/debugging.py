@@ -21,7 +21,7 @@ def sought() -> tuple[bool, bool]:
 
 
 def finite(values: Any) -> jax.Array:
-    """Return `jnp.isfinite(values)`, but True for values at which JAX should raise an error, so that they are not masked."""
+    """Return `jnp.isfinite(values)`, but True where JAX should raise an error, so that such values are not masked."""
     nans, infinities = sought()
     found = jnp.isfinite(values)
     found = found | jnp.isnan(values) if nans else found

@@ -54,7 +54,7 @@ class Watch:
 
 @contextlib.contextmanager
 def watched(name: str, verb: str = "compiling") -> Iterator[Watch]:
-    """Watch a call that may compile. `begin`, or `compiling_here` inside the call, announces it until the context ends."""
+    """Watch a call that may compile. `begin`, or `compiling_here` inside it, announces it until the context ends."""
     watch, outer = Watch(name, verb), getattr(_here, "watch", None)
     _here.watch = watch
     try:

@@ -31,7 +31,7 @@ def primitives(jaxpr) -> set[str]:
 
 
 def _seconds(equation) -> float:
-    """Estimate the run time of one operation. Broadcasts are free, and an update of an array costs the entries written."""
+    """Estimate the run time of one operation. Broadcasts are free, and an update of an array costs its new entries."""
     name, elements = equation.primitive.name, sum(math.prod(_shape(out)) for out in equation.outvars)
     if name == "broadcast_in_dim":
         return 0.0

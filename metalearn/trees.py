@@ -123,7 +123,7 @@ def dot(a: Tree, b: Tree):
 
 
 def norm(tree: Tree):
-    """Return the Euclidean norm over all leaves. Entries are divided by the largest, so that squares do not overflow."""
+    """Return the Euclidean norm over all leaves. Entries are scaled by the largest, so that squares do not overflow."""
     leaves = jax.tree.leaves(wide(tree))
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0).astype(jnp.result_type(float)) for leaf in leaves]))
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)

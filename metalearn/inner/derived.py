@@ -1,4 +1,4 @@
-"""Problems derived from other problems: losses read less often or only at the end, and a separate θ for every window."""
+"""Problems derived from other problems: losses read less often or only at the end, and a θ for every window."""
 
 import operator
 
@@ -30,8 +30,8 @@ def strided(problem: InnerProblem, stride: int) -> InnerProblem:
     check_inner(problem)
     if problem.horizon is not None and stride > 1:
         raise ValueError(
-            f"The losses of this problem, made for {problem.horizon} steps, must be read after every step; with a stride "
-            f"of {stride} some are skipped. Wrap the other way round: "
+            f"The losses of this problem, made for {problem.horizon} steps, must be read after every step; with a "
+            f"stride of {stride} some are skipped. Wrap the other way round: "
             f"ml.final_loss(ml.strided(problem, {stride}), horizon // {stride})."
         )
 

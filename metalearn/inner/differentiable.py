@@ -14,8 +14,8 @@ from metalearn.types import Theta
 
 REVERSE, FORWARD, BOTH = "reverse", "forward", "forward and reverse"
 _INSTEAD = {
-    REVERSE: "Evolution strategies such as ml.persistent_es need no derivatives; ml.forward_mode needs no reverse mode.",
-    FORWARD: "Evolution strategies such as ml.persistent_es need no derivatives; ml.backprop needs no forward mode.",
+    REVERSE: "Evolution strategies such as ml.persistent_es need no derivatives, ml.forward_mode no reverse mode.",
+    FORWARD: "Evolution strategies such as ml.persistent_es need no derivatives, ml.backprop no forward mode.",
     BOTH: "Evolution strategies such as ml.persistent_es need no derivatives.",
 }
 

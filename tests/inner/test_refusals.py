@@ -73,8 +73,11 @@ def test_modules_that_fit_are_taken():
 
 TASK = ml.classification(NETWORK, ml.data.Data(INPUTS, LABELS))
 OUTPUTS = {
-    "an auxiliary output": (lambda value: (value, {"seen": value}), "it returned a tuple of length 2. Return the loss alone"),
-    "a dictionary": (lambda value: {"loss": value}, "it returned a dict of 1"),
+    "an auxiliary output": (
+        lambda value: (value, {"seen": value}),
+        "it returned a tuple of length 2. Return the loss alone",
+    ),
+    "a dictionary": (lambda value: {"loss": value}, "it returned a dict of length 1"),
     "a vector": (lambda value: jnp.stack([value, value]), r"shape \(2,\) and dtype float32. Take its mean"),
     "an integer": (lambda value: value.astype(int), r"shape \(\) and dtype int32"),
     "nothing": (lambda value: None, "it returned a NoneType"),

@@ -255,6 +255,8 @@ def test_every_draws_anew_in_each_step():
 def test_a_schedule_that_asks_for_its_number_of_steps_is_refused_with_those_that_do_not():
     task = Task(lambda key: jnp.ones(3), lambda params, key: jnp.sum(params**2))
     theta = jnp.float32(10.0)
-    with pytest.raises(TypeError, match=r"TracerBoolConversionError: no `if` may depend.*ml\.cosine"):
+    with pytest.raises(
+        TypeError, match=r"TracerBoolConversionError: no `if` may depend.*ml\.hyperparameters\.linear_schedule"
+    ):
         check_problem(training(task, lambda theta: optax.sgd(optax.cosine_decay_schedule(0.1, theta))), theta)
     check_problem(training(task, lambda theta: sgd(cosine_schedule(0.1, 0.0, lambda theta: theta))(theta)), theta)
