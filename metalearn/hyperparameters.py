@@ -7,7 +7,8 @@ point.
 | group | functions |
 |---|---|
 | transforms of an entry of θ | `value`, `exp`, `exp10`, `sigmoid` |
-| schedules | `linear_schedule`, `log_linear_schedule`, `cosine_schedule`, `inverse_time_schedule`, `piecewise_schedule` |
+| schedules between two values | `linear_schedule`, `log_linear_schedule`, `cosine_schedule` |
+| other schedules | `inverse_time_schedule`, `piecewise_schedule` |
 | sets of hyperparameters | `all_hyperparameters`, `per_tensor_adam`, `learned_tuning`, `Tuning` |
 
     optimizer = ml.sgd(ml.hyperparameters.cosine_schedule(ml.hyperparameters.exp("log_rate"), 0.0, 1000))

@@ -73,8 +73,8 @@ def check_horizon(problem: Any, horizon: int) -> None:
     if problem.horizon is not None and problem.horizon != horizon:
         raise ValueError(
             f"The problem is made for episodes of {problem.horizon} steps; a horizon of {horizon} was given. Its loss "
-            f"contains the number of steps, as that of ml.final_loss(problem, {problem.horizon}) does. Make the problem "
-            f"for {horizon} steps, or use a horizon of {problem.horizon}."
+            f"contains the number of steps, as that of ml.final_loss(problem, {problem.horizon}) does. Make the "
+            f"problem for {horizon} steps, or use a horizon of {problem.horizon}."
         )
 
 
