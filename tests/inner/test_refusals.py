@@ -36,7 +36,7 @@ REFUSED = {
     "split of lists": (split([[1.0, 2.0]], [0, 1]), "data must have arrays; its inputs are a list"),
     "split of texts": (split(INPUTS, np.array(list("abcd"))), "data must have numbers; the dtype of its targets is <U1"),
     "split of a tuple": (lambda: ml.data.split((INPUTS, LABELS), (2,)), "data must be an ml.data.Data"),
-    "split of rows": (split(INPUTS.T, LABELS), "data must be inputs .* Examples are columns: transpose rows"),
+    "split of rows": (split(INPUTS.T, LABELS), "data must be inputs .* Examples are columns; transpose arrays"),
     "split of vectors": (split(LABELS, LABELS), "data must be inputs"),
     "split into a number": (split(INPUTS, LABELS, 2), r"sizes must be a sequence, such as \(80, 20\); 2 was given"),
     "split of nothing": (split(INPUTS[:, :0], LABELS[:0]), "data must have at least one example"),
@@ -55,7 +55,7 @@ REFUSED = {
     "an NNX instance": (lambda: ml.from_nnx(Nnx(rngs=nnx.Rngs(0))), r"an instance of Nnx was given. Write lambda rngs: Nnx\("),
     "an NNX class with arguments": (lambda: ml.from_nnx(nnx.Linear), "must be a function of rngs alone"),
     "a factory of nothing": (lambda: ml.from_nnx(lambda rngs: None), "must return an NNX module; it returned a NoneType"),
-    "a Linen module as NNX": (lambda: ml.from_nnx(Linen()), "a Linen module was given: use from_linen"),
+    "a Linen module as NNX": (lambda: ml.from_nnx(Linen()), "a Linen module was given\. Use from_linen"),
     "a number as a factory": (lambda: ml.from_nnx(3), "must be a function rngs -> module; a int was given"),
 }  # fmt: skip
 

@@ -222,7 +222,7 @@ def test_injected_hyperparameters_are_those_of_this_theta():
         (lambda: training(lambda theta: 3, sgd(0.1)).init(THETA, KEY), "must return a Task; it returned a int"),
         (
             lambda: training(classification(NETWORK, LABELS), sgd).init(0.1, KEY),
-            "Is a factory such as adam itself given",
+            "not the factory adam itself",
         ),
     ],
 )
