@@ -284,9 +284,9 @@ def test_noise_of_its_strength_is_added_to_the_minibatch():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"example_weights": jnp.ones(3)}, "example_weights must be one number for each of the 12 examples"),
+        ({"example_weights": jnp.ones(3)}, "example_weights must have shape .12,., one number per example"),
         ({"num_examples": 3}, "give a batch_size with it"),
-        ({"num_examples": 13, "batch_size": 2}, "num_examples must be at most the 12 examples"),
+        ({"num_examples": 13, "batch_size": 2}, "num_examples must be at most 12, the number of examples"),
         ({"num_examples": 0, "batch_size": 2}, "num_examples must be at least 1"),
         ({"example_weights": jnp.ones(12), "metric": "error_rate"}, "belong to the metric cross_entropy"),
     ],

@@ -32,7 +32,7 @@ class FactoredMoments(NamedTuple):
 
 
 def factored_optimizer(hidden: Sequence[int] = (4, 4), *, step_size: float = 0.01) -> base.LearnedOptimizer:
-    """A narrow perceptron with many features, among them gradients scaled by factored second moments.
+    """Return a narrow perceptron with many features, among them gradients scaled by factored second moments.
 
         u = −c a exp(0.1 b),   (a, b) = MLP(features, time)
 

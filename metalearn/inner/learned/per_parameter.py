@@ -31,7 +31,7 @@ class Moments(NamedTuple):
 def mlp_optimizer(
     hidden: Sequence[int] = (32, 32), *, decays: Sequence[float] = DECAYS, step_size: float = 0.01
 ) -> base.LearnedOptimizer:
-    """A perceptron that maps the features of one parameter to its update.
+    """Return a perceptron that maps the features of one parameter to its update.
 
         u = −c a exp(0.1 b),   (a, b) = MLP(features, time), |b| ≤ 60
 
@@ -72,7 +72,7 @@ def mlp_optimizer(
 def nominal_optimizer(
     hidden: Sequence[int] = (8, 8), *, learning_rate: float = 0.03, decays: Sequence[float] = DECAYS
 ) -> base.LearnedOptimizer:
-    """Adam with a correction from a perceptron for every parameter.
+    """Return Adam with a correction from a perceptron for every parameter.
 
         u = −η (m̂_0.9 / (√v̂ + 1e-8) · exp(clip(b, −6, 3)) + a),   (a, b) = MLP(features, time),   η = exp(θ_η)
 

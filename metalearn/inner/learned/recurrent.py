@@ -30,7 +30,7 @@ class RecurrentState(NamedTuple):
 
 
 def recurrent_optimizer(hidden: int = 16, *, learning_rate: float = 0.03) -> base.LearnedOptimizer:
-    """Adam with a learning rate that a gated recurrent unit sets for every tensor at every step.
+    """Return Adam with a learning rate that a gated recurrent unit sets for every tensor at every step.
 
         u = −η exp(clip(o, −6, 3)) m̂ / (√v̂ + 1e-8),   h ← GRU(x, h),   o = w · h + c,   η = exp(θ_η)
 

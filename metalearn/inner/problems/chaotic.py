@@ -20,7 +20,7 @@ from metalearn.inner.problems.known import as_pair, as_scalar, check_finite
 
 
 def logistic_map(start: float = 0.3) -> InnerProblem:
-    """The logistic map x ← r x (1 − x) with θ = r. The loss is ℓ = x, so that the meta-loss is the time average.
+    """Return the logistic map x ← r x (1 − x) with θ = r. The loss is ℓ = x, so that the meta-loss is the time average.
 
     The Lyapunov exponent is ln|2 − r| for 1 < r < 3, zero at r = 3.5699456718709449 (Feigenbaum), and ln 2 at r = 4,
     where the time average is ½.
@@ -42,7 +42,7 @@ def logistic_map(start: float = 0.3) -> InnerProblem:
 
 
 def cubic_loss(start: float = 0.3, *, log_learning_rate: bool = False) -> InnerProblem:
-    """Gradient descent on f(x) = x²/2 − x³/3 with learning rate η: x ← x − η (x − x²), ℓ = f(x).
+    """Return gradient descent on f(x) = x²/2 − x³/3 with learning rate η: x ← x − η (x − x²), ℓ = f(x).
 
     With y = η (1 − x)/(1 + η) this is the logistic map at r = 1 + η. The minimum x = 0 has sharpness 1 and is stable
     for η < 2. Feigenbaum's point is η = 2.5699456718709449. At η = 3 the Lyapunov exponent is ln 2, and x_t = 1 − (4/3)
@@ -62,7 +62,7 @@ def cubic_loss(start: float = 0.3, *, log_learning_rate: bool = False) -> InnerP
 
 
 def double_well(start: float = 0.3, *, log_learning_rate: bool = False) -> InnerProblem:
-    """Gradient descent on f(x) = (x² − 1)²/4 with learning rate η: x ← x − η (x³ − x), ℓ = f(x).
+    """Return gradient descent on f(x) = (x² − 1)²/4 with learning rate η: x ← x − η (x³ − x), ℓ = f(x).
 
     The minima ±1 have sharpness 2 and are stable for η < 1, where the Lyapunov exponent is ln|1 − 2η|. At η = 2 the map
     is equivalent to the cubic Chebyshev map. There the exponent is ln 3, and x_t = √2 sin(3^t φ) exactly.
@@ -80,7 +80,7 @@ def double_well(start: float = 0.3, *, log_learning_rate: bool = False) -> Inner
 
 
 def henon(start: tuple[float, float] = (0.1, 0.1)) -> InnerProblem:
-    """The Hénon map (x, y) ← (1 − a x² + y, b x) with θ = (a, b) and ℓ = x.
+    """Return the Hénon map (x, y) ← (1 − a x² + y, b x) with θ = (a, b) and ℓ = x.
 
     The determinant of the Jacobian is −b everywhere, so the two Lyapunov exponents sum to ln|b|. At (1.4, 0.3) they are
     0.419217 and −1.623190.
@@ -119,7 +119,9 @@ class ToyState(NamedTuple):
 
 
 def toy_regression(horizon: int = 100, *, objective: str = "mean") -> InnerProblem:
-    """Tuning of two learning rates for gradient descent in a wavy valley; chaos separates the start from the optimum.
+    """Return a problem with two learning rates of gradient descent in a wavy valley, the toy regression.
+
+    A chaotic region separates the published start from the optimum.
 
     f(x) = √(x0² + 5) − √5 + sin²(x1) e^{−5 x0²} + ¼ |x1 − 100|, x(0) = (1, 1), x ← x − lr_t ∇f(x),
     lr_t = (1 − t/T) e^{θ0} + (t/T) e^{θ1} for t = 0 … T − 1, and ℓ = f(x) after the step.
@@ -128,8 +130,7 @@ def toy_regression(horizon: int = 100, *, objective: str = "mean") -> InnerProbl
     the minimum on a grid is 555.1 at (2.775, −2.65); published runs start from (−4, −4).
 
     Args:
-      horizon: T, the number of steps of an episode and of the learning-rate schedule. The truncation must have the same
-        horizon.
+      horizon: T, the number of steps of the schedule and of an episode; the truncation must have the same horizon.
       objective: "mean": ℓ_t = f(x_t). "sum": ℓ_t = T f(x_t), so that the mean over an episode is the published sum.
 
     Returns:
@@ -180,7 +181,7 @@ def lorenz(
     true_r: float = 28.0,
     b: float = 8 / 3,
 ) -> InnerProblem:
-    """Estimation of the parameters of the Lorenz system from z: θ = (ln a, ln r), ℓ_t = (z_t − z_t^true)².
+    """Return a fit of the parameters of the Lorenz system to z: θ = (ln a, ln r), ℓ_t = (z_t − z_t^true)².
 
     A step is a forward Euler step of x' = a (y − x), y' = x (r − z) − y, z' = x y − b z. The true trajectory starts at
     the same point and is computed together with the fitted one, without tangents. Lyapunov exponents are therefore

@@ -39,7 +39,7 @@ def _modulus(z, theta, key):
 
 
 def mandelbrot() -> InnerProblem:
-    """The Mandelbrot set: z ← z² + c from 0, with θ = c. Orbits with |z| > 2 escape.
+    """Return the Mandelbrot set: z ← z² + c from 0, with θ = c. Orbits with |z| > 2 escape.
 
     The boundary has dimension 2 (Shishikura 1998).
     """
@@ -47,7 +47,7 @@ def mandelbrot() -> InnerProblem:
 
 
 def julia(c: complex = -1.0) -> InnerProblem:
-    """A Julia set: z ← z² + c from θ, for a fixed c. Orbits with |z| > max(2, |c|) escape.
+    """Return a Julia set: z ← z² + c from θ, for a fixed c. Orbits with |z| > max(2, |c|) escape.
 
     The boundary has dimension 1 at c = 0, 1.26835 at −1 and 1.3934 at −0.122561 + 0.744862i, Douady's rabbit (McMullen
     1998).
@@ -67,12 +67,12 @@ def julia(c: complex = -1.0) -> InnerProblem:
 
 
 def burning_ship() -> InnerProblem:
-    """The burning ship: z ← (|Re z| + i |Im z|)² + c from 0, with θ = c. Orbits with |z| > 2 escape."""
+    """Return the burning ship: z ← (|Re z| + i |Im z|)² + c from 0, with θ = c. Orbits with |z| > 2 escape."""
     return InnerProblem(_origin, lambda z, theta, key: _square(jnp.abs(z)) + _point(theta), _modulus)
 
 
 def magnet() -> InnerProblem:
-    """The magnetic model I: z ← ((z² + c − 1) / (2z + c − 2))² from 0, with θ = c.
+    """Return the magnetic model I: z ← ((z² + c − 1) / (2z + c − 2))² from 0, with θ = c.
 
     Orbits with |z| > 100 escape. Other orbits may converge to 1.
     """
@@ -86,7 +86,7 @@ def magnet() -> InnerProblem:
 
 
 def newton(root: complex = 1.0) -> InnerProblem:
-    """Newton's method for z³ = 1 from θ, with the loss |z − root|².
+    """Return Newton's method for z³ = 1 from θ, with the loss |z − root|².
 
     The boundary between the three basins of attraction has dimension 1.4444.
 
@@ -114,7 +114,7 @@ def newton(root: complex = 1.0) -> InnerProblem:
 
 
 def lyapunov_logistic(pattern: str = "AB", start: float = 0.5) -> InnerProblem:
-    """The logistic map with r alternating between θ["x"] and θ["y"] in a given pattern (Markus and Hess).
+    """Return the logistic map with r alternating between θ["x"] and θ["y"] in a given pattern (Markus and Hess).
 
     The state is (x, t). The loss is ln|r (1 − 2x)|, whose mean over a run is the Lyapunov exponent. It is negative for
     stable orbits. The loss is bounded below by −50 because of superstable orbits.

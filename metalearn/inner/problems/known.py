@@ -15,7 +15,7 @@ from metalearn.inner.problem import InnerProblem
 
 
 def phase_walk(omega: float = 1.0, start: float = 0.0) -> InnerProblem:
-    """A phase that advances by θ: s_t = s_{t−1} + θ, ℓ_t = sin(ω s_t).
+    """Return a phase that advances by θ: s_t = s_{t−1} + θ, ℓ_t = sin(ω s_t).
 
     This is the smallest problem on which all estimators have different means. With s_0 = 0, ∂L/∂θ = (1/T) Σ_t ω t
     cos(ω t θ). Smoothing damps each term: noise of variance σ²v_t on s_t multiplies term t by e^{−ω²σ²v_t/2}. Here v_t
@@ -43,7 +43,7 @@ def phase_walk(omega: float = 1.0, start: float = 0.0) -> InnerProblem:
 def linear_quadratic(
     a: ArrayLike = 0.9, b: ArrayLike = 1.0, start: ArrayLike = 1.0, target: ArrayLike = 0.0
 ) -> InnerProblem:
-    """Linear dynamics with a quadratic loss: s_t = a s_{t−1} + b θ, ℓ_t = ½ Σ_i (s_t − y)_i².
+    """Return linear dynamics with a quadratic loss: s_t = a s_{t−1} + b θ, ℓ_t = ½ Σ_i (s_t − y)_i².
 
     The gradient is ∂L/∂θ = (1/T) Σ_t (s_t − y) G(t) with G(h) = b (1 − a^h)/(1 − a). Every unbiased estimator has this
     mean for every σ. Truncated backprop and truncated ES have G(h_t) in place of G(t), with h_t = ((t − 1) mod W) + 1.
@@ -66,7 +66,7 @@ def linear_quadratic(
 def noisy_linear_quadratic(
     a: ArrayLike = 0.9, b: ArrayLike = 1.0, start: ArrayLike = 1.0, target: ArrayLike = 0.0, noise: float = 0.1
 ) -> InnerProblem:
-    """`linear_quadratic` with noise: s_t = a s_{t−1} + b θ + n_t, n_t ~ N(0, noise²) from the key of the step.
+    """Return `linear_quadratic` with noise: s_t = a s_{t−1} + b θ + n_t, n_t ~ N(0, noise²) from the key of the step.
 
     The mean of ∂L/∂θ is that without noise, but its variance is not zero. Antithetic pairs that do not share n_t
     are detected by their variance.
@@ -100,7 +100,7 @@ def noisy_linear_quadratic(
 
 
 def influence_balancing(n: int = 23, p: int = 10) -> InnerProblem:
-    """Influence balancing: the sign of the gradient is determined by steps in the distant past.
+    """Return influence balancing: the sign of the gradient is determined by steps in the distant past.
 
     s_{t+1} = A s_t + θ c with A_ii = A_{i,i+1} = ½, c = 1 for the first p components and −1 for the others, and
     ℓ = ½ (s¹ − 1)².
@@ -144,7 +144,7 @@ def influence_balancing(n: int = 23, p: int = 10) -> InnerProblem:
 
 
 def l2_tuning(x_train, y_train, x_val, y_val, learning_rate: float = 0.001) -> InnerProblem:
-    """The weight decay of a linear model: w ← w − lr (Xᵀ(Xw − y) + e^θ w), ℓ = (1/n_val) ‖X_val w − y_val‖².
+    """Return the tuning of a linear model's weight decay: w ← w − lr (Xᵀ(Xw − y) + e^θ w), ℓ = (1/n_val) ‖X_val w − y_val‖².
 
     The step is full-batch gradient descent on ½‖Xw − y‖² + ½ e^θ ‖w‖². The fixed point w(θ) = (XᵀX + e^θ I)⁻¹ Xᵀy gives
     the condition ∇ℓ · (XᵀX + e^θ I)⁻¹ w = 0 for the optimum. With windows of one step and no reset, truncated backprop

@@ -27,7 +27,7 @@ def digits_training(
     cap: float | None = 1.0,
     seed: int = 0,
 ) -> InnerProblem:
-    """The training of a small network on handwritten digits by SGD with a log-linear learning-rate schedule.
+    """Return the training of a small network on handwritten digits by SGD with a log-linear learning-rate schedule.
 
     θ = (log10 η_0, log10 η_T), and η_t = η_0^{1−t/T} η_T^{t/T}. The network is 64 – hidden – 10 without biases, with
     W_1 ~ 2N(0,1)/√64 and W_2 ~ N(0,1)/√hidden. Its inputs are pixels from which the mean is subtracted. The training
@@ -71,7 +71,7 @@ def digits_training(
 
 
 def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: float | None = 1.0) -> InnerProblem:
-    """The training run with a fractal boundary of trainability, with the logarithms of two learning rates as θ.
+    """Return the training run with a fractal boundary of trainability; θ holds the logarithms of two learning rates.
 
     θ = (log10 η_0, log10 η_1) are the learning rates of the input and the output layer of a 16-16-1 network, which is
     trained on 272 examples in full batches. The loss is ℓ_t / ℓ_0, so that the start has the loss 1. Losses above the

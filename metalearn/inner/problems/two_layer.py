@@ -80,7 +80,7 @@ def two_layer_training(
     minibatches: bool = False,
     offset: Offset = "none",
 ) -> InnerProblem:
-    """Gradient descent on a network with one hidden layer, deterministic for given data.
+    """Return gradient descent on a network with one hidden layer, deterministic for given data.
 
         ŷ = (1/m) W1ᵀ act(√(g²/n) W0ᵀ x),  ℓ = mean (ŷ − y)²,  W_i ← W_i − η_i ∂ℓ/∂W_i
 

@@ -100,7 +100,7 @@ def digits_benchmark(
     label_noise: float = 0.0,
     seed: int = 0,
 ) -> Benchmark:
-    """Handwritten digits with a ReLU network 64 – hidden – 10.
+    """Return a benchmark on handwritten digits with a ReLU network 64 – hidden – 10.
 
     The parts are 1000 examples for training, 400 for validation and 397 for testing.
 
@@ -124,7 +124,7 @@ def digits_benchmark(
 def wine_benchmark(
     hidden: Sequence[int] = (32,), *, num_steps: int = 500, batch_size: int = 64, seed: int = 0
 ) -> Benchmark:
-    """Wines described by 13 measurements, with a ReLU network 13 – hidden – 3.
+    """Return a benchmark on wines described by 13 measurements, with a ReLU network 13 – hidden – 3.
 
     The parts are 90 examples for training and 44 each for validation and testing. Arguments and errors are those of
     `digits_benchmark`.
@@ -135,7 +135,7 @@ def wine_benchmark(
 def breast_cancer_benchmark(
     hidden: Sequence[int] = (32,), *, num_steps: int = 500, batch_size: int = 64, seed: int = 0
 ) -> Benchmark:
-    """Tumours described by 30 measurements, with a ReLU network 30 – hidden – 2.
+    """Return a benchmark on tumours described by 30 measurements, with a ReLU network 30 – hidden – 2.
 
     The parts are 300 examples for training, 135 for validation and 134 for testing. Arguments and errors are those of
     `digits_benchmark`.
@@ -146,7 +146,7 @@ def breast_cancer_benchmark(
 def teacher_benchmark(
     hidden: Sequence[int] = (32,), *, num_steps: int = 500, batch_size: int = 64, noise: float = 0.5, seed: int = 0
 ) -> Benchmark:
-    """Labels from a random network with noisy outputs, with a ReLU network 20 – hidden – 5.
+    """Return a benchmark on labels from a random network with noisy outputs, with a ReLU network 20 – hidden – 5.
 
     The parts are 1000 examples for training and 400 each for validation and testing. `noise` is that of `teacher`. The
     other arguments are those of `digits_benchmark`.
