@@ -144,7 +144,7 @@ def influence_balancing(n: int = 23, p: int = 10) -> InnerProblem:
 
 
 def l2_tuning(x_train, y_train, x_val, y_val, learning_rate: float = 0.001) -> InnerProblem:
-    """Return the tuning of a linear model's weight decay: w ← w − lr (Xᵀ(Xw − y) + e^θ w), ℓ = (1/n_val) ‖X_val w − y_val‖².
+    """Return weight decay tuning of a linear model: w ← w − lr (Xᵀ(Xw − y) + e^θ w), ℓ = (1/n_val) ‖X_val w − y_val‖².
 
     The step is full-batch gradient descent on ½‖Xw − y‖² + ½ e^θ ‖w‖². The fixed point w(θ) = (XᵀX + e^θ I)⁻¹ Xᵀy gives
     the condition ∇ℓ · (XᵀX + e^θ I)⁻¹ w = 0 for the optimum. With windows of one step and no reset, truncated backprop
