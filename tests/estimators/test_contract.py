@@ -177,7 +177,10 @@ def test_truncations_are_equal_when_their_parts_are():
         (lambda: backprop(PROBLEM, TRUNCATION, chunk_size=0), "chunk_size must be at least 1"),
         (lambda: Truncation(6, 12), "longer than horizon"),
         (lambda: Truncation(6, 2, shared_minibatches=1), "shared_minibatches must be True or False"),
-        (lambda: Truncation(6, 2, key=jax.random.key(0), shared_minibatches=True), "the same one already"),
+        (
+            lambda: Truncation(6, 2, key=jax.random.key(0), shared_minibatches=True),
+            "all episodes share their random numbers",
+        ),
         (lambda: Truncation(10, 4), "not a multiple"),
         (lambda: Truncation(0, 1), "at least 1"),
         (lambda: Truncation(6.0, 2), "whole number"),
@@ -207,8 +210,8 @@ def _changed(**functions):
     ("problem", "theta", "sentence"),
     [
         (PROBLEM, {"rates": jnp.array([1, 2]), "scale": jnp.array(0.7)}, "dtype int32"),
-        (PROBLEM, {}, "no leaves"),
-        (PROBLEM, {"rates": jnp.array([0.2, 0.1]), "scale": "large"}, "is no number"),
+        (PROBLEM, {}, "at least one leaf"),
+        (PROBLEM, {"rates": jnp.array([0.2, 0.1]), "scale": "large"}, "must be a number or an array"),
         (_changed(step=lambda s, t, k: s | {"x": s["x"].astype(jnp.bfloat16)}), THETA, "keep shapes and dtypes"),
         (_changed(step=lambda s, t, k: s | {"x": jnp.zeros(3)}), THETA, "keep shapes and dtypes"),
         (_changed(step=lambda s, t, k: s["x"]), THETA, "structure"),

@@ -160,7 +160,7 @@ def test_repeated_examples_are_counted_and_traced_data_pass():
     parts = {"a": ml.data.Data(first, jnp.zeros(3, int)), "b": ml.data.Data(second, jnp.zeros(4, int))}
     with pytest.raises(ValueError, match="3 of the 4 examples of b are in a too"):
         check_disjoint(parts)
-    with pytest.raises(TypeError, match=r"a must be an ml\.Data\(inputs, targets\); a tuple was given"):
+    with pytest.raises(TypeError, match=r"a must be an ml\.data\.Data\(inputs, targets\); a tuple was given"):
         check_disjoint(parts | {"a": tuple(parts["a"])})
     jax.jit(lambda inputs: check_disjoint(parts | {"a": ml.data.Data(inputs, parts["a"].targets)}))(first)
 

@@ -334,7 +334,7 @@ def test_parameters_are_needed():
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
-        (lambda: learned.mlp_optimizer(()), ValueError, "hidden needs at least one width"),
+        (lambda: learned.mlp_optimizer(()), ValueError, "hidden must have at least one width"),
         (lambda: learned.mlp_optimizer((4, 0.5)), TypeError, "hidden must be a whole number"),
         (lambda: learned.mlp_optimizer(decays=(1.0,)), ValueError, "decays must be a number"),
         (
@@ -343,7 +343,7 @@ def test_parameters_are_needed():
             r"a sequence of rates, such as \(0\.9,\); 0\.9 was given",
         ),
         (lambda: learned.mlp_optimizer(step_size=0), ValueError, "step_size must be a number"),
-        (lambda: learned.nominal_optimizer(decays=(0.5,)), ValueError, "decays must hold 0.9"),
+        (lambda: learned.nominal_optimizer(decays=(0.5,)), ValueError, "decays must contain 0.9"),
         (lambda: learned.nominal_optimizer(learning_rate=-1.0), ValueError, "learning_rate must be a number"),
         (lambda: learned.factored_optimizer(step_size="big"), TypeError, "step_size must be"),
         (lambda: learned.recurrent_optimizer(0), ValueError, "hidden must be at least 1"),

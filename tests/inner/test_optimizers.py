@@ -281,8 +281,8 @@ def test_per_layer_takes_the_users_labels():
             ValueError,
             "interpolation must be one of constant, linear",
         ),
-        (lambda: piecewise_schedule((), ()), ValueError, "at least one boundary"),
-        (lambda: sigmoid("x", 1, 0), ValueError, "needs low < high"),
+        (lambda: piecewise_schedule((), ()), ValueError, "boundaries must have at least one entry"),
+        (lambda: sigmoid("x", 1, 0), ValueError, "low must be below high"),
     ],
 )
 def test_mistakes_are_sentences(make, error, sentence):
