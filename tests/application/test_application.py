@@ -192,7 +192,7 @@ MISTAKES = {
     ),
     "no folder of configurations": (["--config-dir", "nowhere"], r"config directory '.*nowhere' not found$"),
     "no configuration": (["--config-name", "run"], r"Cannot find primary config 'run'"),
-    "no YAML": (["problem=broken"], r"A configuration file is no valid YAML: .*broken\.yaml"),
+    "no YAML": (["problem=broken"], r"A configuration file is not valid YAML: .*broken\.yaml"),
     "no such reference": (["num_steps=${steps}"], r"num_steps.* refers to a configuration key that does not exist"),
 }
 
