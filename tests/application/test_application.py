@@ -174,7 +174,7 @@ MISTAKES = {
     "unknown module": (["problem._target_=nowhere.walk"], r"problem: _target_ 'nowhere\.walk' cannot be imported"),
     "unknown factory": (
         ["problem._target_=factories.wal"],
-        r"problem: _target_ 'factories\.wal' is not there: factories has no wal \(did you mean walk\?\)",
+        r"problem: _target_ 'factories\.wal' does not exist: factories has no wal \(did you mean walk\?\)",
     ),
     "refused by metalearn": (["crash=refused"], r"cap must be a finite number; inf was given\.$"),
     "wrong mode": (

@@ -141,5 +141,5 @@ def test_printed_commands_are_quoted(tmp_path, capsys, monkeypatch):
     (again,) = (line.partition("same command and ")[2] for line in lines if "same command" in line)
     (override,) = shlex.split(again)
     assert pathlib.Path(OverridesParser.create().parse_override(override).value()).is_dir()
-    with pytest.raises(ValueError, match=r"leave it out with '~matrix\.my wine'"):
+    with pytest.raises(ValueError, match=r"Leave it out with '~matrix\.my wine'"):
         build_benchmarks({"my wine": 3})
