@@ -89,9 +89,7 @@ def _locating(error: InstantiationException, prefix: str) -> str | None:
     if module in sys.modules and not hasattr(sys.modules[module], name):
         known = [entry for entry in vars(sys.modules[module]) if not entry.startswith("_")]
         return f"{prefix}{named} does not exist: {module} has no {name}{suggestion(name, known)}."
-    return (
-        f"{prefix}{named} cannot be imported: {_one_line(str(root)).rstrip('.')}. The current folder is searched as well."
-    )
+    return f"{prefix}{named} cannot be imported: {_one_line(str(root)).rstrip('.')}. The current folder is searched as well."
 
 
 def _missing_config(error: MissingConfigException) -> str:

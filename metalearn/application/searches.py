@@ -33,7 +33,9 @@ def check_searches(names: Sequence[str], tuning: Tuning) -> None:
     for name in names:
         check_choice("Every one of searches", name, SEARCHES)
     if "random_search" in names and tuning.box is None and tuning.learned is None:
-        raise ValueError("random_search draws from the box of the tuning, and this tuning has no box; leave it out of searches.")
+        raise ValueError(
+            "random_search draws from the box of the tuning, and this tuning has no box; leave it out of searches."
+        )
     if set(names) - {"random_search"} and importlib.util.find_spec("evosax") is None:
         raise ImportError("searches need evosax: pip install 'metalearn[search]', or leave them out with searches=[].")
 

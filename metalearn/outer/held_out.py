@@ -60,7 +60,9 @@ def check_evaluate(evaluate: Evaluate, theta: Theta, key: Key) -> None:
     try:
         inspect.signature(evaluate).bind(theta, key)
     except TypeError as error:
-        raise TypeError(f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} was given ({error}).") from error
+        raise TypeError(
+            f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} was given ({error})."
+        ) from error
     found = jax.eval_shape(evaluate, theta, key)
     if jnp.shape(found) != () or not jnp.issubdtype(jnp.result_type(found), jnp.floating):
         raise TypeError(f"evaluate must return one floating-point number; it returned {found}.")

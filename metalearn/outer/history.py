@@ -191,8 +191,8 @@ def _of_dominance(share, losses, begin) -> str:
     largest = int(np.argmax(np.abs(np.asarray(losses))))
     return (
         f"{percent(share)} of the mean loss of outer steps {begin} to {begin + len(losses) - 1} is due to the worst 1 % of the particles "
-        f"(the mean loss of outer step {begin + largest} is {float(losses[largest]):.3g}). If theta changes their losses, they dominate the "
-        "estimates. Adam divides by the root of its second moment, which decays over thousands of steps: after the largest gradients theta "
+        f"(the mean loss of outer step {begin + largest} is {float(losses[largest]):.3g}). If theta changes their losses, they dominate "
+        "the estimates. Adam divides by the root of its second moment, which decays over thousands of steps: theta then "
         "hardly moves. Give the problem a cap of the size of the other losses, with ml.saturate(problem, cap) or the cap of ml.training."
     )
 

@@ -54,8 +54,8 @@ def _check_update(optimizer, theta) -> None:
         before, after, moved = jax.eval_shape(step, theta, jnp.zeros(()))
     except Exception as error:
         raise TypeError(
-            f"optimizer cannot take a step on theta ({type(error).__name__}: {str(error).partition(chr(10))[0]}). Its update is called with "
-            "the gradient, its state, theta, value and grad; use an optimiser that needs nothing else, such as optax.adam(0.01)."
+            f"optimizer cannot take a step on theta ({type(error).__name__}: {str(error).partition(chr(10))[0]}). Its update is called "
+            "with the gradient, its state, theta, value and grad; use an optimiser that needs nothing else, such as optax.adam(0.01)."
         ) from error
     if not trees.alike(before, after) or not trees.alike(theta, moved):
         raise TypeError(

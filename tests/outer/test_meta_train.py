@@ -333,7 +333,9 @@ def test_the_snapshot_of_another_run_is_refused():
         ((make(2), optax.sgd(0.1), theta), "optimizer_state"),
         ((make(2), adam, {"rates": theta}), "theta"),
     ):
-        with pytest.raises(ValueError, match=f"snapshot of another run: the structure or the shapes of its {part} differ"):
+        with pytest.raises(
+            ValueError, match=f"snapshot of another run: the structure or the shapes of its {part} differ"
+        ):
             go_on(*arguments)
     assert go_on(make(2), adam, theta)[1].snapshot.step == 4
     later = {0: make(2), 2: make(3)}  # whose second stage begins anew at the snapshot

@@ -92,7 +92,7 @@ def _of_orbit(found, gradient) -> Derivatives:
     left_out, escaped = (), np.asarray(gradient.escape)
     if np.any(escaped >= 0):
         left_out += (
-            f"derivatives after step {np.min(escaped[escaped >= 0])}, because an orbit escaped at this step; the derivatives above stop there.",
+            f"derivatives after step {np.min(escaped[escaped >= 0])}, where an orbit escaped; the derivatives above stop there.",
         )
     directions = np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(gradient.direction), np.float64)
     logs = np.asarray(gradient.log_length, np.float64)

@@ -56,8 +56,8 @@ class Diagnosis:
       capped: the fraction of the runs of the cloud that end at the cap of the problem; NaN if it has none.
       predicted: method -> signal-to-noise ratio per 10⁶ inner steps from the linear formula.
       spectrum: the gradient of truncated backprop for every truncation.
-      sweep: a row for each sigma: "length" of the smoothed gradient, signal-to-noise ratio "snr" of a pair, "cosine" with
-        the smoothed gradient at `sigma`, and their standard errors ("length_error", …).
+      sweep: a row for each sigma: "length" of the smoothed gradient, signal-to-noise ratio "snr" of a pair, "cosine"
+        with the smoothed gradient at `sigma`, and their standard errors ("length_error", …).
       comparison: the measurements of the candidate estimators.
       recommendation: the recommended estimator.
       left_out: what could not be measured and why, a sentence each.
@@ -105,7 +105,7 @@ def diagnose(
     """Measure what determines how to estimate the meta-gradient at θ, and recommend an estimator.
 
     Each candidate is run in a pilot of 128 pairs, or of 64 perturbed particles for backprop. Its bias is measured with
-    respect to ∇L_σ of full-horizon ES. The `trusted` one with the largest signal to noise per inner step is recommended.
+    respect to ∇L_σ of full-horizon ES. The `trusted` one with the largest signal to noise per step is recommended.
 
     Args:
       problem: the inner problem. Measurements that need derivatives which do not exist are listed in `left_out`.
@@ -114,7 +114,7 @@ def diagnose(
       truncation: horizon and window length; with a key all episodes are the same.
       key: the randomness of everything else.
       num_pairs: antithetic pairs of the cloud that measures ∇L_σ.
-      progress: called as `progress(name, done, total)`. Without it, the current measurement is printed every 15 seconds.
+      progress: called as `progress(name, done, total)`. Without it, the measurement is printed every 15 seconds.
 
     Raises:
       TypeError: θ has a leaf that is not floating point, `key` is not a typed key, `sigma` is not a real number,
@@ -180,7 +180,7 @@ def _exponential(logarithm: float) -> float:
 
 
 def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, progress):
-    """Compare the candidates at θ. The bias is with respect to the mean of the cloud; its error is taken into account."""
+    """Compare the candidates at θ, with the bias relative to the mean of the cloud, whose error is accounted for."""
     steps = (PILOT_PARTICLES * truncation.horizon, PILOT_PARTICLES * truncation.length)
     tapes = tuple(differentiable and needs_rematerialisation(problem, theta, count) for count in steps)
     candidates = make_candidates(problem, truncation, sigma, differentiable, tapes)

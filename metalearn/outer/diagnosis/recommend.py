@@ -98,7 +98,7 @@ def recommend(comparison: Comparison, truncation: Truncation, sigma: float, dive
         shares = [report.fraction_diverged for report in comparison.reports if report.num_episodes]
         diverged = max(diverged, *shares, 0.0)
         reason = (
-            f"up to {percent(diverged)} of the particles diverge around θ, so that ∇L_σ is infinite; give the problem a cap with ml.saturate"
+            f"up to {percent(diverged)} of the particles diverge around θ, so ∇L_σ is infinite; give the problem a cap with ml.saturate"
             if diverged > 0
             else "the losses around θ are all equal, or ∇L_σ is within its noise; change θ, or use more pairs"
         )

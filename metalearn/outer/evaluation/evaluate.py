@@ -114,7 +114,9 @@ def _check(optimizers, benchmarks, key, num_seeds, baselines) -> None:
         benchmark.check()
     swept = {f"{name}, {schedule}" for name in BASELINES for schedule in SCHEDULES}
     if baselines and swept & set(optimizers):
-        raise ValueError(f"{sorted(swept & set(optimizers))} are names of swept baselines; use other names for your optimisers.")
+        raise ValueError(
+            f"{sorted(swept & set(optimizers))} are names of swept baselines; use other names for your optimisers."
+        )
     for name, optimizer in optimizers.items():
         pair = isinstance(optimizer, tuple) and len(optimizer) == 2
         if not (hasattr(optimizer, "init") or callable(optimizer) or pair):
@@ -125,7 +127,7 @@ def _check(optimizers, benchmarks, key, num_seeds, baselines) -> None:
         _, task = (optimizer, None) if hasattr(optimizer, "init") or callable(optimizer) else optimizer
         if task is not None and len(benchmarks) > 1:
             raise ValueError(
-                f"{name!r} has a Task, which contains the training data of one benchmark, but there are {len(benchmarks)} benchmarks. Give a "
+                f"{name!r} has a Task, which contains the training data of one benchmark, but there are {len(benchmarks)}. Give a "
                 "function of the benchmark, such as lambda benchmark: ml.hyperparameters.all_hyperparameters(benchmark).at(theta)."
             )
         for place, benchmark in benchmarks.items():

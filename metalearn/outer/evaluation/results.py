@@ -66,8 +66,8 @@ class Row:
 class Evaluation:
     """The results of all optimisers on all benchmarks.
 
-    `print` shows a table. A star marks a learning rate that is the smallest or the largest of the sweep. Notes below the
-    table say where an error is only a lower bound. `rows()` is for logging.
+    `print` shows a table. A star marks a learning rate that is the smallest or the largest of the sweep. Notes below
+    the table say where an error is only a lower bound. `rows()` is for logging.
     """
 
     results: tuple[Row, ...]
@@ -103,7 +103,9 @@ class Evaluation:
         found: dict[str, dict[str, Measurement]] = {name: {} for name in _benchmarks(self.results)}
         judged = [row for row in self.results if not np.isfinite(row.learning_rate)]
         if not judged or best.keys() != found.keys():
-            raise ValueError("Ratios compare optimisers with swept baselines; evaluate at least one optimiser with baselines=True.")
+            raise ValueError(
+                "Ratios compare optimisers with swept baselines; evaluate at least one optimiser with baselines=True."
+            )
         for row in judged:
             found[row.benchmark][row.optimizer] = _ratio(row.curves, best[row.benchmark].curves)
         return found

@@ -13,10 +13,10 @@ OUTSIDE = 0.16  # the share of resamples beyond each end of a 68 % interval
 class SpeedUp(NamedTuple):
     """A ratio of steps with its 68 % interval over seeds.
 
-      value: the ratio; NaN if the loss is not reached within the run, or if there is no Adam to compare with.
-      low, high: the ends of the interval, NaN for one seed; `low` is 0 if more than 16 % of the resamples do not reach
-        the loss.
-      said: the reason why there is no value; empty if there is one.
+    value: the ratio; NaN if the loss is not reached within the run, or if there is no Adam to compare with.
+    low, high: the ends of the interval, NaN for one seed; `low` is 0 if more than 16 % of the resamples do not reach
+      the loss.
+    said: the reason why there is no value; empty if there is one.
     """
 
     value: float

@@ -41,7 +41,9 @@ def select_best(name: str, thetas: Theta, losses: jax.Array) -> tuple[Theta, Tri
     loss = np.asarray(losses)
     finite = np.isfinite(loss)
     if not finite.any():
-        raise FloatingPointError(f"None of the {len(loss)} trials of {name} had a finite loss; search another region of theta.")
+        raise FloatingPointError(
+            f"None of the {len(loss)} trials of {name} had a finite loss; search another region of theta."
+        )
     best = int(np.argmin(np.where(finite, loss, np.inf)))
     return at(thetas, best), Trials(thetas, loss, best)
 
