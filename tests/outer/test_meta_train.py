@@ -302,7 +302,7 @@ def test_progress_is_told_of_every_chunk():
         ({"chunk_length": 0}, "chunk_length must be at least 1"),
         ({"key": 1}, "typed key"),
         ({"evaluate": 3.0}, "evaluate must be a function"),
-        ({"evaluate": lambda theta: 0.0}, "evaluate must be a function .theta, key. -> scalar; .* too many"),
+        ({"evaluate": lambda theta: 0.0}, "evaluate must be a function .theta, key. -> scalar; .*too many"),
         ({"evaluate": lambda theta, key: jnp.ones(2)}, "evaluate must return one floating-point number"),
         ({"estimator": {3: ESTIMATOR}}, "must begin at outer step 0"),
         ({"estimator": {0: ESTIMATOR, 2: 1.0}}, "estimator must be a GradientEstimator"),
