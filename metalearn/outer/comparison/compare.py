@@ -70,12 +70,11 @@ def compare(
       unsmoothed: False to skip the unsmoothed gradient and the bias with respect to it.
       timed: False to skip the time of an episode and the signal-to-noise ratio per second (NaN).
       along: None: θ is fixed. A trajectory `[num_steps, ...]`, such as `history.theta` of `meta_train`: each estimator
-        follows it `num_episodes` times from a new start, with one θ per estimate. Its mean over the windows of an
-        episode is compared with the target at the θ in the middle of the episode; up to 16 episodes, evenly spaced,
-        form one vector. This is the bias for a moving θ (hysteresis). A thinned history moves too fast: use `keep="all"`.
+        follows it `num_episodes` times from a new start, with one θ per estimate. Its mean over each episode is compared
+        with the target at the θ in the middle of the episode; up to 16 episodes, evenly spaced, form one vector. This is
+        the bias for a moving θ (hysteresis). Use `keep="all"`: a thinned history moves too fast.
       progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
-      callback: called with the `Report` of each estimator as soon as it is complete, in their order. Its times are NaN,
-        because they are measured at the end, when nothing else runs.
+      callback: called with the `Report` of each estimator, in their order. Its times are NaN: they are measured last.
 
     Returns:
       A `Comparison`. If an estimator cannot be compiled or run (no derivative, no memory), the `reason` of its report
