@@ -54,25 +54,24 @@ def compare(
     its *own* smoothed meta-loss: persistent and noise-reuse ES smooth differently, and so do two values of sigma. Bias
     and cosine are corrected for noise (docs/theory.md §7). Variances and signal-to-noise ratios have jackknife errors.
 
-    If the loss of a run is not finite, the smoothed meta-loss of a problem without a cap is infinite. Target, bias and
-    cosine are then NaN, and `fraction_diverged` is positive. With a cap (`saturate`, `training`) they are finite.
+    If a loss is not finite, the smoothed meta-loss of a problem without a cap is infinite: target, bias and cosine are
+    NaN, and `fraction_diverged` is positive. With a cap (`saturate`, `training`) they are finite.
 
     Args:
       estimators: name -> estimator; all are for the same θ.
       theta: the point of the comparison.
       key: the randomness of all runs.
       num_episodes: independent episodes per estimator, at least 2.
-      reference: None: every target is measured with `reference_pairs` pairs of full-horizon ES (or with episodes of
-        backprop, if an estimator does not smooth). A gradient with the structure of θ: the target of all estimators. A
-        mapping name -> gradient: the target of each.
+      reference: None: targets are measured with `reference_pairs` pairs of full-horizon ES (or episodes of backprop if an
+        estimator does not smooth). A gradient: the target of all estimators. A mapping name -> gradient: of each.
       reference_pairs: the size of the reference runs. By default the largest number of pairs that an estimator uses in
         all its episodes, between 16 and 4096; for backprop a quarter as many episodes.
       unsmoothed: False to skip the unsmoothed gradient and the bias with respect to it.
       timed: False to skip the time of an episode and the signal-to-noise ratio per second (NaN).
       along: None: θ is fixed. A trajectory `[num_steps, ...]`, such as `history.theta` of `meta_train`: each estimator
-        follows it `num_episodes` times from a new start, with one θ per estimate. Its mean over each episode is compared
-        with the target at the θ in the middle of the episode; up to 16 episodes, evenly spaced, form one vector. This is
-        the bias for a moving θ (hysteresis). Use `keep="all"`: a thinned history moves too fast.
+        follows it `num_episodes` times from a new start, with one θ per estimate. Its mean over an episode is compared
+        with the target at the θ in the middle of the episode; up to 16 episodes, evenly spaced, form one vector. The
+        result is the bias for a moving θ (hysteresis). Use `keep="all"`: a thinned history moves too fast.
       progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
       callback: called with the `Report` of each estimator, in their order. Its times are NaN: they are measured last.
 
