@@ -183,12 +183,12 @@ MISTAKES = {
     ),
     "folder is a file": (
         ["folder=walk.py"],
-        r"The run folder 'walk\.py' cannot be written: there is a file in its place",
+        r"The run folder 'walk\.py' cannot be written: a file has its name",
     ),
     "folder that cannot be made": (["folder=/proc/nothere"], r"cannot be written: no such file or directory"),
     "folder below a file": (
         ["folder=walk.py/runs"],
-        r"The run folder 'walk\.py/runs' cannot be written: there is a file",
+        r"The run folder 'walk\.py/runs' cannot be written: a file has its name",
     ),
     "no folder of configurations": (["--config-dir", "nowhere"], r"config directory '.*nowhere' not found$"),
     "no configuration": (["--config-name", "run"], r"Cannot find primary config 'run'"),

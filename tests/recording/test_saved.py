@@ -37,7 +37,7 @@ def test_a_file_holds_the_optimiser(optimizer, tmp_path):
 
 def test_a_file_of_another_architecture_is_refused(tmp_path):
     path = save_optimizer(tmp_path / "one.msgpack", MADE[1], MADE[1].init(KEY))
-    with pytest.raises(ValueError, match=r"holds the architecture .*nominal.* and .*recurrent.* was expected"):
+    with pytest.raises(ValueError, match=r"contains the architecture .*nominal.* but .*recurrent.* was expected"):
         load_optimizer(path, MADE[3])
     with pytest.raises(ValueError, match="weights of theta do not fit"):
         save_optimizer(tmp_path / "two.msgpack", MADE[1], MADE[0].init(KEY))
@@ -73,10 +73,10 @@ def test_every_type_of_array_comes_back(tmp_path):
 def test_what_is_no_snapshot_is_refused(tmp_path):
     path = save_snapshot(tmp_path / "one.npz", {"a": jnp.ones(3)})
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match="is no file that save_snapshot wrote"):
+    with pytest.raises(ValueError, match="was not written by save_snapshot"):
         load_snapshot(path, {"a": jnp.ones(3)})
     np.savez(tmp_path / "two.npz", other=np.ones(3))
-    with pytest.raises(ValueError, match="is no file that save_snapshot wrote"):
+    with pytest.raises(ValueError, match="was not written by save_snapshot"):
         load_snapshot(tmp_path / "two.npz", {"a": jnp.ones(3)})
 
 
@@ -106,5 +106,5 @@ def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):
     np.testing.assert_allclose(np.load(path)["loss"], [0, 0.2, 0.4, 0.6], rtol=1e-6)
     assert extend_evaluations(path, curve())["step"].tolist() == [0, 2, 4, 6]
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="is no file that extend_evaluations wrote"):
+    with pytest.raises(ValueError, match="was not written by extend_evaluations"):
         extend_evaluations(path, curve(8))

@@ -94,7 +94,7 @@ def test_a_run_does_not_go_on_with_other_values(tmp_path, before, after, capsys)
 
 
 def test_names_that_are_written_alike_are_refused():
-    with pytest.raises(ValueError, match="Two entries of a mapping are named '1'"):
+    with pytest.raises(ValueError, match="Two keys of a mapping are written as '1'"):
         plain({1: "a", "1": "b"})
 
 

@@ -62,8 +62,8 @@ def compare(
       theta: the point of the comparison.
       key: the randomness of all runs.
       num_episodes: independent episodes per estimator, at least 2.
-      reference: None: targets are measured with `reference_pairs` pairs of full-horizon ES (or episodes of backprop if an
-        estimator does not smooth). A gradient: the target of all estimators. A mapping name -> gradient: of each.
+      reference: None: targets are measured with `reference_pairs` pairs of full-horizon ES, or episodes of backprop if
+        an estimator does not smooth. A gradient: the target of all estimators. A mapping name -> gradient: of each.
       reference_pairs: the size of the reference runs. By default the largest number of pairs that an estimator uses in
         all its episodes, between 16 and 4096; for backprop a quarter as many episodes.
       unsmoothed: False to skip the unsmoothed gradient and the bias with respect to it.
