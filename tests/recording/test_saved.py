@@ -91,7 +91,7 @@ def test_a_run_goes_on_from_a_file_with_the_same_bits(tmp_path):
     other = ml.first_snapshot(estimator, optax.sgd(0.02), *arguments[2:])
     with pytest.raises(ValueError, match=r"is the snapshot of another run: it has \d+ arrays"):
         load_snapshot(path, other)
-    with pytest.raises(ValueError, match=r"its theta is float32\[\], and here it is float32\[2\]"):
+    with pytest.raises(ValueError, match=r"its theta is float32\[\], but here it must be float32\[2\]"):
         load_snapshot(path, ml.first_snapshot(estimator, optax.adam(0.02), jnp.ones(2), KEY))
 
 
