@@ -29,7 +29,7 @@ def rank_stretch(measure) -> np.ndarray:
 
 
 def linear_stretch(measure) -> np.ndarray:
-    """Scale each side by its largest absolute value: −measure / max |measure|, which is positive for converged pixels."""
+    """Scale each side by its largest absolute value: −measure / max |measure|, positive for converged pixels."""
     measure = _finite(measure)
     scaled = np.zeros(measure.shape)
     for side in (measure < 0, measure > 0):

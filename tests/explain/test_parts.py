@@ -120,7 +120,7 @@ def test_smoothed_gradients_of_the_cut_are_those_of_the_smoothed_loss():
 
 def test_a_smooth_problem_is_said_to_be_smooth():
     found = parts(study(bowl))
-    assert "nowhere on this plane do gradients fail" in found["layers"].section.sentence
+    assert "gradients do not fail anywhere on this plane" in found["layers"].section.sentence
     assert "hardly any chaos to see" in found["law"].section.sentence
     assert "No zoom" in found["border"].section.sentence
     (usable,) = re.findall(
