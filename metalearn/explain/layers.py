@@ -110,7 +110,7 @@ def _sentence(study, numbers):
     if study.undifferentiable:
         return f"{start}. The problem cannot be differentiated ({study.undifferentiable}): gradients and exponents cannot be shown."
     if not numbers["converged"]:
-        return "Training converges nowhere on this plane: there is nothing to differentiate. Move problem.plane to where training converges."
+        return "Training converges nowhere on this plane: there is nothing to differentiate. Move problem.plane to another region."
     best, share = numbers["best 2 %: long gradient"], numbers["long gradient"]
     ending = (
         "gradients do not fail anywhere on this plane."

@@ -107,7 +107,7 @@ def _usable(study):
     if not inside.any():
         return figure, ""
     words = (
-        f" At {percent(compared.usable[inside].mean(), 0)} of the points that converge the raw gradient can be used: its cosine with the smoothed gradient "
-        f"is positive, and it is between a tenth and ten times as long as the smoothed one (σ = {sigma:.2g})."
+        f" At {percent(compared.usable[inside].mean(), 0)} of the points that converge the raw gradient can be used: its cosine with the "
+        f"smoothed gradient is positive, and it is between a tenth and ten times as long (σ = {sigma:.2g})."
     )
     return figure, words

@@ -8,7 +8,7 @@ hence 1000 starts.
 
 The test loss is about 314 at the start. The bands: methods that are unbiased for a smoothed loss are below the methods
 with truncated windows (62 … 90); methods that follow the derivative of the whole episode, which explodes, are above
-200. The authors' UORO has one rank-one update for each inner step; ours has one for each window, which has less variance.
+200. The authors' UORO has one rank-one update for each inner step; ours has one for each window, with less variance.
 """
 
 import time

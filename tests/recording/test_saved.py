@@ -48,14 +48,14 @@ def test_a_file_of_another_architecture_is_refused(tmp_path):
 def test_what_is_no_file_of_an_optimiser_is_refused(tmp_path):
     other = tmp_path / "other"
     other.write_bytes(b"\x93\x01\x02\x03")
-    with pytest.raises(ValueError, match="is no file of a learned optimiser"):
+    with pytest.raises(ValueError, match="is not a file of a learned optimiser"):
         load_optimizer(other)
     with pytest.raises(FileNotFoundError):
         load_optimizer(tmp_path / "none")
     whole = save_optimizer(tmp_path / "one.msgpack", MADE[1], MADE[1].init(KEY))
     content = dict(flax.serialization.msgpack_restore(whole.read_bytes()))
     other.write_bytes(flax.serialization.msgpack_serialize({k: v for k, v in content.items() if k != "theta"}))
-    with pytest.raises(ValueError, match="is no file of a learned optimiser: KeyError: 'theta'"):
+    with pytest.raises(ValueError, match="is not a file of a learned optimiser: KeyError: 'theta'"):
         load_optimizer(other)
     with pytest.raises(TypeError, match="expected must be a learned optimiser"):
         load_optimizer(whole, MADE[1].init(KEY))
