@@ -184,7 +184,7 @@ def test_a_gallery_puts_conditions_side_by_side(tmp_path):
         ("landscape", ["condition=sigmoid"], "condition must be one of"),
         ("landscape", ["window=half"], "window must be one of"),
         ("landscape", ["resolution=0"], "resolution must be at least 2"),
-        ("landscape", ["problem=phase_walk"], "has no plane to draw"),
+        ("landscape", ["problem=phase_walk"], "has no plane"),
         ("landscape", ["resume=nowhere"], "'nowhere' is not the folder of a run"),
         ("zoom", ["centre=[0.01,0.01]", "frames=6", "resolution=9", "num_steps=50"], "is not on the border"),
         ("zoom", ["centre=[1]"], r"centre must be [x, y]"),

@@ -110,7 +110,7 @@ def test_mistakes_are_one_line(tmp_path):
             "which cannot be cut into the 2",
         ),
         (("hyperparameter_steps=-1",), "hyperparameter_steps must be at least 0"),
-        (("mixture=true",), "mixture trains on the benchmarks of a matrix too"),
+        (("mixture=true",), "mixture also trains on the benchmarks of a matrix"),
     ):
         result = run(tmp_path, *arguments, how=run_here)
         assert result.returncode == 2, result.stderr
