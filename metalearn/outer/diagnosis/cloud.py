@@ -65,7 +65,7 @@ class Cloud(NamedTuple):
 
     @property
     def signal_to_noise(self) -> Measurement:
-        """The signal-to-noise ratio of one pair, without the contribution of noise; NaN if all slopes are zero."""
+        """The signal-to-noise ratio of one pair, without the contribution of noise; NaN if all slopes are equal."""
         if not len(self.slopes):
             return UNKNOWN
         values, errors = jackknife(statistics, self.slopes, np.sum(self.slopes**2, axis=1))
