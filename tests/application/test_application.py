@@ -174,7 +174,7 @@ MISTAKES = {
     "unknown module": (["problem._target_=nowhere.walk"], r"problem: _target_ 'nowhere\.walk' cannot be imported"),
     "unknown factory": (
         ["problem._target_=factories.wal"],
-        r"problem: _target_ 'factories\.wal' is not there: factories has no wal \(did you mean walk\?\)",
+        r"problem: _target_ 'factories\.wal' does not exist: factories has no wal \(did you mean walk\?\)",
     ),
     "refused by metalearn": (["crash=refused"], r"cap must be a finite number; inf was given\.$"),
     "wrong mode": (
@@ -183,16 +183,16 @@ MISTAKES = {
     ),
     "folder is a file": (
         ["folder=walk.py"],
-        r"The run folder 'walk\.py' cannot be written: there is a file in its place",
+        r"The run folder 'walk\.py' cannot be written: a file has its name",
     ),
     "folder that cannot be made": (["folder=/proc/nothere"], r"cannot be written: no such file or directory"),
     "folder below a file": (
         ["folder=walk.py/runs"],
-        r"The run folder 'walk\.py/runs' cannot be written: there is a file",
+        r"The run folder 'walk\.py/runs' cannot be written: a file has its name",
     ),
     "no folder of configurations": (["--config-dir", "nowhere"], r"config directory '.*nowhere' not found$"),
     "no configuration": (["--config-name", "run"], r"Cannot find primary config 'run'"),
-    "no YAML": (["problem=broken"], r"A configuration file is no valid YAML: .*broken\.yaml"),
+    "no YAML": (["problem=broken"], r"A configuration file is not valid YAML: .*broken\.yaml"),
     "no such reference": (["num_steps=${steps}"], r"num_steps.* refers to a configuration key that does not exist"),
 }
 

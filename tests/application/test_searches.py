@@ -91,6 +91,6 @@ def test_a_network_without_these_hyperparameters_is_named(monkeypatch):
 
     monkeypatch.setattr("metalearn.application.searches.all_hyperparameters", refuse)
     with pytest.raises(
-        ValueError, match=r"mine: all_hyperparameters needs a perceptron\. searches=\[\] judges without them\."
+        ValueError, match=r"mine: all_hyperparameters needs a perceptron\. searches=\[\] evaluates without them\."
     ):
         build_hyperparameters({"mine": BENCHMARK._replace(num_steps=10)}, "searches=[]")

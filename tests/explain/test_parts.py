@@ -120,7 +120,7 @@ def test_smoothed_gradients_of_the_cut_are_those_of_the_smoothed_loss():
 
 def test_a_smooth_problem_is_said_to_be_smooth():
     found = parts(study(bowl))
-    assert "nowhere on this plane do gradients fail" in found["layers"].section.sentence
+    assert "gradients do not fail anywhere on this plane" in found["layers"].section.sentence
     assert "hardly any chaos to see" in found["law"].section.sentence
     assert "No zoom" in found["border"].section.sentence
     (usable,) = re.findall(
@@ -207,7 +207,7 @@ def test_the_report_from_python(tmp_path):
         (5, 0, TypeError, "key must be a typed key"),
         ("height", float("nan"), ValueError, "height must be"),
         ("descents", {"ES": ml.backprop}, TypeError, r"descents\['ES'\] must be an ml.outer.Descent"),
-        ("descents", [ml.backprop], TypeError, "descents must be ml.outer.Descents by name"),
+        ("descents", [ml.backprop], TypeError, "descents must be a mapping from names to ml.outer.Descent"),
         ("starts", None, ValueError, "starts must be pairs of coordinates"),
         ("starts", [0.3, 0.1], ValueError, "starts must be pairs of coordinates"),
         ("starts", [["a", "b"]], ValueError, "starts must be pairs of coordinates"),

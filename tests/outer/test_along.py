@@ -51,9 +51,9 @@ def test_a_frozen_theta_has_no_hysteresis():
     ("change", "sentence"),
     [
         ({"along": jnp.ones(1)}, "at least one episode"),
-        ({"along": jnp.ones((4, 2))}, "trajectory of theta"),
-        ({"along": jnp.float32(1.0)}, "trajectory of theta"),
-        ({"along": jnp.ones(4), "reference": jnp.float32(1.0)}, "leave reference None"),
+        ({"along": jnp.ones((4, 2))}, "along must have the structure of theta"),
+        ({"along": jnp.float32(1.0)}, "along must have the structure of theta"),
+        ({"along": jnp.ones(4), "reference": jnp.float32(1.0)}, "do not give reference"),
     ],
 )
 def test_what_is_no_trajectory_is_refused(change, sentence):

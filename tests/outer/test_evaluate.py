@@ -77,7 +77,7 @@ def test_a_rate_at_the_end_of_the_sweep_is_marked():
     row = lambda rate: evaluation._row("wine", f"SGD {rate}", rate, curves)
     table = str(Evaluation((row(1e-4), row(0.1), row(1.0), row(np.nan))))
     assert [line.split()[3] for line in table.splitlines()[2:6]] == ["0.0001*", "0.1", "1*", "–"]
-    assert "one beyond may be better" in table
+    assert "a rate outside of the sweep may be better" in table
     assert "*" not in str(Evaluation((row(0.1), row(np.nan))))
     with pytest.raises(ValueError, match="benchmark must be one of wine; 'digits' was given"):
         draw_learning_curves(Evaluation((row(0.1),)), "digits")
@@ -250,13 +250,13 @@ def test_what_an_interval_cannot_say_is_said_in_words():
                 "benchmarks": {"a": BENCHMARK, "b": BENCHMARK},
             },
             ValueError,
-            "holds the training data of one benchmark",
+            "contains the training data of one benchmark",
         ),
         ({"optimizers": {"mine": 0.1}}, TypeError, "'mine' must be an optax transformation"),
         (
             {"optimizers": {"mine": ml.hyperparameters.all_hyperparameters(BENCHMARK)}},
             TypeError,
-            "Of a Tuning give tuning.at.theta.",
+            "For a Tuning give tuning.at.theta.",
         ),
         ({"optimizers": {"Adam, constant": optax.adam(0.1)}}, ValueError, "are names of swept baselines"),
         ({"optimizers": {"mine": optax.adam}}, TypeError, "'mine' cannot take a step on 'wine'"),
@@ -318,5 +318,5 @@ def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
     assert [text.get_text() for text in axes.texts] == ["0.50 ± 0.46", "2.00 ± 1.84"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nSGD: 0.4", "b\nAdam: 3"]
     for results in (swept, judged):
-        with pytest.raises(ValueError, match="Ratios set optimisers beside swept baselines"):
+        with pytest.raises(ValueError, match="Ratios compare optimisers with swept baselines"):
             ml.outer.Evaluation(tuple(results)).ratios()

@@ -66,7 +66,7 @@ def test_whose_mean_is_trusted(one, right):
 def test_the_largest_signal_to_noise_of_those_that_are_right():
     found = choose(report("NRES", 0.1, 0.1, 0.5), report("PES", 0.1, 0.05, 2.0), report("truncated ES", 0.9, 0.1, 8.0))
     assert (found.method, found.length, found.sigma) == ("PES", 10, 0.1)
-    assert "truncated ES would be quieter, but not known to be right" in found.reason
+    assert "truncated ES would have less noise, but the bias is not known to be small" in found.reason
 
 
 def test_as_many_pairs_as_make_the_signal_as_large_as_the_noise():

@@ -209,10 +209,10 @@ def test_a_member_that_diverged_is_replaced():
     ("call", "message"),
     [
         (lambda: ml.search.random_search(bowl, SAMPLE, KEY, 0), "num_trials must be at least 1; 0 was given"),
-        (lambda: ml.search.grid_search(bowl, LOW, KEY), "Every leaf of axes must be the values"),
+        (lambda: ml.search.grid_search(bowl, LOW, KEY), "Every leaf of axes must be a 1-D array of values"),
         (lambda: ml.search.uniform(LOW, HIGH | {"a": jnp.float32(jnp.inf)}), "low and high must be finite"),
         (lambda: ml.search.uniform(HIGH, LOW), "low must nowhere be above high"),
-        (lambda: ml.search.uniform(LOW, {"a": 1.0}), "low and high must have one structure"),
+        (lambda: ml.search.uniform(LOW, {"a": 1.0}), "low and high must have the same structure"),
         (lambda: ml.search.evolve(bowl, "bayes", LOW, KEY, 3), "algorithm must be one of"),
         (
             lambda: ml.search.population_based_training(
