@@ -38,7 +38,7 @@ FLOORS = {  # a file belongs to the longest of these names that begins its own
     "estimators": 2,
     "landscape": 2,
     "outer.dominance": 2.9,
-    "outer.chunks": 3.05,
+    "outer.outer_steps": 3.05,
     "outer.held_out": 3,
     "outer.history": 3,
     "outer.meta_train_checks": 3,

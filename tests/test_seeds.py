@@ -7,7 +7,7 @@ import pytest
 import metalearn as ml
 from metalearn.application import parse_seed
 from metalearn.inner.checks import check_count
-from metalearn.inner.training.tuning import learned_tuning
+from metalearn.inner.training.hyperparameter_sets import learned_tuning
 from metalearn.reproductions.measurements import keys
 
 DATA = ml.data.Data(np.zeros((2, 4)), np.zeros(4, int))

@@ -12,8 +12,8 @@ import optax
 from metalearn.inner.checks import check_choice
 from metalearn.inner.derived import strided
 from metalearn.inner.training.benchmark import Benchmark
+from metalearn.inner.training.hyperparameter_sets import Tuning, all_hyperparameters
 from metalearn.inner.training.task import Task
-from metalearn.inner.training.tuning import Tuning, all_hyperparameters
 from metalearn.outer.held_out import Evaluate, held_out_loss
 from metalearn.outer.search.evolve import evolve
 from metalearn.outer.search.random_search import random_search, uniform

@@ -10,12 +10,14 @@ resets, staggering, chunks and divergence. docs/writing_an_estimator.md writes a
 | `Reading`, `unless_diverged` | losses and divergence of a window; a derivative, or NaN where the window diverged |
 | `REVERSE`, `FORWARD`, `BOTH` | the modes in which a method differentiates `run`, checked in `init` |
 | `check_common`, `check_sigma`, `check_count`, `check_number` | checks of arguments, for use at construction |
+| `reset_accumulator`, `restart` | zeros, or another value, at the first window of an episode |
 | `normal_like`, `state_bytes`, `residual_bytes` | perturbations in the structure of θ; terms of memory formulas |
 | `GradientEstimator`, `Particles`, `Theta`, `State`, `Key`, `Memory`, `Run`, `Metrics` | types |
 
 `ml.testing.check_estimator` checks that an estimator meets the contract of `GradientEstimator`.
 """
 
+from metalearn.estimators.accumulator import reset_accumulator, restart
 from metalearn.estimators.artbp import artbp
 from metalearn.estimators.backprop import backprop
 from metalearn.estimators.base import Description, Family, GradientEstimator, Metrics
@@ -73,7 +75,9 @@ __all__ = [
     "normalise_gradient",
     "over_devices",
     "persistent_es",
+    "reset_accumulator",
     "residual_bytes",
+    "restart",
     "state_bytes",
     "unless_diverged",
     "uoro",

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
+from metalearn.estimators.accumulator import restart
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.forward_mode import push_forward
@@ -49,7 +50,7 @@ def forward_gradient(
 
     def window(run, theta, memory, clock, key):
         state, tangent, direction = memory
-        direction = trees.where(clock == 0, trees.normal_like(key, theta), direction)
+        direction = restart(clock, trees.normal_like(key, theta), direction)
         reading, state, slope, tangent = push_forward(run, theta, state, direction, tangent)
         return trees.scale(slope, trees.wide(direction)), (state, tangent, direction), reading
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
+from metalearn.estimators.accumulator import reset_accumulator
 from metalearn.estimators.base import Description, Family, GradientEstimator
 from metalearn.estimators.devices import kept_estimator, on_these_devices
 from metalearn.estimators.memory import state_bytes
@@ -98,7 +99,7 @@ def _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
     def window(run, theta, memory, clock, key):
         states, noise, accumulated = memory
         fresh = trees.normal_like(key, theta, sigma)
-        so_far = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, accumulated), accumulated)
+        so_far = reset_accumulator(clock, accumulated)
         if isinstance(windows_per_block, int) and windows_per_block == 1:
             noise, accumulated = fresh, trees.add(so_far, trees.wide(fresh))
         else:

@@ -1,4 +1,4 @@
-"""The memory of a trajectory: sizes for memory formulas, and the number of particles to advance together."""
+"""The memory of a trajectory: the sizes that memory formulas need."""
 
 import jax
 from jax.extend.core import jaxprs_in_params
@@ -7,23 +7,6 @@ from metalearn import trees
 from metalearn.inner.convolutions import prepare
 from metalearn.inner.problem import InnerProblem
 from metalearn.types import Theta
-
-CACHE_BYTES = 2**21
-
-
-def cache_chunk(problem: InnerProblem, theta: Theta, num_particles: int) -> int:
-    """Return the number of particles whose states and activations fit in the L2 cache, at most `num_particles`."""
-    weight = state_bytes(problem, theta) + activation_bytes(problem, theta)
-    return max(1, min(num_particles, CACHE_BYTES // max(weight, 1)))
-
-
-def even_chunk(count: int, room: int) -> int:
-    """Return the chunk size: the largest divisor of `count` up to `room`, if it exceeds half of `room`; else `room`.
-
-    Equal chunks share one program. A smaller last chunk is a second program to compile.
-    """
-    divisor = max(d for d in range(1, min(count, room) + 1) if count % d == 0)
-    return divisor if 2 * divisor > min(count, room) else min(count, room)
 
 
 def state_bytes(problem: InnerProblem, theta: Theta) -> int:

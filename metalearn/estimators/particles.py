@@ -5,7 +5,8 @@ strategies. A `Method` defines the memory of a particle between windows, and com
 file does the rest:
 
 * At the start of an episode, `run` calls `problem.init` at the given θ, which may be perturbed or differentiated, and
-  ignores the earlier state. By the chain rule, tangents restart at ∂s_0/∂θ. A method resets only its accumulators.
+  ignores the earlier state. By the chain rule, tangents restart at ∂s_0/∂θ. A method resets only its
+  accumulators (`accumulator.py`).
 * An episode has one key. The start and step t draw from it independently of the window length, so that an episode in
   windows and a whole episode use the same random numbers. The members of a pair share the key.
 * Shared minibatches are drawn from the key of the estimate instead, one for each inner step.
@@ -25,8 +26,8 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.estimators.average import average
 from metalearn.estimators.base import Description, GradientEstimator, Metrics
+from metalearn.estimators.chunk_size import cache_chunk, even_chunk
 from metalearn.estimators.devices import spread_here
-from metalearn.estimators.memory import cache_chunk, even_chunk
 from metalearn.estimators.method import Method, Particles
 from metalearn.inner.checks import check_count
 from metalearn.inner.counts import count, count_type

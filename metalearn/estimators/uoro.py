@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
+from metalearn.estimators.accumulator import reset_accumulator
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.forward_mode import push_forward
@@ -55,7 +56,7 @@ def uoro(
 
     def window(run, theta, memory, clock, key):
         state, left, right = memory
-        right = trees.where(clock == 0, jax.tree.map(jnp.zeros_like, right), right)
+        right = reset_accumulator(clock, right)
         still = jax.tree.map(jnp.zeros_like, theta)
         reading, after, slope, pushed = push_forward(run, theta, state, still, left)
         signs = trees.rademacher_like(key, pushed)

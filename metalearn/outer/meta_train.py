@@ -12,7 +12,6 @@ import optax
 from metalearn import debugging, trees
 from metalearn.compilation import jit
 from metalearn.memoization import memoize
-from metalearn.outer.chunks import chunk_programs, cut_into_chunks
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.history import (
     NEVER,
@@ -30,6 +29,7 @@ from metalearn.outer.history import (
     take_first,
 )
 from metalearn.outer.meta_train_checks import Stages, check_functions, check_stages
+from metalearn.outer.outer_steps import chunk_programs, cut_into_chunks
 from metalearn.outer.theta_history import Keep, Thetas, check_keep
 from metalearn.types import Key, Progress, Theta
 

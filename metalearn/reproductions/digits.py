@@ -19,9 +19,10 @@ from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es,
 from metalearn.inner import learned
 from metalearn.inner.derived import strided
 from metalearn.inner.training.benchmark import digits_benchmark
-from metalearn.inner.training.hyperparameters import exp, linear_schedule
+from metalearn.inner.training.hyperparameter_sets import all_hyperparameters
 from metalearn.inner.training.optimizers import sgd
-from metalearn.inner.training.tuning import all_hyperparameters
+from metalearn.inner.training.schedules import linear_schedule
+from metalearn.inner.training.transforms import exp
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.held_out import held_out_loss
 from metalearn.outer.meta_train import meta_train

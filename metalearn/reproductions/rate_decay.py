@@ -27,9 +27,10 @@ from metalearn.inner.derived import strided
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.training.benchmark import Benchmark, digits_benchmark
 from metalearn.inner.training.datasets import split
-from metalearn.inner.training.hyperparameters import exp, linear_schedule
 from metalearn.inner.training.networks import mlp
 from metalearn.inner.training.optimizers import sgd
+from metalearn.inner.training.schedules import linear_schedule
+from metalearn.inner.training.transforms import exp
 from metalearn.inner.unroll import Truncation, meta_loss
 from metalearn.landscape import Axis, Plane, render
 from metalearn.outer.held_out import held_out_loss

@@ -10,7 +10,7 @@ import pytest
 
 from metalearn.application import build_hyperparameters, check_searches, on_each, searched
 from metalearn.inner.training.benchmark import wine_benchmark
-from metalearn.inner.training.tuning import Tuning
+from metalearn.inner.training.hyperparameter_sets import Tuning
 
 BENCHMARK = wine_benchmark((4,))
 TUNING = Tuning(

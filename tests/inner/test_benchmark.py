@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import metalearn as ml
-from metalearn.inner.training import tuning as tuning_module
+from metalearn.inner.training import hyperparameter_sets as tuning_module
 from metalearn.inner.training.datasets import check_disjoint
 from tests.estimators.sampling import QUICK
 

@@ -8,18 +8,15 @@ import numpy as np
 import optax
 import pytest
 
-from metalearn.inner.training.hyperparameters import (
+from metalearn.inner.training.optimizers import adam, adamw, clipped, per_layer, sgd
+from metalearn.inner.training.schedules import (
     cosine_schedule,
-    exp,
-    exp10,
     inverse_time_schedule,
     linear_schedule,
     log_linear_schedule,
     piecewise_schedule,
-    sigmoid,
-    value,
 )
-from metalearn.inner.training.optimizers import adam, adamw, clipped, per_layer, sgd
+from metalearn.inner.training.transforms import exp, exp10, sigmoid, value
 
 PARAMS = {"layer_0": {"weight": jnp.array([[1.0, -2.0], [0.5, 3.0]])}, "layer_1": {"weight": jnp.array([[0.3, -0.7]])}}
 CURVATURE = {"layer_0": {"weight": jnp.array([[1.0, 0.2], [3.0, 0.5]])}, "layer_1": {"weight": jnp.array([[2.0, 0.1]])}}

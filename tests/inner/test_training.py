@@ -14,11 +14,12 @@ from metalearn.inner.derived import strided
 from metalearn.inner.problem import check_problem
 from metalearn.inner.problems.known import linear_quadratic, noisy_linear_quadratic
 from metalearn.inner.training.datasets import Data
-from metalearn.inner.training.hyperparameters import cosine_schedule, exp, sigmoid, value
 from metalearn.inner.training.networks import mlp
 from metalearn.inner.training.optimizers import adam, clipped, per_layer, sgd
+from metalearn.inner.training.schedules import cosine_schedule
 from metalearn.inner.training.task import Task, classification, metric_loss, regression
 from metalearn.inner.training.training import TrainingState, training
+from metalearn.inner.training.transforms import exp, sigmoid, value
 from metalearn.inner.unroll import unroll
 
 KEY = jax.random.key(0)

@@ -124,8 +124,8 @@ def test_a_stride_goes_on_after_an_interruption():
 
 def test_what_is_not_kept_takes_no_room_in_the_program():
     big, length = jnp.zeros(1000), 50
-    from metalearn.outer.chunks import _chunk
     from metalearn.outer.meta_train import first_snapshot
+    from metalearn.outer.outer_steps import _chunk
 
     def estimate(theta, state, key):
         return theta, state, costly(1).estimate(theta[0], (), key)[2]

@@ -7,11 +7,12 @@ from metalearn.inner.divergence import saturate
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems.two_layer import two_layer_data, two_layer_training
 from metalearn.inner.training.datasets import digits, split
-from metalearn.inner.training.hyperparameters import exp10, log_linear_schedule
 from metalearn.inner.training.networks import mlp
 from metalearn.inner.training.optimizers import sgd
+from metalearn.inner.training.schedules import log_linear_schedule
 from metalearn.inner.training.task import classification, metric_loss
 from metalearn.inner.training.training import training
+from metalearn.inner.training.transforms import exp10
 
 META_LOSSES = ("training", "validation", "validation_error")
 

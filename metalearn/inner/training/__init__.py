@@ -9,24 +9,21 @@ from metalearn.inner.training.benchmark import (
 )
 from metalearn.inner.training.datasets import Data, breast_cancer, digits, gaussian_regression, split, teacher, wine
 from metalearn.inner.training.flax_wrappers import from_linen, from_nnx
-from metalearn.inner.training.hyperparameters import (
-    cosine_schedule,
-    exp,
-    exp10,
-    inverse_time_schedule,
-    linear_schedule,
-    log_linear_schedule,
-    piecewise_schedule,
-    sigmoid,
-    value,
-)
+from metalearn.inner.training.hyperparameter_sets import Tuning, all_hyperparameters, learned_tuning, per_tensor_adam
 from metalearn.inner.training.metrics import cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.training.minibatches import gaussian_noise
 from metalearn.inner.training.networks import Network, convolutional, mlp
 from metalearn.inner.training.optimizers import adam, adamw, clipped, per_layer, sgd
+from metalearn.inner.training.schedules import (
+    cosine_schedule,
+    inverse_time_schedule,
+    linear_schedule,
+    log_linear_schedule,
+    piecewise_schedule,
+)
 from metalearn.inner.training.task import Task, classification, metric_loss, regression
 from metalearn.inner.training.training import TrainingState, training
-from metalearn.inner.training.tuning import Tuning, all_hyperparameters, learned_tuning, per_tensor_adam
+from metalearn.inner.training.transforms import exp, exp10, sigmoid, value
 
 __all__ = [
     "Benchmark",

@@ -17,7 +17,7 @@ import optax
 from metalearn import trees
 from metalearn.inner.checks import check_number
 from metalearn.inner.training.float32_optimizers import widened
-from metalearn.inner.training.hyperparameters import Hyperparameter, resolve
+from metalearn.inner.training.transforms import Hyperparameter, resolve
 from metalearn.types import Theta
 
 Optimizer = Callable[[Theta], optax.GradientTransformation]

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn.compilation import Program, asked_effort, jit
 from metalearn.estimators import GradientEstimator
-from metalearn.estimators.memory import cache_chunk, even_chunk
+from metalearn.estimators.chunk_size import cache_chunk, even_chunk
 from metalearn.memoization import memoize
 from metalearn.outer.dominance import dominance
 from metalearn.threads import in_these_modes, modes, on_every_device

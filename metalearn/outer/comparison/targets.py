@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
 from metalearn.estimators.average import average
-from metalearn.estimators.memory import cache_chunk, even_chunk, residual_bytes
+from metalearn.estimators.chunk_size import cache_chunk, even_chunk
+from metalearn.estimators.memory import residual_bytes
 from metalearn.inner.counts import count, count_type
 from metalearn.inner.derived import in_windows
 from metalearn.inner.divergence import read_window

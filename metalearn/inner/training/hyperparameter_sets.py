@@ -11,10 +11,11 @@ import optax
 from metalearn.inner.checks import check_count, check_number, check_seed
 from metalearn.inner.learned import LearnedOptimizer
 from metalearn.inner.training.benchmark import Benchmark
-from metalearn.inner.training.hyperparameters import exp, linear_schedule, sigmoid
 from metalearn.inner.training.networks import Network, mlp
 from metalearn.inner.training.optimizers import Optimizer, adamw, per_layer
+from metalearn.inner.training.schedules import linear_schedule
 from metalearn.inner.training.task import Task
+from metalearn.inner.training.transforms import exp, sigmoid
 from metalearn.types import Theta
 
 # Upper bounds below 1, also after rounding to float32, because Adam divides by zero if b2 = 1.

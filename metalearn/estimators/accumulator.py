@@ -1,0 +1,18 @@
+"""The reset at the start of an episode, of what a method accumulates from window to window."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metalearn import trees
+
+
+def restart(clock: jax.Array, first: Any, carried: Any) -> Any:
+    """Return `first` at the first window of an episode, where the clock is 0, and `carried` at the others."""
+    return trees.where(clock == 0, first, carried)
+
+
+def reset_accumulator(clock: jax.Array, accumulated: Any) -> Any:
+    """Return zeros at the first window of an episode, and `accumulated` at the others."""
+    return restart(clock, jax.tree.map(jnp.zeros_like, accumulated), accumulated)
