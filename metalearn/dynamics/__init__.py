@@ -4,8 +4,9 @@ Training is s ← F(s, θ). What is measured here are derivatives along an orbit
 and the growth of ds_t/dθ, which is what backpropagation through training multiplies up.
 """
 
+from metalearn.dynamics.exponent_rows import STATUS
 from metalearn.dynamics.growth import MetaGradient, gradient_growth, meta_gradient
-from metalearn.dynamics.lyapunov import STATUS, Lyapunov, lyapunov, lyapunov_exponents
+from metalearn.dynamics.lyapunov import Lyapunov, lyapunov, lyapunov_exponents
 from metalearn.dynamics.sharpness import Sharpness, SpectralRadius, sharpness, spectral_radius
 
 __all__ = [

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn import debugging, trees
+from metalearn import debugging, tabular, trees
 from metalearn.dynamics import tangent
+from metalearn.dynamics.exponent_rows import exponent_rows, exponent_table
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem
 from metalearn.intervals import student
 from metalearn.types import Key, Theta
 
-STATUS = ("converged", "bounded", "escaped", "non-finite", "underflow")
 BATCHES = 20
 BOUNDED = np.array([-0.2, -0.15, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 300, 1000])  # κ below
 
@@ -43,6 +43,11 @@ class Lyapunov(NamedTuple):
     status: jax.Array
     steps: jax.Array
     escape: jax.Array
+
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __str__ = tabular.to_text
+
+    rows, _table = exponent_rows, exponent_table
 
 
 class _Orbit(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn import tabular
 from metalearn.intervals import FEWEST, error_of_mean
 from metalearn.outer.comparison.report import Measurement
 from metalearn.outer.evaluation.speed_up import SpeedUp
@@ -14,6 +15,17 @@ RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # of every sweep, from 1
 ENDS = "* the first or last of the swept rates: one beyond may be better"
 DIVERGED = "† some seeds diverged and read as a loss of 20: each ± is a lower bound on the error"
 FEW = "From fewer than four seeds each ± is a lower bound on the error."
+
+SHOWN = {
+    "benchmark": ("benchmark", ""),
+    "optimizer": ("optimiser", ""),
+    "mean_loss": ("mean loss", "validation loss, mean over the training"),
+    "final_loss": ("final loss", "validation loss at the end"),
+    "test_error": ("test error", "share of wrong test examples at the end"),
+    "speed_up": ("speed-up", "steps of swept Adam to its last validation loss over those to the same loss"),
+    "test_loss": ("test loss", "test loss at the end"),
+    "learning_rate": ("rate", "learning rate that a sweep chose"),
+}
 
 
 class Curves(NamedTuple):
@@ -69,6 +81,8 @@ class Evaluation:
 
     results: tuple[Row, ...]
 
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+
     def __getitem__(self, place: tuple[str, str]) -> Row:
         """The row of (benchmark, optimiser)."""
         return {(row.benchmark, row.optimizer): row for row in self.results}[place]
@@ -115,6 +129,18 @@ class Evaluation:
         below += [DIVERGED] * any(row.curves.fraction_diverged > 0 for row in self.results)
         below += [FEW] * any(1 < len(row.curves.validation) < FEWEST for row in self.results)
         return table(header, body, below)
+
+    def _table(self) -> tabular.Table:
+        judged = ", ".join(dict.fromkeys(row.optimizer for row in self.results))
+        rows = [
+            {**_flat(row), "speed_up": row.speed_up.said or row.speed_up.value, "learning_rate": _rate(row)}
+            for row in self.results
+        ]
+        return tabular.Table(f"{', '.join(_benchmarks(self.results))}: {judged}", rows, SHOWN)
+
+
+def _rate(row) -> float | None:
+    return row.learning_rate if np.isfinite(row.learning_rate) else None
 
 
 def _at_an_end(row) -> bool:
