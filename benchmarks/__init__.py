@@ -1,1 +1,1 @@
-"""What the library costs against loops written by hand: `make bench`."""
+"""Compare the speed of the library with loops written by hand: `make bench`."""

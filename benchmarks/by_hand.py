@@ -1,11 +1,11 @@
-"""Persistent ES as one would write it by hand for one problem: what the library is compared with."""
+"""Persistent ES written by hand for one problem, as a baseline for the library's speed."""
 
 import jax
 import jax.numpy as jnp
 
 
 def persistent_es_by_hand(problem, horizon, length, sigma, num_pairs):
-    """`(begin, estimate)`; θ is one array."""
+    """Return `(begin, estimate)`; θ must be one array."""
 
     def begin(theta, key):
         states = jax.vmap(lambda key: problem.init(theta, key))(jax.random.split(key, num_pairs))

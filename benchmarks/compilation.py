@@ -1,4 +1,4 @@
-"""What an effort of the compiler costs and gains: `python -m benchmarks.compilation`.
+"""Measure compile time and run time for each effort of the compiler: `python -m benchmarks.compilation`.
 
 Each program is compiled with every effort, and the results run in turn, several times. The medians over all programs
 are the constants of `metalearn/compilation.py`.
@@ -17,7 +17,7 @@ from metalearn.operations import measure
 
 
 def programs():
-    """Outer steps of two estimators on two trainings: `name -> (function, arguments)`."""
+    """Return outer steps of two estimators on two trainings: `name -> (function, arguments)`."""
     digits = ml.problems.digits_training(200), jnp.array([0.5, 0.0]), ml.Truncation(200, 20)
     learned = ml.learned.nominal_optimizer((8, 8), learning_rate=0.03)
     weights = learned.init(jax.random.key(0))
@@ -71,7 +71,7 @@ def main():
     print("medians")
     for effort in EFFORTS:
         each, slower = statistics.median(costs[effort]), statistics.median(slowdowns[effort])
-        print(f"  {effort:8s} {each:.1e} s an equation, {slower:.2f} times the run time of full")
+        print(f"  {effort:8s} {each:.1e} s per equation, {slower:.2f} times the run time of full")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How often stated errors of roughness, dimensions and Lyapunov exponents hold the known answer.
+"""Measure how often the stated errors of roughness, dimensions and Lyapunov exponents cover the known answer.
 
     python -m benchmarks.coverage [--only roughness "3-point rule" "Lyapunov exponent"] [--into FOLDER]
 
-Two hundred cuts, borders and orbits at random places, whose answers are theorems (tests/landscape/known.py,
-tests/dynamics/test_lyapunov.py). Written after every row, in the place of the row of the same problem: coverage.json.
+The answers for 200 random cuts, borders and orbits are theorems (tests/landscape/known.py,
+tests/dynamics/test_lyapunov.py). After every row coverage.json is written; the row replaces that of the same problem.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def koch_dimension(angle):
 
 
 def quadratic(side, random):
-    """A square whose sides are quadratic Koch curves, at a random place, size and rotation; D = 1.5."""
+    """Return a square whose sides are quadratic Koch curves, at a random place, size and rotation; D = 1.5."""
     curve = np.exp(0.5j * np.pi * np.arange(5)) * side * random.uniform(0.2, 0.3)
     turns = np.exp(0.5j * np.pi * np.array([0, 1, 0, -1, -1, 0, 1, 0]))
     while abs(curve[1] - curve[0]) > 0.5:
@@ -44,7 +44,7 @@ def quadratic(side, random):
 
 
 def field(side, random, exponent=0.5, finer=4):
-    """Where a random field of roughness H on a torus is positive, sampled from a finer grid; D = 2 − H."""
+    """Return where a random field of roughness H on a torus is positive, sampled from a finer grid; D = 2 − H."""
     count = side * finer
     wave = np.hypot(*np.meshgrid(*[np.fft.fftfreq(count)] * 2))
     wave[0, 0] = np.inf
@@ -53,7 +53,7 @@ def field(side, random, exponent=0.5, finer=4):
 
 
 def cuts():
-    """`(problem, roughness of one cut, answer)`."""
+    """Yield `(problem, roughness of one cut, answer)`."""
     shorter = functools.partial(waves, length=0.63)
     for name, make, cases in (
         ("fractional Brownian motion", brownian, ((0.2, 2048), (0.5, 2048), (0.8, 2048), (0.6, 256))),
@@ -66,7 +66,7 @@ def cuts():
 
 
 def borders():
-    """`(problem, labels of one border, answer)`."""
+    """Yield `(problem, labels of one border, answer)`."""
     for name, make, dimension, sides in (
         ("snowflake", koch, KOCH, (128, 256, 512)),
         ("snowflake with bumps on random sides", functools.partial(koch, both_sides=True), KOCH, (128, 256, 512)),
@@ -94,7 +94,7 @@ def _pair(found, name):
 
 
 def measurements(numbers):
-    """`(number, problem, values, errors, answer)`, one after the other."""
+    """Yield `(number, problem, values, errors, answer)`."""
     rough = lambda values: _pair(roughness(values, 1.0), "exponent")
     dimension = lambda labels: _pair(uncertainty_dimension(labels), "dimension")
     for number, measure, problems in (("roughness", rough, cuts()), ("3-point rule", dimension, borders())):

@@ -1,18 +1,18 @@
-"""What to do with runs that diverge: leave them out, give them a penalty, or cap every loss.
+"""Compare treatments of runs that diverge: leave them out, replace their loss by a penalty, or cap every loss.
 
     python -m benchmarks.divergence [--problems quartic fractal digits] [--seeds 5] [--into FOLDER]
 
-Full-horizon antithetic ES with clipped Adam, on three problems whose best θ lies near the border. The estimator is
-written out here, because the library has one rule only. Treatments of the losses of a pair:
+Full-horizon antithetic ES with clipped Adam, on three problems whose best θ is near the border. The estimator is
+implemented here, because the library has only one treatment. The treatments of the losses of a pair:
 
-* leave out: a pair with a mean loss that is not finite is not averaged;
-* largest: every loss that is not finite reads as 1.8e19 (what the library does without a cap);
-* penalty c: a mean loss that is not finite reads as c;
+* leave out: a pair with a mean loss that is not finite is left out of the average;
+* largest: every loss that is not finite is replaced by 1.8e19 (the library's treatment without a cap);
+* penalty c: a mean loss that is not finite is replaced by c;
 * cap c: every loss is at most c; `start`: at most ℓ_0 + 10 max(|ℓ_0|, 1), the default of `ml.training`.
 
-Each θ at the end, a mean over the last fifth of the outer steps, is judged on fresh episodes: the share of them that
-diverge, and the mean loss in which every loss that is not finite, or above the judge's bound, counts as that bound.
-Written: divergence.json, for `python -m benchmarks.tables`.
+Each final θ, a mean over the last fifth of the outer steps, is evaluated on new episodes: the share of them that
+diverge, and the mean loss, in which every loss that is not finite or above a fixed bound counts as the bound.
+The result is divergence.json, for `python -m benchmarks.tables`.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Setting(NamedTuple):
 
 
 def quartic() -> ml.InnerProblem:
-    """Gradient descent on h x²/2 + x⁴/4 with h lognormal from episode to episode; θ is the logarithm of the learning rate."""
+    """Build gradient descent on h x²/2 + x⁴/4, with h lognormal over episodes; θ is the log learning rate."""
     value = lambda x, h: h * x**2 / 2 + x**4 / 4
 
     def init(theta, key):
@@ -71,7 +71,7 @@ TREATMENTS = ("leave out", "largest", "penalty 1", "penalty 10", "cap 1", "cap 1
 
 
 def episode(setting, theta, key):
-    """The first loss, and those after every step."""
+    """Return the first loss, and the losses after every step."""
     start, steps = split_episode(key)
     state = setting.problem.init(theta, start)
     first = setting.problem.loss(state, theta, start)
@@ -83,7 +83,7 @@ def at_most(losses, cap):
 
 
 def read(treatment, first, losses):
-    """The mean loss of each member, NaN where the pair is left out."""
+    """Return the mean loss of each member, NaN if the pair is left out."""
     name, _, number = treatment.partition(" ")
     mean = jnp.mean(losses, axis=-1)
     if name == "leave":
@@ -129,7 +129,7 @@ def descend(name, treatment, key):
 
 @functools.partial(jax.jit, static_argnums=0)
 def judge(name, theta):
-    """The share of fresh episodes that diverge, and the mean loss with the judge's bound; for one θ."""
+    """Return the share of new episodes that diverge at one θ, and the mean bounded loss."""
     setting = SETTINGS[name]()
     keys = jax.random.split(jax.random.key(99), setting.judges)
     _, losses = jax.lax.map(lambda key: episode(setting, theta, key), keys, batch_size=50)

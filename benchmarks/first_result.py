@@ -1,9 +1,8 @@
-"""Seconds until the first result, with an empty cache of compiled programs: `python -m benchmarks.first_result`.
+"""Measure the seconds until the first result, with an empty program cache: `python -m benchmarks.first_result`.
 
-Every row is a process of its own, so that nothing is compiled before it. Where there is something to compare with, the
-library and the same thing written by hand run in one process, one after the other, and the ratio is printed: seconds
-depend on the machine and on what else it does, ratios less so. `--only import,example` chooses rows, `--rounds 3`
-repeats them.
+Every row is a separate process, so that nothing is compiled before it. If there is a baseline written by hand, the
+library and the baseline run in one process, one after the other, and the ratio is printed: seconds depend on the
+machine and its load, ratios less so. `--only import,example` chooses rows, `--rounds 3` repeats them.
 """
 
 import argparse
@@ -149,7 +148,7 @@ print(json.dumps(times))
 
 
 def python(code):
-    """What a fresh process prints as its last line."""
+    """Run code in a new process, and parse the last line that it prints."""
     with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "XDG_CACHE_HOME": empty, "PYTHONPATH": str(ROOT)}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
@@ -161,7 +160,7 @@ def python(code):
 
 
 def example():
-    """The first example of the README, as a script."""
+    """Run the first example of the README as a script."""
     code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as empty:
@@ -171,7 +170,7 @@ def example():
 
 
 def demo():
-    """`make demo` after the set-up: seconds until the first row of the table, and until the end."""
+    """Run `make demo` after the set-up: seconds until the first row of the table, and until the end."""
     times = {}
     with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "XDG_CACHE_HOME": empty, "PYTHONUNBUFFERED": "1"}

@@ -1,11 +1,11 @@
-"""The bias of estimators while θ moves: along trajectories of three outer learning rates, on toy regression and on digits.
+"""Measure the bias of estimators while θ moves, along trajectories of several outer learning rates.
 
     python -m benchmarks.hysteresis [--problems toy digits] [--rates 0 0.003 0.03 0.3] [--copies 64] [--into FOLDER]
 
-Each trajectory is that of noise-reuse ES with Adam. Every estimator then follows it, from a fresh start each time, and
-its mean over each episode's windows is set against the gradient of its own smoothed meta-loss at θ in the middle of the
-episode (`ml.compare(..., along=...)`). Written: hysteresis.json, after every row and beside the rows of other problems
-and rates that are there, and hysteresis.png.
+Each trajectory is that of noise-reuse ES with Adam. Every estimator follows it, each time from a new start. Its mean
+over each episode's windows is compared with the gradient of its own smoothed meta-loss at the θ in the middle of the
+episode (`ml.compare(..., along=...)`). The results are hysteresis.json, which is written after every row and keeps the
+rows of other problems and rates, and hysteresis.png.
 """
 
 import argparse
@@ -26,7 +26,7 @@ COLOURS = {"PES": "#0072B2", "NRES": "#E69F00", "truncated ES": "#009E73", "TBPT
 
 
 def settings(name):
-    """The problem, its truncation, σ and the first θ."""
+    """Return the problem, its truncation, σ and the first θ."""
     if name == "toy":
         return ml.problems.toy_regression(horizon=100), ml.Truncation(100, 10), 0.3, jnp.log(jnp.array([0.01, 0.01]))
     return (
@@ -38,7 +38,7 @@ def settings(name):
 
 
 def measure_rows(name, rates, copies):
-    """One dictionary for each outer learning rate and estimator."""
+    """Yield one dictionary for each outer learning rate and estimator."""
     problem, windows, sigma, start = settings(name)
     smooth = {"sigma": sigma, "num_pairs": 16}
     estimators = {

@@ -1,9 +1,9 @@
-"""The speed of pictures of trainability against the published method: `python -m benchmarks.landscapes`.
+"""Compare the speed of trainability landscapes with the published method: `python -m benchmarks.landscapes`.
 
-The published notebook is re-created as it is: a Python loop over a jitted, vmapped training step of all pixels, layers
-`x @ W`, the whole history of losses kept. All competitors run in turn in one process and in float64; each row keeps the
-best of the rounds. The ceiling is what the two large matrix products and the tanh of a step allow, on as many threads
-as there are cores, and nothing else.
+The published notebook is reimplemented unchanged: a Python loop over a jitted, vmapped training step of all pixels,
+layers `x @ W`, and the whole history of losses is kept. All competitors run in turn in one process and in float64; each
+row is the best of the rounds. The ceiling is the time of the two large matrix products and the tanh of a step alone, on
+as many threads as there are cores.
 """
 
 import argparse
@@ -40,7 +40,7 @@ print(before, peak(), found.measure.size)
 
 
 def published(plane, num_steps):
-    """The measure of every pixel by the published method."""
+    """Return the measure of every pixel by the published method."""
     data = ml.data.two_layer_data()
     x, y = np.meshgrid(plane.x.values(SIDE), plane.y.values(SIDE))
 
@@ -68,13 +68,13 @@ def published(plane, num_steps):
 
 
 def ours(plane):
-    """The same by the library."""
+    """Return the same by the library."""
     chosen = condition("tanh")
     return lambda: trainability(chosen.problem, plane, num_steps=STEPS, resolution=SIDE).measure
 
 
 def ceiling(parts):
-    """CEILING_STEPS of a chunk on every core at once: the matrix products, the tanh, or both."""
+    """Run CEILING_STEPS of a chunk on every core at once: the matrix products, the tanh, or both."""
     inputs = ml.data.two_layer_data()["X"].T
 
     @jax.jit
@@ -104,7 +104,7 @@ def ceiling(parts):
 
 
 def speed_table(rounds):
-    """Pixel-steps per second; settled pixels count with all their steps, which is what a picture needs."""
+    """Measure pixel-steps per second; pixels that settle early count with all their steps."""
     chosen = condition("tanh")
     competitors = {
         "published method, tile": published(chosen.tile, PUBLISHED_STEPS),
@@ -133,7 +133,7 @@ def speed_table(rounds):
 
 
 def memory_table():
-    """The peak of a fresh process at 1024²; no history is kept, so four steps take what 500 take. Needs /proc."""
+    """Measure the peak memory of a new process at 1024²; four steps need as much memory as 500. Needs /proc."""
     finished = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     before, after, pixels = map(int, finished.stdout.split())
     rows = [
@@ -144,7 +144,7 @@ def memory_table():
 
 
 def adaptive_rows(frames, side):
-    """What share of its pixels an adaptive picture trains on the widest frames of a zoom, and how it grows with the side."""
+    """Measure the share of pixels that an adaptive landscape trains on the widest frames of a zoom, and its growth."""
     chosen = condition("tanh")
     x, y = ml.landscape.border_point(chosen.problem, chosen.tile, num_steps=STEPS)
     for plane in ml.landscape.zoom(chosen.plane, x, y, frames, factor=10.0):
@@ -163,9 +163,9 @@ def adaptive_rows(frames, side):
 
 def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=2, help="rounds of which the best counts")
+    parser.add_argument("--rounds", type=int, default=2, help="number of rounds; the best is reported")
     parser.add_argument(
-        "--adaptive", type=int, default=0, metavar="SIDE", help="measure adaptive pictures up to this side"
+        "--adaptive", type=int, default=0, metavar="SIDE", help="measure adaptive landscapes up to this side"
     )
     arguments = parser.parse_args()
     console = Console()

@@ -1,8 +1,7 @@
-"""Persistent ES of a learned optimiser as a ratio to a loop written by hand: `python -m benchmarks.learned`.
+"""Compare persistent ES of a learned optimiser with a loop written by hand: `python -m benchmarks.learned`.
 
 A perceptron of 1666 weights for every parameter (`ml.learned.mlp_optimizer`) trains the network of the fractal
-boundary, 16-16-1 on 272 points. The processor is one device for each core, for the library (`ml.over_devices`) and for
-the loop by hand.
+boundary, 16-16-1 on 272 points. Each core is one device, for the library (`ml.over_devices`) and for the loop by hand.
 """
 
 import argparse
@@ -31,7 +30,7 @@ def unit(rows):
 
 
 def rule(layers, grads, params, means, square, count):
-    """One step of `ml.learned.mlp_optimizer` on both layers side by side."""
+    """Take one step of `ml.learned.mlp_optimizer` on both layers side by side."""
     means = DECAYS * means + (1 - DECAYS) * grads
     square = 0.999 * square + 0.001 * grads**2
     steps = jnp.concatenate([grads[None], means / (1 - DECAYS ** (count + 1))])
@@ -46,7 +45,7 @@ def rule(layers, grads, params, means, square, count):
 
 
 def by_hand(data, theta, num_outer, chunk_size, devices=1):
-    """The same computation with the rule, the network, the pairs and the outer step in one function, and no library."""
+    """Do the same computation with rule, network, pairs and outer step in one function, without the library."""
     inputs, targets = data
     mesh = Mesh(np.array(jax.devices()[:devices]), ("pairs",))
     nothing, split = PartitionSpec(), PartitionSpec("pairs")
@@ -118,7 +117,7 @@ def by_hand(data, theta, num_outer, chunk_size, devices=1):
 
 def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of which the best counts")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the best is reported")
     parser.add_argument("--outer", type=int, default=20, help="windows in one program")
     arguments = parser.parse_args()
     use_cores()

@@ -1,6 +1,6 @@
-"""Flax networks as people bring them: trainings written by hand around `module.apply`, with the loss of the next minibatch.
+"""Flax networks with training loops written by hand around `module.apply`; the loss is that of the next minibatch.
 
-Each function returns `(problem, theta)`; θ holds the logarithm of a learning rate.
+Each function returns `(problem, theta)`; θ is the logarithm of a learning rate.
 """
 
 import jax
@@ -60,22 +60,22 @@ class Recurrent(nn.Module):
 
 
 def batch_norm():
-    """A small network with BatchNorm on digits, by SGD."""
+    """Train a small network with BatchNorm on digits with SGD."""
     return _images(Normalised())
 
 
 def convolutional():
-    """A convolutional network with BatchNorm on digits, by SGD."""
+    """Train a convolutional network with BatchNorm on digits with SGD."""
     return _images(Convolutional())
 
 
 def transformer():
-    """A transformer that predicts the next token, by Adam."""
+    """Train a transformer that predicts the next token with Adam."""
     return _sequences(Transformer())
 
 
 def lstm():
-    """An LSTM that predicts the next token, by Adam."""
+    """Train an LSTM that predicts the next token with Adam."""
     return _sequences(Recurrent())
 
 
@@ -83,7 +83,7 @@ NETWORKS = {"BatchNorm": batch_norm, "convolutional": convolutional, "transforme
 
 
 def _images(module):
-    """BatchNorm's running averages are part of the state, by hand."""
+    """Build the problem; BatchNorm's running averages are part of the state."""
     data = ml.data.digits()
     images, labels = jnp.asarray(data.inputs.T.reshape(-1, 8, 8, 1)), jnp.asarray(data.targets)
     optimizer = lambda theta: optax.sgd(jnp.exp(theta["learning_rate"]), 0.9)
@@ -137,7 +137,7 @@ def _cross_entropy(logits, labels):
 
 
 def _tokens(key):
-    """x_t = (x_{t−1} + c) mod 16, c one number of each sequence, with one token in ten replaced at random."""
+    """Draw x_t = (x_{t−1} + c) mod 16, where c is a number of each sequence and one token in ten is random."""
     keys = jax.random.split(key, 4)
     first = jax.random.randint(keys[0], (BATCH, 1), 0, VOCABULARY)
     step = jax.random.randint(keys[1], (BATCH, 1), 1, 4)

@@ -1,7 +1,7 @@
-"""What a paragraph of the documentation says of the results, made from them: the numbers below <!-- numbers: NAME -->.
+"""Compute the numbers that paragraphs of the documentation quote, below <!-- numbers: NAME -->.
 
-Each function returns the words that the paragraph, or the table, that follows its marker has to hold.
-tests/test_tables.py looks for them.
+Each function returns the words that the paragraph or the table after its marker must contain. tests/test_tables.py
+checks them.
 """
 
 import re
@@ -65,7 +65,7 @@ def lstm():
 
 
 def weights():
-    """The number of weights of every learned optimiser."""
+    """Return the number of weights of every learned optimiser."""
     names = ("nominal_optimizer", "mlp_optimizer", "factored_optimizer", "recurrent_optimizer")
     shapes = {name: jax.eval_shape(getattr(ml.learned, name)().init, jax.random.key(0)) for name in names}
     return tuple(f"| {sum(leaf.size for leaf in jax.tree.leaves(shape))} |" for shape in shapes.values())
@@ -86,7 +86,7 @@ NUMBERS = {one.__name__: one for one in (divergence, hysteresis, tiles, lstm, we
 
 
 def missing(text):
-    """`[(name, words)]` that the paragraphs of a document do not hold; line breaks count as spaces."""
+    """Return `[(name, words)]` that the paragraphs of a document lack; line breaks count as spaces."""
     return [
         (name, words)
         for name, paragraph in PARAGRAPH.findall(text)

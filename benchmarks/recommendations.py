@@ -1,15 +1,15 @@
-"""How often the estimator that `ml.diagnose` recommends is the one to descend with: judged by descents.
+"""Measure how often the estimator that `ml.diagnose` recommends leads to the best descent.
 
     python -m benchmarks.recommendations [--problems NAME ...] [--points 30] [--seed 2] [--into FOLDER]
 
-At random points of nine problems every candidate descends, with equal inner steps and equally long steps, and the
-smoothed loss where it arrives is read on held-out perturbations by a loop of this file. A choice is a hit where its
-mean loss over repeated descents is above the lowest of all candidates by at most a tenth of what the best descent
-gained, or by at most two standard errors. Recommending nothing is to stay where one is. Nothing of the judgement is
-shared with `ml.diagnose`.
+At random points of nine problems every candidate descends, with the same inner steps and the same step lengths. The
+smoothed loss at the end is evaluated on held-out perturbations by a loop in this file. A choice is a hit if its mean
+loss over repeated descents exceeds the lowest of all candidates by at most a tenth of the gain of the best descent, or
+by at most two standard errors. Recommending nothing means to stay at the point. The evaluation shares no code with
+`ml.diagnose`.
 
-Written after every point: points.jsonl, and recommendations.json with one row for each problem. Points that are in the folder
-already are not repeated, and count too.
+After every point, points.jsonl is written, and recommendations.json with one row for each problem. Points that are
+already in the folder count and are not repeated.
 """
 
 import argparse
@@ -27,14 +27,14 @@ import optax
 import metalearn as ml
 from benchmarks.results import read, write
 
-PAIRS, UPDATES, HELD_OUT = 8, 12, 64  # pairs of an update; updates; antithetic pairs that read a loss
-STEP = 0.5  # the first step, in σ; the others shorten linearly
+PAIRS, UPDATES, HELD_OUT = 8, 12, 64  # pairs per update; updates; antithetic pairs for evaluating a loss
+STEP = 0.5  # the length of the first step in σ; the lengths decrease linearly
 MARGIN, ERRORS = 0.1, 2.0
 NOTHING = "none of them"
 
 
 class Setting(NamedTuple):
-    """A problem, its windows and σ, the box from which points are drawn, and how often each descent is repeated."""
+    """A problem, its truncation and σ, the box from which points are drawn, and the repetitions of each descent."""
 
     problem: ml.InnerProblem
     truncation: ml.Truncation
@@ -45,7 +45,7 @@ class Setting(NamedTuple):
 
 
 def ridge():
-    """Forty noisy examples of twenty features, of which half matter."""
+    """Build ridge regression on forty noisy examples of twenty features, half of which are relevant."""
     random = np.random.default_rng(5)
     inputs = random.normal(size=(80, 20)) / np.sqrt(20)
     targets = inputs @ np.where(np.arange(20) < 10, 1.0, 0.0) + 0.5 * random.normal(size=80)
@@ -53,7 +53,7 @@ def ridge():
 
 
 def small_network():
-    """SGD with momentum on a 4-8-1 network and 16 points: θ is the log rate and the logit of the momentum."""
+    """Train a 4-8-1 network on 16 points by SGD with momentum: θ is the log rate and the logit of the momentum."""
     random = np.random.default_rng(6)
     inputs, targets = (jnp.asarray(random.normal(size=(rows, 16)), jnp.float32) for rows in (4, 1))
     data = ml.data.Data(inputs, targets)
@@ -62,7 +62,7 @@ def small_network():
 
 
 def squared(problem):
-    """Reads x² up to 4: the cubic itself falls to −∞ where it diverges, and no cap holds that."""
+    """Replace the loss by x², capped at 4: the cubic loss falls to −∞ if it diverges, which a cap does not bound."""
     return ml.saturate(problem._replace(loss=lambda x, theta, key: jnp.square(x)), 4.0)
 
 
@@ -90,7 +90,7 @@ PROBLEMS = {
 
 
 def candidates(problem, truncation, sigma):
-    """All with the same number of inner steps an episode."""
+    """Return the candidates, all with the same number of inner steps per episode."""
     whole = ml.Truncation(truncation.horizon, truncation.horizon)
     return {
         "NRES": ml.noise_reuse_es(problem, truncation, sigma=sigma, num_pairs=PAIRS),
@@ -102,7 +102,7 @@ def candidates(problem, truncation, sigma):
 
 
 def descent(estimator, sigma):
-    """`(theta, key) -> theta`: steps of given lengths against the gradient of one episode at a time."""
+    """Return `(theta, key) -> theta`, which takes steps of given lengths against the gradient of one episode each."""
     windows = estimator.description.truncation.num_windows
 
     def update(theta, step):
@@ -125,7 +125,7 @@ def descent(estimator, sigma):
 
 
 def smoothed_loss(problem, horizon, sigma):
-    """`(theta, key) -> L_σ(θ)`, averaged over antithetic pairs and their episodes: a plain loop over the map."""
+    """Return `(theta, key) -> L_σ(θ)`, the mean over antithetic pairs of episodes, with a plain loop over the map."""
 
     def episode(theta, key):
         def step(state, key):
@@ -146,7 +146,7 @@ def smoothed_loss(problem, horizon, sigma):
 
 
 def judge_of(setting):
-    """`(theta, key) -> loss at θ, {candidate: losses [repeats] where its descents end}`; each program is compiled once."""
+    """Return `(theta, key) -> (loss at θ, {candidate: final losses [repeats]})`; each program is compiled once."""
     problem, truncation, sigma = setting[:3]
     loss = ml.jit(smoothed_loss(problem, truncation.horizon, sigma), "the smoothed loss", calls=100)
     descents = {
@@ -166,7 +166,7 @@ def judge_of(setting):
 
 
 def hits_of(start, losses):
-    """Which choices are hits, and the mean losses; `losses` are those of repeated descents by name."""
+    """Return which choices are hits, and the mean losses; `losses` maps names to those of repeated descents."""
     losses = {name: np.asarray(values, np.float64) for name, values in losses.items()}
     means = {name: float(np.mean(values)) for name, values in losses.items()} | {NOTHING: start}
     errors = {name: float(np.std(values, ddof=1) / np.sqrt(len(values))) for name, values in losses.items()}
@@ -177,13 +177,13 @@ def hits_of(start, losses):
 
 
 def pilot_of(report):
-    """Bias and signal to noise per inner step with their errors."""
+    """Return bias and signal-to-noise ratio per inner step with their errors."""
     bias, signal = report.bias, report.signal_to_noise_per_step
     return [bias.value, bias.error, signal.value, signal.error, report.signal_to_noise.value]
 
 
 def points_of(name, count, seed, known):
-    """One dictionary for each point of a problem that is not among the known ones."""
+    """Yield one dictionary for each point of a problem that is not among the known ones."""
     setting, random = PROBLEMS[name](), np.random.default_rng((seed, list(PROBLEMS).index(name)))
     judge = judge_of(setting)
     for index in range(count):
@@ -210,7 +210,7 @@ def points_of(name, count, seed, known):
 
 
 def row_of(points):
-    """The counts of a problem; a point matters where some candidate is no hit."""
+    """Count the hits of a problem. A point matters if some candidate is not a hit."""
     matter = [point for point in points if not all(hit for name, hit in point["hits"].items() if name != NOTHING)]
     return {
         "problem": points[0]["problem"],
@@ -244,7 +244,7 @@ def main():
                 file.write(json.dumps(point) + "\n")
             rows[name] = row_of(points)
             write(path, rows.values())
-        print(rows[name], f"{sum(point['seconds'] for point in points):.0f} s of a processor", flush=True)
+        print(rows[name], f"{sum(point['seconds'] for point in points):.0f} s of processor time", flush=True)
 
 
 if __name__ == "__main__":

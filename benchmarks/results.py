@@ -1,4 +1,4 @@
-"""Files of results in docs/results, and the words and tables that are made from them."""
+"""Read and write the result files of docs/results, and format tables."""
 
 import json
 import pathlib
@@ -14,12 +14,12 @@ def read(path):
 
 
 def results(name):
-    """The rows of a file of docs/results."""
+    """Return the rows of a file of docs/results."""
     return read(RESULTS / f"{name}.json") if name else []
 
 
 def write(path, rows):
-    """One row a line."""
+    """Write one row per line."""
     lines = ",\n".join(json.dumps(finite(plain(row)), ensure_ascii=False) for row in rows)
     path.write_text(f"[\n{lines}\n]\n")
 

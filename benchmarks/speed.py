@@ -1,8 +1,7 @@
-"""The speed of metalearn as ratios: `python -m benchmarks.speed`.
+"""Measure the speed of metalearn as ratios: `python -m benchmarks.speed`.
 
-On a machine that others use too, seconds say little and ratios say much. So competitors run in turn in one process,
-each row keeps the best of several rounds, and the machine's own ceilings (a matrix product, a tanh) are measured
-between them.
+On a shared machine ratios are more reliable than seconds. Therefore competitors run in turn in one process, each row is
+the best of several rounds, and the machine's ceilings (a matrix product, a tanh) are measured between them.
 """
 
 import argparse
@@ -47,7 +46,7 @@ else:
 
 
 def shortest_times(competitors, rounds):
-    """The shortest time of each competitor in seconds: all run once in every round, after one call that compiles."""
+    """Return the shortest time of each competitor in seconds: all run once per round, after one call that compiles."""
     for run in competitors.values():
         jax.block_until_ready(run())
     times = {name: [] for name in competitors}
@@ -60,14 +59,14 @@ def shortest_times(competitors, rounds):
 
 
 def network_problem():
-    """The network of the fractal boundary of trainability: (1/n) W1 tanh(√(2/n) W0 x), full batch, one learning rate e^θ."""
+    """Build the network of the fractal boundary: (1/n) W1 tanh(√(2/n) W0 x), full batch, one learning rate e^θ."""
     data = ml.data.gaussian_regression(jax.random.key(0), WIDTH, EXAMPLES)
     network = ml.mlp((WIDTH, WIDTH, 1), "tanh", "mean_field", bias=False)
     return data, ml.training(ml.regression(network, data), ml.sgd(ml.hyperparameters.exp("learning_rate")))
 
 
 def by_library(problem, theta, num_outer, sigma, outer_rate, chunk_size=None):
-    """Persistent ES of the library with SGD on θ, `num_outer` windows in one program."""
+    """Run the library's persistent ES with SGD on θ, `num_outer` windows in one program."""
     estimator = ml.persistent_es(
         problem, ml.Truncation(HORIZON, LENGTH), sigma=sigma, num_pairs=PAIRS, chunk_size=chunk_size
     )
@@ -87,7 +86,7 @@ def by_library(problem, theta, num_outer, sigma, outer_rate, chunk_size=None):
 
 
 def by_hand(data, num_outer, chunk_size=PAIRS):
-    """The same computation without the library: one `value_and_grad` per inner step, both members of a pair in one vmap."""
+    """Do the same without the library: one `value_and_grad` per inner step, both members of a pair in one vmap."""
     inputs, targets = data
 
     def loss(params):
@@ -137,7 +136,7 @@ def by_hand(data, num_outer, chunk_size=PAIRS):
 
 
 def ceilings():
-    """What one inner step of all members cannot go below: its two large matrix products alone, its tanh alone."""
+    """Return lower bounds of an inner step of all members: its two large matrix products alone, its tanh alone."""
     members = 2 * PAIRS
     weights = jax.random.normal(jax.random.key(2), (members, WIDTH, WIDTH))
     inputs = jax.random.normal(jax.random.key(3), (WIDTH, EXAMPLES))
@@ -156,7 +155,7 @@ def ceilings():
 
 
 def network_table(num_outer, rounds):
-    """Inner steps per second of the library and of the hand-written loop, by chunk size."""
+    """Compare inner steps per second of the library and of the hand-written loop, by chunk size."""
     data, problem = network_problem()
     choice = "chosen by the library"
     library = {
@@ -174,7 +173,7 @@ def network_table(num_outer, rounds):
 
 
 def toy_table(num_outer, rounds):
-    """The published toy problem: 50 pairs, windows of 10, Adam."""
+    """Measure the published toy problem: 50 pairs, windows of 10, Adam."""
     estimator = ml.persistent_es(
         ml.problems.toy_regression(objective="sum"), ml.Truncation(100, 10), sigma=0.3, num_pairs=50
     )
@@ -199,7 +198,7 @@ def toy_table(num_outer, rounds):
 
 
 def fresh_table():
-    """What a new process pays before its first number."""
+    """Measure the time of a new process until its first number."""
     imported, jax_ready = _in_fresh_process("import")
     first, compilations, compiling = _in_fresh_process("estimate")
     rows = [
@@ -218,7 +217,7 @@ def _in_fresh_process(mode):
 
 
 def memory_table(num_steps, rounds):
-    """Backprop through a training with and without rematerialisation."""
+    """Compare backprop through a training with and without rematerialisation."""
     problem = network_problem()[1]
     theta, key = jax.tree.map(jnp.asarray, THETA), jax.random.key(0)
     runs, rows, gradients = {}, [], {}
@@ -252,7 +251,7 @@ def show(console, title, header, rows):
 
 def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of which the best counts")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the best is reported")
     parser.add_argument("--quick", action="store_true", help="a tenth of the outer steps")
     arguments = parser.parse_args()
     fewer = 10 if arguments.quick else 1

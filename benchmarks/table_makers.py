@@ -1,4 +1,4 @@
-"""Tables of recommendations, of what errors cover, of the compiler's efforts, and those that were copied by hand."""
+"""Make the tables of recommendations, coverage of errors, compiler efforts, and the tables that were copied by hand."""
 
 import math
 import re
@@ -29,7 +29,7 @@ def recommendations(rows):
 
 
 def total(rows):
-    """The sums of the counts of all problems."""
+    """Return the sums of the counts of all problems."""
     counts = Counter(), Counter()
     for row in rows:
         counts[0].update(row["recommended"])
@@ -41,7 +41,7 @@ def total(rows):
 
 
 def recorded(name):
-    """A table of recorded.json, and below it where it is from."""
+    """Return a function that makes a table of recorded.json, with its source below."""
 
     def made(rows):
         found = next(row for row in rows if row["table"] == name)
@@ -52,7 +52,7 @@ def recorded(name):
 
 
 def efforts(_):
-    """The estimates that the compiler's efforts are chosen by, from the code."""
+    """Make the table of the constants by which the compiler's effort is chosen, from the code."""
     lines = []
     for name, (options, seconds, slowdown) in EFFORTS.items():
         level, emitters = options["xla_backend_optimization_level"], options["xla_cpu_use_fusion_emitters"]
@@ -62,12 +62,12 @@ def efforts(_):
 
 
 def coverage(rows):
-    """What the errors of landscapes cover."""
+    """Make the table of the coverage of the errors of landscapes."""
     return _covered([row for row in rows if row["number"] != "Lyapunov exponent"])
 
 
 def exponents(rows):
-    """What the errors of Lyapunov exponents cover."""
+    """Make the table of the coverage of the errors of Lyapunov exponents."""
     return _covered([row for row in rows if row["number"] == "Lyapunov exponent"])
 
 
@@ -88,13 +88,13 @@ def _covered(rows):
 
 
 def spread(values, errors):
-    """Half the 68 % interval of the mean over meta-seeds, whose judging seeds are the same: their error does not average out."""
+    """Return half the 68 % interval of the mean over meta-seeds, which share evaluation seeds and their error."""
     between = error_of_mean(values) if len(values) > 1 else 0.0
     return math.hypot(between, float(np.mean(errors)))
 
 
 def quicker(rows):
-    """The geometric mean of the speed-ups of all meta-seeds with its 68 % interval; of some alone it would be too large."""
+    """Return the geometric mean of the speed-ups of all meta-seeds with its 68 % interval, or "not reached"."""
     values = np.array([row["speed_up"] for row in rows])
     if missed := int(np.isnan(values).sum()):
         return "not reached" + f" by {missed} of {len(rows)}" * (len(rows) > 1)
@@ -108,7 +108,7 @@ def quicker(rows):
 
 
 def learned(rows):
-    """One line for each benchmark and method: its mean loss and its speed-up over all meta-seeds."""
+    """Make one line for each benchmark and method: its mean loss and its speed-up over all meta-seeds."""
     groups = {}
     for row in rows:
         if row["tuning"] == "learned_optimizer" and row["optimizer"] not in LEFT_OUT:

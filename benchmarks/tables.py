@@ -1,15 +1,15 @@
-"""The tables of the documentation, made from what the commands wrote last.
+"""Make the tables of the documentation from result files.
 
     python -m benchmarks.tables [FILE ...]
 
-A FILE is what a command wrote: divergence.json, hysteresis.json, recommendations.json and coverage.json, written by the
-benchmarks of these names, and, in the folder of a run, tables/reproductions.json of experiments/reproduce.py,
-tables/dimensions.json of experiments/gallery.py and tables/evaluation.json of experiments/meta_train.py. Its rows
-replace those of the same subject in docs/results. Then every table between <!-- table: NAME --> and <!-- end of table
---> is made again from there; one whose file no command has written says so. recorded.json was filled by hand: it holds
-tables whose commands write no such file, with the command, the day and the machine.
+A FILE is divergence.json, hysteresis.json, recommendations.json or coverage.json, written by the benchmark of this
+name, or, in the folder of a run, tables/reproductions.json of experiments/reproduce.py, tables/dimensions.json of
+experiments/gallery.py or tables/evaluation.json of experiments/meta_train.py. Its rows replace those of the same
+subject in docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from
+docs/results; a table without a result file says so. recorded.json was filled by hand: it contains tables whose commands
+write no result file, with the command, the date and the machine.
 
-Numbers in a paragraph cannot be made. A paragraph below <!-- numbers: NAME --> is checked instead
+Numbers in paragraphs cannot be generated. A paragraph below <!-- numbers: NAME --> is checked instead
 (benchmarks/numbers.py).
 """
 
@@ -45,10 +45,10 @@ TILES = {
 
 
 def take_over(path, results=RESULTS):
-    """Put the rows of a file that a command wrote in the place of those of the same subject, others behind them."""
+    """Replace rows in docs/results by the rows of the same subject in a new file, and append its other rows."""
     if path.stem not in SUBJECT:
         raise ValueError(
-            f"A file of results is named {', '.join(f'{name}.json' for name in SUBJECT)}; {path} was given."
+            f"A result file must be named {', '.join(f'{name}.json' for name in SUBJECT)}; {path} was given."
         )
     subject, kept = lambda row: tuple(row[name] for name in SUBJECT[path.stem]), results / path.name
     rows = {subject(row): row for row in read(kept)} if kept.exists() else {}
@@ -158,7 +158,7 @@ TABLES = {
 
 
 def filled(text):
-    """A document with its tables made again."""
+    """Return a document with its tables made again."""
 
     def made(match):
         file, make = TABLES[match[2]]

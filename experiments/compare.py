@@ -1,4 +1,4 @@
-"""Compare gradient estimators at one theta, and follow each of them over the landscape of its two hyperparameters."""
+"""Compare gradient estimators at one theta, and draw their outer trajectories over a landscape."""
 
 import time
 
@@ -42,7 +42,7 @@ def main(config):
         show_progress() as progress,
     ):
         settings = {"num_episodes": config.episodes, "reference_pairs": config.reference_pairs, "progress": progress}
-        say = lambda report: print(report, flush=True)  # each row as soon as it is known; the table follows
+        say = lambda report: print(report, flush=True)  # each row as soon as it is measured; the table follows
         comparison = ml.compare(estimators, theta, jax.random.fold_in(key, 1), callback=say, **settings)
         title = (
             f"{config.problem.name} at theta = {config.problem.theta}, {config.pairs} pairs, {config.episodes} episodes"
@@ -58,19 +58,19 @@ def main(config):
 
 
 def chosen(config):
-    """The entries of the estimator group, in the order they were asked for."""
+    """Return the entries of the estimator group, in the requested order."""
     if not config.estimators:
-        raise ValueError("No estimator was chosen; name some, such as estimator=[full_es,persistent_es].")
+        raise ValueError("No estimator was chosen; choose some, such as estimator=[full_es,persistent_es].")
     return list(config.estimators.values())
 
 
 def count_divergence(report):
-    """At a frozen θ, in the form of `History.divergence`."""
+    """Return the shares of a report at a fixed θ, in the form of `History.divergence`."""
     return dict.fromkeys(("first", "worst", "last"), report.fraction_diverged) | {"capped": report.fraction_capped}
 
 
 def follow(config, problem, plane, key, run, progress):
-    """Render the landscape, descend it with every estimator from the same starts, draw both, and return what diverged."""
+    """Render the landscape, run outer trajectories of every estimator, draw both, and return what diverged."""
 
     def value(theta):
         if config.problem.repeat_randomness:
@@ -109,7 +109,7 @@ def follow(config, problem, plane, key, run, progress):
         "trajectories",
         later(draw_trajectories, landscape, plane, paths, value_name="meta-loss"),
     )
-    print("meta-loss where the outer trajectories end, by start:\n")
+    print("meta-loss at the end of the outer trajectories, by start:\n")
     for row in rows:
         ends = "  ".join(f"{row[f'start {i + 1}']:8.4g}" for i in range(len(starts)))
         print(f"  {row['estimator']:24s}{ends}    {row['inner_steps']:9.0f} inner steps")
@@ -118,7 +118,7 @@ def follow(config, problem, plane, key, run, progress):
 
 
 def log(run, label, thetas, metrics):
-    """About fifty points of each trajectory, averaged over the starts, go to the tracker."""
+    """Log about fifty points of each trajectory, averaged over the starts."""
     num_steps = metrics["loss"].shape[1]
     for step in range(0, num_steps, max(1, num_steps // 50)):
         means = {

@@ -1,4 +1,4 @@
-"""Show why meta-gradients fail on a problem, and what to use instead: one page, written from the numbers."""
+"""Explain why meta-gradients fail on a problem, and what to use instead, on one page."""
 
 import time
 
@@ -39,7 +39,7 @@ def main(config):
                     run.figure(f"{len(sections)}-{part}-{name}", figure)
                 seconds, started = time.perf_counter() - started, time.perf_counter()
                 print(f"\n{len(sections)}. {section.heading} ({seconds:.0f} s)\n   {section.sentence}", flush=True)
-        finally:  # a run that is stopped leaves the page of what it has seen
+        finally:  # if the run is stopped, the page contains the finished parts
             minutes = (time.perf_counter() - began) / 60
             foot = f"metalearn {ml.__version__}, jax {jax.__version__}, seed {config.seed}; {minutes:.1f} minutes."
             page = write_report(run.folder / "report.html", title, lead(study), sections, foot)
@@ -48,12 +48,12 @@ def main(config):
 
 
 def configured(config):
-    """The study of a configuration."""
+    """Build the study of a configuration."""
     problem, theta = config.problem, parse_theta(config.problem.theta)
     built, key = instantiate(problem.build, _convert_="all"), parse_seed(config.seed)
     plane = build_plane(problem, theta)
     if plane is None:
-        raise ValueError(f"problem {problem.name} has no plane to draw; give problem.plane.x and problem.plane.y.")
+        raise ValueError(f"problem {problem.name} has no plane; give problem.plane.x and problem.plane.y.")
     ml.check_problem(built, theta)
     entries = plane.x.scale == plane.y.scale == "linear" and not problem.plane.get("directions")
     sigma = problem.plane.get("sigma", problem.sigma if entries else None)

@@ -1,4 +1,4 @@
-"""The published tiles of the border of trainability side by side, and the table of their dimensions."""
+"""Draw the published tiles of the border of trainability side by side, and make the table of their dimensions."""
 
 import metalearn as ml
 from metalearn.application import application, output_folder, show_progress

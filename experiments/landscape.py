@@ -67,15 +67,17 @@ def main(config):
 
 
 def chosen(config):
-    """Name, problem, plane, steps and published dimension of what is asked for."""
+    """Return name, problem, plane, steps and published dimension of the requested landscape."""
     own = config.get("problem")
     if own is not None:
         problem, theta = instantiate(own.build, _convert_="all"), parse_theta(own.theta)
         plane = build_plane(own, theta)
         if plane is None:
-            raise ValueError(f"problem {own.name} has no plane to draw; give it plane: {{{AXIS.format('x')}, y: …}}.")
+            raise ValueError(f"problem {own.name} has no plane; give it plane: {{{AXIS.format('x')}, y: …}}.")
         if config.num_steps is not None:
-            raise ValueError("The steps of a problem are its horizon; give problem.horizon in place of num_steps.")
+            raise ValueError(
+                "The number of steps of a problem is its horizon; give problem.horizon instead of num_steps."
+            )
         return own.name, problem, plane, own.horizon, None
     condition = ml.landscape.condition(config.condition)
     if config.window not in WINDOWS:
@@ -88,7 +90,7 @@ def chosen(config):
 
 
 def to_arrays(found):
-    """A landscape as named arrays, with the values of its axes."""
+    """Return a landscape as named arrays, with the values of its axes."""
     fields = ("measure", "converged", "undecided", "escape", "computed")
     axes = {"x": found.plane.x.values(found.measure.shape[1]), "y": found.plane.y.values(found.measure.shape[0])}
     return {field: getattr(found, field) for field in fields} | axes

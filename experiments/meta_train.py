@@ -1,4 +1,4 @@
-"""Tune hyperparameters or a learned optimiser and judge them beside tuned baselines; parts: tuning, matrix, estimator, tracker."""
+"""Tune hyperparameters or a learned optimiser, and compare the result with tuned baselines."""
 
 import functools
 import math
@@ -33,7 +33,7 @@ from metalearn.outer.history import divergence_in_words
 from metalearn.recording import by_path, extend_evaluations, load_snapshot, open_run, save_optimizer, save_snapshot
 
 AS_TUNED = "as tuned"
-JUDGING = ("judges", "baselines")  # a run that is resumed may be judged otherwise
+JUDGING = ("judges", "baselines")  # settings that a resumed run may change
 
 
 def main(config):
@@ -71,7 +71,7 @@ def main(config):
 
 
 def descend(config, trained, problems, tuning, key, run, progress):
-    """θ at the end of every meta-training, and the particles that diverged in those that were not finished before."""
+    """Return the final θ of every meta-training, and the divergence of those that ran now."""
     thetas, shares = {}, {}
     outer = outer_optimizer(config.outer), config.outer.num_steps
     weights, evaluate = readings(trained, tuning, config.held_out, key)
@@ -99,7 +99,7 @@ file_of = lambda run, label, ending: run.folder / f"{label.replace(' ', '-')}.{e
 
 
 def check_settings(config):
-    """Refuse before anything is trained what would be refused after it."""
+    """Check the settings before anything is trained."""
     for name in ("seeds", "held_out", "judges", "pairs", "chunk_length"):
         check_count(name, config[name])
     check_count("outer.num_steps", config.outer.num_steps)
@@ -116,7 +116,7 @@ def check_settings(config):
 
 
 def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, run, progress, shares):
-    """θ after one meta-training, from its snapshot where there is one; `shares` are told what diverged."""
+    """Return θ after one meta-training, resumed from its snapshot if there is one; add its divergence to `shares`."""
     path, snapshot = file_of(run, label, "snapshot.npz"), None
     if path.exists():
         snapshot = load_snapshot(path, ml.first_snapshot(estimator, optimizer, theta, key))
@@ -148,7 +148,7 @@ def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, 
 
 
 def readings(trained, tuning, num_episodes, key):
-    """The weights of a mixture, each the inverse of its loss at one first θ, and the weighted mean of the held-out losses."""
+    """Return the weights of a mixture, the inverse losses at the first θ, and the weighted mean held-out loss."""
     reads = {name: held_out(benchmark, tuning, num_episodes) for name, benchmark in trained.items()}
     if len(reads) == 1:
         return None, *reads.values()
@@ -158,7 +158,7 @@ def readings(trained, tuning, num_episodes, key):
 
 
 def tuned_alone(config, tunings, key, run, progress, shares):
-    """Hyperparameters, tuned for each benchmark by NRES as tuning=hyperparameters does: name -> θ."""
+    """Tune hyperparameters for each benchmark by NRES, as tuning=hyperparameters does: name -> θ."""
     found = {}
     for name, (benchmark, tuning) in tunings.items():
         problem = benchmark.problem(tuning.optimizer, task=tuning.task)
@@ -172,7 +172,7 @@ def tuned_alone(config, tunings, key, run, progress, shares):
 
 
 def build_tunings(config, tuning, benchmarks):
-    """The hyperparameters that are tuned for a benchmark by a search or alone: those given, or all of every one judged."""
+    """Return the hyperparameters to be tuned by searches or by NRES: those given, or all of every benchmark."""
     check_searches(config.searches, tuning)
     if tuning.learned is None:
         return {AS_TUNED: (benchmarks[AS_TUNED], tuning)}
@@ -181,7 +181,7 @@ def build_tunings(config, tuning, benchmarks):
 
 
 def search(config, tunings, key, run, progress):
-    """label -> name of a benchmark -> θ, each found with the inner steps of one meta-training of `pairs` pairs."""
+    """Run the searches: label -> name of a benchmark -> θ, each with the inner steps of one meta-training."""
     size, found = 2 * config.pairs, {}
     steps = size * config.outer.num_steps * config.problem.length
     for name in config.searches:
@@ -196,12 +196,12 @@ def search(config, tunings, key, run, progress):
 
 
 def under(progress, title, _, done, total):
-    """Report progress under a title that tells searches of one kind apart."""
+    """Report progress under a title that distinguishes searches of the same kind."""
     progress(title, done, total)
 
 
 def record(run, tuning, thetas, found):
-    """The numbers of all hyperparameters; those of several benchmarks, which may have other names, one a row."""
+    """Record the hyperparameters in a table; for several benchmarks, which may have different names, one per row."""
     if tuning.learned is None:
         thetas = thetas | {label: each[AS_TUNED] for label, each in found.items()}
         run.table("theta", [{"label": label} | by_path(theta) for label, theta in thetas.items()])
@@ -215,18 +215,20 @@ def record(run, tuning, thetas, found):
 
 
 def others(config, tuning):
-    """The benchmarks of the matrix, on which only what does not belong to one network can be judged."""
+    """Build the benchmarks of the matrix, and check that the tuning can be evaluated on them."""
     if config.matrix and tuning.learned is None:
-        raise ValueError("matrix needs a learned optimiser, hyperparameters belong to one network; leave it none.")
+        raise ValueError(
+            "matrix needs a learned optimiser, because hyperparameters belong to one network; use matrix=none."
+        )
     if config.mixture and not config.matrix:
-        raise ValueError("mixture trains on the benchmarks of a matrix too, and there is none; add matrix=all.")
+        raise ValueError("mixture also trains on the benchmarks of a matrix, but there is none; add matrix=all.")
     if AS_TUNED in config.matrix:
-        raise ValueError(f"matrix.{AS_TUNED} has the name of the benchmark of the tuning; give it another.")
+        raise ValueError(f"matrix.{AS_TUNED} has the name of the tuning's own benchmark; give it another name.")
     return build_benchmarks(config.matrix)
 
 
 def judge(config, benchmarks, tuned, key, run, progress):
-    """The results beside tuned baselines, on fresh seeds."""
+    """Evaluate the results together with tuned baselines, on new seeds."""
     settings = {"num_seeds": config.judges, "baselines": config.baselines, "progress": progress}
     found = ml.evaluate(tuned, benchmarks, key, **settings)
     print(f"\n{found}\n")

@@ -1,4 +1,4 @@
-"""Run published experiments again, and print their numbers beside the bands they should lie in."""
+"""Run published experiments again, and print their numbers together with the bands that they must lie in."""
 
 import time
 

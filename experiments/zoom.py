@@ -11,7 +11,7 @@ from metalearn.figures import check_film, check_norm, draw_landscapes, draw_zoom
 from metalearn.recording import LandscapeFolder, open_run
 from metalearn.words import percent
 
-PIXELS_KEEP_APART = 100  # roundings of θ between neighbouring pixels
+PIXELS_KEEP_APART = 100  # the least distance of neighbouring pixels, in roundings of θ
 MOST_FRAMES = 64
 SHOWN = 8
 
@@ -63,7 +63,7 @@ def main(config):
 
 
 def windows(config, condition, num_steps):
-    """The planes of the frames, about a point of the border."""
+    """Return the planes of the frames, which zoom to a point of the border."""
     if config.centre is None:
         x, y = found_centre(condition, num_steps)
     elif OmegaConf.is_list(config.centre) and len(config.centre) == 2:
@@ -80,7 +80,7 @@ def windows(config, condition, num_steps):
 
 
 def found_centre(condition, num_steps):
-    """A point of the border in the published tile, or in the full window where the tile has none after so many steps."""
+    """Return a point of the border in the published tile, or in the full window if the tile has no border."""
     try:
         return ml.landscape.border_point(condition.problem, condition.tile, num_steps=num_steps)
     except ValueError:
@@ -88,7 +88,7 @@ def found_centre(condition, num_steps):
 
 
 def look(problem, found):
-    """What can be said of a frame beside its dimension: its width, and how far it can be trusted."""
+    """Return the width of a frame, and measures of its reliability."""
     settings = {"num_steps": found.num_steps, "resolution": found.measure.shape[::-1]}
     precision = ml.landscape.precision(problem, found.plane, **settings)
     shares = {name: float(getattr(found, name).mean()) for name in ("converged", "undecided", "computed")}
@@ -102,7 +102,7 @@ def look(problem, found):
 
 
 def record(run, config, frames, rows, checks, published):
-    """Tables, arrays, figures and the film."""
+    """Record tables, arrays, figures and the film."""
     for index, found in enumerate(frames):
         run.arrays(f"frame-{index:02d}", {"measure": found.measure, "undecided": found.undecided})
     run.table("dimensions", rows)

@@ -2,14 +2,14 @@
 
     import metalearn as ml
 
-An inner problem is an iterated map (`ml.InnerProblem`), and training a network is one (`ml.training`). Estimators
-(`ml.persistent_es`, ...) return gradients of its meta-loss window by window. `ml.compare` measures them at a point,
-`ml.meta_train` follows them, `ml.diagnose` says which one to use.
+An inner problem (`ml.InnerProblem`) is an iterated map. Training a network (`ml.training`) is an example. Estimators
+such as `ml.persistent_es` estimate the gradient of its meta-loss, one window at a time. `ml.compare` measures
+estimators at a point, `ml.meta_train` descends along their estimates, and `ml.diagnose` recommends an estimator.
 
-More is in groups, each with its own documentation: `ml.problems`, `ml.data`, `ml.metrics`, `ml.hyperparameters`,
-`ml.learned`, `ml.search`, `ml.diagnosis`, `ml.landscape`, `ml.dynamics`, `ml.estimators` and `ml.testing` for
-estimators of your own, `ml.outer` for the types of results, `ml.recording`, `ml.figures` and `ml.application` for runs
-and experiments.
+Further functions are grouped in modules, each with its own documentation: `ml.problems`, `ml.data`, `ml.metrics`,
+`ml.hyperparameters`, `ml.learned`, `ml.search`, `ml.diagnosis`, `ml.landscape` and `ml.dynamics`. `ml.estimators` and
+`ml.testing` support writing your own estimators, `ml.outer` holds the types of results, and `ml.recording`,
+`ml.figures` and `ml.application` support runs and experiments.
 """
 
 import importlib as _importlib
@@ -28,7 +28,7 @@ _MORE = ("application", "cache_programs", "explain", "figures", "recording", "re
 
 
 def __getattr__(name: str) -> _Any:
-    """Import a module, or the names of `metalearn.api`, when it is first used: `python -m metalearn` starts without JAX."""
+    """Import a module or the names of `metalearn.api` on first use: `python -m metalearn` starts without JAX."""
     if name == "cache_programs":
         return _importlib.import_module("metalearn.application.program_cache").cache_programs
     if name != "__all__" and name.startswith("_"):

@@ -1,4 +1,4 @@
-"""`python -m metalearn EXPERIMENT key=value ...`, and the `metalearn` command: every experiment, wherever the package is installed."""
+"""Run an experiment by name: `python -m metalearn EXPERIMENT key=value ...`, or the console command `metalearn`."""
 
 import ast
 import runpy
@@ -8,26 +8,29 @@ from pathlib import Path
 from metalearn.words import suggestion
 
 PACKAGE = Path(__file__).resolve().parent
-MISTAKE = 2  # the exit code of `metalearn.application`, which is not imported here: a list needs no JAX
-COMMANDS: dict[str, str] = {}  # commands that are no experiments: name -> file of the package, run as a script
+MISTAKE = 2  # as in `metalearn.application`, which is not imported because listing the experiments should not load JAX
+COMMANDS: dict[str, str] = {}  # commands other than experiments: name -> file in the package, run as a script
 
 USAGE = """\
 usage: python -m metalearn EXPERIMENT key=value ...
 
 {commands}
 
-python -m metalearn EXPERIMENT --help lists the values of one and what they can be."""
+python -m metalearn EXPERIMENT --help lists the settings of an experiment and their allowed values."""
 
 
 def find_commands() -> dict[str, Path]:
-    """The file of every experiment and command. Experiments lie in the package when it is installed, beside it in a checkout."""
+    """Return the file of every experiment and command, by name.
+
+    An installed package contains the folder of experiments; in a checkout it lies beside the package.
+    """
     folder = next(path for path in (PACKAGE / "experiments", PACKAGE.parent / "experiments") if path.is_dir())
     experiments = {path.stem: path for path in sorted(folder.glob("*.py"))}
     return experiments | {name: PACKAGE / file for name, file in COMMANDS.items()}
 
 
 def usage(commands: dict[str, Path]) -> str:
-    """The commands with the first line of their documentation."""
+    """Return the help text: every command with the first line of its docstring."""
     width = max(map(len, commands))
     first_line = lambda path: (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
     lines = (f"  {name:{width}s}  {first_line(path)}" for name, path in commands.items())
@@ -35,7 +38,7 @@ def usage(commands: dict[str, Path]) -> str:
 
 
 def main() -> None:
-    """Run the command that the first argument names, as `python experiments/<name>.py` with the others."""
+    """Run the command named by the first argument, and pass the other arguments to it."""
     commands, (name, *others) = find_commands(), sys.argv[1:] or ["--help"]
     if name in ("--help", "-h"):
         print(usage(commands))

@@ -1,4 +1,4 @@
-"""The public names of `metalearn`, which loads this module when the first of them is used."""
+"""The public names of `metalearn`. The package loads this module when one of them is first used."""
 
 from metalearn import (
     data,

@@ -1,8 +1,8 @@
-"""Floor 0: every program is compiled here, with the options for which compiling and running it are shortest together.
+"""Compilation of programs, with the compiler options that minimise the total time of compiling and running.
 
-Full optimisation of a small program takes seconds and saves milliseconds of a pilot; a meta-training of millions of
-steps gains from it. How long a program will run is estimated from its operations and the number of its calls, both
-known before it is compiled. Nothing is decided by a clock: the same call is compiled in the same way every time.
+Full optimisation of a small program takes seconds. A short pilot run gains only milliseconds from it, a meta-training
+of millions of steps gains more. The run time is estimated from the operations of the program and the number of calls,
+which are known before compilation. No time is measured, so the same call is always compiled in the same way.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from metalearn.operations import measure
 
 
 class Effort(NamedTuple):
-    """How much XLA's CPU back end optimises.
+    """A level of optimisation of XLA's CPU back end.
 
     Attributes:
-      options: compiler options of a CPU; other devices are given none.
-      compile_seconds: seconds of compiling, for each equation of the program.
+      options: the compiler options, used on CPUs only.
+      compile_seconds: compile time in seconds per equation of the program.
       slowdown: the run time relative to full optimisation.
     """
 
@@ -32,7 +32,7 @@ class Effort(NamedTuple):
     slowdown: float
 
 
-# Rounded from programs on two cores with jax 0.10.2. `python -m benchmarks.compilation` measures them on another machine.
+# Measured on two cores with jax 0.10.2, and rounded. `python -m benchmarks.compilation` measures them elsewhere.
 EFFORTS = {
     "minimal": Effort({"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}, 1.2e-3, 4.0),
     "low": Effort({"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}, 2.0e-3, 1.3),
@@ -40,14 +40,14 @@ EFFORTS = {
     "full": Effort({"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}, 4.4e-3, 1.0),
 }
 AUTOMATIC = "automatic"
-UNKNOWN_CALLS = 1000  # of a program that may be called once or a million times; full is not worth its seconds there
+UNKNOWN_CALLS = 1000  # assumed number of calls where it is unknown; the effort "full" is then not considered
 
 _effort = AUTOMATIC
 _compiled: list["Compiled"] = []
 
 
 class Compiled(NamedTuple):
-    """A program that was compiled: its name, its effort, its number of equations, the seconds of tracing and compiling."""
+    """A compiled program: its name, effort, number of equations, and the seconds spent on tracing and compiling."""
 
     name: str
     effort: str
@@ -56,14 +56,17 @@ class Compiled(NamedTuple):
 
 
 def compilation_effort(effort: str = AUTOMATIC) -> None:
-    """Choose how much XLA optimises the programs that metalearn compiles from now on in this process. Only on CPUs.
+    """Set how much XLA optimises the programs that metalearn compiles from now on in this process.
+
+    The setting has an effect on CPUs only.
 
     Args:
-      effort: "automatic" weighs the seconds of compiling a program against those of running it. "minimal", "low",
-        "medium" and "full" are used for every program. Results agree within rounding, which chaos amplifies.
+      effort: "automatic" chooses the level for each program by weighing its compile time against its run time.
+        "minimal", "low", "medium" and "full" use one level for every program. Results of different levels agree up to
+        rounding errors, which chaotic problems amplify.
 
     Raises:
-      ValueError: if `effort` is another word.
+      ValueError: `effort` is not one of these names.
     """
     global _effort
     if effort not in (AUTOMATIC, *EFFORTS):
@@ -72,51 +75,52 @@ def compilation_effort(effort: str = AUTOMATIC) -> None:
 
 
 def asked_effort() -> str:
-    """What `compilation_effort` chose last."""
+    """Return the effort set by the last call of `compilation_effort`."""
     return _effort
 
 
 def compiled_programs() -> tuple[Compiled, ...]:
-    """The programs that metalearn compiled in this process, in their order."""
+    """Return the programs that metalearn has compiled in this process, in order of compilation."""
     return tuple(_compiled)
 
 
 def jit(function: Callable, name: str, calls: int | None = None, **jit_arguments: Any) -> "Program":
-    """`jax.jit(function)`, compiled with the effort that suits how often it will be called.
+    """Compile a function like `jax.jit`, with an effort that suits the number of calls.
 
-    The effort is chosen for each form (structure, shapes and dtypes) of the arguments. Inside of another program it is
-    `jax.jit` itself.
+    The effort is chosen separately for each structure, shape and dtype of the arguments. Inside another traced program
+    the result behaves like `jax.jit(function)`.
 
     Args:
-      function: what `jax.jit` takes.
-      name: what is said while it is compiled.
-      calls: how often it will be called; None where that is unknown.
-      jit_arguments: `static_argnames`, `donate_argnums` and so on.
+      function: the function to compile, as for `jax.jit`.
+      name: the name of the program in progress messages.
+      calls: the expected number of calls; None if it is unknown.
+      jit_arguments: further arguments of `jax.jit`, such as `static_argnames` and `donate_argnums`.
 
     Raises:
-      TypeError, ValueError: if `name` is not a string, or `calls` not a whole number of at least 1.
+      TypeError: `name` is not a string, or `calls` is neither a whole number nor None.
+      ValueError: `calls` is below 1.
     """
     if not isinstance(name, str):
-        raise TypeError(f"name must be a string, what is said while the function is compiled; {name!r} was given.")
+        raise TypeError(f"name must be a string, the name shown while the function is compiled; {name!r} was given.")
     if calls is not None and (isinstance(calls, bool) or not hasattr(calls, "__index__")):
-        raise TypeError(f"calls must be a whole number, or None where it is unknown; {calls!r} was given.")
+        raise TypeError(f"calls must be a whole number, or None if it is unknown; {calls!r} was given.")
     if calls is not None and calls < 1:
-        raise ValueError(f"calls must be at least 1, or None where it is unknown; {calls} was given.")
+        raise ValueError(f"calls must be at least 1, or None if it is unknown; {calls} was given.")
     return Program(function, name, calls, jit_arguments)
 
 
 class Program:
-    """What `jit` returns."""
+    """A function compiled by `jit`."""
 
     def __init__(self, function: Callable, name: str, calls: int | None, jit_arguments: dict[str, Any]):
         self.name, self.calls = name, calls
         self.family: Any = None  # see `estimators.base.Family`
         self._function, self._jit_arguments = function, jit_arguments
-        self._inners: dict[Any, Any] = {}  # what JAX is to stop at -> program
-        self._traced: dict[Any, Callable] = {}  # the same -> function
-        self._jits: dict[Any, Any] = {}  # effort, and the same -> program
-        self._plans: dict[Any, tuple[str, int]] = {}  # asked effort and form of the arguments -> effort, equations
-        self._first_call = threading.RLock()  # threads that call at the same time would each compile
+        self._inners: dict[Any, Any] = {}  # debugging mode -> program
+        self._traced: dict[Any, Callable] = {}  # debugging mode -> function
+        self._jits: dict[Any, Any] = {}  # (effort, debugging mode) -> program
+        self._plans: dict[Any, tuple[str, int]] = {}  # (requested effort, form of the arguments) -> effort, equations
+        self._first_call = threading.RLock()  # without it, threads that call at the same time would each compile
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *arguments, **keywords):
@@ -128,7 +132,9 @@ class Program:
         form = _effort, structure, *map(_form, leaves)
         try:
             return self._call(form, arguments, keywords)
-        except ValueError as error:  # constants inside of another program: JAX gives options to whole programs only
+        except (
+            ValueError
+        ) as error:  # a call with constants inside another program, where JAX accepts no compiler options
             if "top-level" not in str(error):
                 raise
             return self._inner()(*arguments, **keywords)
@@ -149,13 +155,13 @@ class Program:
         return result
 
     def __getattr__(self, name: str):
-        """`lower`, `trace`, `eval_shape`, ... of `jax.jit`."""
+        """Forward `lower`, `trace`, `eval_shape` and other attributes to the `jax.jit` function."""
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._inner(), name)
 
     def _cache_size(self) -> int:
-        """How many programs were compiled for calls outside of other programs."""
+        """Return how many programs were compiled for calls outside other programs."""
         return sum(one._cache_size() for one in self._jits.values())
 
     def __copy__(self):
@@ -165,8 +171,9 @@ class Program:
         return self
 
     def ahead(self, *arguments, **keywords):
-        """Compile for these arguments, or their shapes, without running: a `jax.stages.Compiled`; the program itself in
-        the debugging modes of JAX, which look into no compiled program.
+        """Compile for these arguments, or arguments of these shapes, without running: a `jax.stages.Compiled`.
+
+        In JAX's debugging modes, which have no effect on compiled programs, return the program itself.
         """
         if any(debugging.sought()) or jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self
@@ -177,14 +184,17 @@ class Program:
         return compiled
 
     def _inner(self):
-        """`jax.jit` itself. JAX remembers what it traced by the function, which is therefore another for each mode."""
+        """Return the `jax.jit` function for the current debugging mode.
+
+        JAX caches traces per function object, so each mode uses its own copy of the function.
+        """
         mode = debugging.sought()
         if mode not in self._inners:
             self._inners[mode] = jax.jit(_copy(self._function), **self._jit_arguments)
         return self._inners[mode]
 
     def _announced(self):
-        """The function that says when it is traced."""
+        """Return a copy of the function that announces when it is traced."""
         return self._traced.setdefault(debugging.sought(), _copy(self._function, heartbeat.compiling_here))
 
     def _plan(self, arguments, keywords):
@@ -204,11 +214,11 @@ def _copy(function: Callable, before: Callable[[], None] = lambda: None) -> Call
 
 
 def effort_for(equations: int, seconds: float, calls: int | None) -> str:
-    """The effort for which compiling a program and calling it is estimated to be shortest.
+    """Return the effort that minimises the estimated total time of compiling and running a program.
 
     Args:
-      equations, seconds: as `measure` returns them.
-      calls: how often it will be called; None where that is unknown.
+      equations, seconds: the results of `measure`.
+      calls: the expected number of calls; None if it is unknown.
     """
     if _effort != AUTOMATIC:
         return _effort
@@ -219,7 +229,7 @@ def effort_for(equations: int, seconds: float, calls: int | None) -> str:
 
 
 def _form(leaf):
-    """What tells one argument from another for JAX: structure apart, the shape and dtype, or the static value."""
+    """Return what JAX distinguishes in a leaf of the arguments: its shape and dtype, its type, or its static value."""
     if hasattr(leaf, "shape"):
         return leaf.shape, leaf.dtype
     return type(leaf) if isinstance(leaf, (bool, int, float, complex)) else leaf
@@ -227,7 +237,7 @@ def _form(leaf):
 
 @functools.cache
 def _accepted(effort: str) -> bool:
-    """Whether this version of XLA knows the options: an unknown one is an error."""
+    """Return whether this version of XLA accepts the options. It raises an error for an unknown option."""
     try:
         jax.jit(lambda: 0).lower().compile(compiler_options=EFFORTS[effort].options)
     except Exception:

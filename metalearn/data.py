@@ -1,4 +1,4 @@
-"""Datasets, `ml.data.*`: examples are the columns of `Data.x`, random datasets are functions of a key.
+"""Datasets, `ml.data.*`. Examples are the columns of `Data.inputs`. Random datasets are functions of a key.
 
 | group | functions |
 |---|---|
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    """Import the functions that use the network when they are first asked for."""
+    """Import the functions that download data on first use."""
     if name not in _DOWNLOADED:
         raise AttributeError(f"module 'metalearn.data' has no attribute {name!r}")
     return getattr(importlib.import_module("metalearn.application.downloads"), name)

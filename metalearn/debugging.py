@@ -1,8 +1,8 @@
-"""Floor 0: `jax_debug_nans` and `jax_debug_infs`, in which any NaN or infinity that a program returns is an error.
+"""Support for `jax_debug_nans` and `jax_debug_infs`, the modes in which a NaN or an infinity in a result is an error.
 
-Divergence is data in this library: it is masked, counted, and marked by NaN. In these modes a NaN of the problem goes
-on to where JAX sees it, and marks of the library read 0. Programs ask when they are traced, and are traced once for
-each mode.
+This library treats divergence as data: it masks and counts diverged runs, and marks unknown numbers by NaN. In the
+debugging modes, a NaN of the problem is passed on so that JAX detects it, and the library's own marks become 0. The
+modes are read when a program is traced, and each program is traced once for each mode.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ import numpy as np
 
 
 def sought() -> tuple[bool, bool]:
-    """Whether JAX stops at NaN, and at infinities."""
+    """Return whether JAX raises errors at NaN, and whether it does at infinities."""
     config: Any = jax.config
     return bool(config.jax_debug_nans), bool(config.jax_debug_infs)
 
 
 def finite(values: Any) -> jax.Array:
-    """`jnp.isfinite`, true as well of what JAX is to stop at, so that nothing masks it."""
+    """Return `jnp.isfinite(values)`, but True where JAX should raise an error, so that such values are not masked."""
     nans, infinities = sought()
     found = jnp.isfinite(values)
     found = found | jnp.isnan(values) if nans else found
@@ -29,22 +29,24 @@ def finite(values: Any) -> jax.Array:
 
 
 def unknown(mark: float = float("nan")) -> float:
-    """The mark of a number that is not known, NaN or an infinity; 0 where JAX would stop at it."""
+    """Return the mark of an unknown number (NaN or an infinity), or 0 if JAX would raise an error at the mark."""
     return 0.0 if (mark != mark and sought()[0]) or (mark in (float("inf"), -float("inf")) and sought()[1]) else mark
 
 
 def log(values: jax.Array) -> jax.Array:
-    """ln x, −∞ at 0; the smallest number in its place where JAX would stop at it."""
+    """Return ln x, with −∞ at 0. If JAX would raise an error at −∞, the most negative finite number replaces it."""
     if not sought()[1]:
         return jnp.log(values)
     return jnp.where(values == 0, jnp.finfo(values.dtype).min, jnp.log(jnp.where(values == 0, 1, values)))
 
 
 def check(name: str, results: Any) -> None:
-    """Stop where JAX should have: its check of a program's results misses some of the later calls.
+    """Check the results of a program for NaN and infinities in JAX's debugging modes.
+
+    JAX's own check misses some repeated calls of a program.
 
     Raises:
-      FloatingPointError: a result is what is sought.
+      FloatingPointError: a result is NaN in the mode `jax_debug_nans`, or infinite in the mode `jax_debug_infs`.
     """
     nans, infinities = sought()
     for leaf in jax.tree.leaves(results) if nans or infinities else ():
@@ -56,13 +58,13 @@ def check(name: str, results: Any) -> None:
         )
         if found:
             raise FloatingPointError(
-                f"{name} returned {found}, which is an error in this debugging mode of JAX. Call it again under jax.disable_jit() to see "
-                "the operation that made it."
+                f"{name} returned {found}, which is an error in this debugging mode of JAX. Call it again under "
+                "jax.disable_jit() to find the operation that produced it."
             )
 
 
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
-    """Programs of others, which mark by NaN and infinities what they do not know."""
+    """Disable the checks for code of other libraries that uses NaN and infinities on purpose."""
     with jax.debug_nans(False), jax.debug_infs(False):
         yield

@@ -1,10 +1,10 @@
-"""Why meta-gradients work or fail, `ml.diagnosis.*`.
+"""Diagnosis of why meta-gradients work or fail, `ml.diagnosis.*`.
 
-| function | answers |
+| function | question |
 |---|---|
 | `diagnose` (also `ml.diagnose`) | which estimator to use at a point of θ-space, and why |
-| `anatomy`, `on_plane`, `lyapunov_law` | where training is chaotic on a plane, and what that does to the gradient |
-| `window_jacobians`, `predicted_variance`, `truncation_spectrum` | how θ in a window acts on other windows; what follows |
+| `anatomy`, `on_plane`, `lyapunov_law` | where training is chaotic on a plane, and how this affects the gradient |
+| `window_jacobians`, `predicted_variance`, `truncation_spectrum` | how θ in one window affects the losses of others |
 """
 
 from metalearn.outer.diagnosis import (

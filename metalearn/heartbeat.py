@@ -1,4 +1,4 @@
-"""Floor 0: what is being compiled or measured at this moment, said every 15 seconds unless a display shows it."""
+"""Progress messages about what is being compiled or measured, every 15 seconds unless a display shows it."""
 
 import contextlib
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 INTERVAL = 15.0  # seconds between two lines about one program
-TICK = 1.0  # seconds between two looks
+TICK = 1.0  # seconds between two checks
 
 _lock = threading.Lock()
 _active: list["Watch"] = []
@@ -18,7 +18,7 @@ _here = threading.local()
 
 
 class Activity(NamedTuple):
-    """A program that is being compiled, or something else that takes long, and for how many seconds."""
+    """A compilation or another long computation in progress, and the seconds it has taken so far."""
 
     name: str
     seconds: float
@@ -29,7 +29,7 @@ class Activity(NamedTuple):
 
 
 class Watch:
-    """One call that may compile, or something else that takes long; it is announced from `begin` on."""
+    """One call that may compile, or another long computation. It is announced after `begin`."""
 
     def __init__(self, name: str, verb: str = "compiling"):
         self.name = getattr(_here, "title", None) or name
@@ -38,23 +38,23 @@ class Watch:
         self.said = 0
 
     def begin(self) -> None:
-        """Compiling starts now."""
+        """Start the clock and the announcements."""
         if self.began is None:
             self.began = time.monotonic()
             _announce(self)
 
     def seconds(self) -> float:
-        """Since `begin`; 0 before it."""
+        """Return the seconds since `begin`, or 0 before it."""
         return 0.0 if self.began is None else time.monotonic() - self.began
 
     def activity(self) -> Activity:
-        """What is said of it."""
+        """Return the current activity."""
         return Activity(self.name, self.seconds(), self.verb)
 
 
 @contextlib.contextmanager
 def watched(name: str, verb: str = "compiling") -> Iterator[Watch]:
-    """A call that may compile: `begin`, or `compiling_here` from inside, announces it until the context ends."""
+    """Watch a call that may compile. `begin`, or `compiling_here` inside it, announces it until the context ends."""
     watch, outer = Watch(name, verb), getattr(_here, "watch", None)
     _here.watch = watch
     try:
@@ -67,7 +67,7 @@ def watched(name: str, verb: str = "compiling") -> Iterator[Watch]:
 
 
 def compiling_here() -> None:
-    """Announce the call of this thread that is being watched: JAX traces it."""
+    """Announce the watched call of this thread. Functions call this while JAX traces them."""
     watch = getattr(_here, "watch", None)
     if watch is not None:
         watch.begin()
@@ -75,7 +75,7 @@ def compiling_here() -> None:
 
 @contextlib.contextmanager
 def titled(title: str) -> Iterator[None]:
-    """Programs compiled in this thread are announced under this title, such as "PES, 2 of 6", in place of their names."""
+    """Announce programs compiled in this thread by this title, such as "PES, 2 of 6", instead of their names."""
     before = getattr(_here, "title", None)
     _here.title = title
     try:
@@ -86,8 +86,9 @@ def titled(title: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def listening(listener: Callable[[tuple[Activity, ...]], None]) -> Iterator[None]:
-    """Show what is being compiled: `listener(activities)` is called every second, also when nothing is, in place of the
-    lines on the standard error stream.
+    """Call `listener(activities)` every second instead of printing lines on the standard error stream.
+
+    When the last activity has ended, the listener is called once more, with an empty tuple.
     """
     _listeners.append(listener)
     try:
@@ -106,7 +107,7 @@ def _announce(watch: Watch) -> None:
 
 
 def _beat() -> None:
-    """At every tick, tell the listeners, or say every 15 seconds what is being compiled; end when nothing is."""
+    """Inform the listeners at every tick, or print the activities every 15 seconds; return when there are none."""
     global _thread
     while True:
         time.sleep(TICK)

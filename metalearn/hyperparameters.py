@@ -1,13 +1,14 @@
 """Hyperparameters as functions of θ, `ml.hyperparameters.*`.
 
-θ is unconstrained. A transform reads an entry of θ and maps it to the hyperparameter; a schedule takes numbers or
-transforms and returns `theta -> optax schedule`; a `Tuning` holds a whole set of hyperparameters and its starting
+θ is unconstrained. A transform reads an entry of θ and maps it to a hyperparameter. A schedule takes numbers or
+transforms and returns a function `theta -> optax schedule`. A `Tuning` holds a set of hyperparameters and its starting
 point.
 
 | group | functions |
 |---|---|
 | transforms of an entry of θ | `value`, `exp`, `exp10`, `sigmoid` |
-| schedules | `linear_schedule`, `log_linear_schedule`, `cosine_schedule`, `inverse_time_schedule`, `piecewise_schedule` |
+| schedules between two values | `linear_schedule`, `log_linear_schedule`, `cosine_schedule` |
+| other schedules | `inverse_time_schedule`, `piecewise_schedule` |
 | sets of hyperparameters | `all_hyperparameters`, `per_tensor_adam`, `learned_tuning`, `Tuning` |
 
     optimizer = ml.sgd(ml.hyperparameters.cosine_schedule(ml.hyperparameters.exp("log_rate"), 0.0, 1000))

@@ -1,15 +1,18 @@
-"""Errors from few values: what is stated as ± e covers 68 % within e and 90 % or more within 2 e."""
+"""Standard errors from few values: the interval ± e has a coverage of 68 %, and ± 2 e a coverage of at least 90 %."""
 
 import numpy as np
 from scipy.special import stdtrit
 
-ONE_SIGMA = 0.8413447  # a normal variable stays within one standard deviation with probability 2 · this − 1
-TWO_SIGMA = 0.96  # two errors hold 2 · this − 1 of a normal mean, some more than 90 % for the sake of skewed ones
-FEWEST = 4  # values; of fewer no one number covers 68 % within one error and 90 % within two
+ONE_SIGMA = 0.8413447  # a normal variable is within one standard deviation with probability 2 · this − 1
+TWO_SIGMA = 0.96  # ± 2 errors cover 2 · this − 1 of a normal mean: slightly more than 90 %, to allow for skewed values
+FEWEST = 4  # with fewer values, no single number gives 68 % coverage for one error and 90 % for two
 
 
 def error_of_mean(values) -> float:
-    """s / √n, widened by Student's t so that the mean ± this covers 68 % and ± twice this 90 %; NaN for one value."""
+    """Return the standard error of the mean, widened by Student's t, or NaN for fewer than two values.
+
+    The result e is s / √n times a factor for which the mean ± e covers 68 % and the mean ± 2 e covers 90 %.
+    """
     count = len(values)
     if count < 2:
         return float("nan")
@@ -18,5 +21,5 @@ def error_of_mean(values) -> float:
 
 
 def student(freedom: int) -> float:
-    """The half-width of the 68 % interval of Student's t, 1 for many degrees of freedom."""
+    """Return the half-width of the central 68 % interval of Student's t; it tends to 1 for many degrees of freedom."""
     return float(stdtrit(freedom, ONE_SIGMA))

@@ -1,4 +1,4 @@
-"""Learned optimisers, `ml.learned.*`: see `metalearn.inner.learned`, whose functions these are."""
+"""Learned optimisers, `ml.learned.*`, from `metalearn.inner.learned`."""
 
 from metalearn.inner.learned import (
     LearnedOptimizer,

@@ -1,4 +1,4 @@
-"""Floor 0: results that are kept: what was made, and compiled, for one θ serves the next."""
+"""A cache of results, so that functions made and compiled for one θ are used again for the next."""
 
 import functools
 from collections.abc import Callable
@@ -11,11 +11,11 @@ Result = TypeVar("Result")
 def memoize(
     make: Callable[Arguments, Result], under: Callable[[], object] = lambda: None
 ) -> Callable[Arguments, Result]:
-    """`functools.lru_cache` of the last 32 results; arguments that cannot be hashed bypass it.
+    """Cache the last 32 results of a function. Calls with arguments that cannot be hashed are not cached.
 
     Args:
       make: a pure function.
-      under: what else the result depends on.
+      under: returns what the result depends on besides the arguments, such as the modes of JAX.
     """
 
     @functools.lru_cache(maxsize=32, typed=True)

@@ -1,4 +1,4 @@
-"""Metrics of a batch of outputs, `ml.metrics.*`: each returns one number, smaller is better."""
+"""Metrics of a batch of outputs, `ml.metrics.*`. Each returns one number, and smaller is better."""
 
 from metalearn.inner.training import cross_entropy, error_rate, mean_squared_error
 

@@ -1,18 +1,19 @@
-"""Floor 0: how much a program computes, counted in its operations before it is compiled."""
+"""Estimates of the cost of a program from its operations, before it is compiled."""
 
 import math
 
 from jax.extend.core import jaxprs_in_params
 
-# Seconds of an element of an array, of a flop of a product, and of an operation.
+# Seconds per array element, per floating-point operation of a matrix product, and per operation of the program.
 ELEMENT, FLOP, EQUATION = 1e-9, 3e-11, 1e-7
-RANDOM = 20  # elements that a random number counts for
+RANDOM = 20  # the cost of a random number, in elements
 
 
 def measure(jaxpr) -> tuple[int, float]:
-    """The number of equations of a program, inner programs included, and an estimate of its run time in seconds.
+    """Return the number of equations of a program, inner programs included, and its estimated run time in seconds.
 
-    Bodies of scans count for each of their steps; other loops, whose number of steps is unknown, count once.
+    The run time of the body of a scan is counted once per step. Other loops, whose number of steps is unknown, are
+    counted once.
     """
     equations, seconds = 0, 0.0
     for equation in jaxpr.eqns:
@@ -24,13 +25,13 @@ def measure(jaxpr) -> tuple[int, float]:
 
 
 def primitives(jaxpr) -> set[str]:
-    """The names of the operations of a program, inner programs included."""
+    """Return the names of the operations of a program, inner programs included."""
     inner = (primitives(body) for equation in jaxpr.eqns for body in jaxprs_in_params(equation.params))
     return {equation.primitive.name for equation in jaxpr.eqns}.union(*inner)
 
 
 def _seconds(equation) -> float:
-    """An estimate for one operation. Constants are made on the fly, and what is written into an array costs what is written."""
+    """Estimate the run time of one operation. Broadcasts are free, and an update of an array costs its new entries."""
     name, elements = equation.primitive.name, sum(math.prod(_shape(out)) for out in equation.outvars)
     if name == "broadcast_in_dim":
         return 0.0

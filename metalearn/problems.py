@@ -1,4 +1,4 @@
-"""Inner problems that are ready to use, `ml.problems.*`; each returns an `InnerProblem` and says what is known of it.
+"""Ready-made inner problems, `ml.problems.*`. Each function returns an `InnerProblem` and documents its known results.
 
 | group | problems |
 |---|---|

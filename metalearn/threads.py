@@ -1,4 +1,4 @@
-"""Floor 0: work on other threads of the process."""
+"""Work on other threads of the process."""
 
 import contextlib
 import multiprocessing
@@ -25,12 +25,12 @@ MODES = {  # settings of JAX that a context manager changes for one thread only
 
 
 def modes() -> tuple[Any, ...]:
-    """What this thread computes in: its precision, and the debugging modes of JAX."""
+    """Return the settings of JAX in this thread, such as precision and debugging modes."""
     return tuple(getattr(jax.config, name) for name in MODES)
 
 
 def in_these_modes(function: Callable) -> Callable:
-    """The function, run in the modes of this thread."""
+    """Wrap a function so that it runs with the JAX settings of this thread, whichever thread calls it."""
     chosen = modes()
 
     def run(*arguments):
@@ -44,9 +44,9 @@ def in_these_modes(function: Callable) -> Callable:
 
 
 def on_every_device(function, items):
-    """`map` in order, an item at a time on each device of this process, as results come in.
+    """Apply a function to items, one item at a time on each local device, and yield the results in order.
 
-    A lone CPU device counts once for each core: small programs use the cores better side by side than one by one.
+    A single CPU device is used once per core, because several small programs in parallel use the cores better than one.
     """
     devices = jax.local_devices()
     lone_cpu = len(devices) == 1 and devices[0].platform == "cpu"
@@ -67,4 +67,4 @@ def on_every_device(function, items):
         try:
             yield from pool.map(run, items)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # a program that runs while the process ends crashes it
+            pool.shutdown(wait=True, cancel_futures=True)  # a program still running when the process exits crashes it

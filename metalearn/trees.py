@@ -1,7 +1,8 @@
-"""Floor 0: the few operations on pytrees that every floor shares.
+"""Operations on pytrees, shared by the whole package.
 
-A state may hold integers and keys beside its floating-point numbers (an optax counter, a step clock). Only the
-floating-point leaves have tangents, so derivatives are taken of the *inexact part* and the rest travels beside it.
+A state may hold integers and keys besides floating-point numbers, such as the counter of an optax optimiser. Only the
+floating-point leaves have tangents. Derivatives are therefore taken with respect to these leaves, the *inexact part*,
+and the other leaves are passed along unchanged.
 """
 
 from typing import Any
@@ -19,14 +20,12 @@ Tree = Any
 
 
 def is_inexact(leaf) -> bool:
-    """Whether a leaf is of a floating-point type, that is, has a tangent of its own type."""
+    """Return whether a leaf is of a floating-point type, so that its tangent has the same type."""
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
 def split_inexact(tree: Tree) -> tuple[list[jax.Array], Any]:
-    """Separate the floating-point leaves from everything else: `(leaves, rest)`; `merge_inexact` puts them together
-    again.
-    """
+    """Split a tree into its floating-point leaves and the rest, `(leaves, rest)`. `merge_inexact` is the inverse."""
     leaves, structure = jax.tree.flatten(tree)
     marks = tuple(is_inexact(leaf) for leaf in leaves)
     inexact = [leaf for leaf, mark in zip(leaves, marks) if mark]
@@ -35,19 +34,19 @@ def split_inexact(tree: Tree) -> tuple[list[jax.Array], Any]:
 
 
 def merge_inexact(inexact: list[jax.Array], rest: Any) -> Tree:
-    """The inverse of `split_inexact`."""
+    """Merge the two results of `split_inexact` into the tree."""
     structure, marks, others = rest
     first, second = iter(inexact), iter(others)
     return jax.tree.unflatten(structure, [next(first) if mark else next(second) for mark in marks])
 
 
 def strong(tree: Tree) -> Tree:
-    """The same values as arrays of a definite (not weak) type, so that a second call meets the program of the first."""
+    """Convert leaves to arrays without weak types, so that a second call does not compile its program again."""
     return jax.tree.map(lambda leaf: leaf if is_key(leaf) else jnp.asarray(leaf, jnp.result_type(leaf)), tree)
 
 
 def wide(tree: Tree) -> Tree:
-    """Floating-point leaves in float32 or wider, the rest as it is: what is added or averaged is added in this precision."""
+    """Convert floating-point leaves to float32 or wider, the precision of sums and means; keep the other leaves."""
 
     def widen(leaf):
         if is_key(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
@@ -59,14 +58,14 @@ def wide(tree: Tree) -> Tree:
 
 
 def like(tree: Tree, other: Tree) -> Tree:
-    """A tree in the dtypes of another one, of definite type; keys as they are."""
+    """Convert the leaves of a tree to the dtypes of another one, without weak types; keep keys as they are."""
     return jax.tree.map(
         lambda leaf, one: leaf if is_key(leaf) else jnp.asarray(leaf, jnp.result_type(one)), tree, other
     )
 
 
 def gathered(tree: Tree) -> Tree:
-    """What several devices hold, free of them, so that a later call meets the program of the first; the rest as it is."""
+    """Copy arrays that lie on several devices to the default one, so that a later call does not compile again."""
 
     def gather(leaf):
         if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array) or len(leaf.devices()) == 1:
@@ -85,8 +84,10 @@ def is_key(leaf) -> bool:
 
 
 def normal_like(key: Key, tree: Tree, scale=1.0) -> Tree:
-    """Independent N(0, scale²) numbers in the structure, shapes and dtypes of `tree`: one draw for all leaves of a
-    dtype, because XLA takes half a second, mapped over particles two, to compile each.
+    """Draw independent N(0, scale²) numbers in the structure, shapes and dtypes of `tree`.
+
+    All leaves of a dtype are drawn by one call, because XLA takes half a second to compile each call, and two seconds
+    when it is mapped over particles.
     """
     leaves, structure = jax.tree.flatten(tree)
     kinds, drawn = [jnp.result_type(leaf) for leaf in leaves], {}
@@ -94,14 +95,14 @@ def normal_like(key: Key, tree: Tree, scale=1.0) -> Tree:
     for one, kind in zip([key] if len(distinct) < 2 else jax.random.split(key, len(distinct)), distinct):
         places = [place for place, found in enumerate(kinds) if found == kind]
         flat, unravel = ravel_pytree([jnp.asarray(leaves[place], kind) for place in places])
-        # drawn in float32 or wider: normal numbers drawn in bfloat16 have a mean of -0.01 and stop at 2.9
+        # Drawn in float32 or wider: normal numbers drawn in bfloat16 have a mean of -0.01 and a maximum of 2.9.
         noise = scale * jax.random.normal(one, flat.shape, jnp.promote_types(kind, jnp.float32))
         drawn |= dict(zip(places, unravel(noise.astype(kind))))
     return jax.tree.unflatten(structure, [drawn[place] for place in range(len(leaves))])
 
 
 def rademacher_like(key: Key, leaves: list[jax.Array]) -> list[jax.Array]:
-    """Independent ±1 in the shapes and dtypes of `leaves`."""
+    """Draw independent random signs ±1 in the shapes and dtypes of `leaves`."""
     keys = jax.random.split(key, max(len(leaves), 1))
     return [jax.random.rademacher(k, jnp.shape(leaf), leaf.dtype) for k, leaf in zip(keys, leaves)]
 
@@ -111,18 +112,18 @@ def add(a: Tree, b: Tree) -> Tree:
 
 
 def scale(factor, tree: Tree) -> Tree:
-    """`factor * tree`, each leaf in its own dtype."""
+    """Return `factor * tree`, with each leaf in its own dtype."""
     return jax.tree.map(lambda leaf: jnp.asarray(factor * leaf, jnp.result_type(leaf)), tree)
 
 
 def dot(a: Tree, b: Tree):
-    """Σ a·b over all leaves."""
+    """Return the inner product Σ a·b over all leaves."""
     pairs = zip(jax.tree.leaves(wide(a)), jax.tree.leaves(wide(b)))
     return sum((jnp.sum(x * y) for x, y in pairs), start=jnp.zeros(()))
 
 
 def norm(tree: Tree):
-    """Euclidean norm over all leaves, of the largest entry's scale: its square may be beyond the largest float."""
+    """Return the Euclidean norm over all leaves. Entries are scaled by the largest, so that squares do not overflow."""
     leaves = jax.tree.leaves(wide(tree))
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0).astype(jnp.result_type(float)) for leaf in leaves]))
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
@@ -130,42 +131,42 @@ def norm(tree: Tree):
 
 
 def all_finite(tree: Tree):
-    """Whether every floating-point number in the tree is finite; a scalar boolean."""
+    """Return whether every floating-point number in the tree is finite, as a scalar boolean array."""
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
     return jnp.all(jnp.stack(finite)) if finite else jnp.array(True)
 
 
 def where(condition, a: Tree, b: Tree) -> Tree:
-    """Leafwise choice by a scalar condition."""
+    """Select the leaves of `a` where a scalar condition holds, else those of `b`."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
 def alike(a: Tree, b: Tree) -> bool:
-    """Whether two trees have one structure and the same shapes."""
+    """Return whether two trees have the same structure and the same shapes."""
     first, second = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (a, b))
     return jax.tree.structure(a) == jax.tree.structure(b) and first == second
 
 
 def size(tree: Tree) -> int:
-    """The number of scalars in a tree."""
+    """Return the number of scalars in a tree."""
     return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(tree))
 
 
 def num_bytes(tree: Tree) -> int:
-    """The memory that a tree of arrays (or of their shapes) takes, in bytes."""
+    """Return the memory in bytes of a tree of arrays or of their shapes."""
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def zeros_from_shapes(shapes: Tree) -> Tree:
-    """Arrays of zeros (or keys of zero data) for a tree of shapes as `jax.eval_shape` returns it."""
+    """Return arrays of zeros, or keys with zero data, for a tree of shapes from `jax.eval_shape`."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def unknown_like(tree: Tree) -> Tree:
-    """A tree of numbers that are not known yet."""
+    """Return a tree whose numbers are all marked as unknown."""
     return jax.tree.map(lambda leaf: jnp.full_like(leaf, debugging.unknown()), tree)
 
 
 def broadcast(tree: Tree, count: int) -> Tree:
-    """`count` copies of every leaf along a new first axis."""
+    """Repeat every leaf `count` times along a new first axis."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), tree)

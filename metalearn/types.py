@@ -1,4 +1,4 @@
-"""Floor 0: the names of what travels between functions of every floor."""
+"""Type aliases and protocols used by the whole package."""
 
 from typing import Any, Protocol
 
@@ -14,14 +14,14 @@ Params = Any
 """The parameters of a network: a pytree of floating-point arrays."""
 
 Key = jax.Array
-"""A typed key of `jax.random.key`, and not the raw integers of `jax.random.PRNGKey`."""
+"""A typed key from `jax.random.key`. The raw integers of `jax.random.PRNGKey` are not accepted."""
 
 Scalar = jax.Array
 """An array of shape ()."""
 
 
 class Progress(Protocol):
-    """What a computation that takes long calls between its parts."""
+    """A function that long computations call to report their progress."""
 
     def __call__(self, name: str, done: int, total: int, /) -> object:
-        """`done` of `total` parts of what is called `name` are finished; `done` may start anew."""
+        """Report that `done` of `total` parts of the computation `name` are finished; `done` may restart from 0."""

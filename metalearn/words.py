@@ -1,4 +1,4 @@
-"""Numbers and names in sentences."""
+"""Formatting of numbers, names and tables in messages."""
 
 import difflib
 import math
@@ -7,7 +7,10 @@ from typing import Any
 
 
 def percent(share: Any, decimals: int = 1) -> str:
-    """A share in percent: "12.5%". What is neither nothing nor everything never reads as either, but as "<0.1%" or ">99.9%"."""
+    """Format a share in percent, such as "12.5%".
+
+    A share strictly between 0 and 1 that would be rounded to 0% or 100% is shown as "<0.1%" or ">99.9%".
+    """
     if not math.isfinite(share):
         return "unknown"
     step = 10.0 ** -(decimals + 2)
@@ -18,18 +21,18 @@ def percent(share: Any, decimals: int = 1) -> str:
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: "1 example", "2 examples"."""
+    """Format a number with its noun, such as "1 example" or "2 examples"."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:
-    """ " (did you mean known?)" for a name that is nearly one of those known; empty where none is close."""
+    """Return " (did you mean <name>?)" with the known name closest to the given one, or "" if none is close."""
     close = difflib.get_close_matches(given, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str] = ()) -> str:
-    """Columns as wide as their longest cell, a line under the header, and sentences below."""
+    """Format a table with aligned columns, a rule under the header, and the lines `below` at the end."""
     widths = [max(map(len, column)) for column in zip(header, *rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *rows]]
     return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *below])

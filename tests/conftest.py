@@ -1,4 +1,4 @@
-"""Strict numerics for every test: implicit rank promotion raises, and warnings are errors (pyproject.toml)."""
+"""Strict numerics for every test: implicit rank promotion raises an error, and warnings are errors (pyproject.toml)."""
 
 import json
 import os
@@ -42,13 +42,13 @@ def float64():
 
 @pytest.fixture(autouse=True, scope="module")
 def effort(request):
-    """The library's programs of a module are compiled with one effort."""
+    """Compile all programs of a test module with the same effort."""
     compilation_effort("low" if request.path.parent.name in LONG else EFFORT)
 
 
 @pytest.fixture
 def with_effort():
-    """Choose an effort, and go back to that of the module."""
+    """Choose an effort for one test, and restore that of the module afterwards."""
     before = asked_effort()
     yield compilation_effort
     compilation_effort(before)

@@ -1,7 +1,7 @@
-"""Whether stated errors cover: ± 1 error holds the known answer in 60 to 76 % of repetitions, ± 2 in at least 90 %.
+"""Check the coverage of stated errors: ± 1 covers the answer in 60 to 76 % of repetitions, ± 2 in at least 90 %.
 
-A check that any error passes says nothing, so `covers` also wants its twins to fail: the same values with errors of
-half and of twice the size, and shifted by two errors.
+`covers` also requires that twins fail: the same values with errors of half and of twice the size, and values that are
+shifted by two errors. Otherwise a check that accepts any error would pass.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ REPETITIONS = 200
 
 
 class Coverage(NamedTuple):
-    """The shares of repetitions within one error and within two; true where both are as stated."""
+    """The shares of repetitions within one and within two errors; true if both are in the required range."""
 
     one: float
     two: float
@@ -31,7 +31,7 @@ def coverage(values, errors, truth) -> Coverage:
 
 
 def covers(values, errors, truth) -> Coverage:
-    """The coverage, after the twins were seen to fail."""
+    """Return the coverage, after checking that the twins fail."""
     values, errors = (np.asarray(x, np.float64) for x in (values, errors))
     for twin in ((values, errors / 2), (values, 2 * errors), (values + 2 * np.median(errors), errors)):
         assert not coverage(*twin, truth), "no power: a twin passes"
@@ -39,6 +39,6 @@ def covers(values, errors, truth) -> Coverage:
 
 
 def repeated(measure, make, count=REPETITIONS):
-    """Values and errors of `measure(make(generator))` over seeds."""
+    """Return the values and errors of `measure(make(generator))` over seeds."""
     found = [measure(make(np.random.default_rng(seed))) for seed in range(count)]
     return tuple(np.array(part) for part in zip(*found))

@@ -1,4 +1,4 @@
-"""Experiments in processes of their own, forked from one that has imported what they need; and in that of the tests."""
+"""Run experiments in forked processes in which everything is imported, or in the process of the tests."""
 
 import atexit
 import contextlib
@@ -26,19 +26,19 @@ FORKING.set_forkserver_preload(PRELOADED)
 
 
 def run_experiment(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
-    """`python experiments/<name>.py arguments…`, its exit code and what it printed."""
+    """Run `python experiments/<name>.py arguments…`, and return its exit code and output."""
     return run_script(ROOT / "experiments" / f"{name}.py", *arguments, cwd=cwd)
 
 
 def run_package(*arguments, cwd=ROOT) -> subprocess.CompletedProcess:
-    """`python -m metalearn arguments…`."""
+    """Run `python -m metalearn arguments…`."""
     return run_script(ROOT / "metalearn" / "__main__.py", *arguments, cwd=cwd)
 
 
 def run_script(script, *arguments, cwd=ROOT, **variables) -> subprocess.CompletedProcess:
-    """`python script arguments…` with these variables of the environment beside those of the tests.
+    """Run `python script arguments…` with the environment of the tests and these variables.
 
-    Warnings of the user's kind are errors; compiled programs are shared with the tests.
+    `UserWarning`s are errors. Compiled programs are shared with the tests.
     """
     with tempfile.TemporaryDirectory() as place:
         files = [pathlib.Path(place) / stream for stream in ("stdout", "stderr")]
@@ -53,7 +53,7 @@ def run_script(script, *arguments, cwd=ROOT, **variables) -> subprocess.Complete
 
 
 def run_here(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
-    """The same in this process, where that proves as much: what was imported and compiled is there already."""
+    """Run a script in this process, which is faster because imports and compiled programs are there already."""
     command, code = [str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)], 0
     said, before = (io.StringIO(), io.StringIO()), signal.getsignal(signal.SIGTERM)
     with (

@@ -1,10 +1,10 @@
-"""A second, naive implementation of every gradient estimator in NumPy loops, and the closed forms they are tested by.
+"""Naive implementations of all gradient estimators as NumPy loops, and the closed forms for tests.
 
-Nothing here draws a random number: noise, directions, signs and cuts are given, so a result can be compared with that
-of the library digit by digit. States are vectors s ∈ R^S, θ ∈ R^d. Step t leads from s_t to s_{t+1}, t = 0 … T − 1; the
-loss of index t is read at s_t, t = 1 … T. Window w holds the steps wW … (w+1)W − 1 and the losses at the states they
-lead to. An estimator returns the list of its window estimates, each with the mean over the window's losses, so that
-their average is the gradient of the mean objective. ES noise ε contains its σ: ε ~ N(0, σ² I).
+No function draws random numbers. Noise, directions, signs and cuts are arguments, so that a result can be compared with
+that of the library digit by digit. States are vectors s ∈ R^S, θ ∈ R^d. Step t leads from s_t to s_{t+1}, t = 0 … T −
+1; the loss of index t is read at s_t, t = 1 … T. Window w holds the steps wW … (w+1)W − 1 and the losses at the states
+they lead to. An estimator returns the list of its window estimates, each with the mean over the window's losses, so
+that their average is the gradient of the mean objective. ES noise ε contains its σ: ε ~ N(0, σ² I).
 """
 
 import itertools
@@ -21,7 +21,7 @@ def missing(*arguments):
 
 
 class Problem(NamedTuple):
-    """An inner problem; the Jacobians are needed by the methods that differentiate, the start's when it depends on θ.
+    """An inner problem. Methods that differentiate need the Jacobians, and that of the start if it depends on θ.
 
     Attributes:
       start: `θ -> s_0 [S]`.
@@ -45,7 +45,7 @@ class Problem(NamedTuple):
 
 
 class Window(NamedTuple):
-    """One window as a function of its first state and θ: what comes out, and the exact derivatives of it."""
+    """One window as a function of its first state and θ: its results, and their exact derivatives."""
 
     loss: float
     state: Array
@@ -56,7 +56,7 @@ class Window(NamedTuple):
 
 
 def unroll(problem: Problem, state: Array, theta: Array, first: int, length: int) -> tuple[float, Array]:
-    """The mean loss and the last state of `length` steps from index `first`."""
+    """Return the mean loss and the last state of `length` steps from index `first`."""
     total = 0.0
     for t in range(first, first + length):
         state = problem.step(state, theta, t)
@@ -65,7 +65,7 @@ def unroll(problem: Problem, state: Array, theta: Array, first: int, length: int
 
 
 def differentiate(problem: Problem, state: Array, theta: Array, first: int, length: int) -> Window:
-    """One window with its derivatives by products of Jacobians; where an episode starts, θ acts through s_0 as well."""
+    """Differentiate a window by products of Jacobians. In the first window of an episode, θ also acts through s_0."""
     size, by_state = len(state), np.eye(len(state))
     by_theta = np.zeros((size, len(theta)))
     if first == 0 and problem.start_by_theta is not None:
@@ -83,7 +83,7 @@ def differentiate(problem: Problem, state: Array, theta: Array, first: int, leng
 
 
 def windows(problem: Problem, theta: Array, horizon: int, length: int) -> list[Window]:
-    """The windows of the unperturbed episode."""
+    """Return the windows of the unperturbed episode."""
     state, found = problem.start(theta), []
     for first in range(0, horizon, length):
         found.append(differentiate(problem, state, theta, first, length))
@@ -175,7 +175,7 @@ def full_es(problem, theta, horizon, noise, sigma) -> list[Array]:
 
 
 def truncated_es(problem, theta, horizon, length, noises, sigma) -> list[Array]:
-    """The same on L_w, from the unperturbed state, which then advances with θ; `noises`: one ε per window `[n, d]`."""
+    """Truncated ES on L_w from the unperturbed state, which then advances with θ; `noises`: an ε per window, `[n, d]`."""
     state, found = problem.start(theta), []
     for first, noise in zip(range(0, horizon, length), noises, strict=True):
         losses = []
@@ -188,7 +188,10 @@ def truncated_es(problem, theta, horizon, length, noises, sigma) -> list[Array]:
 
 
 def generalized_persistent_es(problem, theta, horizon, length, noises, period, sigma) -> list[Array]:
-    """GPES_K: ε fresh every K = `period` steps, ξ their sum so far: ξ (L_w⁺ − L_w⁻) / (2σ²); both states are kept."""
+    """GPES_K: ξ (L_w⁺ − L_w⁻) / (2σ²), with a new ε every K = `period` steps, and ξ their sum so far.
+
+    States persist.
+    """
     plus, minus, found = problem.start(theta + noises[0]), problem.start(theta - noises[0]), []
     for first in range(0, horizon, length):
         block = first // period
@@ -200,7 +203,7 @@ def generalized_persistent_es(problem, theta, horizon, length, noises, period, s
 
 
 def persistent_es(problem, theta, horizon, length, noises, sigma) -> list[Array]:
-    """PES: `noises` is one ε per window `[n, d]`."""
+    """PES: `noises` has one ε per window, `[n, d]`."""
     return generalized_persistent_es(problem, theta, horizon, length, noises, length, sigma)
 
 
@@ -242,7 +245,7 @@ def phase_walk(omega) -> Problem:
 
 
 def linear_quadratic_gradients(a, b, start, target, theta, horizon, length) -> tuple[Array, Array]:
-    """A: the expected window estimates `[n]` of the unbiased methods and of the truncated ones, for every σ."""
+    """A: the expected window estimates `[n]` of the unbiased and of the truncated methods, which hold for every σ."""
     t = np.arange(1, horizon + 1)
     state = a**t * start + theta * b * (1 - a**t) / (1 - a)
     influence = lambda h: b * (1 - a**h) / (1 - a)
@@ -252,7 +255,7 @@ def linear_quadratic_gradients(a, b, start, target, theta, horizon, length) -> t
 
 
 def influence_terms(n, p, count) -> Array:
-    """B: a_h = ds¹_h/dθ for h = 1 … count: the sums of the first h influence terms of influence balancing."""
+    """B: a_h = ds¹_h/dθ for h = 1 … count, which are the sums of the first h influence terms of influence balancing."""
     matrix, push = 0.5 * (np.eye(n) + np.eye(n, k=1)), np.where(np.arange(n) < p, 1.0, -1.0)
     influence, found = np.zeros(n), []
     for _ in range(count):
@@ -262,7 +265,7 @@ def influence_terms(n, p, count) -> Array:
 
 
 def phase_walk_noise(horizon, length, period=None) -> tuple[Array, Array]:
-    """C: how unit noise enters: the weights `[T, blocks]` of the accumulator ξ_t and of the displacement η_t of s_t.
+    """C: the weights `[T, blocks]` of unit noise in the accumulator ξ_t and in the displacement η_t of s_t.
 
     With a period K it is GPES_K: noise is kept for K steps, states persist (K = W: PES, K = T: NRES and full ES).
     Without one it is truncated ES: fresh noise every window, from the unperturbed state.
@@ -276,7 +279,7 @@ def phase_walk_noise(horizon, length, period=None) -> tuple[Array, Array]:
 
 
 def phase_walk_gradients(omega, theta, sigma, accumulator, displacement, length) -> Array:
-    """C: the expected window estimates `[n]`; the mean of ω c_t e^{−ω²σ²v_t/2} cos(ωtθ), c = ξ·η, v = |η|²."""
+    """C: the expected window estimates `[n]`: the mean of ω c_t e^{−ω²σ²v_t/2} cos(ωtθ), c = ξ·η, v = |η|²."""
     t = np.arange(1, len(accumulator) + 1)
     c, v = np.sum(accumulator * displacement, axis=1), np.sum(displacement**2, axis=1)
     terms = omega * c * np.exp(-(omega**2) * sigma**2 * v / 2) * np.cos(omega * t * theta)

@@ -1,7 +1,7 @@
-"""The one acceptance function of every statistical test: |mean − exact| < k · SE, with an SE that could show a mistake.
+"""The acceptance function of all statistical tests: |mean − exact| < k · SE, with an SE that can reveal a mistake.
 
-The SE comes from the samples. A test that passes because its SE is large says nothing, so `within` also wants the value
-that a mistaken implementation would have, and refuses samples that could not have told the two apart.
+The SE is computed from the samples. A test that passes because its SE is large is meaningless. `within` therefore also
+takes the value that a wrong implementation would have, and fails if the samples cannot distinguish the two.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """True where it `passes`; pytest prints the rest."""
+    """A verdict that is true if it `passes`. pytest prints the other fields."""
 
     passes: bool
     mean: np.ndarray
@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
 
 
 def estimate(samples) -> Estimate:
-    """The mean over the first axis and its standard error, in float64; an `Estimate` passes through."""
+    """Return the mean over the first axis and its standard error, in float64. An `Estimate` is returned unchanged."""
     if isinstance(samples, Estimate):
         return samples
     samples = np.asarray(samples, np.float64)
@@ -41,7 +41,7 @@ def estimate(samples) -> Estimate:
 
 
 def within(samples, exact, k: float = 5, *, twin=None) -> Verdict:
-    """Whether every component of the mean lies within k standard errors of `exact`, and could have failed to.
+    """Check that every component of the mean is within k standard errors of `exact`, and that a twin would not be.
 
     Args:
       samples: independent samples `[N, ...]`, or an `Estimate`.
@@ -65,7 +65,7 @@ def within(samples, exact, k: float = 5, *, twin=None) -> Verdict:
 
 
 def rejects(samples, exact, k: float = 5) -> Verdict:
-    """Whether a finite mean has a component more than k standard errors from `exact`, as a biased twin must have."""
+    """Check that a component of a finite mean is more than k standard errors from `exact`, as in a biased twin."""
     mean, error = estimate(samples)
     exact = _like(exact, mean)
     far = bool(np.all(np.isfinite(mean)) and np.any(np.abs(mean - exact) > k * error))
@@ -73,7 +73,7 @@ def rejects(samples, exact, k: float = 5) -> Verdict:
 
 
 def squared_distances(samples, exact) -> np.ndarray:
-    """‖x − exact‖² of each sample `[N, d]`: independent samples whose mean is the trace of the covariance."""
+    """Return ‖x − exact‖² of each sample `[N, d]`: independent samples whose mean is the trace of the covariance."""
     samples = np.asarray(samples, np.float64)
     return np.sum((samples.reshape(len(samples), -1) - np.ravel(exact)) ** 2, axis=1)
 

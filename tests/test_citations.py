@@ -17,7 +17,7 @@ LINK = re.compile(r"\]\(([^()\s]+)\)")
 
 @functools.cache
 def headings(path):
-    """The headings of a Markdown document, outside of its code."""
+    """Return the headings of a Markdown document, without those in code."""
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"^#+ (.+)$", text, re.MULTILINE)
 
@@ -27,7 +27,7 @@ def sections(path):
 
 
 def anchors(path):
-    """As GitHub makes them of headings; a repeated one is counted."""
+    """Return the anchors that GitHub makes from the headings. A repeated heading gets a number."""
     found = []
     for heading in headings(path):
         name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -36,7 +36,7 @@ def anchors(path):
 
 
 def mistakes(path, text):
-    """The citations of a file that lead nowhere."""
+    """Yield the citations of a file whose target does not exist."""
     for name, cited, _ in CITATION.findall(text):
         places = [place for folder in (ROOT, ROOT / "docs", path.parent) if (place := folder / name).is_file()]
         if not places:
@@ -52,7 +52,7 @@ def mistakes(path, text):
 
 
 def broken(path, link):
-    """What is wrong with a link to a file of the repository, or to a heading."""
+    """Yield what is wrong with a link to a file of the repository or to a heading."""
     if re.match(r"[a-z]+:", link):
         return
     name, _, anchor = link.partition("#")

@@ -1,4 +1,4 @@
-"""`python -m metalearn EXPERIMENT`, in a checkout and from a wheel in an environment that knows nothing of the checkout."""
+"""`python -m metalearn EXPERIMENT` in a checkout, and from a wheel in an environment without the checkout."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_help_and_configurations_are_those_of_the_script(tmp_path):
 
 
 def recorded(folder):
-    """The numbers of a run, without seconds."""
+    """Return the numbers of a run, without seconds."""
     (table,) = folder.rglob("comparison.json")
     return [
         {name: value for name, value in row.items() if "second" not in name and "/ s" not in name}
@@ -78,7 +78,7 @@ def recorded(folder):
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    """The numbers of `python experiments/compare.py`."""
+    """Return the numbers of `python experiments/compare.py`."""
     place = tmp_path_factory.mktemp("script")
     script = run_experiment(*TINY, "seed=3", cwd=place)
     assert script.returncode == 0, script.stderr
@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_numbers_of_the_script_and_a_sweep_goes_through(
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A wheel, and a function that runs a command of the environment it is installed in from an empty folder.
+    """Install a wheel, and return it with a function that runs a command of its environment from an empty folder.
 
     The environment has the libraries of this one, without its metalearn, and refuses to open a file of the checkout.
     """

@@ -1,4 +1,4 @@
-"""Efforts are chosen by counts, programs compiled with different efforts agree, and they stay small."""
+"""Compilation: efforts depend on counts only, results agree between efforts, and programs are small."""
 
 import copy
 import threading
@@ -123,7 +123,7 @@ def test_efforts_agree_within_rounding_where_nothing_is_chaotic(method, with_eff
 
 
 def test_efforts_agree_within_standard_errors_where_a_problem_is_chaotic(with_effort):
-    """The means of estimates of a chaotic map; those at another θ, as a twin, do not agree."""
+    """The means of estimates of a chaotic map agree. As a check, those at another θ do not."""
     samples = {}
     for case, (effort, theta) in {"quick": ("minimal", 3.8), "slow": ("full", 3.8), "twin": ("full", 3.6)}.items():
         with_effort(effort)
@@ -151,7 +151,7 @@ LINES = {  # of StableHLO in one estimate for a network; before the step was in 
 
 @pytest.mark.parametrize("name", LINES)
 def test_programs_stay_small(name):
-    """A count, not a time: the step is in a program once, and so is each kind of random number."""
+    """The step occurs once in a program, and so does each kind of random number. The test counts and does not time."""
     estimator = EVERY[name](ml.problems.digits_training(40), ml.Truncation(40, 10))
     theta = jnp.array([0.5, 0.0])
     state = jax.eval_shape(estimator.init, theta, KEY)
@@ -159,7 +159,7 @@ def test_programs_stay_small(name):
 
 
 def said(capsys, count, patience=20.0):
-    """The first lines on the standard error stream, as soon as there are so many."""
+    """Return the first `count` lines of the standard error stream as soon as they are there."""
     text, end = "", time.monotonic() + patience
     while text.count("\n") < count and time.monotonic() < end:
         time.sleep(0.02)
@@ -213,7 +213,7 @@ def test_the_effort_is_that_of_the_arguments_and_not_of_an_earlier_call():
 
 @pytest.mark.usefixtures("automatic")
 def test_no_bit_of_a_meta_training_depends_on_the_length_of_its_chunks():
-    """Where efforts are chosen; the longest history is large beside the program."""
+    """This holds where efforts are chosen automatically, and for a history that is large compared with the program."""
     estimator = ml.persistent_es(ml.problems.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=2)
     optimizer, start = optax.adam(0.01), jnp.zeros(2)
     ends, efforts = [], set()

@@ -1,4 +1,4 @@
-"""People switch on the debugging modes of JAX to find errors in their step: a sound problem passes, a NaN is found."""
+"""The debugging modes of JAX: a correct problem passes, and the NaN of an incorrect one is found."""
 
 import contextlib
 import traceback
@@ -90,7 +90,7 @@ def test_checks_and_strict_promotion_pass():
 
 
 def rarely_nan(state, theta, key):
-    """NaN in a few particles only: those that a mean without them would hide."""
+    """A problem with NaN in a few particles, which a mean over the other particles would hide."""
     return the_step(state, theta, key) + jnp.where(jax.random.uniform(key) < 0.3, jnp.log(-1.0 - jnp.square(state)), 0)
 
 

@@ -1,4 +1,4 @@
-"""What cannot be differentiated is said in a sentence where a derivative is needed, and costs nothing else."""
+"""A problem without a derivative raises an error with an explanation where the derivative is needed, and only there."""
 
 import contextlib
 
@@ -15,7 +15,7 @@ WINDOWS, WHOLE = ml.Truncation(2, 1), ml.Truncation(2, 2)
 
 
 def looped(state, theta, key):
-    """A solver with a loop of unknown length."""
+    """A problem with a solver whose loop has an unknown length."""
     body = lambda carry: (carry[0] - 0.05 * jnp.exp(theta[0]) * carry[0], carry[1] + 1)
     return jax.lax.while_loop(lambda carry: carry[1] < 3, body, (state, 0))[0] + 0.01 * theta[1]
 
@@ -29,7 +29,7 @@ shrunk.defvjp(lambda state: (shrunk(state), None), lambda _, cotangent: (0.9 * c
 
 
 def called(state, theta, key):
-    """A simulator outside of JAX."""
+    """A problem with a simulator outside of JAX."""
     shape = jax.ShapeDtypeStruct((), state.dtype)
     return state * jax.pure_callback(
         lambda x: np.asarray(np.exp(-x), x.dtype), shape, theta[0], vmap_method="expand_dims"
@@ -74,7 +74,7 @@ def test_estimators_and_check_problem_say_which_derivatives_do_not_exist(problem
 
 
 def test_a_problem_with_all_derivatives_has_nothing_to_say():
-    """A loop that nothing differentiates, and a gradient that is stopped, are no obstacle."""
+    """A loop through which no derivative passes, and a stopped gradient, are allowed."""
     moved = lambda state, theta, key: (state[0] * jnp.exp(-theta[0]), looped(state[1], jnp.zeros(2), key), state[2] + 1)
     start = lambda theta, key: (jnp.ones(2), jnp.ones(2), 0)
     loss = lambda state, theta, key: jnp.sum(jnp.square(state[0])) + jax.lax.stop_gradient(jnp.sum(state[1]))

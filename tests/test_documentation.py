@@ -1,4 +1,4 @@
-"""Every Python block of the documentation runs as it stands, and the README's example is as short as it says."""
+"""Every Python block of the documentation runs, and the first example of the README is short."""
 
 import ast
 import os
@@ -55,7 +55,7 @@ def test_the_other_examples_of_the_readme_run():
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch):
-    """Programs that examples keep go where those of the tests are."""
+    """Keep the compiled programs of examples in the cache of the tests."""
     keep = lambda *arguments: pathlib.Path(getattr(jax.config, "jax_compilation_cache_dir"))  # noqa: B009 (jax.config has no types)
     monkeypatch.setattr(ml, "cache_programs", keep, raising=False)
 
@@ -92,7 +92,7 @@ def test_the_guides_run(guide, tmp_path, monkeypatch):
 
 
 def names_public_things_alone(source):
-    """Whether a file imports metalearn as `ml`, JAX and the standard library, and every `ml.estimators.x` is exported."""
+    """Return whether a file imports metalearn only as `ml`, and uses only exported names of `ml.estimators`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("metalearn"):
             return False
@@ -112,9 +112,8 @@ def test_the_test_sees_a_private_name():
     assert names_public_things_alone("import metalearn as ml\nml.estimators.Method")
 
 
-@pytest.mark.usefixtures("minimal_effort")
 def test_an_estimator_outside_of_the_package_is_checked_compared_and_followed(tmp_path):
-    """The guide's example as a file of its own."""
+    """The example of the guide works as a file of its own."""
     file = tmp_path / "my_estimator.py"
     file.write_text("\n".join(blocks("docs/writing_an_estimator.md")))
     assert names_public_things_alone(file.read_text())

@@ -1,4 +1,4 @@
-"""Imports go down only and in no circle, floors 0 to 3 are pure, the import of the package is light, and code is short."""
+"""The structure: imports go down without cycles, floors 0 to 3 are pure, the import is fast, and code is short."""
 
 import ast
 import collections
@@ -86,18 +86,18 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_ALIKE = 250, 50, 9
 
 
 def module_name(path):
-    """The name of a file below the package: "inner.problem"; that of a package is its folder's."""
+    """Return the name of a file below the package, such as "inner.problem"; a package has the name of its folder."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
 def room_of(name):
-    """The longest key of FLOORS that is the name or one of its parents."""
+    """Return the longest key of FLOORS that is the name or one of its parents."""
     parts = name.split(".")
     return next(room for n in range(len(parts), -1, -1) if (room := ".".join(parts[:n])) in FLOORS)
 
 
 def imports(tree):
-    """The full names that a file imports, wherever it does."""
+    """Return the full names that a file imports, anywhere in the file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -107,7 +107,7 @@ def imports(tree):
 
 
 def violations(source, name):
-    """What a file of a name imports and should not."""
+    """Return the imports of a file that are not allowed for its name."""
     found, room = [], room_of(name)
     for imported in set(imports(ast.parse(source))) - EXCEPTIONS.get(name, set()):
         first, _, rest = imported.partition(".")
@@ -171,7 +171,7 @@ def test_files_and_functions_are_short():
 
 
 def code_lines(source):
-    """`(number, text)` of each line of code: no blank lines, comments, docstrings, imports, arguments or lists of names."""
+    """Yield `(number, text)` of lines of code, except comments, docstrings, imports, arguments and lists of names."""
     lines, tree = dict(enumerate(map(str.strip, source.splitlines()), 1)), ast.parse(source)
     for node in ast.walk(tree):
         skipped = isinstance(node, ast.Import | ast.ImportFrom | ast.arg)
@@ -185,7 +185,7 @@ def code_lines(source):
 
 
 def repeated(files):
-    """Places where ten consecutive lines of code begin that stand somewhere else as well."""
+    """Return the places of ten consecutive lines of code that occur elsewhere as well."""
     seen = collections.defaultdict(list)
     for path, source in files.items():
         lines = code_lines(source)

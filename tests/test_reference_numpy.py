@@ -1,4 +1,4 @@
-"""The naive reference is itself held to printed numbers, exact identities, enumeration and quadrature."""
+"""Tests of the naive NumPy reference: printed numbers, exact identities, enumeration and quadrature."""
 
 import itertools
 import json
@@ -46,7 +46,7 @@ def noise(*shape, seed=1):
 
 
 def normal_grid(count, dimensions):
-    """Nodes `[N, dimensions]` and weights `[N]` of Gauss–Hermite quadrature for independent N(0, 1)."""
+    """Return nodes `[N, dimensions]` and weights `[N]` of Gauss–Hermite quadrature for independent N(0, 1)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(count)
     grid = np.array(list(itertools.product(nodes, repeat=dimensions)))
     return grid, np.prod(list(itertools.product(weights / weights.sum(), repeat=dimensions)), axis=1)
@@ -185,7 +185,7 @@ METHODS = {"tes": None, "pes": 2, "gpes_K2": 2, "gpes_K4": 4, "gpes_K6": 6, "es_
 
 
 def phase_walk_estimates(name, points):
-    """The window estimates `[N, n]` of one method for each point of standard normal noise."""
+    """Return the window estimates `[N, n]` of one method for each point of standard normal noise."""
     problem, theta, period = ref.phase_walk(1.0), np.array([0.3]), METHODS[name]
 
     def estimate(point):

@@ -1,4 +1,4 @@
-"""A seed that JAX would cut to 32 bits, and what is no seed, is refused wherever one is taken."""
+"""Every function with a seed raises an error for invalid seeds and for those that JAX would truncate to 32 bits."""
 
 import jax
 import numpy as np

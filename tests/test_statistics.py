@@ -1,4 +1,4 @@
-"""The acceptance function accepts what is right, rejects what is wrong and refuses what it cannot tell."""
+"""The acceptance function accepts correct means, rejects wrong ones, and refuses samples that are too noisy."""
 
 import numpy as np
 import pytest

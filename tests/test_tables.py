@@ -1,4 +1,4 @@
-"""Every table of measured numbers, and every marked paragraph, holds the numbers of docs/results, which commands wrote."""
+"""Every table of measured numbers and every marked paragraph agrees with docs/results, which commands wrote."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def test_rows_of_the_same_subject_are_replaced_and_others_stay(tmp_path):
     tables.write(written, again)
     tables.take_over(written, tmp_path)
     assert tables.read(kept) == [rows[0], *again]
-    with pytest.raises(ValueError, match=r"is named divergence\.json, .* was given"):
+    with pytest.raises(ValueError, match=r"must be named divergence\.json, .* was given"):
         tables.take_over(tmp_path / "results.json", tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The noise of every perturbation: independent standard normal numbers over all leaves, whatever their dtypes."""
+"""The noise of perturbations: independent standard normal numbers over all leaves, for any dtypes."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ NUM_DRAWS = 20_000
 
 
 def one_slice_for_two(key, tree):
-    """A twin: leaves of one size hold the same numbers."""
+    """A twin with a mistake: leaves of the same size have the same numbers."""
     leaves, structure = jax.tree.flatten(tree)
     return jax.tree.unflatten(
         structure, [jax.random.normal(key, jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
@@ -20,7 +20,7 @@ def one_slice_for_two(key, tree):
 
 
 def furthest(draw):
-    """The largest deviation of any mean, variance or covariance from those of independent N(0, 1), in standard errors."""
+    """Return the largest deviation of means, variances and covariances from independent N(0, 1), in standard errors."""
     drawn = jax.jit(jax.vmap(lambda key: draw(key, TREE)))(jax.random.split(jax.random.key(0), NUM_DRAWS))
     rows = np.concatenate(
         [np.asarray(leaf, np.float64).reshape(NUM_DRAWS, -1) for leaf in jax.tree.leaves(drawn)], axis=1

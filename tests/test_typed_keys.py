@@ -1,4 +1,4 @@
-"""A state may hold a typed key: what is measured along a run is that of the same map with the random numbers given."""
+"""States with a typed key: measures along a run are those of the same map with given random numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def test_a_key_in_the_state_changes_no_measure(measure):
 
 
 def test_a_step_keeps_the_dtypes_of_the_state_wherever_it_is_taken():
-    """A float16 state under a float32 θ, and a start that is a number of Python."""
+    """A float16 state with a float32 θ, and a start that is a Python number."""
     low = ml.InnerProblem(
         lambda theta, key: jnp.full((), 0.3, jnp.float16), lambda x, theta, key: jnp.float32(1.1) * x, lambda x, t, k: x
     )

@@ -1,7 +1,7 @@
-"""Floor 6: what turns a function into an experiment with a command line.
+"""Floor 6: turn a function into an experiment with a command line.
 
-The command line is Hydra's. This room builds problems, estimators and planes from configurations, prints mistakes as
-one sentence, shows progress, and chooses exit codes.
+The command line is Hydra's. This package builds problems, estimators and planes from configurations, prints each
+mistake as one sentence, shows progress, and chooses exit codes.
 """
 
 from metalearn.application.build import (

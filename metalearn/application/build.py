@@ -1,4 +1,4 @@
-"""What groups of a configuration describe: θ and a plane through it, estimators, benchmarks."""
+"""Build θ, the plane through it, estimators and benchmarks from the groups of a configuration."""
 
 import functools
 import inspect
@@ -26,10 +26,10 @@ AXIS = "{}: {{_target_: metalearn.landscape.Axis, name: …, low: …, high: …
 
 
 def parse_theta(values: Any, name: str = "problem.theta") -> Any:
-    """Numbers and lists of a configuration as arrays; mappings stay what they are.
+    """Convert the numbers and lists of a configuration to float32 arrays; mappings keep their structure.
 
     Raises:
-      ValueError: something is neither, or not finite in float32.
+      ValueError: a value is not a number, a list of numbers or a mapping of these, or is not finite in float32.
     """
     if isinstance(values, Mapping):
         return {entry: parse_theta(value, f"{name}.{entry}") for entry, value in values.items()}
@@ -49,14 +49,14 @@ def parse_theta(values: Any, name: str = "problem.theta") -> Any:
 
 
 def build_estimator(settings: Mapping, problem: InnerProblem, entry: Mapping, key: jax.Array) -> GradientEstimator:
-    """One estimator of the configuration group, on the episodes that `problem` describes.
+    """Build one estimator of the configuration group for the episodes of `problem`.
 
     Args:
-      settings: the problem's part of the configuration: horizon, length, repeat_randomness, and, where given,
-        stagger and shared_minibatches.
-      problem: what was built from it.
-      entry: label, whole and build of an estimator.
-      key: the randomness of every episode, where it is repeated.
+      settings: the problem's part of the configuration: `horizon`, `length`, `repeat_randomness`, and optionally
+        `stagger` and `shared_minibatches`.
+      problem: the problem that was built from `settings`.
+      entry: `label`, `whole` and `build` of an estimator.
+      key: the randomness of every episode, if `repeat_randomness` is set.
     """
     horizon = settings["horizon"]
     repeated = key if settings["repeat_randomness"] else None
@@ -66,11 +66,16 @@ def build_estimator(settings: Mapping, problem: InnerProblem, entry: Mapping, ke
 
 
 def build_problem(settings: Mapping, place: str, *arguments: Any) -> Any:
-    """What an entry with `_partial_: true` describes, called with the arguments that the experiment knows.
+    """Call the function that an entry with `_partial_: true` describes with the given arguments.
+
+    Args:
+      settings: the entry of the configuration.
+      place: the name of the entry; error messages begin with it.
+      *arguments: the positional arguments that the experiment provides.
 
     Raises:
-      TypeError, ValueError: it describes no function, or one that does not take what the entry gives it; the sentence
-        begins with the place.
+      ValueError: the entry does not describe a function.
+      TypeError: the function does not accept these arguments and the values of the entry.
     """
     function = instantiate(settings, _convert_="all")
     if not callable(function):
@@ -84,18 +89,18 @@ def build_problem(settings: Mapping, place: str, *arguments: Any) -> Any:
 
 
 def build_benchmarks(matrix: Mapping) -> dict[str, Benchmark]:
-    """The benchmarks of the `matrix` group.
+    """Build the benchmarks of the `matrix` group.
 
     Raises:
-      ValueError: an entry is no benchmark, or its parts have examples in common.
+      ValueError: an entry is not a benchmark, or two parts of its data have an example in common.
     """
     found = {}
     for name, settings in matrix.items():
         one = instantiate(settings) if isinstance(settings, Mapping) else settings
         if not isinstance(one, Benchmark):
             raise ValueError(
-                f"matrix.{name} must be a benchmark, such as {{_target_: metalearn.problems.wine_benchmark}}, and is {one!r}; "
-                f"leave it out with {shlex.quote(f'~matrix.{name}')}."
+                f"matrix.{name} must be a benchmark, such as {{_target_: metalearn.problems.wine_benchmark}}; it is {one!r}. "
+                f"Leave it out with {shlex.quote(f'~matrix.{name}')}."
             )
         one.check()
         found[name] = one
@@ -103,16 +108,18 @@ def build_benchmarks(matrix: Mapping) -> dict[str, Benchmark]:
 
 
 def outer_settings(settings: Mapping, name: str, entry: Mapping) -> dict[str, Any]:
-    """How an estimator of the group is descended with: its own `outer`, where the problem has none for it by name."""
+    """Return the outer settings of an estimator: its own `outer`, overridden by the problem's `outer` for its name."""
     return {**entry["outer"], **(settings.get("outer") or {}).get(name, {})}
 
 
 def build_descents(config: Any, key: jax.Array) -> dict[str, Descent]:
-    """How every estimator of a configuration is followed: with trajectories.pairs, and trajectories.length_factor of its steps.
+    """Build the `Descent` of every estimator of a configuration.
+
+    Every estimator takes `trajectories.pairs` pairs and `trajectories.length_factor` times its own number of steps.
 
     Args:
-      config: problem, estimators and trajectories.
-      key: the randomness of every episode, where the problem repeats it.
+      config: a configuration with `problem`, `estimators` and `trajectories`.
+      key: the randomness of every episode, if the problem repeats it.
     """
 
     def descent(name, entry):
@@ -126,28 +133,30 @@ def build_descents(config: Any, key: jax.Array) -> dict[str, Descent]:
 
 
 def outer_optimizer(outer: Any) -> optax.GradientTransformation:
-    """Adam, with the decay and the clipping of the configuration."""
+    """Build Adam with the learning-rate decay and the gradient clipping of the configuration."""
     rate = optax.cosine_decay_schedule(outer.learning_rate, outer.num_steps) if outer.decay else outer.learning_rate
     clip = optax.identity() if outer.clip_norm is None else optax.clip_by_global_norm(outer.clip_norm)
     return optax.chain(clip, optax.adam(rate))
 
 
 def parse_seed(seed: Any) -> jax.Array:
-    """The random key of a configuration's seed.
+    """Return the random key of a configuration's seed.
 
     Raises:
-      TypeError, ValueError: the seed is no whole number from 0 to 2³² − 1.
+      TypeError: the seed is not a whole number.
+      ValueError: the seed is not between 0 and 2³² − 1.
     """
     return jax.random.key(check_seed("seed", seed))
 
 
 def build_plane(problem: Mapping, theta: Any) -> Plane | None:
-    """The plane of a problem; None where it has none.
+    """Build the plane of a problem, or return None if the configuration has none.
 
-    Its axes are the two entries of θ, or, with `plane.directions: {x: u, y: v}`, steps from θ along u and v.
+    The axes are the two entries of θ. With `plane.directions: {x: u, y: v}` they are steps from θ along u and v.
 
     Raises:
-      ValueError: θ does not have two entries and no directions are given, or they do not fit it.
+      ValueError: θ does not have two entries and no directions are given, or the directions do not have the structure
+        and shapes of θ.
     """
     if problem["plane"] is None:
         return None
@@ -173,11 +182,13 @@ def _two_entries(x, y):
 def build_split_estimator(
     settings: Any, name: str | None, benchmark: Any, problem: InnerProblem, entry: Any, key: jax.Array
 ):
-    """An estimator on one benchmark; those of the matrix, which have a name, have as many windows an episode as the
-    configuration's problem.
+    """Build an estimator for one benchmark.
+
+    A benchmark of the matrix has a name. Its episodes are cut into as many windows as those of the configuration's
+    problem.
 
     Raises:
-      ValueError: the steps of a benchmark cannot be cut into so many windows.
+      ValueError: the number of steps of a benchmark is not a multiple of the number of windows.
     """
     if name is not None:
         windows, steps = settings.horizon // settings.length, benchmark.num_steps

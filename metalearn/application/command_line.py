@@ -1,12 +1,12 @@
-"""What an experiment needs around its function: Hydra's command line, one clear line for a mistake, and our folders.
+"""The command line of an experiment: Hydra's overrides, one line for a mistake, and the project's run folders.
 
-    \"\"\"Compare gradient estimators on one problem.\"\"\"     # heads `--help`
+    \"\"\"Compare gradient estimators on one problem.\"\"\"     # the first lines of `--help`
     def main(config): ...
     if __name__ == "__main__":
         application(main, "compare")
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the configuration (one line), 130 stopped by Ctrl-C or
-SIGTERM. HYDRA_FULL_ERROR=1 shows the traceback of a mistake as well.
+Exit codes: 0 success, 1 a bug (with its traceback), 2 a mistake in the configuration (one line), 130 stopped by Ctrl-C
+or SIGTERM. With HYDRA_FULL_ERROR=1 the traceback of a mistake is shown as well.
 """
 
 import contextlib
@@ -54,28 +54,28 @@ ${hydra.help.footer}
 _FOOTER = """\
   --cfg job            print the composed configuration and stop
   --multirun, -m       every combination of comma-separated values: -m seed=1,2,3
-  --config-dir FOLDER  add a folder of your own configurations, laid out in the same groups
-  --info               where the configuration comes from;  --hydra-help  everything else
+  --config-dir FOLDER  add a folder of your own configurations, with the same groups
+  --info               show where the configuration comes from;  --hydra-help  all other options
 
-A problem of yours needs no registration: a factory in a file of the current folder is reached by
-'+problem._target_=my_file.my_problem', or by my_configs/problem/mine.yaml and --config-dir my_configs problem=mine
+Your own problem needs no registration. A function in a file of the current folder is used with
+'+problem._target_=my_file.my_problem', or with my_configs/problem/mine.yaml and --config-dir my_configs problem=mine
 """
 
 
 class _Stop(BaseException):
-    """Carries an error of the experiment past Hydra, which would print it in its own way."""
+    """Carry an error of the experiment past Hydra, which would print it in its own format."""
 
 
 def application(main: Callable[[DictConfig], Any], config_name: str, config_path: str | Path | None = None) -> None:
-    """Run an experiment from the command line, and exit the process with a code where it fails.
+    """Run an experiment from the command line, and exit the process with a non-zero code if it fails.
 
-    The working directory stays what it is, and is a place where `_target_` finds modules. Hydra writes nothing of its
-    own, except for the multirun.yaml of a sweep.
+    The working directory is not changed, and `_target_` finds modules in it. Hydra writes no files of its own, except
+    for the multirun.yaml of a sweep.
 
     Args:
       main: the experiment, a function of the composed configuration. The docstring of its file heads `--help`.
       config_name: the configuration's file name, without .yaml.
-      config_path: the folder of configurations; by default `configs` beside the folder of the script.
+      config_path: the folder of configurations; by default `configs`, in the parent of the folder of the script.
     """
     folder = Path(config_path) if config_path else Path(inspect.getfile(main)).resolve().parent.parent / "configs"
     show_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -107,15 +107,15 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
 
 
 def output_folder() -> Path:
-    """Where this job's run folders go: `folder` of the configuration, "runs" by default; in a sweep, a folder below it.
+    """Return the folder of this job's run folders: `folder` of the configuration ("runs" by default).
 
-    Only inside an experiment that `application` started.
+    In a sweep it is a folder below that. Call it only inside an experiment that `application` started.
     """
     return Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
 
 
 def _asked_to_stop(number: int, frame: Any) -> None:
-    """A run that is asked to stop says so in its folder, as after Ctrl-C."""
+    """Handle SIGTERM like Ctrl-C, so that the run folder records that the run was stopped."""
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
@@ -135,13 +135,13 @@ def _job(main: Callable[[DictConfig], Any], failures: list[int], show_all: bool)
                 raise  # another process runs this job: the launcher carries the error back
             print(f"job {settings.job.num} ({', '.join(settings.overrides.task)}) failed:", file=sys.stderr)
             failures.append(_report(error, show_all))
-            return None  # the jobs that are left do not pay for it
+            return None  # the remaining jobs still run
 
     return job
 
 
 def _report(error: BaseException, show_all: bool) -> int:
-    """Print a mistake as one line, a bug with its traceback from the experiment on; return the exit code."""
+    """Print a mistake as one line, or a bug with its traceback from the experiment on; return the exit code."""
     line = sentence(error)
     if show_all:
         traceback.print_exception(error)
@@ -150,7 +150,7 @@ def _report(error: BaseException, show_all: bool) -> int:
             note = str(error).partition("\n")[0].rstrip(":").replace("Error in", "in the")
             error.__cause__.add_note(note)
             error = error.__cause__
-        trace = error.__traceback__  # its first frame is ours or Hydra's
+        trace = error.__traceback__  # the first frame belongs to this file or to Hydra
         traceback.print_exception(type(error), error, trace.tb_next or trace if trace else None)
     if line is None:
         return BUG
@@ -159,14 +159,14 @@ def _report(error: BaseException, show_all: bool) -> int:
 
 
 def _explained(error: Exception) -> Exception:
-    """Outside the experiment the only files that Hydra writes are the folders of runs."""
+    """Return the error to report. Outside the experiment the only files that Hydra writes are the run folders."""
     if isinstance(error, OSError) and error.filename:
         return unwritable(os.path.relpath(error.filename), error)
     return error
 
 
 def _put_options_last() -> None:
-    """Hydra reads values in one place only, and would refuse a key=value behind `--config-dir FOLDER` or `--multirun`."""
+    """Move options behind the overrides: Hydra rejects a key=value behind `--config-dir FOLDER` or `--multirun`."""
     words, length = sys.argv[1:], lambda word: 2 if word in FOLDER_OPTIONS else word in ("-m", "--multirun")
     moved = {place for index, word in enumerate(words) for place in range(index, index + length(word))}
     pick = lambda last: [word for index, word in enumerate(words) if (index in moved) == last]
@@ -174,7 +174,7 @@ def _put_options_last() -> None:
 
 
 def _check_arguments() -> None:
-    """Refuse an unknown option in our one line: argparse would print all of Hydra's options before it.
+    """Check that the options are valid. Without this check argparse prints all of Hydra's options before the error.
 
     Raises:
       ValueError: an option is unknown or lacks its value.
@@ -192,7 +192,7 @@ def _check_arguments() -> None:
 
 @contextlib.contextmanager
 def _errors_passed_on() -> Iterator[None]:
-    """Hydra prints errors and exits unless this variable is set."""
+    """Make Hydra raise errors. Without this variable Hydra prints them and exits."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -204,7 +204,7 @@ def _errors_passed_on() -> Iterator[None]:
 
 
 def _configure_hydra(main: Callable) -> None:
-    """Replace Hydra's defaults by ours, so that an experiment's YAML holds nothing but the experiment."""
+    """Replace Hydra's defaults, so that the YAML file of an experiment contains only the experiment."""
     store = ConfigStore.instance()
     runs = {
         "run": {"dir": "${oc.select:folder,runs}"},
@@ -233,7 +233,7 @@ def _configure_hydra(main: Callable) -> None:
 
 
 def _logging(handlers: list[str]) -> dict:
-    """Hydra says which job of a sweep runs; of all others, JAX's among them, only warnings, to stderr."""
+    """Configure logging: Hydra prints which job of a sweep runs; all other loggers print warnings only, to stderr."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

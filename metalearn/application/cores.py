@@ -1,4 +1,4 @@
-"""The cores of the processor as devices, for experiments."""
+"""Use the cores of the processor as JAX devices."""
 
 import contextlib
 import os
@@ -7,9 +7,10 @@ import jax
 
 
 def use_cores() -> None:
-    """Make a device of every core that this process may use, for `ml.over_devices`. Only before JAX's first
-    computation; afterwards the processor remains what it was. Results with another number of devices differ in the
-    order of sums.
+    """Make one JAX device of each core that this process may use, for `ml.over_devices`.
+
+    Call it before JAX's first computation; later calls have no effect. Results with different numbers of devices differ
+    by rounding, because sums are taken in another order.
     """
     mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(RuntimeError):

@@ -1,5 +1,4 @@
-"""MNIST and Fashion-MNIST, for machines with a network: verified by their checksums, kept in a cache folder, never
-waited for long."""
+"""Download MNIST and Fashion-MNIST, verify their checksums, and keep them in a cache folder."""
 
 import gzip
 import hashlib
@@ -17,17 +16,17 @@ import numpy as np
 from metalearn.inner.checks import check_choice
 from metalearn.inner.training.datasets import Data
 
-TIMEOUT = 10.0  # seconds for a connection, and for every read
-DEADLINE = 120.0  # seconds for one file in all, so that a server that drips cannot hold a program
+TIMEOUT = 10.0  # seconds for a connection and for each read
+DEADLINE = 120.0  # seconds for one file, so that a slow server cannot block a program
 
 
 class Source(NamedTuple):
-    """Where a dataset lies.
+    """Where to download a dataset.
 
     Attributes:
-      title: its name for people.
+      title: the name to print.
       folder: the name of its folder in the cache.
-      mirrors: addresses of folders that hold the files; the first that delivers is used.
+      mirrors: addresses of folders that contain the files; the first that delivers is used.
       sums: file name -> SHA-256 of the file.
     """
 
@@ -65,18 +64,17 @@ FASHION_MNIST = Source(
 
 
 def mnist(split: str = "train", cache: str | os.PathLike | None = None) -> Data:
-    """Handwritten digits: inputs `[784, examples]` = pixels / 255, labels 0 … 9; 60 000 examples to train on, 10 000 to
-    test.
+    """Load MNIST, handwritten digits: inputs `[784, examples]` = pixels / 255, labels 0 … 9.
+
+    There are 60 000 training examples and 10 000 test examples.
 
     Args:
       split: "train" or "test".
-      cache: the folder to keep the files in; by default `metalearn` in the user's cache folder (XDG_CACHE_HOME, or
-        ~/.cache).
+      cache: the folder for the files; by default `metalearn` in the user's cache folder (XDG_CACHE_HOME, or ~/.cache).
 
     Raises:
-      ValueError: the split is unknown.
-      ConnectionError: the files are not in the cache, and no mirror delivered them as their checksums say.
-
+      ValueError: `split` is unknown.
+      ConnectionError: the files are not in the cache, and no mirror delivered files with the expected checksums.
     References:
       LeCun, Cortes & Burges, The MNIST database of handwritten digits, 1998.
     """
@@ -84,10 +82,9 @@ def mnist(split: str = "train", cache: str | os.PathLike | None = None) -> Data:
 
 
 def fashion_mnist(split: str = "train", cache: str | os.PathLike | None = None) -> Data:
-    """Pieces of clothing in the form of `mnist`: inputs `[784, examples]` = pixels / 255, labels 0 … 9.
+    """Load Fashion-MNIST, pieces of clothing: inputs `[784, examples]` = pixels / 255, labels 0 … 9.
 
-    Args and errors as in `mnist`.
-
+    The arguments and errors are those of `mnist`.
     References:
       Xiao, Rasul & Vollgraf, Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms, 2017,
       arXiv 1708.07747.
@@ -110,7 +107,9 @@ def _default_cache() -> Path:
 
 
 def _file(source: Source, folder: Path, name: str) -> bytes:
-    """The content of a file, from the cache where it is intact there, else from the first mirror that delivers."""
+    """Return the content of a file, from the cache if the file is intact there, otherwise from the first mirror that
+    delivers it.
+    """
     path = folder / name
     if path.is_file() and _matches(content := path.read_bytes(), source.sums[name]):
         return content
@@ -124,11 +123,11 @@ def _file(source: Source, folder: Path, name: str) -> bytes:
         if _matches(content, source.sums[name]):
             _write(path, content)
             return content
-        failures.append(f"{mirror}: the file does not have its checksum")
+        failures.append(f"{mirror}: the file has another checksum")
     raise ConnectionError(
         f"{source.title} could not be fetched: {name} is not in {folder}, "
         f"and no mirror delivered it ({'; '.join(failures)}); "
-        "without a network use digits() of metalearn, which needs no download."
+        "without a network use ml.data.digits(), which needs no download."
     )
 
 
@@ -136,7 +135,7 @@ def _fetch(address: str) -> bytes:
     end = time.monotonic() + DEADLINE
     parts = []
     with urllib.request.urlopen(address, timeout=TIMEOUT) as response:
-        # read1 returns what has arrived; read would wait for a full part, however slowly it drips.
+        # read1 returns the bytes that have arrived; read would wait for a full part from a slow server.
         while part := response.read1(1 << 20):
             parts.append(part)
             if time.monotonic() > end:
@@ -145,7 +144,7 @@ def _fetch(address: str) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write under another name and rename, so that a half-written file never has the name of a whole one."""
+    """Write to a temporary file and rename it, so that an incomplete file never has the final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
@@ -162,8 +161,10 @@ def _matches(content: bytes, digest: str) -> bool:
 
 
 def _read_idx(compressed: bytes) -> np.ndarray:
-    """An array of bytes in the IDX format: two zero bytes, the type 8, the number of dimensions, each dimension in four
-    bytes, the data."""
+    """Read an array of bytes in the IDX format.
+
+    The format is: two zero bytes, the type 8, the number of dimensions, each dimension in four bytes, the data.
+    """
     content = gzip.decompress(compressed)
     num_dimensions = content[3]
     shape = np.frombuffer(content, ">u4", num_dimensions, 4)

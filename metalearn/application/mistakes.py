@@ -1,10 +1,12 @@
-"""Telling a mistake in the configuration, which deserves one sentence, from a bug, which deserves its traceback.
+"""Tell a mistake in the configuration (reported as one sentence) from a bug (reported with its traceback).
 
 A mistake is
-* whatever Hydra and OmegaConf refuse while they compose the configuration or read it;
-* whatever a factory refuses while `hydra.utils.instantiate` calls it;
-* a ValueError, TypeError, ImportError or OSError that a `raise` statement of metalearn threw, wherever it was called.
-Everything else is a bug, also an error of these types that an operator or another library threw outside of a factory.
+* an error that Hydra or OmegaConf raises while it composes or reads the configuration;
+* an error of one of the types in `_REFUSALS` that a factory raises while `hydra.utils.instantiate` calls it;
+* a ValueError, TypeError, ImportError, OSError or NotImplementedError that a `raise` statement of metalearn or of the
+  experiment throws.
+Everything else is a bug. This includes errors of these types that an operator or another library raises outside of a
+factory.
 """
 
 import dis
@@ -29,11 +31,11 @@ _REFUSALS = (ValueError, TypeError, ImportError, OSError, NotImplementedError)
 
 
 def sentence(error: BaseException) -> str | None:
-    """The one sentence for a configuration mistake; None for a bug."""
+    """Return the sentence that reports a mistake in the configuration, or None for a bug."""
     if isinstance(error, InstantiationException):
         return _instantiation(error)
     if isinstance(error, OverrideParseException):
-        reason = str(error).strip().splitlines()[1:2] or ["it is no override"]
+        reason = str(error).strip().splitlines()[1:2] or ["it is not an override"]
         return f"The override {error.override!r} cannot be read: {reason[0].rstrip('.')}. Write key=value, in quotes."
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
@@ -46,14 +48,14 @@ def sentence(error: BaseException) -> str | None:
     if isinstance(error, HydraException):
         return _one_line(str(error))
     if isinstance(error, yaml.YAMLError):
-        return f"A configuration file is no valid YAML: {_one_line(str(error))}."
+        return f"A configuration file is not valid YAML: {_one_line(str(error))}."
     if isinstance(error, _REFUSALS) and _on_purpose(error) and _is_ours(error):
         return _one_line(str(error))
     return None
 
 
 def _instantiation(error: InstantiationException) -> str | None:
-    """The sentence of the factory that refused, with the place in the configuration before it."""
+    """Return the message of the factory that raised, with the place in the configuration before it."""
     place = re.search(r"\nfull_key: (\S+)", str(error))
     prefix = f"{place[1]}: " if place else ""
     cause = error.__cause__
@@ -75,7 +77,7 @@ def _instantiation(error: InstantiationException) -> str | None:
 
 
 def _locating(error: InstantiationException, prefix: str) -> str | None:
-    """A target that cannot be imported is a mistake; a module that is found and breaks on import has a bug."""
+    """Describe a target that cannot be imported. A module that is found but fails on import has a bug: return None."""
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__
@@ -86,17 +88,15 @@ def _locating(error: InstantiationException, prefix: str) -> str | None:
     module, _, name = target[1].rpartition(".") if target else ("", "", "")
     if module in sys.modules and not hasattr(sys.modules[module], name):
         known = [entry for entry in vars(sys.modules[module]) if not entry.startswith("_")]
-        return f"{prefix}{named} is not there: {module} has no {name}{suggestion(name, known)}."
-    return (
-        f"{prefix}{named} cannot be imported: {_one_line(str(root)).rstrip('.')}. The current folder is searched, too."
-    )
+        return f"{prefix}{named} does not exist: {module} has no {name}{suggestion(name, known)}."
+    return f"{prefix}{named} cannot be imported: {_one_line(str(root)).rstrip('.')}. The current folder is searched as well."
 
 
 def _missing_config(error: MissingConfigException) -> str:
     if error.missing_cfg_file is None or error.options is None:
         return _one_line(str(error).partition("\nSearch path:")[0].partition("\nConfig search path:")[0])
     group, _, choice = error.missing_cfg_file.rpartition("/")
-    options = ", ".join(sorted(error.options)) or "nothing yet"
+    options = ", ".join(sorted(error.options)) or "none"
     return f"{group}={choice} is not available{suggestion(choice, error.options)}; {group} can be: {options}."
 
 
@@ -117,7 +117,7 @@ def _omegaconf(error: OmegaConfBaseException, adding: bool = False) -> str:
 
 
 def _on_purpose(error: BaseException) -> bool:
-    """Whether a `raise` statement threw it: the last instruction of the innermost frame, and no operator's failure."""
+    """Return whether a `raise` statement threw the error: it is the last instruction of the innermost frame."""
     innermost = _innermost(error)
     return (
         innermost is not None and dis.opname[innermost.tb_frame.f_code.co_code[innermost.tb_lasti]] == "RAISE_VARARGS"
@@ -125,7 +125,7 @@ def _on_purpose(error: BaseException) -> bool:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether it comes from a statement of metalearn or of the experiment itself, or from Hydra's call of a factory."""
+    """Return whether the error comes from code of metalearn, of the experiment, or from Hydra's call of a factory."""
     innermost = _innermost(error)
     return innermost is not None and innermost.tb_frame.f_globals.get("__name__", "").partition(".")[0] in (
         "metalearn",

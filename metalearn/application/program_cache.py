@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that a second process reads them instead of compiling them."""
+"""Keep compiled programs on disk, so that later processes read them instead of compiling them again."""
 
 import os
 from pathlib import Path
@@ -13,25 +13,26 @@ LEAST_SECONDS = 0.2  # of compilation: quicker programs are not kept
 
 
 def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> Path:
-    """Keep compiled programs in a folder, for this process and later ones: JAX's persistent compilation cache.
+    """Keep compiled programs in a folder, for this process and later ones, with JAX's persistent compilation cache.
 
-    Call it at the head of a script or a notebook. Experiments do. All programs are kept that take .2 seconds or more to
-    compile, those of other JAX code too. When the folder outgrows its bound, the programs that were not used for
-    longest are removed.
+    Call it at the beginning of a script or a notebook. Experiments call it themselves. All programs that take 0.2
+    seconds or more to compile are kept, also those of other JAX code. When the folder exceeds `max_bytes`, the least
+    recently used programs are removed.
 
         import metalearn as ml
         ml.cache_programs()
 
     Args:
-      folder: where; by default `metalearn/compiled` in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache).
-      max_bytes: the bound on the size of the folder.
+      folder: the folder; by default `metalearn/compiled` in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache).
+      max_bytes: the largest size of the folder.
 
     Returns:
       The folder.
 
     Raises:
-      TypeError, ValueError: if `max_bytes` is not a whole number of at least 1, or `folder` not a path.
-      RunFolderError: if the folder cannot be made or written.
+      TypeError: `max_bytes` is not a whole number, or `folder` is not a path.
+      ValueError: `max_bytes` is below 1.
+      RunFolderError: the folder cannot be created or written.
     """
     check_count("max_bytes", max_bytes, high=2**63 - 1)
     if folder is not None and not (isinstance(folder, (str, Path)) and str(folder).strip()):
@@ -49,12 +50,12 @@ def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> 
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_compilation_cache_max_size", int(max_bytes))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
-    compilation_cache.reset_cache()  # JAX opens the folder once
+    compilation_cache.reset_cache()  # JAX opens the folder only once
     return place
 
 
 def _date_entries(folder: Path) -> None:
-    """Give entries that were written without a bound on the folder the date that JAX looks for where there is one."""
+    """Add the access date that JAX needs, to entries that were written without a bound on the folder."""
     for entry in folder.glob("*-cache"):
         date = entry.with_name(entry.name.removesuffix("-cache") + "-atime")
         if not date.exists():

@@ -11,12 +11,13 @@ from metalearn.types import Progress
 
 @contextlib.contextmanager
 def show_progress() -> Iterator[Progress]:
-    """Show bars with an estimate of the time left, and what is being compiled.
+    """Show progress bars with an estimate of the time left, and the programs that are being compiled.
 
-    Without a terminal, print a line for each part when it is done, and every 15 seconds one for each program that is
+    Without a terminal, print one line when a part is complete, and one line every 15 seconds for each program that is
     being compiled.
 
-    Yields `report(name, done, total)`.
+    Yields:
+      `report(name, done, total)`.
     """
     from rich.console import Console
     from rich.progress import (

@@ -1,4 +1,4 @@
-"""Hyperparameters that a search without gradients tunes for a benchmark: baselines of what was meta-trained."""
+"""Tune the hyperparameters of a benchmark by a search without gradients, as baselines of meta-training."""
 
 import importlib.util
 import math
@@ -24,43 +24,48 @@ SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "ge
 
 
 def check_searches(names: Sequence[str], tuning: Tuning) -> None:
-    """Refuse a search that cannot be run.
+    """Check that every search can be run.
 
     Raises:
-      ValueError: a name is none of `SEARCHES`, or there is no box to draw from.
+      ValueError: a name is not in `SEARCHES`, or `random_search` is given and the tuning has no box to draw from.
       ImportError: evosax is missing.
     """
     for name in names:
         check_choice("Every one of searches", name, SEARCHES)
     if "random_search" in names and tuning.box is None and tuning.learned is None:
-        raise ValueError("random_search draws from the box of the tuning, which has none; leave it out of searches.")
+        raise ValueError(
+            "random_search draws from the box of the tuning, and this tuning has no box; leave it out of searches."
+        )
     if set(names) - {"random_search"} and importlib.util.find_spec("evosax") is None:
         raise ImportError("searches need evosax: pip install 'metalearn[search]', or leave them out with searches=[].")
 
 
 def held_out(benchmark: Benchmark, tuning: Tuning, num_episodes: int) -> Evaluate:
-    """The mean validation loss of fresh trainings, read every tenth step where ten divides their number."""
+    """Return the mean validation loss of new trainings as a function `(theta, key) -> scalar`.
+
+    The validation loss is read every gcd(T, 10)-th step of a training of T steps.
+    """
     stride = math.gcd(benchmark.num_steps, 10)
     read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)
     return held_out_loss(strided(read, stride), benchmark.num_steps // stride, num_episodes)
 
 
 def build_hyperparameters(benchmarks: Mapping[str, Benchmark], without: str) -> dict[str, tuple[Benchmark, Tuning]]:
-    """All hyperparameters of every benchmark, to be tuned for each.
+    """Build a `Tuning` of all hyperparameters for every benchmark.
 
     Args:
       benchmarks: name -> benchmark.
-      without: what to set where one has a network of another kind.
+      without: the override to suggest in the error message if a network is not a perceptron.
 
     Raises:
-      ValueError: the network of one is no perceptron.
+      ValueError: the network of a benchmark is not a perceptron.
     """
     tunings = {}
     for name, benchmark in benchmarks.items():
         try:
             tunings[name] = benchmark, all_hyperparameters(benchmark, learning_rate=5e-4)
         except ValueError as error:
-            raise ValueError(f"{name}: {error} {without} judges without them.") from error
+            raise ValueError(f"{name}: {error} {without} evaluates without them.") from error
     return tunings
 
 
@@ -74,14 +79,16 @@ def searched(
     population_size: int,
     progress: Progress,
 ) -> Theta:
-    """The θ that a search finds in so many inner steps, each trial a training of its own; from its file where there is one.
+    """Run a search and return the θ that it finds, or load θ from `path` if the file exists.
+
+    Each trial is one training.
 
     Args:
-      path: of the file.
+      path: the file that stores θ.
       name: one of `SEARCHES`.
-      benchmark, tuning: what is trained, and where θ starts.
-      key: of all trials.
-      num_inner_steps: of all trials together, rounded down to whole generations.
+      benchmark, tuning: what is trained, and the initial θ.
+      key: the randomness of all trials.
+      num_inner_steps: the inner steps of all trials together, rounded down to whole generations.
       population_size: members of a generation.
       progress: called as `progress(name of the search, done, total)`.
     """
@@ -102,6 +109,6 @@ def searched(
 def on_each(
     tunings: Mapping[str, tuple[Benchmark, Tuning]], thetas: Mapping[str, Theta]
 ) -> Callable[[Benchmark], tuple[optax.GradientTransformation, Task | None]]:
-    """A function of a benchmark for `ml.evaluate`: the optimiser and the task that its own θ means."""
+    """Return a function of a benchmark for `ml.evaluate`: the optimiser and the task at the benchmark's own θ."""
     tuned = [(benchmark, tuning.at(thetas[name])) for name, (benchmark, tuning) in tunings.items()]
     return lambda benchmark: next(found for one, found in tuned if one is benchmark)

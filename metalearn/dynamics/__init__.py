@@ -1,7 +1,7 @@
-"""Floor 2: measures of the map itself.
+"""Floor 2: measures of training as a dynamical system.
 
-Training is s ← F(s, θ). What is measured here are derivatives along an orbit of this map: exponents of its Jacobians,
-and the growth of ds_t/dθ, which is what backpropagation through training multiplies up.
+Training is a map s ← F(s, θ). This package measures derivatives along its orbits: the Lyapunov exponents of its
+Jacobians, the growth of ds_t/dθ, which determines the size of the meta-gradient, and curvature.
 """
 
 from metalearn.dynamics.exponent_rows import STATUS

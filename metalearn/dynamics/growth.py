@@ -1,4 +1,4 @@
-"""The forward meta-gradient with its size carried as a logarithm: how strongly s_t, and the meta-loss, depend on θ."""
+"""The growth of ds_t/dθ and the meta-gradient in forward mode, with the logarithm of the size kept separately."""
 
 import functools
 from typing import NamedTuple
@@ -17,15 +17,16 @@ from metalearn.types import Key, Theta
 
 
 class MetaGradient(NamedTuple):
-    """∇L(θ) of one episode, whatever its size.
+    """The gradient ∇L(θ) of one episode as a logarithm and a direction, which cannot overflow.
 
     Attributes:
-      loss: L(θ), the mean loss over the episode, as `meta_loss` reads it, and `losses`, `[T]`, whose mean it is.
-      log_length: ln ‖∇L‖; −∞ where it is zero.
-      direction: ∇L / ‖∇L‖ in the structure of θ; zero where the gradient is.
-      log_growth: ln ‖ds_T/dθ‖ at the end, or where the orbit escaped.
-      escape: the first step whose state is outside the bound or not finite, −1 for none. Tangents stop there, and
-        losses from there on count as constants.
+      loss: L(θ), the mean of `losses`, as in `meta_loss`.
+      losses: the loss after each step, `[T]`.
+      log_length: ln ‖∇L‖; −∞ if the gradient is zero.
+      direction: ∇L / ‖∇L‖ in the structure of θ; zero if the gradient is zero.
+      log_growth: ln ‖ds_T/dθ‖ at the end, or just before the escape of the orbit.
+      escape: the index of the first state that exceeds the bound or is not finite, or whose tangents are not finite;
+        −1 if there is none. Tangents are not updated and losses do not contribute to the gradient from there on.
     """
 
     loss: jax.Array
@@ -45,7 +46,7 @@ class _Carry(NamedTuple):
 
 
 class _Ahead(NamedTuple):
-    """What lies ahead of a state: the next one and the loss at this one, and both of their tangents over e^log_scale."""
+    """The next state, the loss at the present state, and the tangents of both divided by e^log_scale."""
 
     state: tangent.State
     tangents: jax.Array
@@ -62,24 +63,24 @@ def gradient_growth(
     direction: Theta | None = None,
     bound: float = 1e8,
 ) -> jax.Array:
-    """ln ‖ds_t/dθ‖ for t = 1 … num_steps, as a number even where the derivative itself overflows.
+    """Return ln ‖ds_t/dθ‖ for t = 1 … num_steps, also where the derivative itself would overflow.
 
-        m_{t+1} = J_t m_t + b_t,   J_t = ∂F/∂s,   b_t = ∂F/∂θ,   m_0 = ds_0/dθ,
+        m_{t+1} = J_t m_t + b_t,   J_t = ∂F/∂s,   b_t = ∂F/∂θ,   m_0 = ds_0/dθ.
 
-    carried as e^a m̂ with m̂ of size one, so that e^700 is 700 here and not infinite. It grows with max(λ_1, 0) per
-    step generically, and falls with λ_1 where the fixed point does not depend on θ, as for a learning rate.
+    m is stored as e^a m̂ with m̂ of size one, so that e^700 does not overflow. Generically the logarithm grows by
+    max(λ_1, 0) per step. It decreases at the rate λ_1 if the fixed point does not depend on θ, as for a learning rate.
 
     Args:
       problem: the inner problem.
       theta: the meta-parameters, real numbers.
-      key: of the episode; s_0 and the steps are those of `meta_loss`.
+      key: the key of the episode; s_0 and the steps are those of `meta_loss`.
       num_steps: T.
-      direction: a vector of the structure of θ: m is then ds_t/dθ · direction. By default m is the whole Jacobian, in
-        the Frobenius norm, at the cost of as many tangents as θ has entries.
-      bound: of the size of the state's entries; after an orbit has left it the growth is NaN.
+      direction: a vector with the structure of θ; m is then ds_t/dθ · direction. By default m is the whole Jacobian in
+        the Frobenius norm, which needs as many tangents as θ has entries.
+      bound: the largest allowed absolute value of the state's entries; after the orbit exceeds it the growth is NaN.
 
     Returns:
-      `[num_steps]`; −∞ while nothing depends on θ, or by less than the smallest float.
+      An array `[num_steps]`. Entries are −∞ if the state does not depend on θ, or if the derivative underflows.
 
     Raises:
       TypeError: `num_steps` is not a whole number, `bound` is not a real number, or the map or the loss has no
@@ -102,12 +103,12 @@ def gradient_growth(
 
 
 def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: int, bound: float = 1e8) -> MetaGradient:
-    """The exact gradient of the meta-loss by forward mode, as a logarithm and a direction.
+    """Return the exact gradient of the meta-loss by forward mode, as a logarithm and a direction.
 
         ∇L = (1/T) Σ_t (m_tᵀ ∂ℓ/∂s_t + ∂ℓ/∂θ),   m_t = ds_t/dθ as in `gradient_growth`.
 
-    It is what backpropagation computes where that is finite, and a number where that overflows. A function of θ that
-    can be mapped over a plane by `ml.landscape.render`.
+    The result equals that of backpropagation, and remains known where backpropagation overflows. As a function of θ it
+    can be drawn on a plane with `ml.landscape.render`.
 
     Args:
       problem, theta, key, num_steps, bound: as in `gradient_growth`.
@@ -135,7 +136,7 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
     def body(both, index):
         carry, sums = both
         ahead = look(carry, index)
-        counted = tangent.keep_where(index > 0, add(sums, carry, ahead), sums)  # losses are read from s_1 on
+        counted = tangent.keep_where(index > 0, add(sums, carry, ahead), sums)  # the first loss is that of s_1
         return (move(carry, ahead), counted), ahead.loss
 
     sums = (jnp.zeros_like(trees.wide(point)), begun.log_scale)
@@ -155,7 +156,7 @@ def meta_gradient(problem: InnerProblem, theta: Theta, key: Key, *, num_steps: i
 
 
 def _check(name, problem, theta, key, bound):
-    """Refuse a problem without derivatives in forward mode, in a sentence."""
+    """Check that the problem has derivatives in forward mode."""
 
     def derivative(theta, key):
         begun, look, _ = _recursion(problem, theta, key, _identity(theta), bound)
@@ -166,7 +167,10 @@ def _check(name, problem, theta, key, bound):
 
 
 def _recursion(problem, theta, key, columns, bound):
-    """The start of m along some columns of θ-space, a look ahead from a state, and the move; escaped orbits keep their m."""
+    """Return the first carry, the function that computes a step, and the function that takes it.
+
+    `columns` are directions in θ-space. An orbit that escapes keeps the tangents that it had before.
+    """
     point, unravel = ravel_pytree(theta)
     _, steps = split_episode(key)
 
@@ -210,7 +214,7 @@ def _log_norm(carry):
 
 
 def _rescaled(tangents, log_scale):
-    """Tangents of size one and the logarithm taken out; none is taken out that e^−a could not bring back."""
+    """Scale tangents to size one and return the log of the scale, bounded below so that its exponential is not lost."""
     floor = 0.5 * jnp.log(jnp.finfo(tangents.dtype).tiny)
     largest = trees.wide(jnp.max(jnp.abs(tangents)))
     new = jnp.maximum(log_scale + jnp.log(jnp.where(largest > 0, largest, 1)), floor)

@@ -1,4 +1,4 @@
-"""Lyapunov exponents of training: how fast two runs that start together part, or meet."""
+"""Lyapunov exponents of training: the rates at which nearby runs separate or converge."""
 
 from typing import NamedTuple
 
@@ -15,25 +15,27 @@ from metalearn.intervals import student
 from metalearn.types import Key, Theta
 
 BATCHES = 20
-BOUNDED = np.array([-0.2, -0.15, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 300, 1000])  # κ below
+BOUNDED = np.array([-0.2, -0.15, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 300, 1000])  # values of κ
 
 
 class Lyapunov(NamedTuple):
-    """Exponents of one orbit and what they can be trusted for.
+    """Lyapunov exponents of one orbit, with errors and diagnostics.
 
     Attributes:
-      exponents: λ_1 ≥ λ_2 … per step, `[num_exponents]`; −∞ where a direction is lost exactly (a superstable orbit).
-      standard_errors: of each, from its means over 20 stretches of the orbit and the correlation of neighbouring ones,
-        and at least what rounding leaves; 0 where it is −∞, infinite where the orbit was too short for two stretches.
-        Stretches must be longer than what the orbit remembers.
-      flip_fraction: the share of steps after which the leading direction points backwards, v_t · v_{t+1} < 0: near 1
-        where training oscillates, near 0 where it leaves a saddle. Only the first is on the way to chaos.
-      log_determinant: the mean of ln |det J_t|, which is the sum of all exponents; NaN unless all of them were asked
-        for.
-      status: index into `STATUS`: the state moves no more (converged), stays bounded, left the bound (escaped), was not
-        finite (non-finite), or lost a direction exactly (underflow).
-      steps: over how many steps the exponents are averaged.
-      escape: the first step whose state is outside the bound or not finite, −1 for none; nothing is updated from there.
+      exponents: λ_1 ≥ λ_2 … per step, `[num_exponents]`; −∞ if a tangent vector becomes exactly zero (a superstable
+        orbit).
+      standard_errors: the standard error of each exponent, from its means over 20 blocks of the orbit and the
+        correlation of neighbouring blocks, plus the rounding error. It is 0 for an exponent of −∞, and infinite if
+        fewer than two blocks have steps. Blocks must be longer than the correlation time of the orbit.
+      flip_fraction: the fraction of steps that reverse the leading direction, v_t · v_{t+1} < 0. It is near 1 if
+        training oscillates, which is a route to chaos, and near 0 if training leaves a saddle.
+      log_determinant: the mean of ln |det J_t|, which equals the sum of all exponents; NaN unless all exponents are
+        computed.
+      status: an index into `STATUS`: the state no longer moves (converged), stays bounded, exceeded the bound
+        (escaped), was not finite (non-finite), or a tangent vector became exactly zero (underflow).
+      steps: the number of steps over which the exponents are averaged.
+      escape: the index of the first state that exceeds the bound or is not finite, or whose tangents are not finite;
+        −1 if there is none. No field is updated from there on.
     """
 
     exponents: jax.Array
@@ -73,27 +75,28 @@ def lyapunov(
     transient: int = 0,
     bound: float = 1e8,
 ) -> Lyapunov:
-    """Finite-time Lyapunov exponents, by derivatives along the orbit and QR at every step.
+    """Return finite-time Lyapunov exponents, from Jacobians along an orbit and a QR decomposition at every step.
 
         s_{t+1} = F(s_t, θ; k_t),   Q_{t+1} R_{t+1} = J_t Q_t,   λ_j = 1/(T − T_0) Σ_{t ≥ T_0} ln |R_jj|,
 
-    with J_t = ∂F/∂s at s_t and Q_0 drawn at random. Base and tangent see the same minibatches, so that the exponents
-    are those of the random map with common noise. Training is not stationary: they describe the window they are
-    averaged over. Works under `jit` and `vmap`; the state may hold integers and keys.
+    with J_t = ∂F/∂s at s_t and a random Q_0. The orbit and its tangents use the same minibatches, so the exponents are
+    those of the random map with common noise. Training is not stationary, so they describe the steps over which they
+    are averaged. The function works under `jit` and `vmap`; the state may contain integers and keys.
 
     Args:
       problem: the inner problem.
       theta: the meta-parameters.
-      key: of the episode; s_0 and the steps are those of `meta_loss`.
+      key: the key of the episode; s_0 and the steps are those of `meta_loss`.
       num_steps: T.
-      num_exponents: how many, the largest first; at most the floating-point entries of the state.
-      transient: T_0 steps that turn Q and are not counted.
-      bound: of the size of the state's entries; an orbit that leaves it is frozen.
+      num_exponents: the number of exponents, largest first; at most the number of floating-point entries of the state.
+      transient: T_0, the number of first steps, which align Q and are not averaged.
+      bound: the largest allowed absolute value of the state's entries; an orbit that exceeds it is frozen.
 
     Raises:
-      TypeError: an argument is of another type, or the step has no derivative in forward mode with respect to the
-        state.
-      ValueError: a number is outside of its range.
+      TypeError: `num_steps`, `num_exponents` or `transient` is not a whole number, `bound` is not a real number, or the
+        step has no derivative in forward mode with respect to the state.
+      ValueError: `num_steps` or `num_exponents` is below 1, `transient` is negative or not below `num_steps`,
+        `num_exponents` exceeds the number of floating-point entries of the state, or `bound` is not positive.
 
     References:
       Benettin et al. 1980; Geist, Parlitz & Lauterborn 1990 (their method of QR decomposition at every step).
@@ -111,7 +114,7 @@ def lyapunov(
         raise ValueError(f"num_exponents must be at most {size}, the entries of the state; {num_exponents} was given.")
     counted = num_steps - transient
     batches = min(BATCHES, counted)
-    starts = np.array([-(-batch * counted // batches) for batch in range(batches)])  # no product that passes 32 bits
+    starts = np.array([-(-batch * counted // batches) for batch in range(batches)])  # Python integers
 
     def body(orbit, index):
         alive, before = orbit.escape < 0, tangent.flatten_state(orbit.state)
@@ -149,19 +152,19 @@ def lyapunov(
 def lyapunov_exponents(
     problem: InnerProblem, theta: Theta, key: Key, *, num_steps: int, num_exponents: int = 1, transient: int = 0
 ) -> jax.Array:
-    """The exponents of `lyapunov` alone, per step, `[num_exponents]`.
+    """Return the exponents of `lyapunov`, per step, `[num_exponents]`.
 
     Raises:
-      TypeError, ValueError: as `lyapunov`.
+      TypeError, ValueError: as for `lyapunov`.
     """
     settings = {"num_steps": num_steps, "num_exponents": num_exponents, "transient": transient}
     return lyapunov(problem, theta, key, **settings).exponents
 
 
 def _begin(state, key, num_exponents, batches, bound):
-    """The orbit before its first step, its tangents drawn at random."""
+    """Return the orbit before its first step, with random tangents."""
     vector = tangent.flatten_state(state)
-    kind = trees.wide(vector).dtype  # logarithms are added, and directions made orthogonal, in float32 or wider
+    kind = trees.wide(vector).dtype  # sums of logarithms and QR use float32 or wider
     basis = jnp.linalg.qr(jax.random.normal(key, (len(vector), num_exponents), kind))[0]
     zero, none = jnp.zeros((), kind), jnp.zeros((), jnp.int32)
     logs, counts = jnp.zeros((batches, num_exponents), kind), jnp.zeros(batches, jnp.int32)
@@ -174,14 +177,14 @@ def _log_determinant(push, size, dtype):
 
 
 def _add(total, lost, new):
-    """A sum and what rounding took from it: a constant added often to a float32 would be off by the same amount each time."""
+    """Return a compensated sum (Kahan) and its rounding error, because errors of many float32 additions accumulate."""
     new = new - lost
     both = total + new
     return both, jnp.where(jnp.isfinite(both), (both - total) - new, 0)
 
 
 def _orthonormal(pushed, before):
-    """Q and |R_jj| of a QR decomposition; a single column that vanishes keeps its direction."""
+    """Return Q and |R_jj| of a QR decomposition; a single column that is zero keeps its previous direction."""
     if pushed.shape[1] > 1:
         basis, triangle = jnp.linalg.qr(pushed)
         return basis, jnp.abs(jnp.diagonal(triangle))
@@ -213,7 +216,7 @@ def _report(orbit):
 
 
 def _errors(orbit):
-    """Of the mean over stretches: by likelihood where all of them are full, else by their spread."""
+    """Return standard errors: by likelihood if all `BATCHES` blocks have steps, else from the spread of the blocks."""
     counts = orbit.counts.astype(orbit.logs.dtype)
     full = (counts > 0)[:, None]
     number = jnp.sum(full, dtype=counts.dtype)
@@ -227,11 +230,12 @@ def _errors(orbit):
 
 
 def _likely_errors(means):
-    """The standard error of the mean of stretches whose sums are a random walk plus the change of a bounded quantity.
+    """Return the standard error of the mean of blocks whose sums are a random walk plus changes of a bounded quantity.
 
-    Their covariance is q (1 + κ T), T tridiagonal with 2 and −1: κ = 0 for independent stretches, large where the sum
-    is bounded, as for maps conjugate to a map of constant slope, and negative where neighbours are alike. The variance
-    of the mean, q (n + 2κ) / n², is averaged over κ with the restricted likelihood. T is diagonal in sines.
+    The covariance of the blocks is q (1 + κ T), where T is tridiagonal with entries 2 and −1. κ is 0 for independent
+    blocks, large if the sum is bounded, as for maps conjugate to a map of constant slope, and negative if neighbouring
+    blocks are positively correlated. The variance of the mean, q (n + 2κ) / n², is averaged over κ with the restricted
+    likelihood. A sine transform diagonalises T.
     """
     count = len(means)
     index = np.arange(1, count + 1)

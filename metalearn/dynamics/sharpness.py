@@ -1,4 +1,4 @@
-"""The steepest and the most negative curvature of a loss, and the spectral radius of a step of training."""
+"""The largest and the most negative curvature of a loss, and the spectral radius of a training step."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,14 +16,14 @@ from metalearn.types import Key, State, Theta
 
 
 class Sharpness(NamedTuple):
-    """Both ends of the spectrum of P^½ H P^½, H the Hessian and P the learning rates.
+    """The largest and the smallest eigenvalue of A = P^½ H P^½, with the Hessian H and the learning rates P.
 
     Attributes:
-      largest, smallest: the ends; with P = 1 the sharpness and the most negative curvature. Gradient descent is
-        linearly unstable at a minimum where the largest is above 2.
-      largest_residual, smallest_residual: ‖A u − h u‖ of each: an eigenvalue of A lies within it of what is reported.
-        The end of the spectrum can lie farther out, so that it is a lower bound on the error of `largest` and
-        `smallest`.
+      largest, smallest: the eigenvalues; with P = 1 the sharpness and the most negative curvature. Gradient descent is
+        linearly unstable at a minimum if `largest` is above 2.
+      largest_residual, smallest_residual: the residual ‖A u − h u‖ of each. An eigenvalue of A lies within this
+        distance of the reported value. If the iteration missed the end of the spectrum, the error of `largest` or
+        `smallest` is larger.
     """
 
     largest: jax.Array
@@ -33,12 +33,12 @@ class Sharpness(NamedTuple):
 
 
 class SpectralRadius(NamedTuple):
-    """The largest size of an eigenvalue of the Jacobian of a step.
+    """The largest absolute value of the eigenvalues of the Jacobian of a step.
 
     Attributes:
-      radius: max |μ|; a fixed point is unstable where it is above 1.
-      residual: ‖J u − μ u‖ of that eigenvalue, a lower bound on its error: J is not symmetric.
-      real, imaginary: of μ: near −1 training oscillates with period two, a pair of complex ones turns.
+      radius: max |μ|; a fixed point is unstable if it is above 1.
+      residual: ‖J u − μ u‖ of that eigenvalue. The error of μ can be larger, because J is not symmetric.
+      real, imaginary: the parts of μ. If μ is near −1, training oscillates with period two; a complex pair rotates.
     """
 
     radius: jax.Array
@@ -55,20 +55,20 @@ def sharpness(
     learning_rate: Theta = 1.0,
     num_iterations: int = 30,
 ) -> Sharpness:
-    """Both ends of the spectrum of the Hessian times the learning rates, by Lanczos iteration with full orthogonalisation.
+    """Return the largest and the smallest eigenvalue of the Hessian times the learning rates.
 
-        A = P^½ H P^½,   H = ∂²ℓ/∂w²,   P = diag(η),
+        A = P^½ H P^½,   H = ∂²ℓ/∂w²,   P = diag(η).
 
-    whose eigenvalues are those of P H, so that a step of gradient descent multiplies by 1 − h. Works under `jit` and
-    `vmap`: a function of θ for `ml.landscape.render`.
+    The eigenvalues h of A are those of P H: a step of gradient descent multiplies an eigenvector by 1 − h. They are
+    computed by Lanczos iteration with full orthogonalisation. The function works under `jit` and `vmap`, and can be
+    drawn with `ml.landscape.render` as a function of θ.
 
     Args:
-      loss: params -> scalar, twice differentiable.
-      params: where, any pytree of real numbers.
-      key: of the first direction.
-      learning_rate: one positive number for all, or a pytree that is a prefix of params with one number (or array) a
-        leaf.
-      num_iterations: Hessian-vector products; the residuals say whether they were enough.
+      loss: `params -> scalar`, twice differentiable.
+      params: the point at which to compute the Hessian; any pytree of real numbers.
+      key: the key of the first direction.
+      learning_rate: one positive number, or a pytree that is a prefix of `params` with a number or an array per leaf.
+      num_iterations: the number of Hessian-vector products; the residuals show whether they suffice.
 
     Raises:
       TypeError: `num_iterations` is not a whole number, or `loss` has no second derivatives.
@@ -85,7 +85,7 @@ def sharpness(
         rates = jax.tree.broadcast(learning_rate, params)
     except ValueError:
         raise ValueError(
-            "learning_rate must be one number or a tree with one for each part of params; "
+            "learning_rate must be one number or a tree with one number for each part of params; "
             f"{jax.tree.structure(learning_rate)} was given for {jax.tree.structure(params)}."
         ) from None
     spread = jax.tree.map(lambda rate, leaf: jnp.broadcast_to(jnp.asarray(rate, leaf.dtype), leaf.shape), rates, params)
@@ -102,17 +102,18 @@ def sharpness(
 def spectral_radius(
     problem: InnerProblem, state: State, theta: Theta, key: Key, *, num_iterations: int = 30
 ) -> SpectralRadius:
-    """The largest eigenvalue, by size, of J = ∂F/∂s at a state, by Arnoldi iteration.
+    """Return the eigenvalue of J = ∂F/∂s with the largest absolute value, by Arnoldi iteration.
 
-    The state is all of it, momenta included, so that the criterion, radius above 1, holds for any optimiser. A radius
-    above 1 at every step does not make an exponent positive: products of matrices are another matter.
+    The state includes the momenta of the optimiser, so the stability criterion, radius above 1, holds for every
+    optimiser. A radius above 1 at every step does not imply a positive Lyapunov exponent, because the exponent depends
+    on products of different Jacobians.
 
     Args:
       problem: the inner problem.
-      state: s, for instance the end of `ml.unroll`.
+      state: s, for instance the last state of `ml.unroll`.
       theta: the meta-parameters.
-      key: of the step, as `ml.unroll` passes it to `problem.step`.
-      num_iterations: Jacobian-vector products, at most the entries of the state are used.
+      key: the key of the step, as `ml.unroll` passes it to `problem.step`.
+      num_iterations: the number of Jacobian-vector products; at most the number of entries of the state.
 
     Raises:
       TypeError: `num_iterations` is not a whole number, or the step has no derivative in forward mode with respect to
@@ -128,7 +129,7 @@ def spectral_radius(
     _, push = tangent.step_and_push(problem, state, theta, key)
     vector = tangent.flatten_state(state)
     if not vector.size:
-        raise ValueError("The state has no floating-point numbers, and its step no Jacobian.")
+        raise ValueError("The state has no floating-point numbers, so the step has no Jacobian.")
     product = lambda v: push(v[:, None])[:, 0]
     matrix, last = _krylov(product, vector, jax.random.fold_in(key, 2**32 - 1), num_iterations)
     values, vectors = jnp.linalg.eig(matrix)
@@ -138,9 +139,10 @@ def spectral_radius(
 
 
 def _krylov(product, vector, key, num_iterations):
-    """A in an orthonormal basis of the Krylov space, `[k, k]`, and the norm of what is left over after the last product.
+    """Return A in an orthonormal basis of the Krylov space, `[k, k]`, and the norm of the remainder of the last product.
 
-    Where the space is exhausted early it goes on from a new random direction, so that no eigenvalue is made up.
+    If the space is exhausted early, the iteration continues from a new random direction, which avoids spurious
+    eigenvalues.
     """
     count, kind = min(num_iterations, vector.size), trees.wide(vector).dtype
     noise = 100 * jnp.finfo(vector.dtype).eps
@@ -161,8 +163,9 @@ def _krylov(product, vector, key, num_iterations):
 
 
 def _orthogonal(vector, basis, noise):
-    """The parts of a vector along a basis, what is left of it, and the size of that; zero where only rounding, of the
-    relative size `noise`, is left.
+    """Return the coefficients of a vector in a basis, the orthogonal remainder, and the norm of the remainder.
+
+    A remainder of relative size below `noise` is rounding and is replaced by zero.
     """
     along = basis @ vector
     rest = vector - along @ basis

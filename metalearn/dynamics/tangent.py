@@ -1,7 +1,7 @@
 """One step of an inner problem and its derivative, for states of any structure.
 
-Only the floating-point part of a state has a tangent; counters and keys travel beside it. Tangents are columns of a
-matrix [n, k], n the number of floating-point entries of the state.
+Only the floating-point entries of a state have tangents; counters and keys do not. Tangents are the columns of a matrix
+`[n, k]`, where n is the number of floating-point entries of the state.
 """
 
 from collections.abc import Callable
@@ -18,27 +18,27 @@ from metalearn.types import Key, State, Theta
 
 
 class Episode(NamedTuple):
-    """Where an orbit starts, and the key of its steps: `fold_in(steps, t)` is the key of step t."""
+    """The first state of an orbit, and the key of its steps: `fold_in(steps, t)` is the key of step t."""
 
     state: State
     steps: Key
 
 
 def start(problem: InnerProblem, theta: Theta, key: Key) -> Episode:
-    """s_0, drawn as every estimator draws it from the key of an episode."""
+    """Return s_0, which is drawn from the key of an episode as in the estimators, and the key of the steps."""
     first, steps = split_episode(key)
     return Episode(trees.strong(problem.init(theta, first)), steps)
 
 
 def flatten_state(state: State) -> jax.Array:
-    """The floating-point entries of a state, [n]."""
+    """Return the floating-point entries of a state, `[n]`."""
     return ravel_pytree(trees.split_inexact(state)[0])[0]
 
 
 def step_and_push(
     problem: InnerProblem, state: State, theta: Theta, key: Key
 ) -> tuple[State, Callable[[jax.Array], jax.Array]]:
-    """F(s, θ) and V → J V, J = ∂F/∂s at s, for V [n, k]."""
+    """Return F(s, θ) and the function V → J V for V `[n, k]`, with J = ∂F/∂s at s."""
     inexact, rest = trees.split_inexact(state)
     vector, unravel = ravel_pytree(inexact)
 
@@ -51,10 +51,10 @@ def step_and_push(
 
 
 def check_step(name: str, problem: InnerProblem, state: State, theta: Theta, key: Key) -> None:
-    """Refuse a step without a derivative with respect to the state.
+    """Check that the step has a derivative in forward mode with respect to the state.
 
     Raises:
-      TypeError: the step can be traced, its derivative cannot.
+      TypeError: the step can be traced, but its derivative cannot.
     """
 
     def derivative(state, theta, key):
@@ -64,18 +64,18 @@ def check_step(name: str, problem: InnerProblem, state: State, theta: Theta, key
 
 
 def outside(state: State, bound: float) -> jax.Array:
-    """Whether some entry of the state is not finite or larger than the bound."""
+    """Return whether an entry of the state is not finite or exceeds the bound in absolute value."""
     largest = trees.wide(jnp.max(jnp.abs(flatten_state(state)), initial=0.0))
     return jnp.where(jnp.isfinite(largest), largest > bound, ~debugging.finite(largest))
 
 
 def is_finite(state: State) -> jax.Array:
-    """Whether all floating-point entries of the state are finite."""
+    """Return whether all floating-point entries of the state are finite."""
     return jnp.all(debugging.finite(flatten_state(state)))
 
 
 def keep_where(alive: jax.Array, new, old):
-    """`new` while the orbit lives, `old` from then on; keys, too."""
+    """Return `new` where `alive` is true and `old` elsewhere; leaves may be typed keys."""
     return jax.tree.map(
         lambda a, b: jax.lax.select(alive, a, b) if trees.is_key(a) else jnp.where(alive, a, b), new, old
     )

@@ -1,20 +1,19 @@
-"""Floor 2: gradients of the meta-loss, one method, one file; `ml.estimators.*` also has what an estimator of your own needs.
+"""Floor 2: estimators of the gradient of the meta-loss, one file for each, and the names for writing a new one.
 
-A method is a function of one particle and one window (`Method`); what all of them share (episodes, resets, staggering,
-chunks, divergence) is written once, in `from_method`. Backprop, forward mode and persistent ES then differ in a dozen
-lines each, which is what their pages in the papers say. docs/writing_an_estimator.md writes one from these names:
+A method is a function of one particle and one window (`Method`). `from_method` adds what all methods share: episodes,
+resets, staggering, chunks and divergence. docs/writing_an_estimator.md writes an estimator with these names:
 
 | names | use |
 |---|---|
-| `Method`, `from_method` | a function of one particle and one window, and the estimator that it becomes |
-| `Description`, `Family` | what is estimated, for `ml.compare`; estimators that differ by numbers alone |
-| `Reading`, `unless_diverged` | what `run` read in a window; a derivative of a window that may have diverged |
+| `Method`, `from_method` | a function of one particle and one window; the conversion of a method to an estimator |
+| `Description`, `Family` | what is estimated, for `ml.compare`; estimators that differ only in numbers |
+| `Reading`, `unless_diverged` | losses and divergence of a window; a derivative, or NaN where the window diverged |
 | `REVERSE`, `FORWARD`, `BOTH` | the modes in which a method differentiates `run`, checked in `init` |
-| `check_common`, `check_sigma`, `check_count`, `check_number` | errors of arguments, as sentences, at construction |
-| `normal_like`, `state_bytes`, `residual_bytes` | perturbations in the structure of θ; parts of a formula for memory |
+| `check_common`, `check_sigma`, `check_count`, `check_number` | checks of arguments, for use at construction |
+| `normal_like`, `state_bytes`, `residual_bytes` | perturbations in the structure of θ; terms of memory formulas |
 | `GradientEstimator`, `Particles`, `Theta`, `State`, `Key`, `Memory`, `Run`, `Metrics` | types |
 
-`ml.testing.check_estimator` holds an estimator to the contract of `GradientEstimator`.
+`ml.testing.check_estimator` checks that an estimator meets the contract of `GradientEstimator`.
 """
 
 from metalearn.estimators.artbp import artbp

@@ -1,4 +1,4 @@
-"""ARTBP: truncation at random places, reweighted so that it is unbiased."""
+"""ARTBP: backpropagation truncated at random steps and reweighted so that it is unbiased."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from metalearn.types import Key
 
-CUT = 0x6375  # folded into the step's key, so that the cuts are drawn beside the step's own numbers and change none
+CUT = 0x6375  # folded into the step's key, so that drawing the cuts does not change the step's random numbers
 
 
 @kept_estimator
@@ -30,27 +30,30 @@ def artbp(
     rematerialise: bool = False,
     chunk_size: int | None = None,
 ) -> GradientEstimator:
-    """Anticipated reweighted truncated backpropagation.
+    """Return an estimator by anticipated reweighted truncated backpropagation.
 
-    Before each step the way back is cut with probability c; where it is not, the cotangent of the state is multiplied
-    by 1/(1−c):
+    In the backward pass, the cotangent of the state is set to zero with probability c before each step. Otherwise it is
+    multiplied by 1/(1−c):
         δ_t = ∂ℓ_t/∂s_t + X_t/(1−c) · δ_{t+1} ∂F/∂s_t,   X_t ~ Bernoulli(1−c).
-    Unbiased for ∇L whatever c is; a path of h steps survives with weight (1−c)^{−h}, so the variance has heavy tails
-    when influence decays more slowly than √(1−c) a step. The way from the start s_0, where it depends on θ, is cut and
-    reweighted like any other.
+    The estimate is unbiased for ∇L for every c. A path of h steps survives with weight (1−c)^{−h}, so the variance has
+    heavy tails when the influence of a state decays more slowly than √(1−c) per step. The path to the initial state
+    s_0, which may depend on θ, is cut and reweighted like the others.
 
-    The whole episode is differentiated (length == horizon): random cuts inside it replace the windows.
+    The whole episode is differentiated (length == horizon). The random cuts replace the windows.
 
     Args:
       problem: the inner problem; step and loss must be differentiable in reverse mode.
-      truncation: horizon == length.
-      cut_probability: c, the chance of a cut at each step, in [0, 1).
-      num_particles: independent episodes, each with its own cuts.
+      truncation: a `Truncation` with length == horizon.
+      cut_probability: c, the probability of a cut at each step, in [0, 1).
+      num_particles: number of independent episodes to average, each with its own cuts.
       rematerialise: see `backprop`.
       chunk_size: particles advanced together; by default as many as fit the cache.
 
     Raises:
-      ValueError: c outside [0, 1), or windows shorter than the horizon.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `cut_probability` is not a real
+        number, or `num_particles` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `truncation` has windows shorter than its horizon,
+        `cut_probability` is outside [0, 1), or `num_particles` or `chunk_size` is below 1.
 
     References:
       Tallec & Ollivier 2017, Unbiasing truncated backpropagation through time (arXiv 1705.08209).
@@ -59,7 +62,7 @@ def artbp(
     check_number("cut_probability", cut_probability, 0, 1, open_high=True)
     if truncation.num_windows != 1:
         raise ValueError(
-            f"ARTBP chooses its own truncations and needs length == horizon; horizon {truncation.horizon} and length "
+            f"ARTBP draws its own truncations and needs length == horizon; horizon {truncation.horizon} and length "
             f"{truncation.length} were given."
         )
 
@@ -77,14 +80,14 @@ def artbp(
 
 
 class WithCuts(NamedTuple):
-    """θ with the key that draws a particle's cuts: they are its own where an episode's key is shared or repeated."""
+    """θ with a key for the cuts, so that each particle has its own cuts even if particles share an episode's key."""
 
     theta: Any
     cuts: Key
 
 
 def cut_problem(problem: InnerProblem, cut_probability: float) -> InnerProblem:
-    """The problem whose way back is cut before each step; without a `WithCuts` the cuts are drawn from the step's key."""
+    """Return the problem with random cuts of the backward pass. Cuts are drawn from the step's key if θ has no key."""
 
     def bare(theta):
         return theta.theta if isinstance(theta, WithCuts) else theta
@@ -105,7 +108,7 @@ def cut_problem(problem: InnerProblem, cut_probability: float) -> InnerProblem:
 
 
 def scale_cotangent(state, weight):
-    """The identity on the state, whose derivative is `weight` times the identity."""
+    """Return the state unchanged, with a derivative of `weight` times the identity."""
 
     def scaled(leaf):
         if not trees.is_inexact(leaf):

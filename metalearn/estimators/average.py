@@ -1,4 +1,4 @@
-"""One estimate of many particles, and what is known of its variance."""
+"""The average of the gradients of many particles, its variance, and the metrics of an estimate."""
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,15 @@ from metalearn.types import Theta
 
 
 def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]:
-    """The mean over the particles whose gradient is finite, its variance from their spread, and the counts.
+    """Average the gradients of the particles whose gradient is finite.
 
     Args:
-      gradients: `[num_particles, ...]` in the structure of θ.
-      readings: `[num_particles, ...]`, of all runs of each particle.
+      gradients: the gradients, `[num_particles, ...]` in the structure of θ.
+      readings: the readings of all runs of each particle, `[num_particles, ...]`.
 
     Returns:
-      `(mean, variance, metrics)`; the first two in float32 or wider, whatever the precision of the gradients.
+      `(mean, variance, metrics)`. The variance of the mean is estimated from the spread of the particles. Mean and
+      variance are in float32 or wider.
     """
     diverged, capped = (jnp.any(one.reshape(len(one), -1), axis=1) for one in readings[1:])
     losses = jnp.mean(readings.loss.reshape(len(diverged), -1), axis=1)
@@ -28,7 +29,7 @@ def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]
     flat = [leaf.reshape(len(losses), -1).astype(kind) for leaf in jax.tree.leaves(gradients)]
     values = jnp.concatenate(
         [*flat, losses[:, None].astype(kind)], axis=1
-    )  # in one array: one kernel for each operation
+    )  # one array, so that each operation is one kernel
     used = jnp.all(debugging.finite(values), axis=1)
     count = jnp.sum(used).astype(kind)
     over_used = lambda numbers: jnp.sum(jnp.where(used[:, None], numbers, 0), axis=0)
@@ -47,14 +48,14 @@ def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]
 
 
 def joint_share(shares, losses) -> jax.Array:
-    """The `worst_share` of several estimates together, from those of each and their mean losses, times any weights."""
+    """Combine the `worst_share` of several estimates, weighted with their mean |losses| (and weights, if multiplied in)."""
     sizes = jnp.where(debugging.finite(losses), jnp.abs(losses), 0)
     total = jnp.sum(sizes)
     return jnp.sum(jnp.where(sizes > 0, shares * sizes, 0)) / jnp.where(total > 0, total, 1)
 
 
 def _worst_share(losses):
-    """The share of Σ|loss| that is due to the largest 1 % of the particles, at least one; 0 where there is no other."""
+    """Return the share of Σ|loss| of the worst 1 % of the particles, at least one; 0 if there is only one particle."""
     if len(losses) == 1:
         return jnp.zeros(())
     sizes, count = jnp.abs(losses), -(-len(losses) // 100)

@@ -29,24 +29,26 @@ def backprop(
     rematerialise: bool = False,
     chunk_size: int | None = None,
 ) -> GradientEstimator:
-    """Reverse mode through the last window: g_t = ∂L_t/∂θ with the state at the window's start held fixed.
+    """Return an estimator by backpropagation through a window: g_t = ∂L_t/∂θ with the window's first state held fixed.
 
-    Full (length == horizon): exact ∇L, start included, variance zero given the data; it grows like e^{λT} where the map
-    is chaotic. Truncated: Σ_t g_{t,t}; its bias −Σ_t Σ_{τ<t} g_{t,τ} is what earlier windows would have contributed.
-    With `sigma`: the reparametrised gradient ∇L(θ+ε), ε ~ N(0, σ²I) fresh for each window; full, it is unbiased for
-    ∇L_σ. With `clip_norm`: each particle's gradient is shortened to this norm before the average, which bounds the
-    variance and biases.
+    * Full (length == horizon): exact ∇L, including the dependence of the initial state on θ. The variance is zero given
+      the data. The gradient grows like e^{λT} where the map is chaotic.
+    * Truncated: Σ_t g_{t,t}. The bias is −Σ_t Σ_{τ<t} g_{t,τ}, the missing contributions of earlier windows.
+    * With `sigma`: the reparametrised gradient ∇L(θ+ε) with a new ε ~ N(0, σ²I) for each window. With length == horizon
+      it is unbiased for ∇L_σ.
+    * With `clip_norm`: each particle's gradient is shortened to this norm before the average. This bounds the variance
+      and introduces a bias.
 
-    Memory: length · R (R: what reverse mode keeps of a step); with `rematerialise` about 2√length states and
-    √length · R, for one more forward pass and the same gradient.
+    Memory: length · R, where R is the residuals that reverse mode stores for one step. With `rematerialise`: about
+    2√length states and √length · R, at the cost of one more forward pass; the gradient is the same.
 
     Args:
       problem: the inner problem; step and loss must be differentiable in reverse mode.
       truncation: horizon and window.
       num_particles: independent episodes to average.
-      sigma: standard deviation of the perturbation of each particle's θ; None for none.
+      sigma: standard deviation of the perturbation of each particle's θ; None for no perturbation.
       clip_norm: the largest norm of one particle's gradient; None for no limit.
-      rematerialise: trade a forward pass for memory √length.
+      rematerialise: recompute steps in the backward pass, so that the memory grows like √length.
       chunk_size: particles advanced together; by default as many as fit the cache.
 
     Raises:
@@ -80,7 +82,7 @@ def backprop(
 
 
 def tape_memory(problem: InnerProblem, truncation: Truncation, num_particles: int, rematerialise: bool):
-    """`theta -> bytes` of the states and tapes of reverse mode through one window."""
+    """Return the function `theta -> bytes`, the memory of the states and tapes of reverse mode through one window."""
 
     def memory(theta):
         states, residuals = state_bytes(problem, theta), residual_bytes(problem, theta)
@@ -92,7 +94,7 @@ def tape_memory(problem: InnerProblem, truncation: Truncation, num_particles: in
 
 
 def differentiate_window(run, theta, state):
-    """One window and the gradient of its loss with respect to θ: `(gradient, state, reading)`."""
+    """Run one window and return `(gradient, state, reading)`, with the gradient of the loss with respect to θ."""
 
     def loss(theta):
         reading, after = run(theta, state)

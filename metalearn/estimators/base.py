@@ -1,4 +1,4 @@
-"""The type of every gradient estimator: two pure functions, as in optax, and a description for those who compare."""
+"""The type of all gradient estimators: two pure functions, as in optax, and a description for `ml.compare`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,15 +21,15 @@ class Description:
 
     Attributes:
       problem: the inner problem.
-      truncation: how its episodes are cut.
-      num_particles: the particles (pairs, directions) that one estimate averages.
-      memory: `theta -> bytes`, the peak memory of the states, accumulators and tapes of all particles, by formula.
-      sigma: the standard deviation of the smoothing; 0 where the target is the unsmoothed gradient.
-      noise_period: the inner steps for which one perturbation is kept in the smoothed objective; the horizon unless the
-        smoothing is independent from block to block.
-      name: what it is called while its program is compiled.
-      most_steps: the most inner steps that one estimate reports, None where that is unknown.
-      adapts: whether an estimate depends on earlier episodes, as the weights of `combine` do.
+      truncation: the horizon and the windows of its episodes.
+      num_particles: the number of particles (pairs, directions) that one estimate averages.
+      memory: `theta -> bytes`, a formula for the peak memory of the states, accumulators and tapes of all particles.
+      sigma: the standard deviation of the smoothing; 0 if the target is the unsmoothed gradient.
+      noise_period: the number of inner steps for which the smoothed objective keeps one perturbation; None for the
+        whole horizon.
+      name: the name that is shown while the program of the estimator is compiled.
+      most_steps: the largest number of inner steps that one estimate reports; None if it is unknown.
+      adapts: whether an estimate depends on earlier episodes, like the weights of `combine`.
     """
 
     problem: InnerProblem
@@ -44,15 +44,15 @@ class Description:
 
 
 class Family(NamedTuple):
-    """Estimators that differ by numbers alone, and share their programs in `ml.compare`.
+    """Estimators that differ only in numbers and share their compiled programs in `ml.compare`.
 
-    An estimate carries it as an attribute, so that an estimator with another `estimate` or `init`, made with
-    `_replace`, is not taken for one of the family.
+    The family is an attribute of the function `estimate`. An estimator whose `estimate` or `init` was changed with
+    `_replace` therefore does not count as a member.
 
     Attributes:
       make: `numbers -> estimator`, also for traced numbers.
-      numbers: those of this estimator.
-      init: its `init`.
+      numbers: the numbers of this estimator.
+      init: the `init` of this estimator.
     """
 
     make: Callable[[tuple[Any, ...]], "GradientEstimator"]
@@ -67,13 +67,15 @@ class GradientEstimator(NamedTuple):
       init: `(theta, key) -> state`.
       estimate: `(theta, state, key) -> (gradient, state, metrics)`. The gradient has the structure and dtypes of θ; the
         mean of the estimates over the windows of an episode estimates the gradient of the mean objective. Metrics are
-        scalars: `loss` (mean over window and particles), `worst_share` (the share of the mean |loss| that is due to the
-          worst 1 % of
-        the particles, at least one), `fraction_diverged` (of the particles, those with a loss or a gradient in this
-        window that is not finite), `fraction_capped` (those at the cap of the problem), `gradient_variance` (trace,
-        from the spread of the particles; NaN for fewer than two particles), `inner_steps` (applications of the map
-        spent on this estimate; an int32, or a floating-point number where that could pass 2³¹).
-      description: what is estimated, for `ml.compare`; None for estimators that do without.
+        scalars:
+        `loss`: the mean over the window and the particles.
+        `worst_share`: the share of the mean |loss| of the worst 1 % of the particles, at least one.
+        `fraction_diverged`: the fraction of particles with a loss or a gradient in this window that is not finite.
+        `fraction_capped`: the fraction of particles with a loss at the cap of the problem.
+        `gradient_variance`: the trace of the variance, from the spread of the particles; NaN for fewer than two.
+        `inner_steps`: the applications of the map that this estimate took; int32, or floating point if the count could
+        exceed 2³¹ − 1.
+      description: what is estimated, for `ml.compare`; None if it is not known.
     """
 
     init: Callable[[Theta, Key], EstimatorState]
@@ -85,7 +87,7 @@ def check_is_estimator(name: str, value: Any) -> None:
     """Check that a value is a gradient estimator.
 
     Raises:
-      TypeError: it is something else.
+      TypeError: `value` is not a `GradientEstimator`.
     """
     if not isinstance(value, GradientEstimator):
         raise TypeError(f"{name} must be a GradientEstimator such as ml.persistent_es(...); {value!r} was given.")

@@ -1,4 +1,4 @@
-"""Particles side by side on several devices: the cores of a processor, or accelerators."""
+"""Particles in parallel on several devices: the cores of a processor, or accelerators."""
 
 import contextlib
 import contextvars
@@ -19,26 +19,26 @@ Spread = Callable[[Callable[[Any, Any], Any]], Callable[[Any, Any], Any]]
 
 @contextlib.contextmanager
 def over_devices(devices: Sequence[Any] | None = None) -> Iterator[None]:
-    """A context in which estimators are made that spread their particles over devices.
+    """Spread the particles of the estimators that are made in this context over devices.
 
-    Each device advances an equal share, and a window ends with one sum over devices: results are those of one device up
-    to the order of sums (with keys of the default kind). An estimator takes as many of the devices as share its
-    particles evenly: choose a multiple of their number. Where that is one, JAX's default device computes. Between the
-    chunks of `meta_train` the particles are gathered on that device. A processor is one device unless told otherwise,
-    and of small programs two threads run one hardly faster than one does; `jax.config.update("jax_num_cpu_devices", 2)`
-    before JAX's first computation makes two devices of it.
+    Each device advances an equal number of particles, and each window ends with one sum over the devices. The results
+    equal those of one device up to the order of summation (with keys of the default implementation). An estimator uses
+    the largest number of devices that divides its number of particles, so choose a multiple of the number of devices.
+    If it uses one device, that is JAX's default device. Between the chunks of `meta_train` the particles are gathered
+    on the default device. By default a processor is one device, on which a second thread hardly speeds up small
+    programs; `jax.config.update("jax_num_cpu_devices", 2)`, called before JAX's first computation, makes it two.
 
         with ml.over_devices():
             estimator = ml.persistent_es(problem, windows, sigma=0.1, num_pairs=8)
 
-    Estimators are spread when they are made, in the thread of the context; θ and keys given to them must not be
-    committed to one device.
+    The context applies to estimators that are made in the same thread. θ and the keys that are passed to them must not
+    be committed to one device.
 
     Args:
-      devices: some of `jax.devices()`; all of this process by default.
+      devices: some of `jax.devices()`; by default all devices of this process.
 
     Raises:
-      ValueError: there is no device.
+      ValueError: `devices` is empty.
     """
     chosen = jax.local_devices() if devices is None else list(devices)
     if not chosen:
@@ -51,7 +51,7 @@ def over_devices(devices: Sequence[Any] | None = None) -> Iterator[None]:
 
 
 def on_these_devices(function: Callable[..., Result]) -> Callable[..., Result]:
-    """The function, called in the context of now, whatever context and thread it is called in."""
+    """Return the function with the present devices, for calls from other contexts and threads."""
     mesh = _MESH.get()
 
     def call(*arguments):
@@ -65,13 +65,15 @@ def on_these_devices(function: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def kept_estimator(make: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """A factory that returns the estimator it made before for the same arguments and devices, with its compiled programs."""
+    """Memoise a factory by its arguments and devices, so that equal estimators share their compiled programs."""
     return memoize(make, under=_MESH.get)
 
 
 def spread_here(num_particles: int) -> tuple[int, Spread]:
-    """The share of each device in this context, and the map of `function(common, particles)`, on a share
-    `[share, ...]`, to the function on all particles `[num_particles, ...]`.
+    """Return the number of particles of each device, and a transformation that spreads a function over the devices.
+
+    The transformation maps `function(common, particles)` for the particles of one device, `[share, ...]`, to the
+    function for all particles, `[num_particles, ...]`.
     """
     mesh = _MESH.get()
     size = 1 if mesh is None else mesh.size

@@ -1,4 +1,4 @@
-"""Evolution strategies over whole episodes, and their biased truncation."""
+"""Evolution strategies over whole episodes, and truncated evolution strategies."""
 
 import jax
 import jax.numpy as jnp
@@ -25,27 +25,27 @@ def evolution_strategies(
     antithetic: bool = True,
     chunk_size: int | None = None,
 ) -> GradientEstimator:
-    """Finite differences along Gaussian directions, within one window.
+    """Return an estimator by finite differences along Gaussian directions, within one window.
 
         g = ε (L(θ+ε) − L(θ−ε)) / (2σ²),   ε ~ N(0, σ²I).
 
-    Full (length == horizon): unbiased for ∇L_σ. The variance is (d+1)‖∇L‖² per pair on linear losses, and bounded in
-    chaos (docs/theory.md §4.6). A pair costs 2·length inner steps. Memory 2S + d a pair.
+    Full (length == horizon): the estimate is unbiased for ∇L_σ. The variance per pair is (d+1)‖∇L‖² on linear losses,
+    and is bounded in chaos (docs/theory.md §4.6). A pair takes 2·length inner steps and memory 2S + d.
 
-    Truncated: both members start each window at the state of an unperturbed trajectory, which then advances with θ.
-    Perturbations of earlier windows have no part in the difference, so this is truncated backprop, smoothed, and biased
-    in the same way (docs/theory.md §2.6). A pair costs 3·length inner steps. Memory 3S + d a pair.
+    Truncated: both members start each window at the state of an unperturbed trajectory, which then advances with θ. The
+    difference does not contain perturbations of earlier windows, so this is a smoothed truncated backpropagation with
+    the same bias (docs/theory.md §2.6). A pair takes 3·length inner steps and memory 3S + d.
 
-    One-sided (antithetic=False, for teaching): g = ε L(θ+ε)/σ², the same mean with a variance of order L²/σ².
+    One-sided (antithetic=False, for teaching): g = ε L(θ+ε)/σ². It has the same mean and a variance of order L²/σ².
 
     Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and
     estimates are dominated by those runs: see `saturate`.
 
     Args:
-      problem: the inner problem; nothing need be differentiable.
+      problem: the inner problem; it need not be differentiable.
       truncation: horizon and window.
       sigma: σ, the standard deviation of the perturbation in the space of θ.
-      num_pairs: pairs ±ε (one-sided: single members).
+      num_pairs: number of pairs ±ε (one-sided: number of single members).
       antithetic: whether to use both members of a pair.
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
@@ -65,7 +65,7 @@ def evolution_strategies(
 
     def window(run, theta, state, clock, key):
         noise = trees.normal_like(key, theta, sigma)
-        signs = ([1.0, -1.0] if antithetic else [1.0]) + ([] if whole else [0.0])  # the last moves the state on
+        signs = ([1.0, -1.0] if antithetic else [1.0]) + ([] if whole else [0.0])  # the last member advances the state
         readings, states = run_members(run, theta, noise, jnp.array(signs), trees.broadcast(state, len(signs)))
         after = state if whole else jax.tree.map(lambda leaf: leaf[-1], states)
         if antithetic:

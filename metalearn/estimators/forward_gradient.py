@@ -20,15 +20,16 @@ from metalearn.inner.unroll import Truncation
 def forward_gradient(
     problem: InnerProblem, truncation: Truncation, *, num_directions: int, chunk_size: int | None = None
 ) -> GradientEstimator:
-    """Directional derivatives along u:  g_t = u (∂L_t · u),  u ~ N(0, I) drawn at the start of an episode and kept.
+    """Return an estimator by directional derivatives, g_t = u (∂L_t · u), with one u ~ N(0, I) per episode.
 
-    The tangent of the state along u is carried from window to window. Unbiased for ∇L; variance (d+1)‖∇L‖² per
-    direction over an episode, plus the explosion of ∇L itself in chaos. Memory 2S.
+    The direction u is drawn at the start of an episode, and the tangent of the state along u is carried from window to
+    window. The estimate is unbiased for ∇L. The variance over an episode is (d+1)‖∇L‖² per direction, which explodes
+    with ∇L in chaos. Memory 2S.
 
     Args:
       problem: the inner problem; step and loss must be differentiable in forward mode.
       truncation: horizon and window.
-      num_directions: independent directions, each with its own episode, to average.
+      num_directions: number of independent directions to average, each with its own episode.
       chunk_size: directions advanced together; by default as many as fit the cache.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Forward mode (real-time recurrent learning): the exact gradient, online, for few meta-parameters."""
+"""Forward mode (real-time recurrent learning): the exact online gradient, for few meta-parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,13 @@ from metalearn.inner.unroll import Truncation
 def forward_mode(
     problem: InnerProblem, truncation: Truncation, *, num_particles: int = 1, chunk_size: int | None = None
 ) -> GradientEstimator:
-    """RTRL: carry J_t = ds_t/dθ along,  J_t = F_s J_{t−1} + F_θ,  and read  g_t = ∂L_t/∂s · J + ∂L_t/∂θ.
+    """Return an estimator that carries the Jacobian J_t = ds_t/dθ forward (real-time recurrent learning, RTRL).
 
-    Exact while θ is frozen, variance zero given the data, no storage of the past: memory S·(d+1) and d tangents a step.
-    When θ moves, J mixes derivatives at older θ. In chaos it explodes as backprop does.
+        J_t = F_s J_{t−1} + F_θ,   g_t = ∂L_t/∂s · J + ∂L_t/∂θ.
+
+    With θ frozen the gradient is exact, and its variance is zero given the data. No past states are stored: the memory
+    is S·(d+1), and each step propagates d tangents. If θ changes, J mixes derivatives at different θ. In chaos the
+    gradient explodes like that of backpropagation.
 
     Args:
       problem: the inner problem; step and loss must be differentiable in forward mode.
@@ -71,7 +74,10 @@ def forward_mode(
 
 
 def push_forward(run, theta, state, direction, tangent):
-    """One window and its derivative along (direction in θ, tangent of the state): `(reading, state, slope, tangent)`."""
+    """Run one window and its JVP along a direction in θ and a tangent of the state.
+
+    Returns `(reading, state, slope, tangent)`, where `slope` is the derivative of the window's loss.
+    """
     inexact, rest = trees.split_inexact(state)
 
     def advance(theta, inexact):

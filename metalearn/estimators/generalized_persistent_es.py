@@ -24,26 +24,26 @@ def generalized_persistent_es(
     noise_period: int,
     chunk_size: int | None = None,
 ) -> GradientEstimator:
-    """Online ES with a fresh perturbation every K steps and credit for all of them.
+    """Return an estimator by online evolution strategies with a new perturbation every K steps.
 
-    Both members of a pair keep their own states through the episode. Each block b of K steps draws ε_b ~ N(0, σ²I), and
-    window t, in block b(t), is run at θ ± ε_{b(t)}:
+    Both members of a pair keep their own states through the episode. Each block b of K steps draws ε_b ~ N(0, σ²I).
+    Window t, in block b(t), runs at θ ± ε_{b(t)}, and its losses are credited to all perturbations of the episode:
 
         g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{b ≤ b(t)} ε_b.
 
     With θ frozen, the mean over an episode is unbiased for the gradient of the meta-loss smoothed with noise that is
-    independent from block to block (docs/theory.md §2.7). K = length is persistent ES and K ≥ horizon is noise-reuse
-    ES, bit for bit. The variance is not monotone in K (docs/theory.md §4.3). Memory 2S + 2d a pair.
+    independent between blocks (docs/theory.md §2.7). K = length is persistent ES and K ≥ horizon is noise-reuse ES, bit
+    for bit. The variance is not monotone in K (docs/theory.md §4.3). Memory per pair: 2S + 2d.
 
     Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and
     estimates are dominated by those runs: see `saturate`.
 
     Args:
-      problem: the inner problem; nothing need be differentiable.
+      problem: the inner problem; it need not be differentiable.
       truncation: horizon T and window W.
       sigma: σ, the standard deviation of the perturbation in the space of θ.
-      num_pairs: pairs ±ε; each costs 2·W inner steps an estimate.
-      noise_period: K, the inner steps for which one ε is kept, a multiple of W.
+      num_pairs: number of pairs ±ε; each takes 2·W inner steps per estimate.
+      noise_period: K, the number of inner steps for which one ε is kept; a multiple of W, or at least T.
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
@@ -82,7 +82,7 @@ def generalized_persistent_es(
 
 @kept_estimator
 def _family(problem, truncation, num_pairs, chunk_size):
-    """The estimator as a function of σ and of the windows of a block."""
+    """Return the function `(σ, windows per block) -> estimator`."""
     description = Description(problem, truncation, num_pairs, lambda theta: 0)
     make = lambda numbers: _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
     return on_these_devices(make)
@@ -112,16 +112,16 @@ def _estimator(problem, truncation, num_pairs, chunk_size, numbers, description)
 
 
 def run_pair(run, theta, noise, states):
-    """Advance the members θ + ε and θ − ε with common random numbers: readings `[2]` and states `[2, ...]`."""
+    """Advance the members θ + ε and θ − ε with common random numbers; return readings `[2]` and states `[2, ...]`."""
     return run_members(run, theta, noise, jnp.array([1.0, -1.0]), states)
 
 
 def run_members(run, theta, noise, signs, states):
-    """Advance the members θ + sign · ε with common random numbers: readings and states, one for each of `signs`."""
+    """Advance the members θ + sign · ε with common random numbers; return a reading and a state for each sign."""
     member = lambda sign, state: run(trees.add(theta, trees.scale(sign, noise)), state)
     return jax.vmap(member)(signs, states)
 
 
 def pair_gradient(credit, losses, sigma):
-    """ξ (L⁺ − L⁻) / (2σ²), for the perturbation ξ that is credited with the difference, in float32 or wider."""
+    """Return ξ (L⁺ − L⁻) / (2σ²) for the accumulated perturbation ξ, in float32 or wider."""
     return trees.scale((losses[0] - losses[1]) / (2 * trees.wide(sigma) ** 2), trees.wide(credit))

@@ -1,4 +1,4 @@
-"""What a trajectory weighs: how many particles are advanced together, and the peak memory of a method by formula."""
+"""The memory of a trajectory: sizes for memory formulas, and the number of particles to advance together."""
 
 import jax
 from jax.extend.core import jaxprs_in_params
@@ -12,35 +12,33 @@ CACHE_BYTES = 2**21
 
 
 def cache_chunk(problem: InnerProblem, theta: Theta, num_particles: int) -> int:
-    """The number of particles whose states and activations fit the second-level cache, at most `num_particles`."""
+    """Return the number of particles whose states and activations fit in the L2 cache, at most `num_particles`."""
     weight = state_bytes(problem, theta) + activation_bytes(problem, theta)
     return max(1, min(num_particles, CACHE_BYTES // max(weight, 1)))
 
 
 def even_chunk(count: int, room: int) -> int:
-    """The size of equal chunks of at most `room`: a divisor of the count where there is one of more than half the room.
+    """Return the chunk size: the largest divisor of `count` up to `room`, if it exceeds half of `room`; else `room`.
 
-    Equal chunks are one program; a remainder would be compiled beside it.
+    Equal chunks share one program. A smaller last chunk is a second program to compile.
     """
     divisor = max(d for d in range(1, min(count, room) + 1) if count % d == 0)
     return divisor if 2 * divisor > min(count, room) else min(count, room)
 
 
 def state_bytes(problem: InnerProblem, theta: Theta) -> int:
-    """S: the size of one inner state in bytes."""
+    """Return S, the size of one inner state in bytes."""
     return trees.num_bytes(_state(problem, theta))
 
 
 def activation_bytes(problem: InnerProblem, theta: Theta) -> int:
-    """The largest array that one step and one loss compute on the way, in bytes: the unit in which working memory
-    grows.
-    """
+    """Return the size in bytes of the largest array that one step and one loss compute."""
     program = jax.make_jaxpr(_step_and_loss(problem))(_state(problem, theta), theta, _key())
     return _largest(program.jaxpr)
 
 
 def residual_bytes(problem: InnerProblem, theta: Theta) -> int:
-    """R: what reverse mode keeps of one step and one loss, in bytes, its constants included."""
+    """Return R, the size in bytes of the residuals that reverse mode stores for one step and one loss, with constants."""
 
     def residuals(state, theta, key):
         inexact, rest = trees.split_inexact(state)
@@ -68,7 +66,7 @@ def _state(problem, theta):
 
 
 def _largest(program) -> int:
-    """The size of the largest array that a program computes, inner programs included."""
+    """Return the size in bytes of the largest array that a program and its inner programs compute."""
     sizes = [0]
     for equation in program.eqns:
         arrays = [out.aval for out in equation.outvars if hasattr(out.aval, "size")]

@@ -1,4 +1,4 @@
-"""A gradient estimator as one particle sees it, and the state of the estimator that is made of it."""
+"""A gradient estimator written for one particle, and the state of the estimator for many particles."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,21 +13,22 @@ Run = Callable[[Theta, State], tuple[Reading, State]]
 
 
 class Method(NamedTuple):
-    """A gradient estimator as one particle sees it; `from_method` makes an estimator of it.
+    """A gradient estimator written for one particle; `from_method` makes an estimator of it.
 
     Both functions are traced by JAX and mapped over the particles, so they must be pure and return arrays.
 
     Attributes:
-      start: `(theta, state) -> memory`, what a particle carries from window to window, such as its state and its
-        accumulated noise; called once, with a state of zeros. The memory keeps its structure, shapes and dtypes.
+      start: `(theta, state) -> memory`, the data that a particle carries from window to window, such as its state and
+        its accumulated noise. It is called once, with a state of zeros. `window` must keep the structure, shapes and
+        dtypes of the memory.
       window: `(run, theta, memory, clock, key) -> (gradient, memory, reading)`, one window of one particle. `run(theta,
-        state) -> (reading, state)` advances a state by one window at any theta, perturbed or differentiated; where an
-        episode starts it begins with the problem's `init` and ignores the state it is given. `reading.loss` is the mean
-        loss of the window. A method with several runs returns their readings stacked along a first axis. `clock` is the
-        window's number in the episode; at 0 the method resets what it accumulated. `key` is for its own random numbers.
-      num_unrolls: how often `window` calls `run`, counted in trajectories.
-      derivatives: the mode in which `window` differentiates `run`, one of `inner.differentiable`; None where it does
-        not.
+        state) -> (reading, state)` advances a state by one window, and may be called at a perturbed θ and
+        differentiated. At the start of an episode it calls the problem's `init` and ignores the given state.
+        `reading.loss` is the mean loss of the window. A method with several runs returns their readings stacked along a
+        first axis. `clock` is the index of the window in its episode; the method resets its accumulators at 0. `key` is
+        for the method's own random numbers.
+      num_unrolls: the number of trajectories that `window` runs.
+      derivatives: the mode in which `window` differentiates `run`: `REVERSE`, `FORWARD` or `BOTH`; None if it does not.
     """
 
     start: Callable[[Theta, State], Memory]
@@ -40,12 +41,12 @@ class Particles(NamedTuple):
     """The state of an estimator.
 
     Attributes:
-      memory: what the method remembers of each particle, `[num_particles, ...]`.
+      memory: the memory of the method for each particle, `[num_particles, ...]`.
       episodes: the key of each particle's episode, `[num_particles]`.
-      clock: the window each particle is about to see, a scalar in lockstep, `[num_particles]` when staggered.
-      unreported_steps: inner steps spent on the burn-in, charged to the first estimate.
-      variance: the variance of the last estimate for each parameter, from the spread of its particles; NaN below two
-        particles; in float32 or wider.
+      clock: the index of the next window: a scalar in lockstep, `[num_particles]` if staggered.
+      unreported_steps: the inner steps of the burn-in, which the first estimate reports.
+      variance: the variance of the last estimate for each parameter, from the spread of its particles, in float32 or
+        wider; NaN for fewer than two particles.
     """
 
     memory: Memory

@@ -1,4 +1,4 @@
-"""One gradient for several problems that share θ."""
+"""A gradient estimator for several problems that share θ."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from metalearn.types import Theta
 
 
 class Mixed(NamedTuple):
-    """The state of a mixture: those of its parts, and the variance of the last estimate."""
+    """The state of a mixture: the states of its estimators, and the variance of the last estimate."""
 
     states: dict[str, Any]
     variance: Theta
@@ -26,25 +26,27 @@ class Mixed(NamedTuple):
 def mixture(
     estimators: Mapping[str, GradientEstimator], weights: Mapping[str, float] | None = None
 ) -> GradientEstimator:
-    """The gradient of a weighted mean of meta-losses, L = Σ_i w_i L_i / Σ_i w_i, each L_i estimated by its own estimator.
+    """Return an estimator of the gradient of a weighted mean of meta-losses, L = Σ_i w_i L_i / Σ_i w_i.
 
-    For θ that serves several problems at once: a learned optimiser on networks of other widths or other data. Problems
-    with large losses outweigh the rest; w_i = 1 / (the loss of a tuned baseline on problem i) makes them equal.
+    Each L_i has its own estimator. Use it if one θ serves several problems, for instance a learned optimiser for
+    networks of different widths or for different data. Problems with large losses dominate the mean; the weights w_i =
+    1 / (the loss of a tuned baseline on problem i) balance them.
 
     Args:
-      estimators: by name, at least one; problems, windows and methods may differ.
-      weights: by the same names, positive; equal by default.
+      estimators: a mapping of names to estimators, with at least one; problems, windows and methods may differ.
+      weights: a mapping of the same names to positive weights; by default all weights are equal.
 
     Returns:
-      An estimator that advances all parts by one window. A part all of whose particles diverged adds nothing. Its
-      metrics are `loss` (the weighted mean over the parts with a finite one), `loss/<name>`, `fraction_diverged` (the
-      mean), `gradient_variance` and `inner_steps` (the sum). It has no description: there is no single problem;
-      `ml.compare` sees one window of it.
+      An estimator that advances all its parts by one window. A part whose particles all diverged contributes zero to
+      the gradient. The metrics are `loss` (the weighted mean over the parts that have a finite loss and a particle that
+      did not diverge), `loss/<name>`, `worst_share`, `fraction_diverged` and `fraction_capped` (the means),
+      `gradient_variance` and `inner_steps` (the sum). The estimator has no description, because there is no single
+      problem, so `ml.compare` examines one window of it.
 
     Raises:
-      TypeError: `estimators` is not a mapping with at least one `GradientEstimator`, or `weights` is not a mapping to
-        real numbers.
-      ValueError: `weights` has other names than `estimators`, or a weight is not positive.
+      TypeError: `estimators` is not a non-empty mapping to `GradientEstimator`s, or `weights` is not a mapping to real
+        numbers.
+      ValueError: `weights` and `estimators` have different names, or a weight is not positive.
     """
     if not isinstance(estimators, Mapping) or not estimators:
         raise TypeError(f"estimators must map at least one name to an estimator; {estimators!r} was given.")
@@ -77,7 +79,7 @@ def mixture(
 
 
 def _most_steps(estimators) -> int | None:
-    """The most inner steps that one estimate of all parts reports; None where a part does not say."""
+    """Return the largest number of inner steps that one estimate of all parts reports; None if it is unknown."""
     descriptions = [one.description for one in estimators]
     steps = [None if one is None else one.most_steps for one in descriptions]
     known = [one for one in steps if one is not None]

@@ -10,13 +10,13 @@ from metalearn.inner.unroll import Truncation
 def noise_reuse_es(
     problem: InnerProblem, truncation: Truncation, *, sigma: float, num_pairs: int, chunk_size: int | None = None
 ) -> GradientEstimator:
-    """Online evolution strategies with one perturbation per episode.
+    """Return an estimator by online evolution strategies with one perturbation per episode.
 
         g_t = ε (L_t(θ+ε) − L_t(θ−ε)) / (2σ²),   ε ~ N(0, σ²I) drawn at the start of the episode and kept.
 
-    With θ frozen the mean over an episode's windows is the full-horizon ES estimate of that ε: unbiased for ∇L_σ,
-    variance (d+1)‖∇L‖² per pair on linear losses, whatever the number of windows (docs/theory.md §2.8). This is
-    `generalized_persistent_es` with noise_period = horizon.
+    With θ frozen, the mean over the windows of an episode equals the full ES estimate with the same ε (docs/theory.md
+    §2.8). It is unbiased for ∇L_σ, and on linear losses its variance is (d+1)‖∇L‖² per pair for any number of windows.
+    This is `generalized_persistent_es` with noise_period = horizon.
 
     Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and
     estimates are dominated by those runs: see `saturate`.

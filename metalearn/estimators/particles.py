@@ -1,18 +1,16 @@
-"""What all estimators share: particles, episodes, resets, divergence. A method is the one function that is left.
+"""The parts that all estimators share: particles, episodes, resets and divergence.
 
 A *particle* is one worker that follows its own episodes: one trajectory for backprop, a pair θ ± ε for evolution
-strategies. A method says what a particle remembers between windows and how it turns one window into a gradient;
-everything else lies here, once:
+strategies. A `Method` defines the memory of a particle between windows, and computes a gradient from one window. This
+file does the rest:
 
-* Where an episode starts, `run` begins with `problem.init` at the θ it is given, perturbed or differentiated, whatever
-  state came before. Tangents therefore start at ∂s_0/∂θ, and forget, by the chain rule; an accumulator is the only
-  thing a method resets itself.
-* An episode has one key. Its start and step t draw from it whatever the window length is, so that windows of one
-  episode and the whole episode in one piece see the same random numbers. The members of a pair share it.
-* Minibatches that particles share are drawn from the key of the estimate instead, one for every inner step.
-* A run that diverges is read by the one rule of `metalearn/inner/divergence.py`, step by step, and counted. Only a
-  particle whose gradient is not finite is left out of the average, and counted too; when none is left the estimate is
-  zero.
+* At the start of an episode, `run` calls `problem.init` at the given θ, which may be perturbed or differentiated, and
+  ignores the earlier state. By the chain rule, tangents restart at ∂s_0/∂θ. A method resets only its accumulators.
+* An episode has one key. The start and step t draw from it independently of the window length, so that an episode in
+  windows and a whole episode use the same random numbers. The members of a pair share the key.
+* Shared minibatches are drawn from the key of the estimate instead, one for each inner step.
+* Divergence is detected step by step by the rule of `metalearn/inner/divergence.py`, and counted. The average leaves
+  out particles whose gradient is not finite, and counts them too. If no particle remains, the estimate is zero.
 """
 
 import dataclasses
@@ -46,7 +44,7 @@ from metalearn.inner.problem import (
 from metalearn.inner.unroll import Truncation, meta_loss, unroll
 from metalearn.types import Key, Theta
 
-SHARED = 2**32 - 1  # folded into the key of an estimate: the key of the minibatches that its particles share
+SHARED = 2**32 - 1  # folded into the key of an estimate to get the key of shared minibatches
 
 
 def from_method(
@@ -58,27 +56,27 @@ def from_method(
     description: Description,
     rematerialise: bool = False,
 ) -> GradientEstimator:
-    """The estimator that averages a method over particles.
+    """Return the estimator that averages a method over particles.
 
     Args:
-      method: a gradient estimator as one particle sees it.
+      method: a gradient estimator written for one particle.
       problem: the inner problem.
-      truncation: how its episodes are cut; it decides whether particles are in lockstep or staggered.
-      num_particles: the particles that one estimate averages; each follows episodes of its own.
+      truncation: the horizon and the windows of episodes, and whether particles are in lockstep or staggered.
+      num_particles: the number of particles that one estimate averages; each follows its own episodes.
       chunk_size: particles advanced together; None for as many as fit the cache.
-      description: what the estimator estimates. Its `most_steps` is computed here.
+      description: what the estimator estimates; its `most_steps` is replaced by the value that is computed here.
       rematerialise: recompute the steps of a window in the backward pass, as in `unroll`.
 
     Returns:
       A compiled estimator. It resets episodes, draws their keys, shares minibatches, runs the burn-in of staggered
-      particles, leaves particles whose gradient is not finite out of the average, and fills in all metrics.
+      particles, leaves particles whose gradient is not finite out of the average, and computes all metrics.
     """
     share, spread = spread_here(num_particles)
     steps, most = _inner_steps(method, truncation, num_particles)
     description = dataclasses.replace(description, most_steps=most)
 
     def advance(theta, memory, episodes, clock, key):
-        """One window of every particle: gradients and readings `[num_particles, ...]`, and what they remember."""
+        """Run one window of every particle; return gradients, readings, memories and episodes."""
         clocks = clock if clock.ndim else None
         shared = jax.random.fold_in(key, SHARED) if truncation.shared_minibatches else None
         own = (memory, episodes, jax.random.split(key, (num_particles, 2)), clocks)
@@ -95,7 +93,7 @@ def from_method(
     begin = jit(start, f"the start of {description.name}", calls=1)
     one = functools.partial(
         _first_window, method, problem, truncation, rematerialise
-    )  # JAX remembers what it has traced
+    )  # one object, because JAX caches traces by function
     plain = functools.partial(meta_loss, problem, horizon=truncation.horizon)
 
     def init(theta: Theta, key: Key) -> Particles:
@@ -124,7 +122,7 @@ def from_method(
 def _begin(method, problem, truncation, num_particles, advance, theta, key) -> Particles:
     blank = trees.zeros_from_shapes(jax.eval_shape(problem.init, theta, key))
     memory = trees.broadcast(method.start(theta, blank), num_particles)
-    episodes = jnp.broadcast_to(key, (num_particles,))  # particles in lockstep draw theirs at the first window
+    episodes = jnp.broadcast_to(key, (num_particles,))  # in lockstep, the first window draws new keys
     steps, most = _inner_steps(method, truncation, num_particles)
     clock, unreported = jnp.zeros((), jnp.int32), count(0, count_type(most))
     if truncation.stagger:
@@ -137,7 +135,7 @@ def _begin(method, problem, truncation, num_particles, advance, theta, key) -> P
 
 
 def _burn_in(truncation, advance, theta, memory, episodes, clock, key):
-    """Bring each particle to its own window of an episode, with θ frozen, so that its state belongs to its clock."""
+    """Advance each particle to the window of its clock, with θ frozen."""
 
     def body(window, carry):
         window = jnp.asarray(window, jnp.int32)  # without jit a loop counts in Python
@@ -148,15 +146,16 @@ def _burn_in(truncation, advance, theta, memory, episodes, clock, key):
 
 
 def _inner_steps(method, truncation, num_particles) -> tuple[int, int]:
-    """Of one window of all particles, and the most that one estimate reports: the first one of staggered particles,
-    whose burn-in is all windows but one.
+    """Return the inner steps of one window of all particles, and the largest number that one estimate reports.
+
+    With staggered particles the first estimate also reports the burn-in, which runs all windows but one.
     """
     steps = operator.index(num_particles) * truncation.length * method.num_unrolls
     return steps, steps * (truncation.num_windows if truncation.stagger else 1)
 
 
 def _one_window(method, problem, truncation, rematerialise, common, particle):
-    """One window of one particle; `common` are θ, the clock of particles in lockstep and the key of shared minibatches."""
+    """Run one window of one particle; `common` is θ, the clock in lockstep and the key of shared minibatches."""
     theta, clock, shared = common
     memory, episode, (key_episode, key_noise), own_clock = particle
     own_clock = clock if own_clock is None else own_clock
@@ -168,7 +167,7 @@ def _one_window(method, problem, truncation, rematerialise, common, particle):
 
 
 def _first_window(method, problem, truncation, rematerialise, theta, key):
-    """The first window of one particle."""
+    """Run the first window of one particle."""
     memory = method.start(theta, trees.zeros_from_shapes(jax.eval_shape(problem.init, theta, key)))
     common, keys = (theta, jnp.zeros((), jnp.int32), None), jax.random.split(key)
     return _one_window(method, problem, truncation, rematerialise, common, (memory, key, keys, None))
@@ -192,13 +191,18 @@ def _run_window(problem, truncation, episode, clock, shared, rematerialise, thet
 def _check_same(theta: Theta, first: Theta) -> None:
     if not trees.alike(theta, first):
         raise ValueError(
-            "theta must have the structure and shapes that init was given; init saw "
+            "theta must have the structure and shapes that init was given; init was given "
             f"{jax.tree.map(jnp.shape, first)}, estimate was given {jax.tree.map(jnp.shape, theta)}."
         )
 
 
 def check_sigma(sigma: float) -> None:
-    """Refuse a perturbation size that is not positive and finite. A traced sigma cannot be looked at and passes."""
+    """Check that `sigma` is positive and finite. A traced value passes, because its number is not known.
+
+    Raises:
+      TypeError: `sigma` is not one number.
+      ValueError: `sigma` is not positive and finite.
+    """
     if isinstance(sigma, Tracer):
         return
     try:
@@ -214,7 +218,13 @@ def check_sigma(sigma: float) -> None:
 
 
 def check_common(problem: InnerProblem, truncation: Truncation, chunk_size: int | None) -> None:
-    """Check the arguments that all estimators share: the problem, the truncation, the chunk size and the horizon."""
+    """Check the arguments that all estimators share: the problem, the truncation and the chunk size.
+
+    Raises:
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, or `chunk_size` is neither a
+        whole number nor None.
+      ValueError: `problem` is made for another horizon, or `chunk_size` is below 1.
+    """
     check_inner(problem)
     if not isinstance(truncation, Truncation):
         raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")

@@ -1,4 +1,4 @@
-"""Persistent evolution strategies: online and unbiased, with a fresh perturbation in every window."""
+"""Persistent evolution strategies: online and unbiased, with a new perturbation in every window."""
 
 from metalearn.estimators.base import GradientEstimator
 from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
@@ -10,24 +10,23 @@ from metalearn.inner.unroll import Truncation
 def persistent_es(
     problem: InnerProblem, truncation: Truncation, *, sigma: float, num_pairs: int, chunk_size: int | None = None
 ) -> GradientEstimator:
-    """Evolution strategies on windows, whose losses are credited to all perturbations of the episode so far.
+    """Return an estimator by evolution strategies that credit each window to all perturbations of its episode so far.
 
-        g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{τ ≤ t} ε_τ,   ε_τ ~ N(0, σ²I) fresh in each window.
+        g_t = ξ_t (L_t⁺ − L_t⁻) / (2σ²),   ξ_t = Σ_{τ ≤ t} ε_τ,   ε_τ ~ N(0, σ²I) new in each window.
 
     With θ frozen, the mean over an episode is unbiased for the gradient of the meta-loss smoothed with noise that is
-    independent from window to window (docs/theory.md §2.7); on losses that are not quadratic this target is not ∇L_σ.
-    The variance depends on how the gradients of the windows agree (docs/theory.md §4.4): it falls with the number of
-    windows where they repeat one another and grows with it where they are independent. This is
-    `generalized_persistent_es` with noise_period = length.
+    independent between windows (docs/theory.md §2.7). On losses that are not quadratic this target differs from ∇L_σ.
+    The variance decreases with the number of windows if the gradients of the windows are equal, and increases with it
+    if they are independent (docs/theory.md §4.4). This is `generalized_persistent_es` with noise_period = length.
 
     Where a run diverges with positive probability, the smoothed meta-loss of a problem without a cap is infinite, and
     estimates are dominated by those runs: see `saturate`.
 
     Args:
-      problem: the inner problem; nothing need be differentiable.
-      truncation: horizon and window; with length == horizon it is full ES.
+      problem: the inner problem; it need not be differentiable.
+      truncation: horizon and window; with length == horizon the method is full ES.
       sigma: σ, the standard deviation of the perturbation in the space of θ.
-      num_pairs: pairs ±ε; each costs 2·length inner steps an estimate.
+      num_pairs: number of pairs ±ε; each takes 2·length inner steps per estimate.
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:

@@ -20,13 +20,14 @@ from metalearn.inner.unroll import Truncation
 def uoro(
     problem: InnerProblem, truncation: Truncation, *, num_particles: int = 1, chunk_size: int | None = None
 ) -> GradientEstimator:
-    """Carry a random rank-one matrix s̃ θ̃ᵀ with mean ds/dθ and read  g_t = (∂L_t/∂s · s̃) θ̃ + ∂L_t/∂θ.
+    """Return an estimator that carries a random rank-one matrix s̃ θ̃ᵀ whose mean is ds/dθ.
 
-    After a window with map F and signs ν ∈ {−1, 1}^S:
+    The gradient of a window is g_t = (∂L_t/∂s · s̃) θ̃ + ∂L_t/∂θ. After a window with map F, and with random signs
+    ν ∈ {−1, 1}^S:
         s̃ ← ρ0 F_s s̃ + ρ1 ν,   θ̃ ← θ̃/ρ0 + (νᵀ F_θ)/ρ1,   ρ0 = √(‖θ̃‖/‖F_s s̃‖),  ρ1 = √(‖νᵀ F_θ‖/‖ν‖).
-    The factors ρ are the same for ν and −ν, balance the two parts, and so leave the mean unchanged: unbiased for ∇L,
-    with a variance that grows with S and heavy tails. Derivatives are exact JVPs and VJPs. Memory 2S + d and one
-    window's tape.
+    The factors ρ balance the norms of the two parts. They are equal for ν and −ν, so the mean is unchanged. The
+    estimate is unbiased for ∇L; its variance grows with S and has heavy tails. Derivatives are exact JVPs and VJPs. The
+    memory is 2S + d and the tape of one window.
 
     Args:
       problem: the inner problem; step and loss must be differentiable in both modes.
@@ -80,14 +81,14 @@ def uoro(
 
 
 def _balance(numerator, denominator):
-    """√(‖a‖/‖b‖), or 1 where one of them is zero: any positive number leaves the mean unchanged."""
+    """Return √(‖a‖/‖b‖), or 1 if a norm is zero. Any positive factor leaves the mean unchanged."""
     a, b = trees.norm(numerator), trees.norm(denominator)
     known = (a > 0) & (b > 0)
     return jnp.where(known, jnp.sqrt(jnp.where(known, a, 1) / jnp.where(known, b, 1)), 1.0)
 
 
 def _pull_back(run, theta, state, signs):
-    """`(∂L/∂θ, νᵀ ∂F/∂θ)` of one window whose starting state is held fixed."""
+    """Return `(∂L/∂θ, νᵀ ∂F/∂θ)` of one window with its first state held fixed."""
 
     def advance(theta):
         reading, after = run(theta, state)

@@ -1,4 +1,4 @@
-"""Estimators made of estimators: clipping, normalising, and the combination by inverse variance."""
+"""Wrappers of estimators: clipping, normalisation, and combination by inverse variance."""
 
 import dataclasses
 import functools
@@ -21,21 +21,31 @@ DECAY = 0.9
 
 
 def clip_gradient(estimator: GradientEstimator, max_norm: float) -> GradientEstimator:
-    """Shorten the estimate, after the average over particles, to at most `max_norm`. Biased where it acts."""
+    """Return an estimator that shortens the estimate, the average over particles, to a norm of at most `max_norm`.
+
+    Shortened estimates are biased.
+
+    Raises:
+      TypeError: `estimator` is not a `GradientEstimator`, or `max_norm` is not a real number.
+      ValueError: `max_norm` is not positive and finite.
+    """
     check_number("max_norm", max_norm, 0, open_low=True)
     return _scaled(estimator, lambda length: jnp.where(length > max_norm, max_norm / length, 1.0))
 
 
 def normalise_gradient(estimator: GradientEstimator) -> GradientEstimator:
-    """Divide the estimate by its norm; a zero estimate stays zero.
+    """Return an estimator that divides the estimate by its norm; a zero estimate stays zero.
 
-    Only the direction is left, and it is biased where the noise is not small.
+    The direction of the result is biased unless the noise is small.
+
+    Raises:
+      TypeError: `estimator` is not a `GradientEstimator`.
     """
     return _scaled(estimator, lambda length: jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0.0))
 
 
 def _scaled(estimator: GradientEstimator, factor) -> GradientEstimator:
-    """An estimator whose estimate, and its standard deviation, are multiplied by a function of the estimate's norm."""
+    """Return an estimator that multiplies the estimate and its standard deviation by a function of the estimate's norm."""
     check_is_estimator("estimator", estimator)
 
     def estimate(theta, state, key):
@@ -54,12 +64,12 @@ class Combined(NamedTuple):
     """The state of a combination.
 
     Attributes:
-      states: the states of its parts.
-      running: their running variances.
-      variances: those that weigh the present episode.
-      variance: of the last estimate.
-      unreported_steps: those of the pilot.
-      window: the number of the window in its episode.
+      states: the states of its estimators.
+      running: the running variances of its estimators.
+      variances: the variances that determine the weights of the present episode.
+      variance: the variance of the last estimate.
+      unreported_steps: the inner steps of the pilot estimates, which the first estimate reports.
+      window: the index of the window in its episode.
     """
 
     states: tuple[Any, ...]
@@ -71,25 +81,29 @@ class Combined(NamedTuple):
 
 
 def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance") -> GradientEstimator:
-    """The average of several estimates, each parameter weighted by the inverse of its variance.
+    """Return an estimator that averages several estimates with weights inversely proportional to their variances.
 
-        g = Σ_i w_i g_i,   w_i ∝ 1/v_i,   for each parameter on its own.
+        g = Σ_i w_i g_i,   w_i ∝ 1/v_i,   separately for each parameter.
 
-    The variance is 1/Σ_i (1/v_i) for independent estimates (docs/theory.md §2.9). v_i is the running mean (decay 0.9)
-    of the variance that the spread of the particles showed in *earlier episodes*, starting with a pilot estimate in
-    `init`, whose cost is charged to the first estimate. So weights are independent of the estimates they weigh, also
-    where a perturbation lasts through an episode, and in lockstep the combination of estimators with one target is
-    unbiased for it. (Staggered particles have no common end of an episode; their weights change every horizon and are
-    independent of most of the noise only.) An estimator whose variance is not finite (backprop in deep chaos), or all
-    of whose particles diverged, has weight zero until its next finite variance.
+    For independent estimates the variance is 1/Σ_i (1/v_i) (docs/theory.md §2.9). v_i is the running mean (decay 0.9)
+    of the variance estimated from the spread of the particles in *earlier episodes*. It starts with a pilot estimate in
+    `init`, whose inner steps the first estimate reports. The weights are therefore independent of the estimates that
+    they weight, even if a perturbation lasts through an episode, and in lockstep the combination is unbiased for the
+    common target of its estimators. Staggered particles have no common end of an episode: their weights change once per
+    horizon and are independent of most of the noise only.
+
+    An estimator whose variance is not finite, such as backprop in deep chaos, has weight zero until its next finite
+    variance. An estimator whose particles all diverged has weight zero in that estimate.
 
     Args:
-      estimators: at least two, each with two or more particles, with one target: full ES and reparametrised backprop of
-        one sigma, say.
+      estimators: at least two estimators with one target and two or more particles each, for example full ES and
+        reparametrised backprop with the same sigma.
       by: "inverse_variance".
 
     Raises:
-      ValueError: fewer than two estimators, one with a single particle, or another rule than "inverse_variance".
+      TypeError: an entry of `estimators` is not a `GradientEstimator`.
+      ValueError: `estimators` has fewer than two entries, an entry has a single particle, the entries differ in
+        horizon, window length, sigma or noise period, or `by` is not "inverse_variance".
 
     References:
       Metz et al. 2018, Understanding and correcting pathologies in the training of learned optimizers (arXiv
@@ -97,7 +111,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
     """
     estimators = tuple(estimators)
     if by != "inverse_variance":
-        raise ValueError(f'by must be "inverse_variance", the only rule there is; {by!r} was given.')
+        raise ValueError(f'by must be "inverse_variance", the only rule; {by!r} was given.')
     if len(estimators) < 2:
         raise ValueError(f"combine needs at least two estimators; {len(estimators)} was given.")
     for estimator in estimators:
@@ -143,7 +157,7 @@ def combine(estimators: Sequence[GradientEstimator], by: str = "inverse_variance
 
 
 def _combined(reports, variance):
-    """The metrics of several estimators as those of one, without its inner steps."""
+    """Combine the metrics of several estimators, without the inner steps."""
     losses = jnp.stack([trees.wide(report["loss"]) for report in reports])
     return {
         "loss": jnp.nanmean(losses),
@@ -154,14 +168,14 @@ def _combined(reports, variance):
 
 
 def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
-    """The description of a combination: one target, the particles and the memory of all parts."""
+    """Return the description of a combination: the common target, and the particles and memory of all parts."""
     parts = [estimator.description for estimator in estimators]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
     if any(part.num_particles < 2 for part in known):
         raise ValueError(
-            "combine needs estimators with two or more particles each, to see a variance; one has a single particle."
+            "combine needs estimators with two or more particles each, to estimate variances; one has a single particle."
         )
     windows = {(part.truncation.horizon, part.truncation.length) for part in known}
     targets = {
@@ -178,13 +192,13 @@ def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
         )
     memory = lambda theta: sum(part.memory(theta) for part in known)
     steps = [part.most_steps for part in known if part.most_steps is not None]
-    most = 2 * sum(steps) if len(steps) == len(known) else None  # the first estimate reports those of the pilot as well
+    most = 2 * sum(steps) if len(steps) == len(known) else None  # the first estimate also reports the pilot estimates
     count = sum(part.num_particles for part in known)
     return dataclasses.replace(known[0], num_particles=count, memory=memory, most_steps=most, adapts=True)
 
 
 def _running(old: Theta, new: Theta) -> Theta:
-    """The running variance; it starts anew after a value that was not finite."""
+    """Return the running variance; it restarts after a value that is not finite."""
     return jax.tree.map(
         lambda o, n: jnp.where(jnp.isfinite(o) & jnp.isfinite(n), DECAY * o + (1 - DECAY) * n, n), old, new
     )
@@ -205,9 +219,9 @@ def _weighted(gradients, variances, present) -> tuple[Theta, Theta]:
 
 
 def _mix(means, precision):
-    """Σ w g / Σ w, with the weights scaled to at most 1.
+    """Return Σ w g / Σ w and its variance, with the weights scaled to at most 1 against overflow.
 
-    Zero, of unknown variance, where no estimator has a finite variance.
+    If no estimator has a finite variance, the result is zero and its variance is NaN.
     """
     scale = jnp.max(precision, axis=0, keepdims=True)
     known = scale > 0

@@ -1,7 +1,7 @@
-"""Floor 7: the report on why meta-gradients fail on a problem, one file for each thing it shows.
+"""Floor 7: the report on why meta-gradients fail on a problem, one file for each part.
 
-`explain` measures all of it. A part is a function `(study, progress) -> Part | None`: it measures, draws, and writes a
-sentence from the numbers, or returns None where the settings leave it out; `build_study` makes what parts share.
+`explain` measures all parts. A part is a function `(study, progress) -> Part | None`: it measures, draws, and writes a
+sentence from the numbers. It returns None if the settings leave it out. `build_study` prepares what the parts share.
 """
 
 from metalearn.explain.border import border

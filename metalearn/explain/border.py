@@ -1,4 +1,4 @@
-"""A zoom into the border, its dimension, and a smooth control."""
+"""A zoom into the border of trainability, its dimension, and a smooth control."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from metalearn.types import Progress
 
 
 def border(study: Study, progress: Progress) -> Part | None:
-    """Windows about a point of the border, each a tenth as wide as the one before."""
+    """Zoom to a point of the border, with windows that shrink by a factor ten, and measure the dimension."""
     settings, heading = study.settings.zoom, "The border"
     if not settings.frames:
         return None

@@ -1,4 +1,4 @@
-"""The card at three places."""
+"""The diagnosis at up to three places of the plane."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from metalearn.types import Progress
 
 
 def cards(study: Study, progress: Progress) -> Part | None:
-    """What to use at the best place after smoothing, and where the exponent is small and large."""
+    """Diagnose the best place after smoothing, and a place with a small and one with a large exponent."""
     chosen = list(choose_places(study).items())[: study.settings.cards]
     if not chosen:
         return None
@@ -34,7 +34,7 @@ def cards(study: Study, progress: Progress) -> Part | None:
 
 
 def choose_places(study: Study) -> dict[str, tuple[float, float]]:
-    """The smallest smoothed value, and places with the exponent of a quarter and of three quarters of what trains."""
+    """Return the place of the smallest smoothed value, and places with the quartiles of the exponent."""
     found = study.anatomy
     best = study.smooth[nearest(study.smooth, study.sigma)].value if study.smooth else study.landscape
     name = "the best place after smoothing" if study.smooth else "a corner"

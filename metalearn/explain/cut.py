@@ -1,4 +1,4 @@
-"""One cut through the plane: what training does, and what its gradient does."""
+"""One cut through the plane: the loss, the exponent and the gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from metalearn.words import percent
 
 
 def cut(study: Study, progress: Progress) -> Part | None:
-    """The loss, the exponent, the raw and the smoothed gradient along a line."""
+    """Measure the loss, the exponent, the raw and the smoothed gradient along a line."""
     if study.undifferentiable:
         return None
     settings, x = study.settings.cut, study.plane.x
@@ -34,12 +34,12 @@ def cut(study: Study, progress: Progress) -> Part | None:
 
 
 def measure_line(study: Study, places, progress=None) -> dict[str, np.ndarray]:
-    """`anatomy` along a line of evenly spaced places, an even number of them; gradients by x alone.
+    """Run `anatomy` along a line of evenly spaced places; their number is even. Gradients are with respect to x only.
 
-    "disagreement" is that of forward and reverse mode, as in `ml.landscape.gradient_map`; NaN without a reverse mode.
+    "disagreement" is that of forward and reverse mode, as in `ml.landscape.gradient_map`; NaN without reverse mode.
     """
     pitch = places[1] - places[0]
-    folded = Plane(  # the odd places lie above the even ones
+    folded = Plane(  # the places with odd index are the second row
         Axis(study.plane.x.name, places[0], places[-2]),
         Axis("shift", 0, pitch),
         lambda a, b: jnp.stack([a + b, study.height + 0 * b]),
@@ -57,7 +57,7 @@ def measure_line(study: Study, places, progress=None) -> dict[str, np.ndarray]:
 
 
 def smoothed_along(study: Study, places, progress=None) -> dict[str, np.ndarray]:
-    """|∂L_σ/∂x| by full-horizon ES at places of the cut, with standard errors."""
+    """Estimate |∂L_σ/∂x| by full-horizon ES at places of the cut, with standard errors."""
     whole = Truncation(study.horizon, study.horizon, key=study.episode)
     lengths, errors = [], []
     for index, place in enumerate(places):
@@ -75,7 +75,7 @@ def _sentence(study, line, smoothed):
     seen = line["log_gradient"][np.isfinite(line["log_gradient"]) & inside] / np.log(10)
     largest = seen.max(initial=-np.inf)
     reached = f"10^{largest:.0f}" if largest > 4 else f"{10**largest:.2g}"
-    raw = f"the raw gradient there reaches {reached}" if seen.size else "the raw gradient there is nowhere a number"
+    raw = f"the raw gradient there reaches {reached}" if seen.size else "the raw gradient there is not finite anywhere"
     blurred = f"stays between {length.min():.2g} and {length.max():.2g}" if length.size else "could not be measured"
     apart = line["disagreement"][inside & np.isfinite(line["disagreement"])]
     trust = (

@@ -1,4 +1,4 @@
-"""The whole report from Python: every part in its order, its sentences, and the page."""
+"""The whole report from Python: all parts in order, their sentences, and the page."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,11 +26,11 @@ PARTS = (layers, law, cut, smoothing, trajectories, signal, border, cards)
 
 
 class Explanation(NamedTuple):
-    """What `explain` found; `print` shows its sentences.
+    """The result of `explain`; `print` shows its sentences.
 
     Attributes:
-      lead: what is shown, and in what precision it was computed.
-      parts: the `Part`s by name, with their sentences, figures, arrays and tables; what was left out is not there.
+      lead: the subject of the report, and the precision of the computation.
+      parts: name -> `Part`, with sentence, figures, arrays and table. Parts that were left out are missing.
     """
 
     lead: str
@@ -41,7 +41,7 @@ class Explanation(NamedTuple):
         return "\n\n".join([self.lead, *(f"{one.heading}: {one.sentence}" for one in sections)])
 
     def write(self, folder: str | Path, title: str = "Why meta-gradients fail") -> Path:
-        """Write `report.html`, one page with every figure, and the arrays beside it in `arrays/`; return the page."""
+        """Write the page `report.html` with all figures, and the arrays to `arrays`; return the path of the page."""
         place = Path(folder) / "arrays"
         place.mkdir(parents=True, exist_ok=True)
         for name, part in self.parts.items():
@@ -65,23 +65,29 @@ def explain(
     settings: Settings = Settings(),  # noqa: B008
     progress: Progress | None = None,
 ) -> Explanation:
-    """Show why meta-gradients fail on a problem, and what to use instead: `experiments/explain.py` without a run folder.
+    """Explain why meta-gradients fail on a problem, and what to use instead.
+
+    `experiments/explain.py` does the same and records a run.
 
     Args:
-      problem, plane: the problem, and two axes through its θ.
-      horizon: steps of an episode; every measure is of one episode.
-      length: steps of a window.
-      sigma: of every smoothing, in the units of the axes.
+      problem, plane: the inner problem, and a plane through its θ-space.
+      horizon: inner steps of an episode; all measurements are of one episode.
+      length: inner steps of a window.
+      sigma: the standard deviation of every smoothing, in the units of the axes.
       key: the randomness of everything.
       height: the second coordinate of the cut; by default the middle of the plane.
-      descents: estimators to follow over the plane, `ml.outer.Descent`s by name. They are built on the problem of the
-        two coordinates. By default none is followed.
-      starts: the coordinates they start from, `[num_starts, 2]`.
-      settings: how much is measured. The defaults are those of a first look.
+      descents: name -> `ml.outer.Descent`, the estimators whose outer trajectories are drawn. They are built for the
+        problem of the two coordinates. By default there are none.
+      starts: the coordinates where the trajectories start, `[num_starts, 2]`.
+      settings: how much is measured. The defaults are for a first look.
       progress: called as `progress(name, done, total)`.
 
+    Returns:
+      An `Explanation`.
+
     Raises:
-      TypeError, ValueError: as `build_study`.
+      TypeError: as in `build_study`.
+      ValueError: as in `build_study`.
     """
     study = build_study(
         problem, plane, horizon, length, sigma, key, height=height, descents=descents, starts=starts, settings=settings
@@ -90,7 +96,7 @@ def explain(
 
 
 def measure_parts(study: Study, progress: Progress | None = None) -> Iterator[tuple[str, Part]]:
-    """Every part of a study by its name, as soon as it is measured; what the settings leave out is passed over."""
+    """Yield the parts of a study with their names, as soon as they are measured, without those that are left out."""
     report = progress or (lambda name, done, total: None)
     for part in PARTS:
         found = part(study, report)

@@ -1,4 +1,4 @@
-"""Trainable, but not differentiable; and the law between the exponent and the gradient."""
+"""The layers of the plane: trainable, but not differentiable; and the law between the exponent and the gradient."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from metalearn.outer.diagnosis.anatomy import CHAOTIC, anatomy, lyapunov_law
 from metalearn.types import Progress
 from metalearn.words import percent
 
-FEW = 10  # points through which no line is drawn
+FEW = 10  # the least number of points for a fit
 HEADING = "Trainable, but not differentiable"
-LONG = 50.0  # a gradient is long that would change the loss by its range where training converges in 1/50 of the plane
+LONG = 50.0  # a gradient is long if 1/50 of the plane would change the loss by its range over the points that converge
 
 
 def layers(study: Study, progress: Progress) -> Part:
-    """The meta-loss, the growth of its tangents and the exponent, over the plane."""
+    """Measure the meta-loss, the growth of tangents and the exponent, over the plane."""
     differentiable = not study.undifferentiable
     found = anatomy(
         study.problem, study.plane, study.settings.layers, study.episode, num_steps=study.horizon,
@@ -37,7 +37,7 @@ def layers(study: Study, progress: Progress) -> Part:
 
 
 def shares(found) -> dict[str, float]:
-    """What the first figure shows, in numbers."""
+    """Return the shares of the points that the first section reports."""
     inside = found.converged
     span = float(np.ptp(found.loss[inside])) if inside.any() else 0.0
     sides = np.array([axis.high - axis.low for axis in found.plane[:2]])
@@ -58,23 +58,23 @@ def shares(found) -> dict[str, float]:
 
 
 def law(study: Study, progress: Progress) -> Part:
-    """How well λT says how large the gradient is."""
+    """Fit the logarithm of the gradient's length as a function of λT."""
     heading, found = "The Lyapunov law", study.anatomy
     laws = lyapunov_law(found)
     rows = [{"size of": name, **one._asdict()} for name, one in laws.items()]
     one = laws["gradient"]
     if study.undifferentiable:
-        return Part(Section(heading, "There are no derivatives to see it in."))
+        return Part(Section(heading, "It cannot be tested without derivatives."))
     chaotic = int(np.sum(found.converged & (found.exponent > CHAOTIC)))
     if chaotic < FEW:
-        sentence = f"Only {chaotic} points of the plane train with an exponent above {CHAOTIC}: there is hardly any chaos to see here."
+        sentence = f"Only {chaotic} points of the plane converge with an exponent above {CHAOTIC}: there is hardly any chaos to see here."
         return Part(Section(heading, sentence), rows=rows)
     if one.count < FEW or not np.isfinite(one.slope):
-        sentence = f"At the {chaotic} points with λ > {CHAOTIC} the gradient is zero or the exponent always the same: there is no line."
+        sentence = f"At the {chaotic} points with λ > {CHAOTIC} the gradient is zero, or all exponents are equal: no line can be fitted."
         return Part(Section(heading, sentence), rows=rows)
     holds = one.correlation > 0.95 and 0.8 < one.slope < 1.2
     verdict = (
-        "The gradient grows like e^(λT): its size is set by the chaos of training and not by the meta-loss."
+        "The gradient grows like e^(λT): its size is determined by the chaos of training, not by the meta-loss."
         if holds
         else "Its size does not follow e^(λT) here."
     )
@@ -108,19 +108,19 @@ def _derivatives(found, plane):
 def _sentence(study, numbers):
     start = f"Training converges at {percent(numbers['converged'], 0)} of the points"
     if study.undifferentiable:
-        return f"{start}. The problem cannot be differentiated ({study.undifferentiable}): there are no gradients and no exponents to show."
+        return f"{start}. The problem cannot be differentiated ({study.undifferentiable}): gradients and exponents cannot be shown."
     if not numbers["converged"]:
-        return "Training converges nowhere on this plane: there is nothing to differentiate. Move problem.plane to smaller steps."
+        return "Training converges nowhere on this plane: there is nothing to differentiate. Move problem.plane to another region."
     best, share = numbers["best 2 %: long gradient"], numbers["long gradient"]
     ending = (
-        "nowhere on this plane do gradients fail."
+        "gradients do not fail anywhere on this plane."
         if share == 0
-        else "the good hyperparameters lie where gradients fail."
+        else "the good hyperparameters are where gradients fail."
         if best > 0.3
-        else "here gradients fail elsewhere than where the good hyperparameters are."
+        else "gradients fail, but not where the good hyperparameters are."
     )
     return (
-        f"{start}, and at {percent(share, 0)} of these the gradient through it is long: it says that the loss changes by its whole range "
+        f"{start}, and at {percent(share, 0)} of these the gradient is long: it predicts that the loss changes by its whole range "
         f"within 1/{LONG:g} of the plane. At {percent(numbers['growth beyond float32'], 0)} its tangents are beyond float32. "
         f"Of the best 2 % of all points {percent(best, 0)} have a long gradient: {ending}"
     )

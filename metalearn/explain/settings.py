@@ -1,18 +1,20 @@
-"""How much the report measures. The defaults are those of a first look; configs/size/full.yaml has those of the whole report."""
+"""The settings of the report. The defaults are for a first look; configs/size/full.yaml is for the whole report."""
 
 from typing import NamedTuple
 
 from metalearn.inner.checks import check_count, check_number
 from metalearn.landscape.render import check_resolution
 
-MOST_PLACES = 100  # along the cut: the keys of its parts are a hundred numbers apart
+MOST_PLACES = 100  # along the cut: the keys of different parts are 100 numbers apart
 
 
 class CutSettings(NamedTuple):
-    """Attributes:
-    points: of the cut, at least 4.
-    smoothed: places with a smoothed gradient, at most 100.
-    pairs: of each smoothed gradient.
+    """Settings of the cut.
+
+    Attributes:
+      points: the number of points, at least 4.
+      smoothed: the number of places with a smoothed gradient, from 1 to 100.
+      pairs: the antithetic pairs of each smoothed gradient.
     """
 
     points: int = 32
@@ -21,9 +23,11 @@ class CutSettings(NamedTuple):
 
 
 class SignalSettings(NamedTuple):
-    """Attributes:
-    points: places along the cut where estimators are compared, at most 100; 0 leaves the part out.
-    pairs, episodes: of each comparison.
+    """Settings of the comparison of estimators along the cut.
+
+    Attributes:
+      points: the number of places, at most 100; 0 leaves the part out.
+      pairs, episodes: of each comparison.
     """
 
     points: int = 0
@@ -32,9 +36,11 @@ class SignalSettings(NamedTuple):
 
 
 class ZoomSettings(NamedTuple):
-    """Attributes:
-    frames: windows about a point of the border, each a tenth as wide as the one before; 0 leaves the part out.
-    resolution: points a side; a dimension needs 64.
+    """Settings of the zoom into the border.
+
+    Attributes:
+      frames: the number of windows, which shrink by a factor ten; 0 leaves the part out.
+      resolution: points per side; a dimension needs at least 64.
     """
 
     frames: int = 1
@@ -45,11 +51,12 @@ class Settings(NamedTuple):
     """How much is measured.
 
     Attributes:
-      layers: (width, height) of the grid on which everything is measured.
+      layers: (width, height) of the grid of the layers.
       smoothing: (width, height) of the landscape that is smoothed.
-      sigmas: of the smoothed landscapes, in the units of the axes; those too small for the grid are left out.
-      cut, comparison, zoom: of these parts.
-      cards: places that are diagnosed, at most three.
+      sigmas: the standard deviations of the smoothed landscapes, in the units of the axes. Those that are too small for
+        the grid are left out.
+      cut, comparison, zoom: the settings of these parts.
+      cards: the number of places that are diagnosed, at most three.
     """
 
     layers: tuple[int, int] = (24, 16)
@@ -61,11 +68,11 @@ class Settings(NamedTuple):
     cards: int = 1
 
     def checked(self) -> "Settings":
-        """The settings, with grids as pairs.
+        """Check the settings, and return them with grids as pairs.
 
         Raises:
-          TypeError: an entry is not a whole number, a sigma not a number, or `cut`, `comparison` or `zoom` not of its
-            type.
+          TypeError: an entry is not a whole number, a sigma is not a number, or `cut`, `comparison` or `zoom` is of
+            another type.
           ValueError: an entry is out of its range, or there are no sigmas.
         """
         kinds = {"cut": CutSettings, "comparison": SignalSettings, "zoom": ZoomSettings}

@@ -1,4 +1,4 @@
-"""Signal to noise per inner step along the cut."""
+"""The signal-to-noise ratio per inner step along the cut."""
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,11 @@ from metalearn.outer.comparison.compare import compare
 from metalearn.types import Progress
 
 FULL, RAW = "full ES, NRES", "perturbed backprop"
-SEEN = 3  # times what noise alone gives: a signal that is told from nothing
+SEEN = 3  # times what noise alone gives: a larger signal counts as detected
 
 
 def signal(study: Study, progress: Progress) -> Part | None:
-    """The signal to noise of four estimators at places of the cut, with the floor that noise alone gives."""
+    """Measure the signal-to-noise ratio of four estimators at places of the cut, and what noise alone would give."""
     settings, x = study.settings.comparison, study.plane.x
     if not settings.points:
         return None
@@ -31,7 +31,7 @@ def signal(study: Study, progress: Progress) -> Part | None:
 
 
 def signal_at(study: Study, place: float, key) -> list[dict]:
-    """Rows of place, estimator, signal to noise per 10⁶ inner steps, its error, and its value without any signal."""
+    """Return rows of place, estimator, signal-to-noise ratio per 10⁶ inner steps, error, and ratio of pure noise."""
     episodes = study.settings.comparison.episodes
     estimators = _estimators(study)
     nothing = dict.fromkeys(estimators, jnp.zeros(2))
@@ -61,17 +61,17 @@ def _estimators(study):
 
 
 def describe_signal(rows) -> str:
-    """What to see in the rows of all places."""
+    """Summarise the rows of all places in words."""
     of = lambda name: [row for row in rows if row["estimator"] == name and np.isfinite(row["snr"])]
     es, raw = of(FULL), of(RAW)
     if not es:
-        return "The signal of full ES could not be measured anywhere on the cut: its losses are not finite there."
+        return "The signal of full ES could not be measured anywhere on the cut, because its losses are not finite."
     values, places = [row["snr"] for row in es], {row["place"] for row in rows}
-    words = f"The signal to noise of full ES per million inner steps stays between {min(values):.3g} and {max(values):.3g} along the cut."
+    words = f"The signal-to-noise ratio of full ES per 10⁶ inner steps is between {min(values):.3g} and {max(values):.3g} along the cut."
     if not any(row["estimator"] == RAW for row in rows):
         return words
     seen = [row for row in raw if row["snr"] > SEEN * row["floor"]]
     at = {row["place"]: row["snr"] for row in es}
     gains = [row["snr"] / at[row["place"]] for row in seen if at.get(row["place"], 0) > 0]
     gain = f"is up to {max(gains):.3g} times as large, and " if gains else ""
-    return f"{words} That of backprop at perturbed places {gain}is told from nothing at {len(seen)} of {len(places)} places."
+    return f"{words} That of backprop at perturbed places {gain}is distinguishable from noise at {len(seen)} of {len(places)} places."

@@ -1,4 +1,4 @@
-"""Smoothing: hundreds of local minima become one, and a gradient that can be used everywhere."""
+"""Smoothing: it removes most local minima, and gives a gradient that can be used everywhere."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from metalearn.words import percent
 
 
 def smoothing(study: Study, progress: Progress) -> Part:
-    """The landscape blurred with several sigmas, its minima, and where the raw gradient can be used."""
+    """Smooth the landscape with several sigmas, count its minima, and measure where the raw gradient can be used."""
     values = render(study.value, study.plane, study.settings.smoothing, chunk_size=64, progress=progress)
     if not np.isfinite(values).any():
         study.landscape = np.ones_like(values)
@@ -63,7 +63,7 @@ def _draw(sigma, layer, row, plane, limits):
 
 
 def nearest(smooth, sigma: float) -> float:
-    """The sigma of a pyramid that is nearest to the one the problem is descended with."""
+    """Return the sigma of a pyramid that is nearest to the given sigma, on a logarithmic scale."""
     return min(smooth, key=lambda one: abs(np.log(one / sigma)))
 
 
@@ -89,7 +89,7 @@ def _narrow(study):
 
 
 def _usable(study):
-    """The raw gradient beside the smoothed one on the grid of the layers."""
+    """Compare the raw gradient with the smoothed one on the grid of the layers."""
     found = study.anatomy
     loss, _ = bounded(found.loss, study.start) if np.isfinite(found.loss).any() else (found.loss * 0, "")
     sigma = max(study.sigma, *map(narrowest, study.plane[:2], found.loss.shape[::-1]))
@@ -107,7 +107,7 @@ def _usable(study):
     if not inside.any():
         return figure, ""
     words = (
-        f" At {percent(compared.usable[inside].mean(), 0)} of the points that converge the raw gradient can be used: it points forward and "
-        f"is between a tenth and ten times as long as the smoothed one (σ = {sigma:.2g})."
+        f" At {percent(compared.usable[inside].mean(), 0)} of the points that converge the raw gradient can be used: its cosine with the "
+        f"smoothed gradient is positive, and it is between a tenth and ten times as long (σ = {sigma:.2g})."
     )
     return figure, words

@@ -1,4 +1,4 @@
-"""What the parts of the report share: the problem on its plane, and what earlier parts measured."""
+"""What the parts of the report share: the problem on its plane, and the results of earlier parts."""
 
 import dataclasses
 import functools
@@ -24,15 +24,15 @@ from metalearn.landscape.smoothing import narrowest
 from metalearn.outer import Descent
 from metalearn.outer.diagnosis.anatomy import Anatomy, on_plane
 
-TOO_LARGE = 1e3  # times the loss of a start: what is larger has diverged in all but name
+TOO_LARGE = 1e3  # relative to the initial loss: a larger loss counts as diverged
 
 
 class Part(NamedTuple):
-    """A section of the page, and the numbers behind it.
+    """A section of the page, and its numbers.
 
     Attributes:
-      section: what is shown.
-      arrays, rows: what is written beside the page, as arrays and as a table.
+      section: what is shown on the page.
+      arrays, rows: what is written to files beside the page, as arrays and as a table.
     """
 
     section: Section
@@ -42,21 +42,22 @@ class Part(NamedTuple):
 
 @dataclasses.dataclass
 class Study:
-    """A problem as a function of the two coordinates of its plane, and what is known about it so far.
+    """A problem as a function of the two coordinates of its plane, and the results so far.
 
     Attributes:
-      problem: its θ is the pair of coordinates, an array `[2]`.
-      plane: the coordinates.
-      windows: horizon and length; the key is that of the one episode everything is measured on, `episode`.
-      sigma: of every smoothing, in the units of the axes.
-      sigmas: of the smoothed landscapes, those of the settings that the grid holds.
+      problem: the inner problem; its θ is the pair of coordinates, an array `[2]`.
+      plane: the plane of the coordinates.
+      windows: horizon and length; its key is `episode`.
+      sigma: the standard deviation of every smoothing, in the units of the axes.
+      sigmas: the sigmas of the smoothed landscapes: those of the settings that are not too small for the grid.
       height: the second coordinate of the cut.
       key: the randomness of everything.
+      episode: the key of the one episode that is measured.
       settings: how much is measured.
-      descents, starts: the estimators of the outer trajectories, and where they start, `[num_starts, 2]`.
-      undifferentiable: why the problem has no derivatives, in a sentence; empty where it has.
-      anatomy, landscape, smooth: set by the parts `layers` and `smoothing`, which come first.
-      compared: estimators of the part `signal`, the same objects at every place: they are compiled once.
+      descents, starts: the estimators of the outer trajectories, and their starts, `[num_starts, 2]`.
+      undifferentiable: the reason why the problem has no derivatives, one sentence; empty if it has derivatives.
+      anatomy, landscape, smooth: set by the parts `layers` and `smoothing`, which run first.
+      compared: the estimators of the part `signal`, which are the same objects at every place and are compiled once.
     """
 
     problem: InnerProblem
@@ -81,12 +82,12 @@ class Study:
         return self.windows.horizon
 
     def value(self, point):
-        """The meta-loss of the one episode."""
+        """Return the meta-loss of the one episode."""
         return meta_loss(self.problem, point, self.episode, self.horizon)
 
     @functools.cached_property
     def start(self) -> float:
-        """The largest finite loss of a start, of those at the corners of the plane."""
+        """The largest finite initial loss at the corners of the plane."""
         first, steps = split_episode(self.episode)
         loss = jit(lambda point: self.problem.loss(self.problem.init(point, first), point, steps), "losses", calls=4)
         corners = [(x, y) for x in self.plane.x.points(2) for y in self.plane.y.points(2)]
@@ -99,7 +100,7 @@ class Study:
         return jit(self.value, "the meta-loss")
 
     def at(self, x: float) -> jax.Array:
-        """A point of the cut."""
+        """Return a point of the cut."""
         return jnp.array([x, self.height])
 
 
@@ -116,12 +117,12 @@ def build_study(
     starts: Any = None,
     settings: Settings = Settings(),  # noqa: B008
 ) -> Study:
-    """Look at a problem on a plane before anything is computed. The arguments are those of `explain`.
+    """Check the arguments of `explain`, and build the study of a problem on a plane.
 
     Raises:
-      TypeError: the plane is not a `Plane`, the key not a typed key, the problem not one that `ml.check_problem`
-        accepts, or an argument not a number.
-      ValueError: the horizon is not a multiple of the length, sigma is not positive, a number of the settings is out of
+      TypeError: `plane` is not a `Plane`, `key` is not a typed key, `ml.check_problem` rejects the type of the problem,
+        `descents` is not a mapping to `Descent`, or an argument is not a number.
+      ValueError: `horizon` is not a multiple of `length`, `sigma` is not positive, a number of the settings is out of
         its range, every one of `settings.sigmas` is too small for the grid, or there are descents without starts.
     """
     check_inner(problem)
@@ -142,7 +143,7 @@ def build_study(
     least = max(map(narrowest, (x, y), settings.smoothing))
     sigmas = tuple(float(one) for one in settings.sigmas if one >= least)
     flat = np.zeros(settings.smoothing[::-1])
-    smoothing_pyramid(flat, coordinates, sigmas or settings.sigmas)  # raises where the grid holds none of them
+    smoothing_pyramid(flat, coordinates, sigmas or settings.sigmas)  # raises if all of them are too small for the grid
     derivative = lambda point: dynamics.meta_gradient(restricted, point, episode, num_steps=horizon)
     refused = refusal(derivative, middle)
     descents = {} if descents is None else descents
@@ -165,7 +166,9 @@ def build_study(
 
 def _check_starts(descents: Mapping[str, Descent], starts: Any) -> jax.Array:
     if not isinstance(descents, Mapping):
-        raise TypeError(f"descents must be ml.outer.Descents by name; {type(descents).__name__} was given.")
+        raise TypeError(
+            f"descents must be a mapping from names to ml.outer.Descent; {type(descents).__name__} was given."
+        )
     for name, descent in descents.items():
         if not isinstance(descent, Descent):
             raise TypeError(f"descents[{name!r}] must be an ml.outer.Descent; {type(descent).__name__} was given.")
@@ -175,31 +178,31 @@ def _check_starts(descents: Mapping[str, Descent], starts: Any) -> jax.Array:
         places = jnp.zeros(())
     if places.ndim != 2 or places.shape[1] != 2 or (descents and not len(places)):
         raise ValueError(
-            f"starts must be pairs of coordinates of the plane, [[x, y], ...], one at least where there are descents; {starts} "
+            f"starts must be pairs of coordinates of the plane, [[x, y], ...], at least one if there are descents; {starts} "
             "was given."
         )
     return places
 
 
 def lead(study: Study) -> str:
-    """The paragraph below the title."""
+    """Return the paragraph below the title."""
     return (
-        f"Training is an iterated map of {study.horizon} steps. This page shows where its meta-loss can be descended by gradients "
+        f"Training is an iterated map of {study.horizon} steps. This page shows where its meta-loss can be minimised with gradients "
         f"through training, where it cannot, and why, on the plane of {study.plane.x.name} and {study.plane.y.name}. "
         f"Gradients are per unit of these axes; everything was computed in {jnp.result_type(float)}."
     )
 
 
 def bounded(values, start: float) -> tuple[np.ndarray, str]:
-    """A finite landscape, and a sentence where that needed a cap.
+    """Return a finite landscape, and a sentence if it was capped.
 
-    What is not finite reads as the largest value; where that is a thousand times the loss of a start, all above the
-    latter read as it.
+    Values that are not finite are replaced by the largest finite value. If this is more than 1000 times the initial
+    loss, all values above the initial loss are replaced by it.
     """
     largest = float(values[np.isfinite(values)].max())
     cap = start if largest > TOO_LARGE * start > 0 else largest
     values = np.minimum(np.where(np.isfinite(values), values, cap), cap)
-    return values, "" if cap == largest else f" Values above {cap:.3g}, the loss of a start, read as that."
+    return values, "" if cap == largest else f" Values above {cap:.3g}, the initial loss, are replaced by it."
 
 
 def axis_values(plane: Plane, shape) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Where every estimator goes from the same starts."""
+"""Outer trajectories of all estimators from the same starts."""
 
 import jax
 import numpy as np
@@ -8,11 +8,11 @@ from metalearn.figures import Section, draw_trajectories, later
 from metalearn.outer import end_points, run_descents
 from metalearn.types import Progress
 
-STUCK = 0.05  # a start that moved less than this, in the units of the axes, did not move
+STUCK = 0.05  # a trajectory that moved less than this, in the units of the axes, counts as not moved
 
 
 def trajectories(study: Study, progress: Progress) -> Part | None:
-    """Outer trajectories of the study's descents over the landscape."""
+    """Run outer trajectories of the study's descents over the landscape."""
     if not study.descents:
         return None
     paths, rows, figures, refused = {}, [], {}, []
@@ -38,7 +38,7 @@ def trajectories(study: Study, progress: Progress) -> Part | None:
 
 
 def end_losses(study: Study, thetas) -> np.ndarray:
-    """The meta-loss where they end; infinite where it is no number."""
+    """Return the meta-loss at the end points; infinite where it is NaN."""
     losses = np.array([float(study.measured(end)) for end in end_points(thetas)])
     return np.where(np.isnan(losses), np.inf, losses)
 

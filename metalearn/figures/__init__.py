@@ -1,6 +1,6 @@
-"""Floor 5: everything that is drawn, with matplotlib: one file for each kind of figure, and films and HTML reports.
+"""Floor 5: draw figures with matplotlib, one file for each kind of figure; write films and HTML reports.
 
-A figure function takes results of the floors below and returns a matplotlib figure; `Run.log_figure` writes it down.
+A figure function takes results of the floors below and returns a matplotlib figure, which `Run.figure` records.
 """
 
 from metalearn.figures.comparison import draw_comparison, draw_trajectories

@@ -1,4 +1,4 @@
-"""The figures of a comparison and of outer trajectories."""
+"""Figures of a comparison and of outer trajectories."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +14,10 @@ MARKERS = "osD^vP*Xhp<>"
 
 
 def draw_comparison(comparison: Comparison, title: str = "") -> Any:
-    """Bias against standard deviation, length, cosine, and signal to noise per cost, one colour per estimator.
+    """Draw bias against standard deviation, length, cosine, and signal-to-noise ratio per cost.
 
-    A value of zero or infinity lies outside a logarithmic axis: it is drawn with an open marker on the axis's edge.
+    Each estimator has one colour. A value of zero or infinity is outside of a logarithmic axis; it is drawn with an
+    open marker at the edge of the axis.
 
     Returns:
       A matplotlib figure.
@@ -50,15 +51,18 @@ def draw_trajectories(
     title: str = "",
     log_values: bool = True,
 ) -> Any:
-    """Outer trajectories over a landscape: squares where they start, dots where they end.
+    """Draw outer trajectories over a landscape: squares mark starts, dots mark ends.
 
     Args:
-      values: the landscape, `[height, width]`, row = y ascending; what is not finite is pink.
-      plane: its plane.
+      values: the landscape, `[height, width]`, row = y ascending; values that are not finite are pink.
+      plane: the plane of the landscape.
       trajectories: name -> coordinates `[num_starts, num_points, 2]`.
-      value_name: what the colour bar shows.
+      value_name: the label of the colour bar.
       title: the figure's title.
-      log_values: whether the colour is logarithmic, where all finite values are positive.
+      log_values: use a logarithmic colour scale, if all finite values are positive.
+
+    Returns:
+      A matplotlib figure.
     """
     from matplotlib.figure import Figure
 
@@ -100,7 +104,7 @@ def _landscape(axes, colours, plane):
 
 
 def _trajectories(axes, name, paths, colour, plane):
-    """Draw the paths of one method, and yield what their unusual ends mean."""
+    """Draw the trajectories of one method, and yield explanations of unusual ends."""
     low, high = np.array([(axis.low, axis.high) for axis in (plane.x, plane.y)]).T
     axes.set_title(name)
     for path in np.asarray(paths, float):
@@ -145,14 +149,14 @@ def _bias_against_deviation(axes, comparison, colours):
 
 
 def _norm(vector) -> float:
-    """The length, also where its square is beyond the largest float."""
+    """Return the length of a vector, without overflow of the squares."""
     vector = np.ravel(np.asarray(vector, float))
     largest = np.max(np.abs(vector), initial=0)
     return float(largest) * float(np.linalg.norm(vector / largest)) if 0 < largest < np.inf else float(largest)
 
 
 def _on_log_axis(axes, which, values):
-    """Set a logarithmic axis for the values, and return them, those off the scale on its edges."""
+    """Set a logarithmic axis for the values, and return them clipped to its edges."""
     known = np.array([value for value in values if np.isfinite(value) and value > 0])
     low, high = finite_limits(known, logarithmic=True)
     low = max(low, high * 1e-4)
@@ -170,7 +174,7 @@ def _lengths(axes, comparison, colours):
 
 
 def _dot(axes, height, place, value, span, marker, colour):
-    """A value with its error bar; open where it is off the scale."""
+    """Draw a value with its error bar; the marker is open if the value is off the scale."""
     if np.isnan(value):
         axes.text(axes.get_xlim()[0], height, " unknown", va="center", fontsize=8)
         return

@@ -1,4 +1,4 @@
-"""Films: a zoom through key frames, and the file it goes to."""
+"""Films: the images of a zoom through key frames, and the file formats."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,11 +12,11 @@ from metalearn.inner.checks import check_count
 from metalearn.landscape import Landscape
 from metalearn.recording.run_folder import replacing
 
-FEATHER = 0.08  # of a key frame's side, over which its rim fades into the wider one
+FEATHER = 0.08  # the share of a key frame's side over which it fades into the wider key frame
 
 
 def check_film(size: int, images_per_frame: int, images_per_second: int = 24) -> None:
-    """Refuse what no film can be made of, before its key frames are computed.
+    """Check the settings of a film, before its key frames are computed.
 
     Raises:
       TypeError: an argument is not a whole number.
@@ -36,22 +36,22 @@ def zoom_images(
     images_per_frame: int = 24,
     norm: Literal["rank", "linear"] = "rank",
 ) -> Iterator[np.ndarray]:
-    """The images of an exponential zoom through windows about one point, widest first.
+    """Yield the images of an exponential zoom through windows with one centre, widest first.
 
-    Between two key frames the width falls by the same factor with every image, and the deeper frame fades in over the
-    wider one. Each image says how wide it is.
+    Between two key frames the width decreases by the same factor with every image, and the deeper key frame fades in
+    over the wider one. The width is written on each image.
 
     Args:
-      landscapes: key frames, as of `ml.landscape.zoom`, square.
-      size: of the images in pixels, even.
-      images_per_frame: from one key frame to the next.
+      landscapes: square key frames, such as those of `ml.landscape.zoom`.
+      size: the side of an image in pixels, even.
+      images_per_frame: the number of images from one key frame to the next.
       norm: as in `draw_landscape`.
 
     Yields:
       uint8 `[size, size, 3]`.
 
     Raises:
-      ValueError: fewer than one frame, an odd size, or windows that do not shrink.
+      ValueError: there is no key frame, `size` is odd, or the windows do not shrink.
     """
     from PIL import Image
 
@@ -76,18 +76,18 @@ def zoom_images(
 
 
 def write_film(path: str | Path, images: Iterable[np.ndarray], *, images_per_second: int = 24) -> Path:
-    """Write images as H.264 in .mp4, or as .gif where PyAV is missing (`pip install 'metalearn[film]'` brings it).
+    """Write images as H.264 in .mp4, or as .gif if PyAV is not installed (`pip install 'metalearn[film]'`).
 
     Args:
-      path: of the film; its suffix is chosen here.
-      images: uint8 `[height, width, 3]`, even sides, all of one shape; read one at a time.
-      images_per_second: the speed.
+      path: the path of the film; its suffix is replaced.
+      images: uint8 `[height, width, 3]` with even sides, all of the same shape; they are read one at a time.
+      images_per_second: the frame rate.
 
     Returns:
-      The path of the file, which appears when it is complete.
+      The path of the file, which exists only when it is complete.
 
     Raises:
-      ValueError: no images.
+      ValueError: there are no images, or `images_per_second` is below 1.
     """
     check_count("images_per_second", images_per_second)
     images = iter(images)
@@ -140,7 +140,7 @@ def _pixels(landscape, norm):
 
 
 def _crop(picture, share, size):
-    """The middle of a picture, a share of its side, at the size of the film."""
+    """Crop a picture to its middle, a share of its side, and resize it to the size of the film."""
     from PIL import Image
 
     rim = [side * (1 - share) / 2 for side in picture.size]
@@ -149,7 +149,7 @@ def _crop(picture, share, size):
 
 
 def _lay_over(view, picture, share, opacity):
-    """Lay a deeper key frame over the middle of the view, its rim fading out."""
+    """Paste a deeper key frame on the middle of the view, with a fading rim."""
     from PIL import Image
 
     side = round(view.size[0] * share)

@@ -1,4 +1,4 @@
-"""A report: one HTML file that needs nothing else, neither the network nor the files beside it."""
+"""Write a report as one HTML file that needs neither a network nor other files."""
 
 import base64
 import dataclasses
@@ -32,15 +32,15 @@ pre { overflow-x: auto; font-size: .85rem; line-height: 1.4; border: 1px solid v
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One thing to see.
+    """One section of a report.
 
     Attributes:
-      heading: what it is about.
-      sentence: what to see, written from the numbers.
-      figures: matplotlib figures by name, or functions that draw them (see `later`), each readable on its own.
+      heading: the heading.
+      sentence: what the section shows, written from the numbers.
+      figures: name -> matplotlib figure, or a function that draws it (see `later`); each can be read on its own.
       table: rows with the same keys.
-      text: words in fixed columns.
-      arrays: where the numbers of the figures lie, relative to the report.
+      text: text in a fixed-width font.
+      arrays: the path of the figures' numbers, relative to the report.
     """
 
     heading: str
@@ -52,14 +52,17 @@ class Section:
 
 
 def write_report(path: str | Path, title: str, lead: str, sections: Sequence[Section], foot: str = "") -> Path:
-    """Write a page that opens from disk without a network, in light and dark, on a wide and on a narrow screen.
+    """Write a page that can be opened from disk without a network, with a light and a dark style, on any screen width.
 
     Args:
-      path: of the .html file; it appears when it is complete.
+      path: the path of the .html file, which exists only when it is complete.
       title: the heading.
-      lead: the paragraph below it.
-      sections: in their order.
-      foot: how it was made.
+      lead: the paragraph below the heading.
+      sections: the sections in order.
+      foot: how the report was made.
+
+    Returns:
+      The path.
     """
     body = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(lead)}</p>"]
     for section in sections:
@@ -95,7 +98,7 @@ def image(name, figure) -> str:
     try:
         drawn: Any = figure() if callable(figure) else figure
         drawn.savefig(file, format="png")
-    except Exception as error:  # a page with all its numbers is worth more than the picture
+    except Exception as error:  # the page is still written, without this picture
         return f"<p>The figure {html.escape(name)} could not be drawn: {html.escape(first_line(error))}</p>"
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="{html.escape(name, quote=True)}" src="data:image/png;base64,{data}">'

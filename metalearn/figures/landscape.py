@@ -1,4 +1,4 @@
-"""The picture of a landscape of trainability."""
+"""Figures of trainability landscapes."""
 
 import math
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ UNDECIDED = (0.25, 0.25, 0.25, 1.0)
 
 
 def rank_stretch(measure) -> np.ndarray:
-    """Ranks that keep the side: converged pixels spread over [¼, 1], diverged ones over [−1, −¼], the fastest palest.
+    """Replace the measure by its rank: converged pixels cover [¼, 1], diverged ones [−1, −¼]; the fastest are palest.
 
-    As published: every window then uses all colours, and looks rough even where it is smooth.
+    This is the published colouring. Every window uses all colours, and looks rough even if it is smooth.
     """
     measure = _finite(measure)
     stretched = np.zeros(measure.shape)
@@ -29,7 +29,7 @@ def rank_stretch(measure) -> np.ndarray:
 
 
 def linear_stretch(measure) -> np.ndarray:
-    """The measure over its largest size on each side: −measure / max |measure|, converged positive."""
+    """Scale each side by its largest absolute value: −measure / max |measure|, positive for converged pixels."""
     measure = _finite(measure)
     scaled = np.zeros(measure.shape)
     for side in (measure < 0, measure > 0):
@@ -39,7 +39,7 @@ def linear_stretch(measure) -> np.ndarray:
 
 
 def _finite(measure):
-    """The measure, zero where it is not finite."""
+    """Return the measure, with zero in place of values that are not finite."""
     measure = np.asarray(measure)
     return np.where(np.isfinite(measure), measure, 0)
 
@@ -47,11 +47,13 @@ def _finite(measure):
 def landscape_colours(
     landscape: Landscape, norm: Literal["rank", "linear"] = "rank", mark_undecided: bool = True
 ) -> np.ndarray:
-    """The colours of the pixels, `[height, width, 4]` in [0, 1]: "Spectral", undecided ones dark grey where they are
-    marked, those without a finite measure light grey.
+    """Return the colours of the pixels in "Spectral", `[height, width, 4]` in [0, 1].
+
+    Undecided pixels are dark grey if `mark_undecided`, and pixels without a finite measure are light grey.
 
     Raises:
-      ValueError: another norm.
+      TypeError: `landscape` is not a `Landscape`.
+      ValueError: `norm` is neither "rank" nor "linear".
     """
     from matplotlib import colormaps
     from matplotlib.colors import to_rgba
@@ -59,7 +61,7 @@ def landscape_colours(
     check_norm(norm)
     if not isinstance(landscape, Landscape):
         raise TypeError(
-            f"A landscape of ml.landscape.trainability is needed, all of it; {type(landscape).__name__} was given."
+            f"landscape must be the Landscape that ml.landscape.trainability returns; {type(landscape).__name__} was given."
         )
     stretched = (rank_stretch if norm == "rank" else linear_stretch)(landscape.measure)
     colours = colormaps["Spectral"]((stretched + 1) / 2)
@@ -70,7 +72,7 @@ def landscape_colours(
 
 
 def check_norm(norm: str) -> None:
-    """Refuse a norm that is neither "rank" nor "linear".
+    """Check that a norm is "rank" or "linear".
 
     Raises:
       ValueError: `norm` is neither "rank" nor "linear".
@@ -85,19 +87,20 @@ def draw_landscape(
     norm: Literal["rank", "linear"] = "rank",
     trajectories: Mapping[str, np.ndarray] | None = None,
 ) -> Any:
-    """Converged pixels blue to green, diverged ones red to yellow, undecided ones grey.
+    """Draw a landscape: converged pixels blue to green, diverged ones red to yellow, undecided ones grey.
 
     Args:
-      landscape: what `ml.landscape.trainability` returns.
+      landscape: the result of `ml.landscape.trainability`.
       title: the figure's title.
-      norm: "rank" as published, or "linear", which shows how the measure is spread.
+      norm: "rank" as published, or "linear", which shows how the measure is distributed.
       trajectories: name -> outer trajectories `[num_starts, num_points, 2]` in the coordinates of the axes.
 
     Returns:
-      A matplotlib figure with at least one of its pixels for each of the landscape.
+      A matplotlib figure with at least one pixel for each pixel of the landscape.
 
     Raises:
-      ValueError: another norm.
+      TypeError: `landscape` is not a `Landscape`.
+      ValueError: `norm` is neither "rank" nor "linear".
     """
     from matplotlib.figure import Figure
 
@@ -124,19 +127,19 @@ def draw_landscapes(
     columns: int = 3,
     mark_undecided: bool = True,
 ) -> Any:
-    """Several landscapes side by side, each under its name and on its own axes.
+    """Draw several landscapes side by side, each with its name and its own axes.
 
     Args:
       landscapes: name -> landscape.
       title, norm: as in `draw_landscape`.
-      columns: at most so many side by side.
-      mark_undecided: False draws undecided pixels as the published pictures do, which know only two outcomes.
+      columns: the largest number of landscapes in a row.
+      mark_undecided: False to draw undecided pixels as in the published figures, which have only two outcomes.
 
     Returns:
       A matplotlib figure.
 
     Raises:
-      ValueError: no landscape, or another norm.
+      ValueError: there is no landscape, or `norm` is neither "rank" nor "linear".
     """
     from matplotlib.figure import Figure
 
@@ -172,7 +175,7 @@ def _show(axes, landscape, colours, title):
 
 
 def image_extent(plane: Plane, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of a picture whose outermost pixels are centred on the ends of the axes."""
+    """Return left, right, bottom and top of an image whose outermost pixels are centred on the ends of the axes."""
     half_y, half_x = (
         (axis.high - axis.low) / (2 * max(count - 1, 1)) for axis, count in zip((plane.y, plane.x), shape)
     )
@@ -180,7 +183,7 @@ def image_extent(plane: Plane, shape: tuple[int, ...]) -> tuple[float, float, fl
 
 
 def _explain(figure, axes, norm):
-    """The colour bar."""
+    """Draw the colour bar."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -204,7 +207,7 @@ def _name_greys(axes, any_undecided, landscapes):
 
 
 def _exponent(axis: Axis) -> int:
-    """The power of ten by which the ticks of a deep zoom are multiplied, so that they are numbers of one digit."""
+    """Return the power of ten by which the ticks of a deep zoom are multiplied, so that they have one leading digit."""
     largest = max(abs(axis.low), abs(axis.high))
     return -math.floor(math.log10(largest)) if largest < 0.01 else 0
 
@@ -215,7 +218,7 @@ def _ticks(axis: Axis) -> Any:
 
 
 def axis_label(axis: Axis) -> str:
-    """What stands beside an axis."""
+    """Return the label of an axis."""
     power = f"$10^{{{_exponent(axis)}}}$ · " if _exponent(axis) else ""
     if axis.centre is None:
         return f"{power}log₁₀ {axis.name}" if axis.scale == "log10" else f"{power}{axis.name}"
@@ -226,6 +229,6 @@ def axis_label(axis: Axis) -> str:
 
 
 def _digits(centre: float, axis: Axis) -> str:
-    """As many digits of a centre as the window can tell apart."""
+    """Return as many digits of a centre as the width of the window resolves."""
     width = (axis.high - axis.low) * (centre if axis.scale == "log10" else 1)
     return min(repr(centre), f"{centre:.{max(0, 4 - math.floor(math.log10(width)))}f}", key=len)

@@ -1,4 +1,4 @@
-"""Layers of a plane, each in a figure of its own, readable on a narrow screen."""
+"""Figures of the layers of a plane, one figure each, for narrow screens too."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,16 +27,16 @@ def draw_layer(
     contours: Mapping[float, str] | None = None,
     points: Mapping[str, Any] | None = None,
 ) -> Any:
-    """One layer as colours.
+    """Draw one layer as an image.
 
     Args:
-      values: `[height, width]`, row = y ascending; what is not finite is drawn grey, and the colour bar says so.
-      plane: its plane.
-      label: of the colour bar, with the unit.
+      values: `[height, width]`, row = y ascending; values that are not finite are grey, and the colour bar says so.
+      plane: the plane of the values.
+      label: the label of the colour bar, with the unit.
       title: the figure's title.
-      limits: of the colours; by default those of the values, without outliers that hide all others.
+      limits: the limits of the colours; by default those of the values without extreme outliers.
       colours: a colour map of matplotlib.
-      logarithmic: whether the colours are, where all values are positive.
+      logarithmic: use a logarithmic colour scale, if all values are positive.
       contours: level -> its name in the legend.
       points: name -> coordinates `[count, 2]`, drawn as markers.
 
@@ -69,7 +69,7 @@ def draw_layer(
 
 
 def _contours(axes, values, plane, contours):
-    """The level lines that the finite values cross."""
+    """Draw the level lines inside the range of the finite values."""
     x, y = plane.x.points(values.shape[1]), plane.y.points(values.shape[0])
     low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
     for (level, name), colour in zip(contours.items(), ("cyan", "white")):
@@ -79,7 +79,7 @@ def _contours(axes, values, plane, contours):
 
 
 def draw_law(found: Anatomy, laws: Mapping[str, Law], *, title: str = "", least: float = CHAOTIC) -> Any:
-    """ln ‖∇L‖ and ln ‖ds_T/dθ‖ against λT, with the line that the Lyapunov law says.
+    """Draw ln ‖∇L‖ and ln ‖ds_T/dθ‖ against λT, with the line that the Lyapunov law predicts.
 
     Returns:
       A matplotlib figure.
@@ -109,13 +109,13 @@ def draw_law(found: Anatomy, laws: Mapping[str, Law], *, title: str = "", least:
 def draw_cut(
     places, cut: Mapping[str, Any], *, name: str, smoothed: Mapping[str, Any] | None = None, title: str = ""
 ) -> Any:
-    """A line through θ-space under three measures: the loss, the exponent, the length of the raw gradient.
+    """Draw the loss, the exponent and the length of the unsmoothed gradient along a line through θ-space.
 
     Args:
       places: coordinates along the line, `[count]`.
-      cut: `loss`, `converged`, `exponent`, `exponent_error` and `log_gradient` at them.
-      name: of the coordinate.
-      smoothed: `places`, `length` and `error` of smoothed gradients, to lay over the raw ones.
+      cut: `loss`, `converged`, `exponent`, `exponent_error` and `log_gradient` at these coordinates.
+      name: the name of the coordinate.
+      smoothed: `places`, `length` and `error` of smoothed gradients, drawn over the unsmoothed ones.
       title: the figure's title.
 
     Returns:
@@ -162,7 +162,7 @@ def draw_cut(
 
 
 def _curve(axes, places, values, colour, *, label=None, also=(), seen=None):
-    """A line within finite limits, which also hold other values; what they leave out is marked, of the places that are seen."""
+    """Draw a line within finite limits, which also include `also`; mark the values beyond them where `seen` is true."""
     places, values = np.asarray(places, float), np.asarray(values, float)
     axes.set_ylim(axis_limits([*values, *also]))
     axes.plot(places, np.clip(values, *axes.get_ylim()), color=colour, linewidth=1, label=label)
@@ -171,13 +171,13 @@ def _curve(axes, places, values, colour, *, label=None, also=(), seen=None):
 
 
 def _log_lengths(smoothed):
-    """log₁₀ of smoothed gradients and of the ends of their error bars."""
+    """Return log₁₀ of the lengths of smoothed gradients and of the ends of their error bars."""
     length, error = (np.asarray(smoothed[name], float) for name in ("length", "error"))
     return np.log10([length, np.maximum(length - error, length / 100), length + error])
 
 
 def _overflows(axes, size):
-    """The largest floats, where the lengths come near them."""
+    """Draw lines at the largest floats, if the lengths come near them."""
     largest = np.max(size, initial=0, where=np.isfinite(size))
     for kind, level in LARGEST.items():
         if largest > 0.8 * level:
@@ -188,11 +188,11 @@ def _overflows(axes, size):
 
 
 def draw_signal(rows: list[dict], *, name: str, title: str = "") -> Any:
-    """Signal to noise per 10⁶ inner steps against the place, one line for each estimator, and what noise alone gives.
+    """Draw the signal-to-noise ratio per 10⁶ inner steps along a line, one curve for each estimator.
 
     Args:
-      rows: `place`, `estimator`, `snr`, `error` and `floor`.
-      name: of the coordinate.
+      rows: `place`, `estimator`, `snr`, `error` and `floor`, the ratio that noise alone gives.
+      name: the name of the coordinate.
       title: the figure's title.
 
     Returns:

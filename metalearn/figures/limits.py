@@ -1,4 +1,4 @@
-"""Finite limits of colours and axes for any numbers, and words and marks for what they leave out."""
+"""Choose finite limits for colours and axes of any numbers, and mark the values beyond them."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -7,18 +7,16 @@ import numpy as np
 
 from metalearn.words import percent
 
-LARGE = (
-    1e30  # a scale that reaches beyond it, or on a logarithmic one below its inverse, shows little of the other values
-)
-FARTHEST = 1e307  # the differences of such limits, and margins around them, are finite
-DECADES, SPREADS = 10, 100  # how far from the middle 90 % of the values limits may lie
+LARGE = 1e30  # a scale beyond it, or a logarithmic scale below its inverse, would hide the other values
+FARTHEST = 1e307  # the largest limit: differences and margins of such limits are finite
+DECADES, SPREADS = 10, 100  # how far limits may lie from the middle 90 % of the values
 
 
 def finite_limits(values: Any, *, logarithmic: bool = False) -> tuple[float, float]:
-    """Limits low < high that show the values: the smallest and the largest, without those that hide all others.
+    """Return limits low < high for values: the smallest and the largest value without extreme outliers.
 
-    Left out are values that are not finite, on a logarithmic scale those that are not positive, and, where there are
-    others, those far from the middle 90 %, beyond 1e30, or on a logarithmic scale below 1e-30.
+    Left out are values that are not finite and, on a logarithmic scale, values that are not positive. If there are
+    other values, those far from the middle 90 %, beyond 1e30, or on a logarithmic scale below 1e-30, are left out too.
     """
     values = np.ravel(np.asarray(values, float))
     values = values[np.isfinite(values)]
@@ -39,7 +37,7 @@ def finite_limits(values: Any, *, logarithmic: bool = False) -> tuple[float, flo
 
 
 def axis_limits(values: Any, *, logarithmic: bool = False, margin: float = 0.06) -> tuple[float, float]:
-    """`finite_limits` with a margin."""
+    """Return `finite_limits` with a margin."""
     low, high = finite_limits(values, logarithmic=logarithmic)
     if not logarithmic:
         return low - margin * (high - low), high + margin * (high - low)
@@ -53,13 +51,13 @@ def _apart(value, logarithmic):
 
 
 class Colours(NamedTuple):
-    """What a picture of values is drawn with.
+    """The arguments for drawing an image of values.
 
     Attributes:
-      values: `[height, width]` within the limits; NaN where they are not finite.
-      norm: of matplotlib.
+      values: `[height, width]`, clipped to the limits; NaN where they are not finite.
+      norm: a norm of matplotlib.
       extend: the ends of the colour bar that have an arrow.
-      note: what is drawn without a colour of its own, in lines for the colour bar; empty where there is nothing.
+      note: lines for the colour bar that explain values without a colour of their own; empty if there are none.
     """
 
     values: np.ndarray
@@ -69,16 +67,16 @@ class Colours(NamedTuple):
 
 
 def choose_colours(values: Any, *, limits: Any = None, logarithmic: bool = False, missing: str = "grey") -> Colours:
-    """Colours for any picture.
+    """Choose the colours of an image.
 
     Args:
       values: `[height, width]`.
-      limits: of the colours, used where they are finite and in order; `finite_limits` otherwise.
-      logarithmic: whether the colours are, where all finite values and the limits are positive.
-      missing: the name of the colour of what is not finite.
+      limits: the limits of the colours, used if they are finite and in order; otherwise `finite_limits`.
+      logarithmic: use a logarithmic scale, if all finite values and the limits are positive.
+      missing: the name of the colour of values that are not finite.
 
     Raises:
-      ValueError: the values are no picture.
+      ValueError: `values` is not a non-empty 2-D array.
     """
     from matplotlib.colors import LogNorm, Normalize
 
@@ -104,7 +102,7 @@ def choose_colours(values: Any, *, limits: Any = None, logarithmic: bool = False
 
 
 def bars(values: Any, errors: Any, low: float, high: float) -> np.ndarray:
-    """Error bars `[2, count]` about `np.clip(values, low, high)` that stay within the limits; none where an error is unknown."""
+    """Return error bars `[2, count]` of `np.clip(values, low, high)` within the limits; zero for unknown errors."""
     values, errors = np.atleast_1d(np.asarray(values, float)), np.atleast_1d(np.asarray(errors, float))
     errors = np.where(np.isnan(errors) | ~np.isfinite(values), 0, np.abs(errors))
     middle = np.clip(values, low, high)
@@ -114,12 +112,12 @@ def bars(values: Any, errors: Any, low: float, high: float) -> np.ndarray:
 
 
 def mark_beyond(axes: Any, series: Iterable[tuple[Any, Any, Any]], name: str = "") -> None:
-    """Mark on the edges of an axes what its limits leave out, with an entry of the legend that counts it.
+    """Mark values beyond the limits at the edges of an axes, and count them in the legend.
 
     Args:
-      axes: with its limits set.
+      axes: the axes, with its limits set.
       series: `(places, values, colour)` of every curve.
-      name: of the series in the legend.
+      name: the prefix of the entries in the legend.
     """
     low, high = axes.get_ylim()
     counts = dict.fromkeys("^vx", 0)

@@ -1,4 +1,4 @@
-"""How our figures look."""
+"""The style of the figures."""
 
 import contextlib
 import functools
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-# Okabe and Ito, Color Universal Design (2008): told apart with every common form of colour blindness, most in grey.
+# Okabe and Ito, Color Universal Design (2008): distinguishable with common colour blindness, most of them in grey.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#F0E442")
 NOT_FINITE = "0.8"  # the colour of pixels without a finite value
 
@@ -37,10 +37,10 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def save_style() -> Iterator[None]:
-    """Draw in one style, to files: readable sizes, colours safe for the colour-blind, no window.
+    """Use the project's style for figures in files: readable sizes, colours safe for the colour-blind, no window.
 
-    Settings and backend are as before afterwards. Figures must be drawn inside; they can be saved outside. NumPy does
-    not warn inside: what is not finite is drawn as such.
+    Settings and backend are restored afterwards. Draw figures inside; they can be saved outside. Inside, NumPy gives no
+    warnings, because values that are not finite are drawn as such.
     """
     import matplotlib
     from cycler import cycler
@@ -57,18 +57,18 @@ def save_style() -> Iterator[None]:
 
 
 def later(draw: Callable[..., Any], *arguments: Any, **settings: Any) -> Callable[[], Any]:
-    """A figure that is drawn when it is first needed: `Run.figure` and `write_report` go on where that fails."""
+    """Return a function that draws a figure when it is needed; `Run.figure` and `write_report` catch its errors."""
     return functools.cache(functools.partial(draw, *arguments, **settings))
 
 
 def legend(axes: Any, **settings: Any) -> None:
-    """The legend of an axes, where it has anything to name."""
+    """Draw the legend of an axes, if it has entries."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(**settings)
 
 
 def _current_backend() -> str | None:
-    """The backend in use; None where none was chosen yet, since asking for it would choose one."""
+    """Return the backend in use, or None if none is chosen yet, without choosing one."""
     import matplotlib
 
     try:

@@ -1,4 +1,4 @@
-"""The figures of meta-training: held-out loss along the outer steps, and learning curves of what came of it."""
+"""Figures of meta-training: the held-out loss along the outer steps, learning curves, and the matrix of ratios."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ GREYS = ("0.25", "0.45", "0.6")
 
 
 def draw_descents(evaluations: Mapping[str, Mapping[str, Any]], *, title: str = "") -> Any:
-    """The evaluations of meta-trainings against the inner steps they cost; a ring marks the smallest of them.
+    """Draw the evaluations of meta-trainings against the inner steps; a ring marks the smallest evaluation.
 
     Args:
       evaluations: name -> `history.evaluations`.
@@ -48,16 +48,16 @@ def draw_descents(evaluations: Mapping[str, Mapping[str, Any]], *, title: str = 
 
 
 def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") -> Any:
-    """Validation loss against the inner step on one benchmark: mean over seeds, band of two standard errors.
+    """Draw the validation loss against the inner step on one benchmark: the mean over seeds, and two standard errors.
 
-    Curves are averaged over fiftieths of the run. Of the swept baselines the three best are shown, grey and broken.
-    Bands are left out where there are more than six curves.
+    Curves are averaged over fiftieths of the run. The three best swept baselines are drawn in grey. Bands are left out
+    if there are more than six curves.
 
     Returns:
       A matplotlib figure.
 
     Raises:
-      ValueError: the evaluation has no such benchmark.
+      ValueError: the evaluation does not contain the benchmark.
     """
     from matplotlib.figure import Figure
 
@@ -80,7 +80,9 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
             axes.plot(steps, line, style, color=colour, label=f"{row.optimizer}: {row.mean_loss}")
             mark_beyond(axes, [(steps, mean, colour)], f"{row.optimizer}: ")
             if banded:
-                factor = np.exp(2 * error / mean)  # two standard errors of the logarithm, which is what the axis shows
+                factor = np.exp(
+                    2 * error / mean
+                )  # two standard errors of the logarithm, because the axis is logarithmic
                 band = np.clip(line / factor, *limits), np.clip(line * factor, *limits)
                 axes.fill_between(steps, *band, color=colour, alpha=0.2, linewidth=0)
         axes.set(xlabel="inner step", ylabel="validation loss (cross-entropy)", title=title or benchmark)
@@ -94,14 +96,15 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
 
 
 def draw_matrix(found: Evaluation, *, title: str = "") -> Any:
-    """`found.ratios()` as a matrix of generalisation: blue is better than the best swept baseline, red worse, from a
-    half to the double.
+    """Draw `found.ratios()` as a matrix: blue is better than the best swept baseline, red is worse.
+
+    The colours range from one half to two.
 
     Returns:
       A matplotlib figure.
 
     Raises:
-      ValueError: as `Evaluation.ratios`.
+      ValueError: as in `Evaluation.ratios`.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
@@ -138,7 +141,7 @@ def draw_matrix(found: Evaluation, *, title: str = "") -> Any:
 
 
 def _plain_numbers(axes) -> None:
-    """0.1, 0.2, 0.5, 1 on a logarithmic axis, in place of powers of ten."""
+    """Label a logarithmic axis with 0.1, 0.2, 0.5, 1 instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -147,5 +150,5 @@ def _plain_numbers(axes) -> None:
 
 
 def _averaged(values):
-    """Means over fiftieths of the run, `[num_seeds, ≤ 50]`."""
+    """Average over fiftieths of the run, `[num_seeds, ≤ 50]`."""
     return np.stack([part.mean(axis=1) for part in np.array_split(values, min(50, values.shape[1]), axis=1)], axis=1)

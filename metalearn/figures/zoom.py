@@ -1,4 +1,4 @@
-"""What a zoom measured, window by window."""
+"""The figure of a zoom: its measurements for each window."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from metalearn.figures.style import OKABE_ITO, legend, save_style
 
 
 def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", published: float | None = None) -> Any:
-    """The dimension of the border, and how far each picture can be trusted, against the width of the window.
+    """Draw the dimension of the border, and the reliability of each landscape, against the width of the window.
 
     Args:
-      dimensions: rows of `ml.landscape.dimension_table` with the `width` of the window, in decades or θ's units.
-      windows: rows with `width` and the shares `undecided`, `computed` and `rounding` (other labels by an equal
-        update).
+      dimensions: rows of `ml.landscape.dimension_table` with the `width` of the window, in decades or the units of θ.
+      windows: rows with `width` and the shares of the pixels that are `undecided`, `computed`, or labelled otherwise by
+        an equivalent update (`rounding`).
       title: the figure's title.
       published: a dimension to compare with, drawn as a line.
 
@@ -57,7 +57,7 @@ def draw_zoom(dimensions: list[dict], windows: list[dict], *, title: str = "", p
 
 
 def _limits(dimensions, errors):
-    """From 0.7, or a little below the lowest error bar, to 2.4: a dimension below −1 is marked as beyond the axis."""
+    """Return limits from 0.7, or slightly below the lowest error bar but at least −1, to 2.4."""
     ends = (dimensions - errors)[np.isfinite(dimensions - errors)]
     return max(-1.0, min(0.7, np.min(ends, initial=np.inf) - 0.05)), 2.4
 
@@ -67,7 +67,7 @@ def _column(rows, field):
 
 
 def _shares(axes, windows, widths):
-    """How far each picture can be trusted, over an axis that also holds the given widths."""
+    """Draw the shares of the pixels for each window, over an axis that includes the given widths."""
     labels = {"computed": "trained, the rest filled", "undecided": "undecided: other label at T/2"}
     labels["rounding"] = "other label by an equal update"
     axes.set_ylim(-0.03, 1.03)

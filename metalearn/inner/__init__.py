@@ -1,8 +1,7 @@
-"""Floor 1: what is iterated.
+"""Inner problems.
 
-Everything metalearn studies is one map s ← F(s, θ) with an observable ℓ(s, θ), an `InnerProblem`. Training a network is
-one (`training`), and so are the logistic map and the Lorenz system (`problems`); `learned` holds optimisers whose
-weights are θ.
+An `InnerProblem` is an iterated map s ← F(s, θ) with an observable ℓ(s, θ). Examples are the training of a network
+(`training`), the logistic map and the Lorenz system (`problems`). `learned` holds optimisers whose weights are θ.
 """
 
 from metalearn.inner.derived import final_loss, in_windows, strided

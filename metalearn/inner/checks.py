@@ -1,5 +1,7 @@
-"""Sentences about arguments that do not fit. A traced value cannot be looked at and passes: it depends on θ, and θ is
-unconstrained."""
+"""Checks of arguments, with error messages that name the argument.
+
+The value of a traced argument is unknown, so its range is not checked.
+"""
 
 import operator
 from collections.abc import Collection
@@ -11,18 +13,18 @@ from jax.core import Tracer
 
 
 def is_known(value) -> bool:
-    """Whether the numbers of a value can be read now, that is, no part of it is traced."""
+    """Return whether the numbers of a value can be read, that is, whether no part of it is traced."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
 
 
 def check_number(
     name: str, value, low: float | None = None, high: float | None = None, *, open_low=False, open_high=False
 ) -> None:
-    """Refuse what is no single finite real number between `low` and `high`.
+    """Check that a value is a single finite real number between `low` and `high`.
 
     Raises:
-      TypeError: the value is no single real number.
-      ValueError: it is outside of its range.
+      TypeError: the value is not a single real number.
+      ValueError: the value is not finite or out of range.
     """
     try:
         shape, dtype = jnp.shape(value), jnp.result_type(value)
@@ -44,15 +46,15 @@ def check_number(
         raise ValueError(f"{name} must be a {allowed}; {number:g} was given.")
 
 
-LARGEST_COUNT = 2**31 - 1  # steps, trials and particles are counted, and told apart in keys, by 32-bit integers
+LARGEST_COUNT = 2**31 - 1  # steps, trials and particles are counted, and folded into keys, as 32-bit integers
 LARGEST_SEED = 2**32 - 1
 
 
 def check_bool(name: str, value) -> None:
-    """Refuse a value that is not a bool.
+    """Check that a value is a bool.
 
     Raises:
-      TypeError: the value is something else.
+      TypeError: the value is not a bool.
     """
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be true or false; {value!r} was given.")
@@ -63,7 +65,7 @@ def check_count(name: str, value, low: int = 1, high: int = LARGEST_COUNT) -> No
 
     Raises:
       TypeError: the value is not a whole number.
-      ValueError: it is too small or too large.
+      ValueError: the value is below `low` or above `high`.
     """
     try:
         whole = operator.index(value)
@@ -78,28 +80,30 @@ def check_count(name: str, value, low: int = 1, high: int = LARGEST_COUNT) -> No
 
 
 def check_seed(name: str, value) -> int:
-    """The seed as a Python integer. Larger ones are refused: JAX keeps their last 32 bits, and repeats a smaller seed.
+    """Check a seed and return it as a Python integer.
+
+    A seed must fit into 32 bits, because JAX keeps only the last 32 bits and a larger seed would repeat a smaller one.
 
     Raises:
       TypeError: the value is not a whole number.
-      ValueError: it is outside of 0 … 2³² − 1.
+      ValueError: the value is outside of 0 … 2³² − 1.
     """
     check_count(name, value, 0, LARGEST_SEED)
     return operator.index(value)
 
 
 def scalar(name: str, value: Any) -> Any:
-    """The value of a function, which must be one real floating-point scalar.
+    """Check that the value returned by a function is one real floating-point scalar, and return it.
 
     Raises:
-      TypeError: it is something else, such as a loss with an auxiliary output.
+      TypeError: the value is not such a scalar, for instance a loss with an auxiliary output.
     """
     number = hasattr(value, "dtype") or isinstance(value, int | float | complex)
     shape, dtype = (jnp.shape(value), jnp.result_type(value)) if number else (None, None)
     if isinstance(value, tuple | list | dict):
         raise TypeError(
-            f"{name} must return one real floating-point scalar; it returned a {type(value).__name__} of {len(value)}. Return "
-            "the loss alone, without auxiliary outputs."
+            f"{name} must return one real floating-point scalar; it returned a {type(value).__name__} of length "
+            f"{len(value)}. Return the loss alone, without auxiliary outputs."
         )
     if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         given = f"a {type(value).__name__}" if dtype is None else f"shape {shape} and dtype {dtype}"
@@ -110,19 +114,19 @@ def scalar(name: str, value: Any) -> Any:
 
 
 def check_choice(name: str, value, allowed: Collection[str]) -> None:
-    """Refuse a word that is not among the allowed ones.
+    """Check that a value is one of the allowed names.
 
     Raises:
-      ValueError: the word is unknown.
+      ValueError: the value is not an allowed name.
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(sorted(allowed))}; {value!r} was given.")
 
 
 def refusal(function, *arguments) -> str:
-    """Why a function cannot be traced, in the first line of JAX's own words; empty where it can be.
+    """Return the first line of the error that tracing a function raises, or "" if it can be traced.
 
-    What cannot be differentiated says so when its derivative is traced: nothing is computed.
+    Tracing a derivative shows whether a function can be differentiated, without computing anything.
     """
     try:
         jax.eval_shape(function, *arguments)
@@ -132,7 +136,7 @@ def refusal(function, *arguments) -> str:
 
 
 def summarize_error(error: BaseException) -> str:
-    """The first line of an error; its kind before it where that says something."""
+    """Return the first line of an error, preceded by the error's type unless that is a common one."""
     line = (str(error).strip().splitlines() or [""])[0]
     if not line:
         return type(error).__name__

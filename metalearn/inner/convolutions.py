@@ -1,8 +1,9 @@
-"""Convolutions that processors run well under `jax.vmap`, in any problem, whatever wrote them.
+"""Replacement of convolutions by operations that run fast on CPUs under `jax.vmap`.
 
-Mapped over particles with kernels of their own, a convolution becomes a grouped one, which JAX's compiler for
-processors runs slowly; gradients by kernels are slow there in any case. The functions of a problem are therefore read
-as JAX programs, and every convolution in them is replaced by slices and one matrix product.
+A convolution mapped over particles that have their own kernels becomes a grouped convolution, which XLA runs slowly on
+CPUs. Gradients with respect to kernels are slow on CPUs as well. The functions of a problem are therefore traced to JAX
+programs, and every convolution in them is replaced by slices and one matrix product. This works for convolutions
+written with any library.
 """
 
 import functools
@@ -16,14 +17,14 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.memoization import memoize
 
 CONVOLUTION = "conv_general_dilated"
-OUTER = {  # operations whose inner programs are read as well
+OUTER = {  # operations whose inner programs are searched as well
     *("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2"),
     *("scan", "while", "cond", "custom_jvp_call", "custom_vjp_call"),
 }
 
 
 def prepare(problem: InnerProblem) -> InnerProblem:
-    """The problem with `init`, `step` and `loss` passed through `without_convolutions`; prepared once, it stays as it is.
+    """Apply `without_convolutions` to `init`, `step` and `loss` of a problem. A second application has no effect.
 
     Args:
       problem: any inner problem.
@@ -34,12 +35,12 @@ def prepare(problem: InnerProblem) -> InnerProblem:
 
 @memoize
 def without_convolutions(function: Callable) -> Callable:
-    """The same function with its convolutions as slices and matrix products, where JAX computes on a processor.
+    """Replace the convolutions in a function by slices and matrix products, on CPUs only.
 
-    Results agree up to the order of sums. A function without convolutions is called as it is; elsewhere than on a
-    processor every function is. Derivatives taken inside the function are seen and replaced too; those taken outside go
-    through the matrix products, and keep no more in memory than those of a convolution. Very large windows, of more
-    than 32 positions along an axis of both kernel and output, stay convolutions.
+    Results agree up to the order of summation. A function without convolutions is called unchanged, and so is every
+    function on other devices. Convolutions in derivatives taken inside the function are replaced too. Derivatives taken
+    outside differentiate the matrix products, and need no more memory than those of a convolution. A convolution is
+    kept if both kernel and output have more than 32 positions along an axis.
 
     Args:
       function: a function of pytrees that JAX can trace.
@@ -50,13 +51,11 @@ def without_convolutions(function: Callable) -> Callable:
 
 
 class _Rewritten:
-    """A function, and for which shapes of its arguments it is known to hold no convolution."""
+    """A function, and the shapes of arguments for which it is known to contain no convolution."""
 
     def __init__(self, function):
         self.function, self.plain = function, set()
-        self.traced = jax.jit(
-            function, inline=True
-        )  # JAX remembers its trace: the function is traced once for all programs
+        self.traced = jax.jit(function, inline=True)  # JAX caches the trace and uses it in all programs
         functools.update_wrapper(self, function, updated=())
 
     def __eq__(self, other):
@@ -86,7 +85,7 @@ def _replaces(equation) -> bool:
 
 
 def _holds(program) -> bool:
-    """Whether there is a convolution to replace in a program, or in those inside it."""
+    """Return whether a program or one of its inner programs contains a convolution to replace."""
     return any(_replaces(equation) or any(map(_holds, _inner(equation))) for equation in program.eqns)
 
 
@@ -95,7 +94,7 @@ def _inner(equation):
 
 
 def _rewritten(value):
-    """A program with its convolutions replaced; a tuple of programs (branches) likewise; other values as they are."""
+    """Replace the convolutions in a program or in a tuple of programs (branches); return other values unchanged."""
     if isinstance(value, core.ClosedJaxpr):
         return value.replace(jaxpr=_rewritten(value.jaxpr))
     if isinstance(value, core.Jaxpr):
@@ -104,9 +103,10 @@ def _rewritten(value):
 
 
 def _equation(equation):
-    """One operation of a program: a convolution becomes a call of `convolve`, with the same inputs and outputs.
+    """Rewrite one operation of a program. A convolution becomes a call of `convolve` with the same inputs and outputs.
 
-    `jax.checkpoint` keeps the inputs for the backward pass, as a convolution does, and not the larger windows.
+    With `jax.checkpoint` only the inputs are stored for the backward pass, as for a convolution, and not the windows,
+    which are larger.
     """
     if _replaces(equation):
         replacement = jax.checkpoint(functools.partial(convolve, **equation.params), prevent_cse=False)

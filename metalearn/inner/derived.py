@@ -1,4 +1,4 @@
-"""Problems made of problems: losses read less often or at the end, a θ for every window."""
+"""Problems derived from other problems: losses read less often or only at the end, and a θ for every window."""
 
 import operator
 
@@ -11,20 +11,28 @@ from metalearn.inner.problem import InnerProblem, check_horizon, check_inner, ta
 
 
 def strided(problem: InnerProblem, stride: int) -> InnerProblem:
-    """The map of `stride` steps in one, whose loss is read after the last of them: L is then a mean over every
-    stride-th step, and costs that many readings less. Its i-th step within a stride draws from fold_in(key, i).
-    Horizons, windows and the `inner_steps` of an estimator count strides.
+    """Combine `stride` steps of a problem into one step.
+
+    The loss is read after the last of them, so the meta-loss is the mean over every stride-th step and needs fewer
+    evaluations. Step i within a stride uses the key fold_in(key, i). Horizons, windows and the `inner_steps` of an
+    estimator count strides.
+
+    Args:
+      problem: the inner problem.
+      stride: the number of steps to combine.
 
     Raises:
-      TypeError, ValueError: the stride is not a whole number of at least 1, the problem is not an InnerProblem, or its
-        loss must be read after every step, as that of `final_loss`.
+      TypeError: the stride is not a whole number, or the problem is not an InnerProblem.
+      ValueError: the stride is below 1, or it is above 1 and the loss must be read after every step, as that of
+        `final_loss`.
     """
     check_count("stride", stride)
     check_inner(problem)
     if problem.horizon is not None and stride > 1:
         raise ValueError(
-            f"The losses of this problem, made for {problem.horizon} steps, add up only where each of them is read; with a stride of "
-            f"{stride} some are not. Wrap the other way round: ml.final_loss(ml.strided(problem, {stride}), horizon // {stride})."
+            f"The losses of this problem, made for {problem.horizon} steps, must be read after every step; with a "
+            f"stride of {stride} some are skipped. Wrap the other way round: "
+            f"ml.final_loss(ml.strided(problem, {stride}), horizon // {stride})."
         )
 
     def step(state, theta, key):
@@ -37,19 +45,19 @@ def strided(problem: InnerProblem, stride: int) -> InnerProblem:
 
 
 def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
-    """The loss at the end of the episode as a mean over its steps: ℓ'_t = T (ℓ_t − ℓ_{t−1}), with ℓ_0 read as zero.
+    """Make the last loss of an episode the meta-loss: ℓ'_t = T (ℓ_t − ℓ_{t−1}), with ℓ_0 set to zero.
 
-    (1/T) Σ ℓ'_t = ℓ_T, so every estimator, online or not, estimates the gradient of the final loss. All readings of an
-    episode use one key, drawn at its start: with fresh evaluation data the differences would not telescope
-    (docs/theory.md §3.4).
+    The mean over an episode is (1/T) Σ ℓ'_t = ℓ_T, so every estimator, online or not, estimates the gradient of the
+    final loss. All losses of an episode use one key, drawn at its start. With fresh evaluation data at each step the
+    differences would not telescope (docs/theory.md §3.4).
 
     Args:
-      problem: the problem whose last loss counts.
-      horizon: T, the number of steps of an episode. Estimators and losses with another horizon refuse the problem.
+      problem: the inner problem.
+      horizon: T, the number of steps of an episode. Estimators and losses with another horizon raise an error.
 
     Raises:
-      TypeError, ValueError: the horizon is not a whole number of at least 1, or the problem not an InnerProblem, or
-        made for another horizon.
+      TypeError: the horizon is not a whole number, or the problem is not an InnerProblem.
+      ValueError: the horizon is below 1, or the problem is made for another horizon.
     """
     check_count("horizon", horizon)
     horizon = operator.index(horizon)
@@ -83,13 +91,19 @@ def final_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
 
 
 def in_windows(problem: InnerProblem, length: int) -> InnerProblem:
-    """The problem whose θ is a schedule `[num_windows, ...]`: steps t·length + 1 … (t + 1)·length use its row t.
+    """Give every window of an episode its own θ: leaves are `[num_windows, ...]`, and window t uses row t.
 
-    The start uses row 0, and steps beyond the last row use the last.
+    Window t consists of the steps t·length + 1 … (t + 1)·length. The start uses row 0, and steps beyond the last row
+    use the last row.
+
+    Args:
+      problem: the inner problem.
+      length: the number of steps of a window.
 
     Raises:
-      TypeError, ValueError: the length is no whole number of at least 1, the problem no InnerProblem, or θ has leaves
-        without windows, or with different numbers of them.
+      TypeError: the length is not a whole number, or the problem is not an InnerProblem.
+      ValueError: the length is below 1. The functions of the problem raise it if the leaves of θ differ in their first
+        axis or have none.
     """
     check_count("length", length)
     check_inner(problem)

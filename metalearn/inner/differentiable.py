@@ -1,4 +1,4 @@
-"""Whether the derivatives that are needed exist: asked before anything is computed, and said in a sentence."""
+"""Checks that the required derivatives exist, before anything is computed."""
 
 from collections.abc import Callable
 
@@ -14,32 +14,41 @@ from metalearn.types import Theta
 
 REVERSE, FORWARD, BOTH = "reverse", "forward", "forward and reverse"
 _INSTEAD = {
-    REVERSE: "Evolution strategies such as ml.persistent_es need no derivatives, ml.forward_mode needs no reverse mode.",
-    FORWARD: "Evolution strategies such as ml.persistent_es need no derivatives, ml.backprop needs no forward mode.",
+    REVERSE: "Evolution strategies such as ml.persistent_es need no derivatives, ml.forward_mode no reverse mode.",
+    FORWARD: "Evolution strategies such as ml.persistent_es need no derivatives, ml.backprop no forward mode.",
     BOTH: "Evolution strategies such as ml.persistent_es need no derivatives.",
 }
 
 
 def check_derivative(name: str, mode: str, derivative: Callable, plain: Callable, *arguments) -> None:
-    """Check that a function can be differentiated. One that cannot be traced at all passes, so that its own error is seen.
+    """Check that a function can be differentiated.
+
+    A function that cannot be traced at all passes, so that the user sees its own error.
 
     Args:
-      name: what needs the derivative.
+      name: the name of the estimator or function that needs the derivative.
       mode: REVERSE, FORWARD or BOTH.
-      derivative, plain: the derivative, and the function itself, of these arguments; both are traced by shape.
+      derivative: the derivative as a function of `arguments`.
+      plain: the function itself, of the same arguments.
+      arguments: arrays or their shapes; only shapes are traced.
 
     Raises:
-      TypeError: the function can be traced, its derivative cannot.
+      TypeError: the function can be traced, but its derivative cannot.
     """
     reason = without_derivative(derivative, *arguments)
     if reason and not refusal(plain, *arguments):
         raise TypeError(
-            f"The problem cannot be differentiated in {mode} mode, a requirement of {name}: {_sentence(reason)} {_INSTEAD[mode]}"
+            f"The problem cannot be differentiated in {mode} mode, a requirement of {name}: "
+            f"{_sentence(reason)} {_INSTEAD[mode]}"
         )
 
 
 def without_derivative(function: Callable, *arguments) -> str:
-    """`refusal` of a function that takes derivatives: JAX traces the tangent of a `custom_vjp`, and refuses it when it runs."""
+    """Return why a function that takes derivatives fails, or "" if it does not.
+
+    JAX traces the forward-mode derivative of a `custom_vjp` function without an error and raises one only when it runs.
+    This function reports that case as well.
+    """
     reason = refusal(function, *arguments)
     if not reason and "custom_lin" in primitives(jax.make_jaxpr(function)(*arguments).jaxpr):
         return "JAX cannot apply forward-mode differentiation (jvp) to a custom_vjp function."
@@ -47,17 +56,15 @@ def without_derivative(function: Callable, *arguments) -> str:
 
 
 def check_problem(problem: InnerProblem, theta: Theta) -> tuple[str, ...]:
-    """Trace the three functions once by shape and say in a sentence what does not fit.
-
-    Nothing is computed.
+    """Check an inner problem by tracing its three functions for shapes, without computing anything.
 
     Args:
       problem: the inner problem.
       theta: the meta-parameters.
 
     Returns:
-      A sentence for each mode of differentiation, reverse or forward, in which the meta-loss has no derivative
-      with respect to θ. Estimators that need that mode refuse the problem; evolution strategies need none.
+      A sentence for each mode of differentiation, reverse or forward, in which the meta-loss cannot be differentiated
+      with respect to θ. Estimators that need that mode raise an error; evolution strategies need no derivatives.
 
     Raises:
       TypeError: a function cannot be called as documented, the step changes the structure, a shape or a dtype of the

@@ -1,4 +1,4 @@
-"""A distribution over problems: every episode draws its own."""
+"""A distribution over problems. Every episode draws its own problem."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,18 +13,20 @@ Drawn = Any
 
 
 def task_distribution(make: Callable[[Drawn], InnerProblem], draw: Callable[[Key], Drawn]) -> InnerProblem:
-    """The problem `make(ω)` with ω = draw(key) at the start of every episode: L(θ) = E_ω L(θ; ω).
+    """Average a problem over a distribution of tasks: every episode runs `make(ω)` with ω = draw(key).
 
-    The key of ω rides in the state as integers, and ω is drawn from it again in every step: estimators, exponents and
-    landscapes see one problem, and no direction of the state in which nothing moves. Shapes may not depend on ω; sizes
-    that do (widths, depths) are problems of their own: see `ml.mixture`.
+    The meta-loss is L(θ) = E_ω L(θ; ω). The state contains the key of ω as integers, and every step draws ω from it
+    again. Estimators, Lyapunov exponents and landscapes therefore treat the distribution as one problem, whose state
+    has no additional floating-point entries. Shapes must not depend on ω. For tasks of different sizes (widths, depths)
+    use `ml.mixture`.
 
     Args:
-      make: `ω -> InnerProblem`, traceable: an initial scale, a number of examples, a learning rate of the task.
+      make: `ω -> InnerProblem`, traceable. ω may be an initial scale, a number of examples or a learning rate.
       draw: `key -> ω`, a pytree of arrays.
 
     Raises:
-      TypeError: `make` returns no InnerProblem, or one of the two is no function.
+      TypeError: `make` or `draw` is not a function. The functions of the problem raise it if `make` does not return an
+        InnerProblem.
     """
     for name, function in (("make", make), ("draw", draw)):
         if not callable(function):
@@ -57,16 +59,16 @@ def task_distribution(make: Callable[[Drawn], InnerProblem], draw: Callable[[Key
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """The kind of the key, a constant in the state: without numbers."""
+    """The random number implementation of the key, as a static entry of the state."""
 
     name: Any = dataclasses.field(metadata={"static": True})
 
 
 def _form(make, draw) -> tuple[int | None, bool]:
-    """The horizon that the problems are made for, and whether they have a cap."""
+    """Return the horizon that the problems are made for, and whether they have a cap."""
     found = []
     try:
         jax.eval_shape(lambda key: found.append(make(draw(key))), jax.random.key(0))
         return found[0].horizon, found[0].cap is not None
-    except Exception:  # what cannot be traced is said in a sentence by `check_problem`
+    except Exception:  # `check_problem` reports a problem that cannot be traced
         return None, False

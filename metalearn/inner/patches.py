@@ -1,4 +1,4 @@
-"""A convolution as slices and one matrix product, for processors."""
+"""Convolutions as slices and one matrix product, for CPUs."""
 
 import functools
 import math
@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-MAX_SLICES = 32  # along one axis, and in all where they are not stacked: each is code
-MAX_BYTES = 2**26  # of the stacked windows of one convolution; larger ones are summed slice by slice
-NAMES = "gbio"  # group, batch, input feature, output feature; then p0, p1, … of the output and k0, k1, … of the kernel
+MAX_SLICES = 32  # along one axis; every slice adds operations to the program
+MAX_BYTES = 2**26  # of the stacked windows of one convolution; larger convolutions are summed slice by slice
+NAMES = "gbio"  # group, batch, input feature, output feature; axes p0, p1, … of the output, k0, k1, … of the kernel
 
 
 class Axis(NamedTuple):
@@ -18,10 +18,10 @@ class Axis(NamedTuple):
 
     Attributes:
       out, kernel: the numbers of positions p and k.
-      stride, dilation: their steps in the padded array.
-      padding: what is added before and after, negative to cut.
-      spread: lhs_dilation, the distance of neighbours in the padded array.
-      where: the axis in the array.
+      stride, dilation: the steps of p and k in the padded array.
+      padding: the entries added before and after the array; negative to remove entries.
+      spread: lhs_dilation, the distance between neighbouring entries in the padded array.
+      where: the index of the axis in the array.
     """
 
     out: int
@@ -34,12 +34,12 @@ class Axis(NamedTuple):
 
     @property
     def scattered(self) -> bool:
-        """Products first, then sums at their places: cheaper where most of the padded array is zero."""
+        """Whether to multiply first and add the products at their positions, which is cheaper for mostly zero input."""
         return self.spread > 1 and self.kernel <= self.out
 
     @property
     def slices(self) -> int:
-        """How often the axis is sliced: once for each position of the shorter of kernel and output."""
+        """The number of slices along the axis: one for each position of the shorter of kernel and output."""
         return min(self.kernel, self.out)
 
 
@@ -51,7 +51,7 @@ class Labelled(NamedTuple):
 
 
 def convolution_axes(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> list[Axis]:
-    """The spatial axes of `lax.conv_general_dilated` with these parameters, the last one of the array first."""
+    """Return the spatial axes of `lax.conv_general_dilated` with these parameters."""
     left, right, result = params["dimension_numbers"]
     steps = zip(params["window_strides"], params["rhs_dilation"], params["padding"], params["lhs_dilation"])
     axes = [
@@ -62,7 +62,7 @@ def convolution_axes(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> li
 
 
 def replaceable(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> bool:
-    """Whether `convolve` serves here: nothing is empty or sharded, and the slices are few enough to be written out."""
+    """Return whether `convolve` supports a convolution: no array is empty, none is sharded, and the slices are few."""
     axes = convolution_axes(lhs, rhs, out, params)
     if params["out_sharding"] is not None or 0 in (lhs.size, rhs.size, out.size):
         return False
@@ -70,15 +70,15 @@ def replaceable(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> bool:
 
 
 def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    """`lax.conv_general_dilated`, by slices and `dot_general`.
+    """Compute `lax.conv_general_dilated` by slices and `dot_general`.
 
-    With P the windows of the padded input, out[b, o, p] = Σ_{i, k} P[b, i, p, k] · rhs[o, i, k]. Axis by axis, the
-    array is sliced once for each position of the shorter of kernel and output, and the slices are stacked: a 3 × 3
-    kernel on an image and its gradient, whose kernel is as large as the image, build the same P.
+    With P the windows of the padded input, out[b, o, p] = Σ_{i, k} P[b, i, p, k] · rhs[o, i, k]. Along each axis, the
+    array is sliced once for each position of the shorter of kernel and output, and the slices are stacked. A 3 × 3
+    kernel on an image, and the gradient of this convolution, whose kernel is as large as the image, build the same P.
 
     Args:
       lhs, rhs: the input and the kernel.
-      **params: the parameters of the primitive, all of them.
+      **params: all parameters of the primitive.
     """
     left, right, result = params["dimension_numbers"]
     out = jax.eval_shape(functools.partial(lax.conv_general_dilated_p.bind, **params), lhs, rhs)
@@ -100,7 +100,7 @@ def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
 
 
 def _along(order, axes, image, kernel, names, product, depthwise) -> jax.Array:
-    """The convolution along the axes of `order`, as an array whose axes are `names`."""
+    """Compute the convolution along the axes in `order`, as an array with the axes `names`."""
     if not order:
         return product(image, kernel, names)
     index, *rest = order
@@ -130,7 +130,7 @@ def _padded(image, place, axis):
 
 
 def _slices(image, place, axis, many):
-    """One slice for each position of the shorter of kernel and output; their axis counts those of the longer."""
+    """Return one slice per position of the shorter of kernel and output; its axis runs over those of the longer."""
     at = image.names.index(place)
     names = tuple(many if name == place else name for name in image.names)
     count, step, shift = (
@@ -143,14 +143,14 @@ def _slices(image, place, axis, many):
 
 
 def _stacked(parts, few):
-    """The slices along a new axis before the channels, where the matrix product wants it."""
+    """Stack the slices along a new axis before the last of batch and channels, as the matrix product needs it."""
     names = parts[0].names
     at = max(names.index(name) for name in ("b", "i"))
     return Labelled(jnp.stack([part.array for part in parts], at), (*names[:at], few, *names[at:]))
 
 
 def _taken(kernel, tap, number, few):
-    """The kernel at one of its positions, where the slices are its positions."""
+    """Return the kernel at one position if the slices run over its positions, else the whole kernel."""
     if few != tap:
         return kernel
     at = kernel.names.index(tap)
@@ -162,12 +162,12 @@ def _without(names, few, place):
 
 
 def _joined(values, few, place, names):
-    """The sum over kernel positions, or the stack of output positions."""
+    """Add the values of kernel positions, or stack those of output positions."""
     return jnp.stack(values, names.index(place)) if few == place else functools.reduce(jnp.add, values)
 
 
 def _scatter(value, at, axis):
-    """Σ_k of the products at axis `at`, each at its place: p · stride = q · spread + padding − k · dilation."""
+    """Sum products over k, the axis `at`, each at its position p · stride = q · spread + padding − k · dilation."""
     total, parts = (axis.out - 1) * axis.stride + 1, []
     for k in range(axis.kernel):
         part = lax.index_in_dim(value, k, at, keepdims=False)
@@ -181,7 +181,7 @@ def _scatter(value, at, axis):
 
 
 def _product(image, kernel, names, precision, dtype):
-    """The sum of products over the names that do not remain."""
+    """Multiply image and kernel, and sum over all axes that are not in `names`."""
     number = {name: index for index, name in enumerate(dict.fromkeys((*image.names, *kernel.names)))}
     numbers = [[number[name] for name in axes] for axes in (image.names, kernel.names, names)]
     return jnp.einsum(
@@ -196,17 +196,17 @@ def _product(image, kernel, names, precision, dtype):
 
 
 def _sum_type(dtype):
-    """Short floats are summed in float32."""
+    """Return the dtype in which products are summed: float32 or wider for floating-point numbers."""
     return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
 
 
 def _ordered(places, names) -> tuple[str, ...]:
-    """The names in the order of the array's axes."""
+    """Return the names in the order of the array's axes."""
     return tuple(name for _, name in sorted(zip(places, names)))
 
 
 def _split(part, name, groups):
-    """The axis `name` in two: the group, and its rest."""
+    """Split the axis `name` into a group axis and the rest."""
     at, shape = part.names.index(name), part.array.shape
     return Labelled(
         part.array.reshape(*shape[:at], groups, shape[at] // groups, *shape[at + 1 :]),

@@ -1,4 +1,4 @@
-"""The one scan over inner steps, and how an episode is cut into windows."""
+"""The scan over inner steps, and the division of an episode into windows."""
 
 import dataclasses
 import math
@@ -16,25 +16,28 @@ from metalearn.types import Key, Scalar, State, Theta
 
 @dataclasses.dataclass(frozen=True)
 class Truncation:
-    """How an episode of `horizon` inner steps is cut into windows of `length` steps.
+    """The division of an episode of `horizon` inner steps into windows of `length` steps.
 
     Attributes:
-      horizon: T, the inner steps of an episode; then the problem starts anew.
-      length: W, the inner steps between two estimates; it divides T. With W = T an estimate sees whole episodes.
-      stagger: False: all particles are at the same window (lockstep). True: each particle starts at a random window of
-        its episode, after a burn-in with θ frozen, so that every estimate sees every part of the horizon.
-      key: None: every episode draws its own random numbers. A typed key: every episode of every particle repeats the
-        random numbers of this key, start and data included; the meta-loss is then one deterministic function of θ, the
-        one a landscape shows. In lockstep the particles share each minibatch as one array, which is also faster.
-      shared_minibatches: True: the random numbers of each inner step (minibatch, dropout) are drawn once an estimate
-        and shared by all particles, whose starts stay their own. The mean of the estimate stays what it is; its
-        particles are no longer independent, so that their spread understates its variance. On small networks it is
-        faster.
+      horizon: T, the number of inner steps of an episode, after which the problem starts again.
+      length: W, the number of inner steps per estimate, a divisor of T. With W = T an estimate uses whole episodes.
+      stagger: if False, all particles are at the same window of their episodes (lockstep). If True, each particle
+        starts at a random window of its episode, after a burn-in with θ frozen, so that every estimate contains every
+        part of the horizon.
+      key: if None, every episode draws its own random numbers. If a typed key, every episode of every particle uses
+        the random numbers of this key, for its start and its data. The meta-loss is then a deterministic function of
+        θ, the function that a landscape shows. In lockstep the particles share each minibatch as one array, which is
+        also faster.
+      shared_minibatches: if True, the random numbers of each inner step (minibatch, dropout) are drawn once per
+        estimate and shared by all particles, and only the starts differ. The mean of the estimate is unchanged. The
+        particles are no longer independent, so that their spread understates the variance. This is faster for small
+        networks.
 
     Raises:
-      TypeError: horizon or length are not whole numbers.
-      ValueError: one of them is not positive, the length does not divide the horizon, or minibatches are to be shared
-        where all episodes are one.
+      TypeError: `horizon` or `length` is not a whole number, `stagger` or `shared_minibatches` is not a bool, or `key`
+        is not a typed key.
+      ValueError: `horizon` or `length` is not in 1 … 2³¹ − 1, `length` does not divide `horizon`, or both `key` and
+        `shared_minibatches` are given.
     """
 
     horizon: int
@@ -66,7 +69,7 @@ class Truncation:
         if self.key is not None:
             check_key(self.key)
             if self.shared_minibatches:
-                raise ValueError("With a key all episodes are the same one already; leave shared_minibatches False.")
+                raise ValueError("With a key all episodes share their random numbers; leave shared_minibatches False.")
 
     def _parts(self):
         key = self.key
@@ -81,7 +84,7 @@ class Truncation:
 
     @property
     def num_windows(self) -> int:
-        """n = T / W, the windows of an episode."""
+        """n = T / W, the number of windows of an episode."""
         return self.horizon // self.length
 
 
@@ -99,32 +102,35 @@ def unroll(
     start: int | jax.Array = 0,
     rematerialise: bool = False,
 ) -> tuple[State, jax.Array]:
-    """Iterate the map and read the loss after each step.
+    """Iterate the map and compute the loss after each step.
 
         s_t = F(s_{t−1}, θ; k_{t−1}),   ℓ_t = ℓ(s_t, θ; k_t),   t = 1 … num_steps.
 
-    The key of index t is k_t = fold_in(key, start + t). The loss at s_t and the step away from it are given the same
-    key: they meet in one program, so a training loss and the gradient of the next step share their forward pass, as in
-    an ordinary training loop. The minibatch is fresh for s_t either way, so no mean is changed.
+    The keys are k_t = fold_in(key, start + t). The loss at s_t and the step that leaves s_t use the same key, so that
+    a training loss and the gradient of the next step share their forward pass, as in an ordinary training loop. The
+    minibatch of k_t is independent of s_t, so this does not change any mean.
 
     Args:
       problem: the inner problem.
       state: s_0.
       theta: the meta-parameters, used in every step.
-      key: the key of the episode; windows of one episode pass the same key and their own `start`.
-      num_steps: how many steps to take, at least 1.
+      key: the key of the episode. All windows of an episode use the same key, with different values of `start`.
+      num_steps: the number of steps, at least 1.
       start: the index of `state` in its episode.
-      rematerialise: recompute the steps of ⌈√num_steps⌉ segments in the backward pass instead of storing every step:
-        reverse mode then needs memory for about 2√num_steps states, at the cost of one more forward pass. The gradient
-        is the same.
+      rematerialise: whether to recompute the steps of about √num_steps segments in the backward pass instead of storing
+        every step. Reverse mode then needs memory for about 2√num_steps states, at the cost of one more forward pass.
+        The gradient is the same.
 
     Returns:
       `(state, losses)`: s_num_steps and the losses `[num_steps]`, in float32 or wider.
+
+    Raises:
+      ValueError: `num_steps` is below 1.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; {num_steps} was given.")
-    wide = trees.wide(theta)  # in reverse mode, the derivatives of all steps are added in its precision
-    step, read = (jax.jit(one, inline=True) for one in prepare(problem)[1:3])  # each is traced once
+    wide = trees.wide(theta)  # in reverse mode, the derivatives of all steps are added in this precision
+    step, read = (jax.jit(one, inline=True) for one in prepare(problem)[1:3])  # each is traced only once
 
     def body(state, index):
         here, theta_here = jax.random.fold_in(key, index), trees.like(wide, theta)
@@ -136,21 +142,21 @@ def unroll(
         before = trees.strong(state)
         state = trees.like(step(before, theta, jax.random.fold_in(key, start)), before)
         return state, trees.wide(read(state, theta, jax.random.fold_in(key, start + 1)))[None]
-    # The loss at the first state is computed and left out: a first step of its own would be a second copy of the step.
+    # The loss at s_0 is computed and dropped: a separate first step would be a second copy of the step in the program.
     state, losses = _scan(body, trees.strong(state), start + jnp.arange(num_steps), rematerialise)
     last = read(state, theta, jax.random.fold_in(key, start + num_steps))
     return state, jnp.append(losses[1:], trees.wide(last))
 
 
 def _constant_if(condition, tree):
-    """The same values, whose derivative is zero under the condition: a loss that is left out adds no NaN to a gradient."""
+    """Set the derivative with respect to a tree to zero under a condition, so that a dropped loss adds no NaN to it."""
     return jax.tree.map(
         lambda leaf: jnp.where(condition, jax.lax.stop_gradient(leaf), leaf) if trees.is_inexact(leaf) else leaf, tree
     )
 
 
 def _scan(body, carry, indices, rematerialise):
-    """`lax.scan`, in about √n checkpointed segments where wanted; a remainder that fills no segment comes last."""
+    """Run `lax.scan`, on request in about √n checkpointed segments; an incomplete segment comes last."""
     count = len(indices)
     segment = segment_length(count)
     if not rematerialise or segment < 2:
@@ -170,7 +176,10 @@ def _scan(body, carry, indices, rematerialise):
 
 
 def segment_length(count: int) -> int:
-    """⌊√count⌋, or a divisor of the count between half of it and it: a remainder would be compiled beside the segments."""
+    """Return the largest divisor of `count` from ⌊√count⌋ down to half of it, or ⌊√count⌋ if there is none.
+
+    A segment length that does not divide `count` leaves a remainder, which is compiled in addition to the segments.
+    """
     root = math.isqrt(count)
     return next((size for size in range(root, root // 2, -1) if count % size == 0), root)
 
@@ -178,12 +187,23 @@ def segment_length(count: int) -> int:
 def unroll_episode(
     problem: InnerProblem, theta: Theta, key: Key, horizon: int, *, rematerialise: bool = False
 ) -> tuple[State, jax.Array]:
-    """`unroll` over a whole episode: the start and the steps are drawn as every estimator draws them from an episode key."""
+    """Run `unroll` over a whole episode; the start and the steps use the episode key as in every estimator."""
     start, steps = split_episode(key)
     return unroll(problem, problem.init(theta, start), theta, steps, horizon, rematerialise=rematerialise)
 
 
 def meta_loss(problem: InnerProblem, theta: Theta, key: Key, horizon: int) -> Scalar:
-    """L(θ) = (1/T) Σ_t ℓ_t of one episode, that of `unroll_episode`."""
+    """Return the meta-loss L(θ) = (1/T) Σ_t ℓ_t of one episode.
+
+    Args:
+      problem: the inner problem.
+      theta: the meta-parameters.
+      key: the key of the episode.
+      horizon: T, the number of steps.
+
+    Raises:
+      TypeError: `problem` is not an `InnerProblem`.
+      ValueError: the problem is made for another horizon, or `horizon` is below 1.
+    """
     check_horizon(problem, horizon)
     return jnp.mean(unroll_episode(problem, theta, key, horizon)[1])

@@ -1,8 +1,8 @@
-"""Floor 2: functions of θ drawn on a plane through θ-space.
+"""Floor 2: functions of θ on a plane through θ-space.
 
-A landscape is given what it draws as a function of θ, be it the meta-loss, an estimator's gradient or an exponent: this
-package knows planes and grids, and nothing of estimators or dynamics. Trainability has a measure of its own, which is
-accumulated while training runs, and a border whose dimension can be estimated.
+`render` evaluates any function of θ on a grid, for example the meta-loss, an estimator's gradient or a Lyapunov
+exponent. `trainability` measures where training converges, and the dimension of the border can be estimated. This
+package does not import estimators or dynamics.
 """
 
 from metalearn.landscape.box_counting import box_counting_dimension, published_dimension

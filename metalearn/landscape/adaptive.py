@@ -1,34 +1,34 @@
-"""Which pixels of a picture decide its border, and what the others look like.
+"""A quadtree that selects the pixels near the border of a picture, and fills the others.
 
-A quadtree over the pixels: a cell is cut into four where the pixels known in it, rims included, differ in label or are
-undecided, down to single pixels. What is never cut has corners of one label and is filled between them. The work grows
-like N^D for a border of dimension D, and not like N².
+A cell is split into four if the computed pixels inside it and on its rim differ in label or are undecided, down to
+single pixels. A cell that is not split has corners of one label and is filled by interpolation between them. The work
+grows like N^D for a border of dimension D instead of N².
 """
 
 import numpy as np
 
-CELLS = 64  # of the coarsest lattice, per side: what is smaller than a cell and touches none of its pixels is not seen
+CELLS = 64  # coarsest cells per side; a structure that contains none of the computed pixels is missed
 
 
 def coarsest_spacing(height: int, width: int) -> int:
-    """The side of the coarsest cells in pixels: a power of two, at least 2."""
+    """Return the side of the coarsest cells in pixels, a power of two and at least 2."""
     return max(2, 2 ** int(np.log2(max(1, min(height, width) // CELLS))))
 
 
 def lattice(height: int, width: int, spacing: int) -> np.ndarray:
-    """The corners of the cells of one size, as a mask `[height, width]`; the last cells may be smaller."""
+    """Return the corners of the cells of one size as a mask `[height, width]`; the last cells may be smaller."""
     mask = np.zeros((height, width), bool)
     mask[np.ix_(_lines(height, spacing), _lines(width, spacing))] = True
     return mask
 
 
 def wanted(converged: np.ndarray, undecided: np.ndarray, computed: np.ndarray, spacing: int) -> np.ndarray:
-    """The pixels to compute next, as a mask: the corners of the quarters of all cells that are to be cut.
+    """Return a mask of the pixels to compute next: the corners of the quarters of all cells that must be split.
 
     Args:
-      converged, undecided: labels `[height, width]`, meaningful where computed.
-      computed: which pixels are known.
-      spacing: of the coarsest cells, whose corners are all known.
+      converged, undecided: labels `[height, width]`, valid where `computed` is true.
+      computed: a mask of the pixels that are computed.
+      spacing: the side of the coarsest cells, all of whose corners are computed.
     """
     wish = np.zeros_like(computed)
     for lines, corners, mixed in _levels(converged, undecided, computed, spacing):
@@ -41,12 +41,12 @@ def wanted(converged: np.ndarray, undecided: np.ndarray, computed: np.ndarray, s
 
 
 def skipped_cells(converged: np.ndarray, undecided: np.ndarray, computed: np.ndarray, spacing: int) -> int:
-    """How many cells stay whole."""
+    """Return the number of cells that are not split."""
     return sum(int(np.sum(corners & ~mixed)) for _, corners, mixed in _levels(converged, undecided, computed, spacing))
 
 
 def _levels(converged, undecided, computed, spacing):
-    """For each size of cell: its lines, the cells whose corners are known, and those that hold what differs."""
+    """Yield for each cell size: the grid lines, the cells whose corners are computed, and the cells that must be split."""
     while spacing >= 2:
         rows, columns = (_lines(count, spacing) for count in computed.shape)
         known = computed[np.ix_(rows, columns)]
@@ -57,7 +57,7 @@ def _levels(converged, undecided, computed, spacing):
 
 
 def fill(values: np.ndarray, computed: np.ndarray, spacing: int, *, nearest: bool = False) -> np.ndarray:
-    """The picture with all pixels: those not computed lie on straight lines between corners, or copy one of them."""
+    """Fill the pixels that are not computed by linear interpolation between corners, or with the nearest corner."""
     values = values.copy()
     while spacing >= 2:
         coarse = [_lines(count, spacing) for count in values.shape]
@@ -83,7 +83,7 @@ def _lines(count, spacing):
 
 
 def _holds(mask, rows, columns):
-    """Whether each cell, rims included, holds a True."""
+    """Return whether each cell, including its rim, contains a true pixel."""
     sums = np.pad(np.cumsum(np.cumsum(mask, axis=0, dtype=np.int64), axis=1), ((1, 0), (1, 0)))
     ends, starts = (rows[1:] + 1, columns[1:] + 1), (rows[:-1], columns[:-1])
     corner = lambda r, c: sums[np.ix_(r, c)]
@@ -91,7 +91,7 @@ def _holds(mask, rows, columns):
 
 
 def _locate_cells(fine, lines):
-    """The first and the last cell whose closed interval holds each line."""
+    """Return the first and the last cell whose closed interval contains each line."""
     last = np.clip(np.searchsorted(lines, fine, side="right") - 1, 0, len(lines) - 2)
     first = np.clip(np.searchsorted(lines, fine, side="left") - 1, 0, len(lines) - 2)
     return first, last

@@ -1,4 +1,4 @@
-"""Dimensions from box counts: nested boxes with random phases, and the estimator of the published numbers."""
+"""Box-counting dimensions: nested boxes with random phases, and the estimator of the paper."""
 
 import math
 
@@ -11,30 +11,32 @@ BOOTSTRAPS = 200
 
 
 def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: int = 0) -> DimensionFit:
-    """Nested box counting: D = −d ln N(ε) / d ln ε by least squares over boxes of 8, 16 … N/8 pixels.
+    """Estimate a dimension by nested box counting: D = −d ln N(ε) / d ln ε, fitted over boxes of 8, 16 … N/8 pixels.
 
-    N(ε) is the number of boxes of side ε that hold a True, of whole boxes only, rescaled to the area of the picture,
-    and averaged over random phases of the grid where boxes leave a rim; in a power of the base they leave none. The
-    three finest octaves alias and are shown, not fitted, where the picture is large enough for the others.
+    N(ε) is the number of boxes of side ε that contain a true pixel. Only whole boxes count; the number is rescaled to
+    the area of the picture and averaged over random phases of the grid. If the side of the picture is a power of
+    `base`, the boxes cover it completely and the phases are equal. Boxes below 8 pixels have aliasing errors; they are
+    returned but not fitted, unless the picture is small.
 
     Args:
-      mask: booleans `[H, W]`, such as `edges(measure)`; best a power of two a side. At least 16 × 16.
-      base: the ratio of successive sizes; a set made by cutting into thirds is counted exactly in base 3.
-      num_phases: shifts of the grid to average.
-      seed: of the shifts.
+      mask: booleans `[H, W]`, at least 16 × 16, such as `edges(measure)`; sides that are powers of two are best.
+      base: the ratio of successive sizes; base 3 is exact for sets that are constructed by division into thirds.
+      num_phases: the number of shifts of the grid to average.
+      seed: the seed of the shifts.
 
     Returns:
-      A `DimensionFit`; its error joins the spread over phases, that of the local slopes, and a bootstrap over blocks of
-      the picture, and is a lower bound: at finite resolution box counts read low by more than any of these shows (1.84
-      on a filled disc, 1.37 on the graph of a Weierstrass function of dimension 1.5). Refused where fewer than two
-      sizes have a box.
+      A `DimensionFit`. Its error combines the spread over phases, the spread of the local slopes, and a bootstrap over
+      blocks of the picture. It is a lower bound: at finite resolution box counting underestimates the dimension by more
+      than these errors show (1.84 on a filled disc, 1.37 on the graph of a Weierstrass function of dimension 1.5). The
+      dimension is refused if fewer than two fitted sizes have a box with a true pixel.
 
     Raises:
-      ValueError: no picture of booleans of at least 16 × 16.
+      TypeError: `base`, `num_phases` or `seed` is not a whole number.
+      ValueError: `mask` is not a boolean array of at least 16 × 16, `base` is below 2, `num_phases` is below 1, or
+        `seed` is outside of 0 … 2³² − 1.
 
     References:
-      chaos measures as in Grebogi et al. 1983; nesting and phases after the usual faults of box counts (bias −0.01 …
-      −0.07 at 2049²).
+      Grebogi et al. 1983. Nested boxes and random phases reduce the usual bias of box counts (−0.01 … −0.07 at 2049²).
     """
     mask = picture(mask, 16)
     check_seed("seed", seed)
@@ -47,7 +49,7 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
     counts = np.array([[_boxes(mask, size, share) for size in sizes] for share in shares])
     mean = counts.mean(axis=0)
     fitted = (sizes >= min(8, side // 32)) & (sizes <= side / 8) & (mean > 0)
-    slopes = log_slopes(sizes, mean)
+    slopes = -log_slopes(sizes, mean)
     if fitted.sum() < 2:
         return DimensionFit(
             math.nan,
@@ -55,36 +57,38 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
             sizes,
             mean,
             slopes,
-            "fewer than two box sizes from 8 pixels to an eighth of the side hold a part of it",
+            "fewer than two box sizes from 8 pixels to an eighth of the side contain a part of the set",
         )
     dimension = -np.polyfit(np.log(sizes[fitted]), np.log(mean[fitted]), 1)[0]
     phases = [-np.polyfit(np.log(sizes[fitted]), np.log(np.maximum(row[fitted], 0.5)), 1)[0] for row in counts]
-    inner = -slopes[fitted[:-1] & fitted[1:]]
+    inner = slopes[fitted[:-1] & fitted[1:]]
     between = np.std(inner, ddof=1) / math.sqrt(len(inner)) if len(inner) > 1 else 0.0
     spread = np.std(phases, ddof=1) / math.sqrt(num_phases) if num_phases > 1 else 0.0
     blocks = _bootstrap(mask, sizes[fitted], generator)
     error = float(math.hypot(spread, between, blocks))
-    return DimensionFit(float(dimension), error, sizes, mean, -slopes, lower_bound=True)
+    return DimensionFit(float(dimension), error, sizes, mean, slopes, lower_bound=True)
 
 
 def published_dimension(mask) -> DimensionFit:
-    """The estimator of the published numbers: the median local slope of box counts at ten logarithmic sizes.
+    """Estimate a dimension as in the paper: the median local slope of box counts at ten logarithmically spaced sizes.
 
-    Sizes from 10 pixels to the picture's side, rounded down; a box counts that holds True and False, those cut by the
-    rim too. The sign of its bias depends on the border: at 256² it reads .03 high on circles and on snowflakes with
-    bumps on random sides, .20 low on graphs of dimension 1.5, and scatters by .05. Kept for comparison with the paper.
+    The sizes range from 10 pixels to the side of the picture, rounded down. A box counts if it contains both true and
+    false pixels, including boxes that the rim cuts. The sign of the bias depends on the border: at 256² the estimate is
+    0.03 too high on circles and on snowflakes with bumps on random sides, and 0.20 too low on graphs of dimension 1.5;
+    it scatters by 0.05. The estimator serves for comparison with the paper.
 
     Args:
       mask: booleans `[H, W]`, at least 16 × 16.
 
     Returns:
-      A `DimensionFit`; its error is the spread of the local slopes over √their number, and a lower bound.
+      A `DimensionFit`. Its error is the standard deviation of the local slopes over the square root of their number; it
+      is a lower bound. Its `local_slopes` has one entry for each size.
 
     Raises:
-      ValueError: no picture of booleans.
+      ValueError: `mask` is not a boolean array of at least 16 × 16.
 
     References:
-      Sohl-Dickstein 2024, arXiv 2402.06184, by way of the box count of PoreSpy (Gostick et al. 2019).
+      Sohl-Dickstein 2024, arXiv 2402.06184, which uses the box count of PoreSpy (Gostick et al. 2019).
     """
     mask = picture(mask, 16)
     sizes = np.unique(np.logspace(1, math.log10(min(mask.shape)), 10).astype(int))
@@ -99,7 +103,7 @@ def published_dimension(mask) -> DimensionFit:
 
 
 def _bootstrap(mask, sizes, generator):
-    """The spread of the slope over resamples of blocks as large as the largest box."""
+    """Return the standard deviation of the slope over resamples of blocks of the size of the largest box."""
     block = sizes[-1]
     rows, columns = (count // block for count in mask.shape)
     whole = mask[: rows * block, : columns * block]
@@ -113,13 +117,13 @@ def _bootstrap(mask, sizes, generator):
 
 
 def _pool(mask, size):
-    """Whether each box of a side holds a True; the boxes at the far rims may be cut."""
+    """Return whether each box contains a true pixel; the last boxes of a row or column may be smaller."""
     rows = np.logical_or.reduceat(mask, np.arange(0, mask.shape[0], size), axis=0)
     return np.logical_or.reduceat(rows, np.arange(0, mask.shape[1], size), axis=1)
 
 
 def _boxes(mask, size, share):
-    """Whole boxes that hold a True, from a random phase, rescaled to the area of the picture."""
+    """Count whole boxes with a true pixel, from a random phase, rescaled to the area of the picture."""
     starts = (share * np.minimum(size, np.array(mask.shape) % size + 1)).astype(int)
     whole = (np.array(mask.shape) - starts) // size
     ends = starts + whole * size

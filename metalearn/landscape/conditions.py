@@ -1,4 +1,4 @@
-"""The six conditions of "The boundary of neural network trainability is fractal", and the windows of their pictures."""
+"""The conditions of "The boundary of neural network trainability is fractal", and the windows of its pictures."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from metalearn.landscape.plane import Axis, Plane
 
 
 class Condition(NamedTuple):
-    """What a published picture shows.
+    """The problem and the windows of a published picture.
 
     Attributes:
-      problem: the training run.
+      problem: the inner problem.
       plane: the full window, [−3, 6]² in log10.
       num_steps: T.
-      tile: the window of the published tile, in which its dimension was measured.
-      published_dimension: the paper's number for it; None where there is none.
+      tile: the window in which the paper measures the dimension.
+      published_dimension: the dimension in the paper; None if there is none.
     """
 
     problem: InnerProblem
@@ -57,17 +57,18 @@ SETTINGS = {
 
 
 def condition(name: str, data: Arrays | None = None) -> Condition:
-    """One of the published conditions.
+    """Return one of the published conditions.
 
     Args:
       name: "tanh", "relu", "identity" (deep linear, 16 examples), "single" (one example), "minibatch" (16 of 272, 1000
-        steps), "offset" (a constant added to the first layer at every step, as the published picture was made) or
-        "offset_once" (added to its initial weights, as the paper words it; its window has no boundary).
-      data: other data and initial weights, `X`, `Y`, `W0`, `W1` and for the minibatch condition `batch_indices`; the
-        published ones by default.
+        steps), "offset" (a constant is added to the first layer at every step, as in the published picture) or
+        "offset_once" (the constant is added to the initial weights, as the text of the paper says; this window has no
+        boundary).
+      data: other data and initial weights, `X`, `Y`, `W0`, `W1` and, for the minibatch condition, `batch_indices`; by
+        default the published ones.
 
     Raises:
-      ValueError: an unknown name, or data that do not fit.
+      ValueError: `name` is unknown, or an array of `data` is missing, is not finite, or has another shape.
 
     References:
       Sohl-Dickstein 2024, arXiv 2402.06184; windows and dimensions from its notebook and its table.

@@ -1,4 +1,4 @@
-"""The dimension of a border with every error that can be read off its picture, or a refusal."""
+"""The dimension of a border with the errors that its picture shows, or the reason why there is none."""
 
 import math
 from typing import Any, NamedTuple
@@ -32,18 +32,17 @@ class BorderDimension(NamedTuple):
     """The dimension of a border with its errors.
 
     Attributes:
-      dimension: D by the rule, also where it is refused for what else the picture says; NaN where the rule gives none.
-      statistical: of the fit: from two axes and two ranges of distances (3-point rule); a block bootstrap over the
-        picture with the spread over phases and local slopes (nested boxes), or that of the local slopes alone
-        (published rule).
+      dimension: D by the rule, also if it is refused because the border is unresolved; NaN if the rule gives no D.
+      statistical: the statistical error of the fit: from two axes and two ranges of distances (3-point rule), from a
+        block bootstrap and the spread over phases and local slopes (nested boxes), or from the spread of the local
+        slopes (published rule).
       resolution: |D − D at half the resolution|.
-      horizon: |D − D of the labels at T/2|; NaN where these are not given or have no border.
-      null_ratio: the share of pixels with another label beside them over that of independent labels; NaN without a
-        border.
-      control: D of a circle by the same rule at the same resolution; its distance from 1 is the rule's own error.
-      refused: why D says nothing of the border; empty where it does.
-      lower_bound: whether `statistical` is only a lower bound on the error, which it is for both rules that count
-        boxes.
+      horizon: |D − D of the labels at T/2|; NaN if these labels are not given or have no border.
+      null_ratio: the fraction of pixels with a neighbour of another label, divided by the fraction for independent
+        labels; NaN if there is no border.
+      control: D of a circle by the same rule at the same resolution; its difference from 1 is the error of the rule.
+      refused: the reason why D does not describe the border; empty if it does.
+      lower_bound: whether `statistical` is only a lower bound on the error, as for both rules that count boxes.
     """
 
     dimension: float
@@ -75,16 +74,17 @@ class BorderDimension(NamedTuple):
 
 
 def border_dimension(converged, *, before=None, rule: str = "3-point rule") -> BorderDimension:
-    """The dimension of a border by one rule, with every error that can be read off a picture, and a smooth control.
+    """Estimate the dimension of a border by one rule, with the errors that the picture shows and a circle as control.
 
     Args:
-      converged: labels `[H, W]`, at least 64 × 64.
+      converged: boolean labels `[H, W]`, at least 64 × 64.
       before: the labels at T/2, for the error of the horizon.
       rule: "3-point rule" (`uncertainty_dimension`, the most accurate), "nested boxes" (`box_counting_dimension` of the
         edges) or "published rule" (`published_dimension` of the edges).
 
     Raises:
-      ValueError: no picture of booleans of at least 64 × 64, pictures of different shapes, or another rule.
+      ValueError: `converged` or `before` is not a boolean array of at least 64 × 64, their shapes differ, or `rule` is
+        unknown.
     """
     check_choice("rule", rule, RULES)
     converged, estimate = picture(converged, 64), RULES[rule]
@@ -111,17 +111,18 @@ def border_dimension(converged, *, before=None, rule: str = "3-point rule") -> B
 
 
 def dimension_table(measure, undecided) -> list[dict[str, Any]]:
-    """The dimension of a picture's border by every rule, a row each; refused for a picture below 64 × 64.
+    """Estimate the dimension of the border of a picture by every rule.
 
     Args:
-      measure, undecided: `[H, W]`, of a `Landscape`.
+      measure, undecided: arrays `[H, W]` of a `Landscape`.
 
     Returns:
-      Rows with `rule`, the fields of `BorderDimension`, and `said`, the result in words.
+      One row for each rule, with `rule`, the fields of `BorderDimension`, and `said`, the result in words. The
+      dimension of a picture smaller than 64 × 64 is refused.
     """
     converged = np.asarray(measure) < 0
     if min(converged.shape) < 64:
-        refusal = f"a picture of {converged.shape[1]} × {converged.shape[0]} pixels is too small, 64 × 64 are needed"
+        refusal = f"the picture has {converged.shape[1]} × {converged.shape[0]} pixels, at least 64 × 64 are needed"
         nothing = BorderDimension(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, refusal)
         return [{"rule": rule, **nothing._asdict(), "said": str(nothing)} for rule in RULES]
     before = converged ^ np.asarray(undecided)
@@ -130,7 +131,7 @@ def dimension_table(measure, undecided) -> list[dict[str, Any]]:
 
 
 def _null_ratio(labels):
-    """Pixels of which a neighbour at distance 1 on an axis differs, over the share for independent labels."""
+    """Return the fraction of pixels with a different neighbour on an axis, over the fraction for independent labels."""
     share = float(labels.mean())
     null = 1 - share**3 - (1 - share) ** 3
     if null == 0:

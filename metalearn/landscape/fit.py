@@ -1,25 +1,26 @@
-"""What every estimator of a dimension returns, and what it needs to be given."""
+"""The result of all estimators of a dimension, the check of their input, and a line fit with errors."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 LOWER_BOUND = "lower bound on the error"
-SCATTER = np.logspace(-5, -0.5, 24)  # standard deviations of ln counts about a line, all looked at alike
+SCATTER = np.logspace(-5, -0.5, 24)  # standard deviations of ln counts about a line, with equal prior weights
 
 
 class DimensionFit(NamedTuple):
     """A dimension fitted to counts at several scales.
 
     Attributes:
-      dimension: D; NaN where it is refused.
-      standard_error: of D; what it includes is said where it is made.
-      sizes: box sides or distances in pixels, of all scales looked at.
-      counts: boxes that hold a part of the border, or the share of uncertain pixels, at each size.
-      local_slopes: the exponent between neighbouring sizes, one fewer.
-      refused: why there is no dimension; empty where there is one.
-      lower_bound: whether the error is only a lower bound: the rule has a bias at finite resolution that the picture
-        does not show.
+      dimension: D; NaN if it is refused.
+      standard_error: the standard error of D; the function that returns it says what it includes.
+      sizes: all box sides or distances, in pixels.
+      counts: the number of boxes that contain a part of the border, or the fraction of uncertain pixels, at each size.
+      local_slopes: the local dimension between neighbouring sizes; one entry fewer than `sizes`, unless stated
+        otherwise.
+      refused: the reason why there is no dimension; empty if there is one.
+      lower_bound: whether the error is only a lower bound, because the rule has a bias at finite resolution that the
+        picture does not show.
     """
 
     dimension: float
@@ -37,6 +38,7 @@ class DimensionFit(NamedTuple):
 
 
 def picture(mask, least):
+    """Check that a mask is a boolean array of at least `least` × `least`, and return it."""
     try:
         mask = np.asarray(mask)
     except ValueError:  # a Landscape, or another tuple of arrays
@@ -55,12 +57,13 @@ def log_slopes(sizes, counts):
 
 
 def line(sizes, counts, covariance) -> tuple[float, float]:
-    """The slope of ln counts against ln sizes and its standard error.
+    """Return the slope of ln counts with respect to ln sizes, and its standard error.
 
-        y_j = a + H x_j + e_j,   Cov e = C + τ² 1,
+        y_j = a + H x_j + e_j,   Cov e = C + τ² 1.
 
-    C the sampling noise of y, τ the scatter about the line that C does not explain, such as log-periodic oscillations.
-    Weights are the inverse variances. Slope and error are averages over τ, weighted by the restricted likelihood.
+    C is the sampling covariance of y. τ is the scatter about the line that C does not explain, such as log-periodic
+    oscillations. The fit weights points with their inverse variances. The slope and its error are averaged over τ,
+    weighted with the restricted likelihood.
     """
     x, y, one = np.log(sizes), np.log(counts), np.eye(len(sizes))
     design = np.stack([np.ones_like(x), x - x.mean()], axis=1)
@@ -75,7 +78,7 @@ def line(sizes, counts, covariance) -> tuple[float, float]:
 
 
 def _likelihood(design, y, noise):
-    """The restricted likelihood of each covariance `[number, n, n]`, as shares that add to one."""
+    """Return the restricted likelihood of each covariance `[number, n, n]`, normalised to a sum of one."""
     inverse = np.linalg.inv(noise)
     information = design.T @ inverse @ design
     best = np.linalg.solve(information, (design.T @ inverse @ y)[..., None])[..., 0]

@@ -1,4 +1,4 @@
-"""Where the raw gradient of a landscape can be used, judged by the gradient of the smoothed one."""
+"""A comparison of the raw gradient of a landscape with the gradient of the smoothed landscape."""
 
 from typing import NamedTuple
 
@@ -9,15 +9,16 @@ AGREE = 1e-3
 
 
 class GradientMap(NamedTuple):
-    """A raw gradient field beside a smoothed one; arrays `[height, width]`.
+    """A comparison of a raw with a smoothed gradient field; arrays `[height, width]`.
 
     Attributes:
-      log_length: ln |g|; −∞ where the gradient is zero, NaN where there is none.
-      cosine: of g and g_σ; NaN where one of them is zero or missing.
+      log_length: ln |g|; −∞ where the gradient is zero, NaN where it is missing.
+      cosine: the cosine of the angle between g and g_σ; NaN where one of them is zero or missing.
       log_ratio: ln (|g| / |g_σ|).
-      usable: the raw gradient points forward (cosine > 0) and is between a tenth and ten times as long as the smoothed.
-      disagreement: ‖forward − reverse‖ / the longer of them; NaN where it was not asked for or a derivative overflowed.
-      trusted: forward and reverse agree to 1e-3; all True where reverse mode was not asked for.
+      usable: whether the cosine is positive and |g| is between a tenth of and ten times |g_σ|.
+      disagreement: ‖forward − reverse‖ / max(‖forward‖, ‖reverse‖); NaN without `reverse` or where a derivative
+        overflowed.
+      trusted: whether forward and reverse mode agree to 1e-3; True everywhere without `reverse`.
     """
 
     log_length: np.ndarray
@@ -32,13 +33,13 @@ def gradient_map(log_length, direction, smoothed, *, reverse=None) -> GradientMa
     """Compare raw gradients with those of the smoothed landscape, pixel by pixel.
 
     Args:
-      log_length: ln |g|, `[height, width]`: raw gradients of chaotic runs are beyond the largest float.
-      direction: g / |g|, `[height, width, d]`; what it is where |g| is zero does not matter.
-      smoothed: g_σ, `[height, width, d]`, as `smooth(...).gradient`.
-      reverse: the same raw gradient by reverse mode, `[height, width, d]`, to see where rounding decides it.
+      log_length: ln |g|, `[height, width]`; a logarithm, because gradients of chaotic runs overflow.
+      direction: g / |g|, `[height, width, d]`; ignored where |g| is zero.
+      smoothed: g_σ, `[height, width, d]`, such as `smooth(...).gradient`.
+      reverse: the raw gradient by reverse mode, `[height, width, d]`, to detect where rounding errors dominate.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not match.
     """
     log_length, direction, smoothed = (np.asarray(a, np.float64) for a in (log_length, direction, smoothed))
     if direction.shape != smoothed.shape or direction.ndim != 3 or log_length.shape != direction.shape[:2]:

@@ -1,4 +1,4 @@
-"""The convergence measure of a training run, for a history of losses or one loss at a time, and the border it draws."""
+"""The convergence measure of a training run, from a history of losses or one loss at a time, and its border."""
 
 from typing import NamedTuple
 
@@ -14,13 +14,13 @@ SMALLEST = 1e-300  # 1/v of a loss that reaches zero stays finite
 
 
 class Record(NamedTuple):
-    """What the measure needs of the losses seen so far; each a scalar.
+    """Sums over the losses so far; all fields are scalars.
 
     Attributes:
-      first: v_0, the loss at the start, not normalised.
+      first: ℓ_0, the loss at the start, not normalised.
       falling, rising: Σ v and Σ 1/v of the normalised losses.
       half, last: Σ v over the last 20 losses before step T/2, and before step T.
-      escape: the first step whose loss is not finite, −1 while there is none.
+      escape: the first step whose loss is not finite; −1 if there is none.
     """
 
     first: jax.Array
@@ -32,14 +32,14 @@ class Record(NamedTuple):
 
 
 def normalise(losses, first):
-    """v_t = min(ℓ_t / ℓ_0, 10⁶), where a loss that is not finite counts as 10⁶."""
+    """Return v_t = min(ℓ_t / ℓ_0, 10⁶), where a loss that is not finite counts as 10⁶."""
     losses, first = (jnp.where(debugging.finite(loss), loss, CAP) for loss in (losses, first))
     ratio = losses / jnp.where(first == 0, 1.0, first)
     return jnp.minimum(jnp.where(first == 0, jnp.where(losses == 0, 1.0, CAP), ratio), CAP)
 
 
 def begin(loss) -> Record:
-    """The record before step 0, given the loss there."""
+    """Return the record before step 0, given the loss at the start."""
     zero = jnp.zeros_like(loss)
     return Record(loss, zero, zero, zero, zero, jnp.full(jnp.shape(loss), -1, jnp.int32))
 
@@ -52,7 +52,7 @@ def observe(record: Record, loss, step, num_steps) -> Record:
 
 
 def settle(record: Record, stop, num_steps) -> Record:
-    """Add the losses of the steps from `stop` on, none of them finite."""
+    """Add the losses of the steps from `stop` on, which are not finite."""
     escape = jnp.where((record.escape < 0) & (stop < num_steps), stop, record.escape)
     record = record._replace(escape=escape)
     return _add(record, normalise(jnp.full_like(record.first, CAP), record.first), stop, num_steps, num_steps)
@@ -74,7 +74,7 @@ def _add(record, value, start, stop, num_steps):
 
 
 def verdict(record: Record, num_steps: int):
-    """`(measure, converged, converged at T/2)` of a finished record; a single step has no half."""
+    """Return `(measure, converged, converged at T/2)` of a finished record; with T = 1 the last two are equal."""
     converged = record.last / min(LAST, num_steps) < 1
     before = record.half / min(LAST, num_steps // 2) < 1 if num_steps > 1 else converged
     falling = jnp.maximum(jnp.abs(record.falling), SMALLEST)
@@ -82,25 +82,28 @@ def verdict(record: Record, num_steps: int):
 
 
 def trains(losses, start):
-    """Whether training converges: the mean of the last 20 losses `[num_steps]` is below the loss of the start, and finite."""
+    """Return whether training converged: the mean of the last 20 losses `[num_steps]` is below the first loss."""
     return jnp.mean(losses[-LAST:]) < start
 
 
 def convergence_measure(losses) -> np.ndarray:
-    """How a training run converged or diverged: negative where it converged, and smaller the slower.
+    """Return how fast a training run converged or diverged; negative values mean convergence.
 
-        v_t = min(ℓ_t / ℓ_0, 10⁶), losses that are not finite count as 10⁶ before the division;
+        v_t = min(ℓ_t / ℓ_0, 10⁶), where losses that are not finite are replaced by 10⁶ before the division;
+        v_t = 1 for ℓ_t = ℓ_0 = 0, and 10⁶ for other losses if ℓ_0 = 0;
         converged ⟺ the mean of the last 20 v_t < 1;   measure = −Σ v_t if converged, + Σ 1/v_t otherwise.
 
+    The slower the convergence, the more negative the measure.
+
     Args:
-      losses: `[..., T]`, ℓ_0 at the start of training. The measure is made for losses that are not negative; of others
-        it keeps the sign that the outcome has, −|Σ v_t| if converged.
+      losses: the losses `[..., T]`, where ℓ_0 is the loss at the start of training. The measure is designed for losses
+        that are not negative. For other losses, it is −|Σ v_t| if converged, so that the sign shows the outcome.
 
     Returns:
-      `[...]`, float64, finite.
+      A finite float64 array `[...]`.
 
     Raises:
-      ValueError: no losses, or complex ones.
+      ValueError: `losses` is empty or does not contain real numbers.
 
     References:
       Sohl-Dickstein 2024, arXiv 2402.06184, and its notebook.
@@ -122,22 +125,22 @@ def convergence_measure(losses) -> np.ndarray:
 
 
 def edges(measure) -> np.ndarray:
-    """The cells that the border crosses: 2 × 2 blocks of pixels that did not all end alike.
+    """Return the cells that the border crosses: 2 × 2 blocks of pixels with different outcomes.
 
     Args:
-      measure: `[H, W]`, negative where training converged; or labels, booleans.
+      measure: `[H, W]`, negative where training converged; or boolean labels.
 
     Returns:
-      Booleans `[H−1, W−1]`: where max · min of a block is negative, or where its labels differ.
+      Booleans `[H−1, W−1]`: whether the signs or the labels of a block differ.
 
     Raises:
-      ValueError: no image of at least 2 × 2 pixels, or NaN in it.
+      ValueError: `measure` is not an image of at least 2 × 2 pixels, or contains NaN.
     """
     measure = np.asarray(measure)
     if measure.ndim != 2 or min(measure.shape) < 2:
         raise ValueError(f"edges need an image [H, W] of at least 2 × 2 pixels; shape {measure.shape} was given.")
     if np.any(np.isnan(measure)):
-        raise ValueError("edges need an image without NaN; mask or label the pixels that have no measure.")
+        raise ValueError("edges need an image without NaN; replace NaN in pixels that have no measure.")
     corners = [measure[:-1, :-1], measure[:-1, 1:], measure[1:, :-1], measure[1:, 1:]]
     if measure.dtype == bool:
         return np.logical_or.reduce(corners) & ~np.logical_and.reduce(corners)

@@ -1,10 +1,10 @@
-"""Training at many points at once: the engine below every picture of trainability.
+"""Training at many points of a plane, for pictures of trainability.
 
-Points are taken in bands, a band in chunks. A chunk is what is advanced together, small enough for the cache; between
-two segments of steps the pixels of a band that are settled leave, and the others close ranks. Bands know nothing of
-each
-other: each is computed whole by one thread of one device of one process, by the same program, so that a pixel has the
-same bits whatever picture it belongs to and however many devices share the work, and no device waits for another.
+Points are divided into bands, and a band into chunks. The pixels of a chunk are advanced together; a chunk is small
+enough for the cache. After each segment of steps, the pixels of a band whose measure can no longer change are dropped,
+and the others are packed into fewer chunks. Bands are independent: one thread on one device of one process computes a
+band, always with the same program. The bits of a pixel therefore depend neither on the picture nor on the number of
+devices, and no device waits for another.
 """
 
 import functools
@@ -26,19 +26,19 @@ from metalearn.landscape import measure as accounts
 from metalearn.threads import on_every_device
 from metalearn.types import Key, Progress
 
-SEGMENT = 25  # steps between two looks for pixels that are settled
+SEGMENT = 25  # steps between two checks for settled pixels
 CHUNK = 16  # pixels advanced together on a CPU: 16 networks of the published size fill a core's cache in float64
 CHUNK_OF_ACCELERATOR = 4096
-BAND = 512  # pixels whose states are held at a time, at least a chunk
+BAND = 512  # pixels whose states are in memory at a time; at least a chunk
 
 
 class PixelMeasures(NamedTuple):
-    """What is known of each of a list of pixels; arrays `[count]`.
+    """Results for a list of pixels; arrays `[count]`.
 
     Attributes:
       measure, converged, escape: as in `Landscape`.
       before: whether the run had converged at T/2.
-      steps: what each cost in inner steps: those that its band computed, shared evenly.
+      steps: the inner steps per pixel: those that the band computed, divided by its number of pixels.
     """
 
     measure: np.ndarray
@@ -75,17 +75,17 @@ def measure_pixels(
     progress: Progress | None = None,
     name: str = "pixels",
 ) -> PixelMeasures:
-    """Train at places of a plane and measure how it converged or diverged, as `trainability` does on a grid.
+    """Train at points of a plane and measure convergence, as `trainability` does on a grid.
 
-    Bands go round the devices of this process, and round the processes of `jax.distributed` where it was initialised;
-    every process must then ask for the same pixels, and gets all of them.
+    Bands are distributed over the devices of this process, and over the processes of `jax.distributed` if it was
+    initialised. In that case all processes must pass the same pixels, and each gets all results.
 
     Args:
       problem, num_steps, key, chunk_size, drop_diverged: as in `trainability`.
       place: `(x_value, y_value) -> theta`.
-      values: `[count, 2]`, float64: x and y of each pixel.
-      progress: called as `progress(name, pixels_done, pixels)`.
-      name: what they are called there.
+      values: x and y of each pixel, `[count, 2]`, float64.
+      progress: called as `progress(name, pixels_done, pixels)` after each band.
+      name: the name that is passed to `progress`.
 
     Raises:
       TypeError: `num_steps` or `chunk_size` is not a whole number, or `problem` cannot be traced with a θ of `place`.
@@ -115,7 +115,7 @@ def measure_pixels(
 
 @jax.enable_x64(True)
 def hash_program(problem: InnerProblem, place: Callable, num_steps: int, key: Key | None) -> str:
-    """A digest of what is computed at a pixel: the program of init, step and loss with its constants, T and the key."""
+    """Return a hash of the computation at a pixel: the program of init, step and loss with its constants, T and the key."""
 
     def once(x, y, key):
         theta = place(x, y)
@@ -128,7 +128,7 @@ def hash_program(problem: InnerProblem, place: Callable, num_steps: int, key: Ke
 
 
 def band_size(chunk_size: int | None = None) -> int:
-    """Pixels in a band: the fewest whole chunks that make 512."""
+    """Return the number of pixels in a band: 512, rounded up to whole chunks."""
     chunk = _chunk(chunk_size)
     return -(-BAND // chunk) * chunk
 
@@ -146,7 +146,7 @@ def _nothing():
 
 @jax.enable_x64(True)
 def _gather(parts: list[PixelMeasures], num_bands: int, sizes: list[int]) -> list[PixelMeasures]:
-    """The bands of all processes in their order; each process has every n-th of them."""
+    """Return the bands of all processes in order; each of n processes has every n-th band."""
     count, longest = jax.process_count(), max(sizes)
     rounds = -(-num_bands // count)
     parts = [*parts, *([_nothing()] * (rounds - len(parts)))]
@@ -158,7 +158,7 @@ def _gather(parts: list[PixelMeasures], num_bands: int, sizes: list[int]) -> lis
 
 @jax.enable_x64(True)
 def _band(settings, values, key):
-    """What is measured at the pixels of one band."""
+    """Compute the pixels of one band."""
     count, chunk = len(values), settings.chunk_size
     size = band_size(chunk)
     padded = np.concatenate([values, np.repeat(values[-1:], size - count, axis=0)])
@@ -180,7 +180,7 @@ def _band(settings, values, key):
 
 
 def _in_float64(problem):
-    """The problem with numbers of 32 bits in its first state, such as weights that were made before, as ones of 64."""
+    """Return the problem with the float32 arrays of its first state, such as existing weights, converted to float64."""
     double = lambda leaf: jnp.asarray(leaf, float) if not trees.is_key(leaf) and _is_float32(leaf) else leaf
     return problem._replace(init=lambda theta, key: jax.tree.map(double, problem.init(theta, key)))
 
@@ -205,7 +205,7 @@ def _start(values, key, settings):
 
 @functools.partial(jit, name="pixels", static_argnames="settings", donate_argnums=0)
 def _advance(pixels, order, num_chunks, first, last, key, settings):
-    """Take the steps first … last − 1 of the pixels named in `order`, and stop those that are settled."""
+    """Take the steps first … last − 1 of the pixels with the indices `order`, and mark settled pixels as stopped."""
     problem, size = prepare(settings.problem), settings.chunk_size
     _, steps = split_episode(key)
 
@@ -215,7 +215,7 @@ def _advance(pixels, order, num_chunks, first, last, key, settings):
 
         def one(theta, state, record):
             loss = problem.loss(state, theta, here)
-            if problem.cap is not None:  # a run that diverged counts as such, not as one whose loss is the cap
+            if problem.cap is not None:  # a diverged run must not count as a run with a loss at the cap
                 loss = jnp.where(_is_lost(state), jnp.nan, loss)
             loss, moved = loss.astype(float), take_step(problem, state, theta, here)
             return moved, accounts.observe(record, loss, index, settings.num_steps), loss
@@ -236,7 +236,7 @@ def _advance(pixels, order, num_chunks, first, last, key, settings):
 
 
 def _is_lost(state):
-    """Whether some array of floating-point numbers in the state is NaN throughout."""
+    """Return whether a floating-point array of the state consists of NaN only."""
     lost = [jnp.all(jnp.isnan(leaf)) for leaf in jax.tree.leaves(state) if trees.is_inexact(leaf) and leaf.size]
     return jnp.any(jnp.stack(lost)) if lost else jnp.array(False)
 

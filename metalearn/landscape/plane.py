@@ -1,4 +1,4 @@
-"""A plane through θ-space: two axes and the θ at each of their points."""
+"""Planes through θ-space: two axes, and a function that returns θ at each point."""
 
 import dataclasses
 import math
@@ -19,13 +19,15 @@ class Axis:
 
     Attributes:
       name: the label, with its unit.
-      low, high: the ends, in the scale's own units: exponents where the scale is "log10".
-      scale: "linear", or "log10" where the coordinate is the logarithm of what the name says.
-      centre: None, or a value from which `low` and `high` count: values are centre + coordinate, or centre ·
-        10**coordinate. A deep zoom keeps its digits so: coordinates are small numbers, not differences of large ones.
+      low, high: the ends, as coordinates: exponents if the scale is "log10".
+      scale: "linear", or "log10" if the coordinate is the logarithm of the value.
+      centre: None, or the value at coordinate 0. Values are centre + coordinate, or centre · 10**coordinate. With a
+        centre, a deep zoom keeps its precision, because coordinates are small numbers.
 
     Raises:
-      ValueError: the ends are not finite or not in order, the scale is unknown, or the centre does not fit it.
+      TypeError: an end or the centre is not a real number.
+      ValueError: the ends or the centre are not finite, the ends are not in order, the scale is unknown, or the centre
+        is not positive on a log10 axis.
     """
 
     name: str
@@ -55,12 +57,16 @@ class Axis:
 
     @staticmethod
     def around(name: str, centre: float, half_width: float, scale: Literal["linear", "log10"] = "linear") -> "Axis":
-        """The axis that reaches `half_width`, in the scale's units, to both sides of a value."""
+        """Return the axis that extends from the value `centre` by the coordinate `half_width` to both sides."""
         return Axis(name, -half_width, half_width, scale, centre)
 
     @staticmethod
     def between(name: str, low_value: float, high_value: float) -> "Axis":
-        """The log10 axis between two positive values, however close they are."""
+        """Return the log10 axis between two positive values, which may be very close to each other.
+
+        Raises:
+          ValueError: the values are not positive, finite and in order.
+        """
         if not 0 < low_value < high_value < math.inf:
             raise ValueError(
                 f"The ends of axis {name!r} must be positive, finite and in order; {low_value} and {high_value} were given."
@@ -69,10 +75,10 @@ class Axis:
         return Axis.around(name, math.sqrt(low_value) * math.sqrt(high_value), half_width, "log10")
 
     def points(self, count: int) -> np.ndarray:
-        """`count` evenly spaced coordinates from low to high, in float64.
+        """Return `count` evenly spaced coordinates from low to high, in float64.
 
-        Around a centre they are whole multiples of half a pitch, so that those of windows that halve are the same
-        numbers.
+        Coordinates around a centre are whole multiples of half the spacing, so that windows that are halved have points
+        in common bit for bit.
         """
         if self.centre is not None and self.low == -self.high:
             return np.arange(1 - count, count, 2) * (self.high / (count - 1))
@@ -80,12 +86,12 @@ class Axis:
             return np.asarray(jnp.linspace(float(self.low), float(self.high), count))
 
     def values(self, count: int) -> np.ndarray:
-        """What these coordinates mean, in float64."""
+        """Return the values at `points(count)`, in float64."""
         with jax.enable_x64(True):
             return np.asarray(self.value(jnp.asarray(self.points(count))))
 
     def value(self, coordinate) -> Any:
-        """What a coordinate means: itself, or ten to its power, from the centre."""
+        """Return the value at a coordinate."""
         if self.scale == "linear":
             return coordinate if self.centre is None else self.centre + coordinate
         power = 10.0**coordinate
@@ -93,20 +99,26 @@ class Axis:
 
 
 class Plane(NamedTuple):
-    """Two axes, and `place(x_value, y_value) -> theta`, where values are 10**coordinate on a log10 axis."""
+    """A plane through θ-space.
+
+    Attributes:
+      x, y: the axes.
+      place: `(x_value, y_value) -> theta`; on a log10 axis values are 10**coordinate.
+    """
 
     x: Axis
     y: Axis
     place: Callable[[jax.Array, jax.Array], Theta]
 
     def theta(self, x_coordinate, y_coordinate) -> Theta:
-        """θ at a point of the plane given by its coordinates."""
+        """Return θ at a pair of coordinates."""
         return self.place(self.x.value(jnp.asarray(x_coordinate)), self.y.value(jnp.asarray(y_coordinate)))
 
     def pitch_in_roundings(self, width: int, height: int) -> tuple[float, float]:
-        """How far apart neighbouring pixels are along x and along y, in roundings of θ in float64.
+        """Return the distance of neighbouring pixels along x and along y, in units in the last place of θ in float64.
 
-        The entry of θ that tells two neighbours apart best counts, and of all neighbours the closest pair.
+        The distance of two neighbours is the largest over the entries of θ. The result is the smallest distance of all
+        neighbours.
         """
         x, y = self.x.values(width), self.y.values(height)
         across = _pitch(self.place, x, np.full(width, y[height // 2]))
@@ -114,14 +126,14 @@ class Plane(NamedTuple):
 
 
 def check_plane(plane) -> None:
-    """Refuse what is no plane.
+    """Check that a value is a `Plane`.
 
     Raises:
       TypeError: `plane` is not a `Plane`.
     """
     if not isinstance(plane, Plane):
         raise TypeError(
-            "plane must be an ml.landscape.Plane(x axis, y axis, place), or of ml.landscape.plane_through; "
+            "plane must be an ml.landscape.Plane(x_axis, y_axis, place), or the result of ml.landscape.plane_through; "
             f"{type(plane).__name__} was given."
         )
 
@@ -135,16 +147,16 @@ def _pitch(place, x, y):
 
 
 def plane_through(theta: Theta, x: Axis, y: Axis, x_direction: Theta, y_direction: Theta) -> Plane:
-    """The plane θ(x, y) = θ + x · u + y · v.
+    """Return the plane θ(x, y) = θ + x · u + y · v.
 
     Args:
-      theta: any pytree of real numbers.
-      x, y: the axes; where one counts from a centre, so does the direction's share.
-      x_direction, y_direction: u and v, of the structure and shapes of θ.
+      theta: θ, any pytree of real numbers.
+      x, y: the axes; the factors of u and v are the values on the axes.
+      x_direction, y_direction: u and v, with the structure and shapes of θ.
 
     Raises:
-      ValueError: a direction that does not have the structure, shapes or real numbers of θ, or is zero; or two that are
-        parallel.
+      ValueError: `theta` is not finite, a direction does not have the structure and shapes of θ, is zero or contains
+        entries that are not finite real numbers, or the directions are parallel.
     """
     point, u, v = (jax.tree.map(np.asarray, tree) for tree in (theta, x_direction, y_direction))
     for name, direction in (("x_direction", u), ("y_direction", v)):
@@ -160,5 +172,5 @@ def plane_through(theta: Theta, x: Axis, y: Axis, x_direction: Theta, y_directio
         raise ValueError(f"theta must be finite; {theta} was given.")
     flat = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]).astype(float) for tree in (u, v)]
     if np.linalg.matrix_rank(np.stack([part / max(np.abs(part).max(), 1e-300) for part in flat])) < 2:
-        raise ValueError("x_direction and y_direction must not be zero or parallel: they would span no plane.")
+        raise ValueError("x_direction and y_direction must not be zero or parallel, because they must span a plane.")
     return Plane(x, y, lambda a, b: jax.tree.map(lambda p, du, dv: p + a * du + b * dv, point, u, v))

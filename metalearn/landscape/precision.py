@@ -1,4 +1,4 @@
-"""How far a picture can be trusted before it shows the rounding of float64 instead of the problem."""
+"""A measurement of the effect of float64 rounding errors on a picture."""
 
 import functools
 from typing import NamedTuple
@@ -14,17 +14,17 @@ from metalearn.landscape.plane import Plane, check_plane
 from metalearn.landscape.render import check_resolution
 from metalearn.types import Key
 
-SCALE = 3.0  # not a power of two, which would round nothing
+SCALE = 3.0  # not a power of two, because powers of two cause no rounding errors
 
 
 class Precision(NamedTuple):
-    """What rounding does to a picture.
+    """The effect of rounding errors on a picture.
 
     Attributes:
-      pitch_in_roundings: the smallest distance of two neighbouring pixels in units of the rounding of θ, of both axes;
-        below 100 the pixels no longer lie where they should.
-      checked: pixels at which both updates were run.
-      differing: those of them whose labels differ.
+      pitch_in_roundings: the smallest distance of two neighbouring pixels along both axes, in units in the last place
+        of θ; below 100 the positions of the pixels are inaccurate.
+      checked: the number of pixels at which both updates were run.
+      differing: the number of checked pixels whose labels differ.
       median_difference: the median relative difference of the measure.
     """
 
@@ -35,8 +35,8 @@ class Precision(NamedTuple):
 
     def __str__(self):
         return (
-            f"pixels {self.pitch_in_roundings:.2g} roundings apart; two equal updates give other labels at "
-            f"{self.differing} of {self.checked} pixels, the measure differs by {self.median_difference:.1e} in the median"
+            f"pixels {self.pitch_in_roundings:.2g} roundings apart; two equivalent updates give different labels at "
+            f"{self.differing} of {self.checked} pixels, the median difference of the measure is {self.median_difference:.1e}"
         )
 
 
@@ -50,16 +50,17 @@ def precision(
     key: Key | None = None,
     seed: int = 0,
 ) -> Precision:
-    """Train a share of a picture's pixels by two updates that are algebraically equal and round differently.
+    """Train random pixels of a picture with two updates that are algebraically equal but have different rounding errors.
 
-    The second one is conjugate to the first: with u = 3 s for all floating-point numbers s of the state, u ← 3 F(u/3).
-    Where labels differ, rounding decides, not the problem: chaos amplifies it along the border at any depth, and
-    everywhere once the pixels of a zoom are as close as the roundings of what training computes with.
+    The second update is conjugate to the first: u ← 3 F(u/3) with u = 3 s, for all floating-point numbers s of the
+    state. If the labels of a pixel differ, its label is determined by rounding errors. Chaos amplifies rounding errors
+    near the border at every depth of a zoom, and everywhere once the distance of the pixels is of the order of the
+    rounding errors of training.
 
     Args:
-      problem, plane, num_steps, resolution, key: of the picture, as in `trainability`.
-      share: of its pixels, drawn at random; at least one.
-      seed: of the draw.
+      problem, plane, num_steps, resolution, key: those of the picture, as in `trainability`.
+      share: the fraction of pixels to train, in (0, 1]; at least one pixel is trained.
+      seed: the seed of the random choice of pixels.
 
     Raises:
       TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `seed` is not a whole number, or `share` is not
@@ -91,7 +92,7 @@ def precision(
 
 @functools.lru_cache(maxsize=16)
 def rescaled(problem: InnerProblem) -> InnerProblem:
-    """The same problem in the coordinates u = 3 s; integers, booleans and keys of the state stay as they are."""
+    """Return the problem in the coordinates u = 3 s; integers, booleans and keys of the state are not scaled."""
 
     def on_numbers(function, state):
         return jax.tree.map(lambda leaf: function(leaf) if trees.is_inexact(leaf) else leaf, state)

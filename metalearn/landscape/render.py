@@ -1,4 +1,4 @@
-"""A function of θ on a grid of a plane."""
+"""The evaluation of a function of θ on a grid of a plane."""
 
 import contextlib
 from collections.abc import Callable
@@ -27,24 +27,24 @@ def render(
     progress: Progress | None = None,
     name: str = "landscape",
 ) -> Any:
-    """f(θ(x, y)) at every point of a grid that includes the ends of both axes.
+    """Evaluate a function of θ at every point of a grid, which includes the ends of both axes.
 
-    Points are evaluated in chunks of a fixed size, the last one padded: one program, and the value at a point does not
-    depend on the image it belongs to. Chunks go round the devices of this process, or the cores of a lone CPU.
-    Coordinates are always made in float64.
+    Points are evaluated in chunks of a fixed size, and the last chunk is padded. There is therefore only one program,
+    and the value at a point does not depend on the image. Chunks are distributed over the devices of this process, or
+    over the cores if the only device is a CPU. Coordinates are always computed in float64.
 
     Args:
-      function: θ -> a pytree of arrays of fixed shapes.
-      plane: where to evaluate.
+      function: `theta -> result`, where the result is a pytree of arrays of fixed shapes.
+      plane: the plane to evaluate.
       resolution: points per side, or (width, height); each at least 2.
-      chunk_size: points evaluated together; 64 keeps the activations of a small network in the cache.
-      float64: True to evaluate in float64, whatever the process runs in. Random numbers drawn in float64 are others
-        than those drawn in float32.
+      chunk_size: points evaluated together; with 64 the activations of a small network fit in the cache.
+      float64: whether to evaluate in float64, independently of the precision of the process. Random numbers that are
+        drawn in float64 differ from those in float32.
       progress: called as `progress(name, points_done, points)` after each chunk.
-      name: what it is called there.
+      name: the name that is passed to `progress`.
 
     Returns:
-      A pytree of numpy arrays `[height, width, ...]`; row = y, ascending.
+      A pytree of NumPy arrays `[height, width, ...]`, with y ascending along the rows.
 
     Raises:
       TypeError: `plane` is not a `Plane`, or `resolution` or `chunk_size` is not a whole number.
@@ -74,7 +74,12 @@ def render(
 
 
 def check_resolution(resolution, name: str = "resolution") -> tuple[int, int]:
-    """(width, height), or a sentence."""
+    """Check a resolution and return it as (width, height).
+
+    Raises:
+      TypeError: a side is not a whole number.
+      ValueError: a side is below 2, or there are not one or two sides.
+    """
     sides = tuple(resolution) if isinstance(resolution, (tuple, list)) else (resolution, resolution)
     if len(sides) != 2:
         raise ValueError(f"{name} must be points per side or (width, height); {resolution} was given.")
@@ -84,14 +89,15 @@ def check_resolution(resolution, name: str = "resolution") -> tuple[int, int]:
 
 
 def escape_time(problem: InnerProblem, num_steps: int, bound: float = 4.0) -> Callable[[Theta], dict[str, jax.Array]]:
-    """A function for `render`: when the loss of a deterministic map exceeds a bound.
+    """Return a function for `render` that measures when the loss of a deterministic map exceeds a bound.
 
     Returns:
-      `theta -> {"escaped": bool, "step": int}`: whether ℓ(s_t) > bound, or is NaN, for some t in 0 … num_steps, and
-      the first such t, num_steps where there is none.
+      `theta -> {"escaped": bool, "step": int}`: whether ℓ(s_t) > bound or ℓ(s_t) is NaN for some t in 0 … num_steps,
+      and the first such t, or `num_steps` if there is none.
 
     Raises:
-      TypeError, ValueError: num_steps is no whole number of at least 1, or the bound no number.
+      TypeError: `num_steps` is not a whole number, or `bound` is not a real number.
+      ValueError: `num_steps` is below 1, or `bound` is not finite.
     """
     check_count("num_steps", num_steps)
     check_number("bound", bound)

@@ -1,4 +1,4 @@
-"""How rough a cut through a landscape is, scale by scale."""
+"""The roughness of a cut through a landscape at each scale."""
 
 import math
 from typing import NamedTuple
@@ -10,24 +10,26 @@ from metalearn.intervals import student
 from metalearn.landscape.fit import line, log_slopes
 
 BLOCKS = 16
-ROUGH = 0.7  # of what independent values would give: beyond it the differences are saturated
+ROUGH = 0.7  # fraction of the differences of independent values, above which differences are saturated
 
 
 class Roughness(NamedTuple):
     """The structure function of a cut, S(δ) = mean |L(θ + δ) − L(θ)| ~ δ^H.
 
     Attributes:
-      lags: δ in the units of the pitch, doubling.
+      lags: δ, in the units of `pitch`; each lag is twice the one before.
       differences: S(δ).
-      local_exponents: H between neighbouring lags, one fewer: 1 where the cut is smooth, 0 where it is noise.
-      exponent: H of second differences, mean |L(θ + 2δ) − 2 L(θ + δ) + L(θ)| ~ δ^H, at most 1, fitted from a lag of two
-        pitches up to where they are 0.7 of what independent values would give; the dimension of the graph is 2 − H.
-      standard_error: of H, from 16 stretches of the cut and the scatter of the scales about a line. ± 1 covers 62 to 66
-        % on fractional Brownian motion, and between 49 and 74 % on sums of waves; more on cuts of fewer than 512
-        points.
-      crossover: δ*, above which the cut is rough or folds over (local H falls below ½); infinite where it does neither,
-        NaN where it is already rough between neighbouring points, so that the crossover lies below the pitch.
-      refused: why there is no H; empty where there is one.
+      local_exponents: H between neighbouring lags, one entry fewer than `lags`: 1 if the cut is smooth, 0 if it is
+        noise.
+      exponent: H of second differences, mean |L(θ + 2δ) − 2 L(θ + δ) + L(θ)| ~ δ^H, at most 1. The fit uses lags from
+        two pitches up to the lag at which the differences reach 0.7 of those of independent values. The dimension of
+        the graph is 2 − H.
+      standard_error: the standard error of H, from 16 blocks of the cut and the scatter of the scales about a line. The
+        interval of ± 1 standard error covers H in 62 to 66 % of cases for fractional Brownian motion, in 49 to 74 % for
+        sums of waves, and more often for cuts of fewer than 512 points.
+      crossover: δ*, the scale above which the cut is rough or folds (local H below ½). It is infinite if there is no
+        such scale, and NaN if the cut is rough at the smallest lag, so that the crossover is below the pitch.
+      refused: the reason why there is no H; empty if there is one.
     """
 
     lags: np.ndarray
@@ -40,21 +42,22 @@ class Roughness(NamedTuple):
 
 
 def roughness(values, pitch: float) -> Roughness:
-    """The roughness of a cut, by its structure function, not by oscillation or boxes, which read high on graphs.
+    """Measure the roughness of a cut by its structure function.
 
-    A finite number of steps T is smooth below δ* ~ e^{−λT} and rough above it: the crossover says more than one
-    exponent. For a loss discounted by γ in chaos, H = ln(1/γ)/λ.
+    Oscillation and box counts would overestimate the dimension of a graph. A meta-loss over a finite number of steps T
+    is smooth below δ* ~ e^{−λT} and rough above it, so the crossover is as important as the exponent. In chaos, a loss
+    with discount γ has H = ln(1/γ)/λ.
 
-    The exponent is that of second differences, which are nearly independent of each other at any H < 1; first
-    differences are not above H = ¾, and the spread over stretches of the cut then says little of their error.
+    The exponent is that of second differences, which are nearly independent of each other for all H < 1. First
+    differences are strongly correlated for H > ¾, where the spread over blocks of the cut underestimates the error.
 
     Args:
-      values: L at evenly spaced points of a line, `[count]`, at least 64, finite.
-      pitch: their distance.
+      values: L at evenly spaced points of a line, `[count]`, at least 64 finite numbers.
+      pitch: the distance of neighbouring points.
 
     Raises:
-      TypeError: `pitch` is no number.
-      ValueError: `pitch` is not positive, or `values` are fewer than 64 or not all finite.
+      TypeError: `pitch` is not a real number.
+      ValueError: `pitch` is not positive, or `values` is not an array of at least 64 finite numbers.
 
     References:
       Wang, Herbert & Gao, Fractal landscapes in policy optimization, 2023, arXiv 2310.15418 (H of a discounted loss).
@@ -64,7 +67,7 @@ def roughness(values, pitch: float) -> Roughness:
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or len(values) < 64 or not np.all(np.isfinite(values)):
         raise ValueError(
-            f"A cut must be at least 64 finite numbers; shape {values.shape} with {np.sum(~np.isfinite(values))} others was given."
+            f"values must be at least 64 finite numbers; shape {values.shape} with {np.sum(~np.isfinite(values))} others was given."
         )
     lags = 2 ** np.arange(max(4, int(math.log2(len(values) / 32)) + 1))
     differences = np.array([np.abs(values[lag:] - values[:-lag]).mean() for lag in lags])
@@ -75,8 +78,8 @@ def roughness(values, pitch: float) -> Roughness:
     mean = stretches.mean(axis=1)
     shuffled = np.random.default_rng(0).permutation(values)
     independent = np.abs(np.diff(shuffled, 2)).mean()
-    used = np.cumprod((mean > 0) & (mean < ROUGH * independent)).astype(bool)  # up to the first that is not
-    used[0] = False  # between neighbouring points the shortest waves alias
+    used = np.cumprod((mean > 0) & (mean < ROUGH * independent)).astype(bool)  # up to the first saturated lag
+    used[0] = False  # the smallest lag has aliasing errors
     if used.sum() < 3:
         refused = (
             "the cut is constant"
@@ -89,7 +92,7 @@ def roughness(values, pitch: float) -> Roughness:
 
 
 def _second_differences(values, lags):
-    """Mean |L(θ + 2δ) − 2 L(θ + δ) + L(θ)| in each stretch, `[lags, blocks]`; the same points start all lags."""
+    """Return the mean |L(θ + 2δ) − 2 L(θ + δ) + L(θ)| of each block, `[lags, blocks]`, with the same θ for all lags."""
     count = len(values) - 2 * lags[-1]
     count -= count % BLOCKS
     ends = [values[2 * lag : 2 * lag + count] + values[:count] - 2 * values[lag : lag + count] for lag in lags]
@@ -97,14 +100,14 @@ def _second_differences(values, lags):
 
 
 def _covariance(stretches):
-    """Of the logarithms of the means over stretches, neighbours being correlated at the largest lags (Newey & West 1987)."""
+    """Return the covariance of the log means. Neighbouring blocks are correlated at large lags (Newey & West 1987)."""
     away = stretches / stretches.mean(axis=1, keepdims=True) - 1
     beside = away[:, 1:] @ away[:, :-1].T
     return (away @ away.T + (beside + beside.T) / 2) / (BLOCKS * (BLOCKS - 1))
 
 
 def _crossover(lags, local):
-    """The lag at which the local exponent falls below ½, from the left."""
+    """Return the smallest lag at which the local exponent falls below ½."""
     middle = np.sqrt(lags[1:] * lags[:-1])
     rough = np.flatnonzero(local < 0.5)
     if not len(rough):

@@ -1,4 +1,4 @@
-"""What a landscape looks like when θ is blurred: the function that evolution strategies descend."""
+"""Gaussian smoothing of landscapes. Evolution strategies descend the smoothed function."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,13 +11,14 @@ from metalearn.words import percent
 
 
 class Smoothed(NamedTuple):
-    """L_σ on the grid it was made from; arrays `[height, width]`, row = y, ascending.
+    """A smoothed landscape L_σ on the grid of L; arrays `[height, width]`, with y ascending along the rows.
 
     Attributes:
       value: L_σ.
-      gradient: ∂L_σ/∂(x, y) per unit of each axis's coordinate (per decade on a log10 axis), `[height, width, 2]`.
-      inside: the share of the kernel that lies on the grid. Below about 0.98 the rest is missed: L_σ is the average
-        over the part that was seen.
+      gradient: ∂L_σ/∂(x, y) with respect to the coordinates of the axes (per decade on a log10 axis), `[height, width,
+        2]`.
+      inside: the fraction of the kernel that lies on the grid. Below about 0.98, L_σ is noticeably the average over the
+        part of the kernel on the grid only.
       sigma: the standard deviation along x and along y, in the coordinates of the axes.
     """
 
@@ -28,27 +29,27 @@ class Smoothed(NamedTuple):
 
 
 def smooth(values, plane: Plane, sigma: float | tuple[float, float]) -> Smoothed:
-    """The Gaussian average of a landscape, and its exact gradient, from one grid.
+    """Return the Gaussian average of a landscape and its exact gradient.
 
-        L_σ(p) = Σ_q w(p − q) L(q) / Σ_q w(p − q),   w(d) = exp(−d_x²/2σ_x² − d_y²/2σ_y²),
+        L_σ(p) = Σ_q w(p − q) L(q) / Σ_q w(p − q),   w(d) = exp(−d_x²/2σ_x² − d_y²/2σ_y²).
 
-    over the points q of the grid, in the coordinates of the axes. Where the kernel fits on the grid this is
-    E L(p + σ ε) to the accuracy of the grid; the gradient is that of the formula.
+    The sums run over the points q of the grid, in the coordinates of the axes. If the kernel fits on the grid, the
+    result is E L(p + σ ε) to the accuracy of the grid. The gradient is the derivative of the formula.
 
     Args:
-      values: L, `[height, width]`, finite: cap what diverged before (`ml.saturate`).
-      plane: its plane.
-      sigma: the standard deviation, of both axes or (of x, of y), at least half the distance of neighbouring points.
+      values: L, `[height, width]`, finite; use `ml.saturate` to cap diverged losses.
+      plane: the plane of L.
+      sigma: the standard deviation of both axes, or (of x, of y); at least half the distance of neighbouring points.
 
     Raises:
-      TypeError: `sigma` is not a real number.
-      ValueError: `values` is not a finite array `[height, width]` of at least 2 × 2, or `sigma` is below half the
-        distance of neighbouring points.
+      TypeError: `sigma` is not a real number or a pair of real numbers.
+      ValueError: `values` is not a finite array `[height, width]` of at least 2 × 2, or `sigma` has another length than
+        two, is not positive, or is below half the distance of neighbouring points.
     """
     values = check_values(values)
     sigmas = tuple(sigma) if isinstance(sigma, (tuple, list)) else (sigma, sigma)
     if len(sigmas) != 2:
-        raise ValueError(f"sigma must be one number or (of x, of y); {sigma} was given.")
+        raise ValueError(f"sigma must be one number or a pair (of x, of y); {sigma} was given.")
     height, width = values.shape
     x, y = _kernel(plane.x, width, sigmas[0]), _kernel(plane.y, height, sigmas[1])
     average = lambda rows, columns: rows @ values @ columns.T
@@ -58,10 +59,11 @@ def smooth(values, plane: Plane, sigma: float | tuple[float, float]) -> Smoothed
 
 
 def smoothing_pyramid(values, plane: Plane, sigmas: Sequence[float]) -> dict[float, Smoothed]:
-    """`smooth` for each of several standard deviations, the same for both axes: sigma -> `Smoothed`.
+    """Smooth a landscape with several standard deviations, each for both axes, and return `{sigma: Smoothed}`.
 
     Raises:
-      TypeError, ValueError: as `smooth`.
+      TypeError: `sigmas` is one number, or as for `smooth`.
+      ValueError: as for `smooth`.
     """
     if isinstance(sigmas, (int, float)):
         raise TypeError(f"sigmas must be a sequence of standard deviations, such as (0.1, 0.3); {sigmas} was given.")
@@ -69,13 +71,13 @@ def smoothing_pyramid(values, plane: Plane, sigmas: Sequence[float]) -> dict[flo
 
 
 def local_minima(values) -> np.ndarray:
-    """Where a landscape is below all eight neighbours, booleans `[height, width]`.
+    """Return whether each point is below all its eight neighbours, booleans `[height, width]`.
 
-    Points on the rim and on plateaux are none; NaN neither is nor has minima near it. The count depends on the grid:
-    name it with the number.
+    Points on the rim, on plateaux, and with a NaN neighbour are not minima. The number of minima depends on the grid,
+    so report it together with the resolution.
 
     Raises:
-      ValueError: no picture of at least 3 × 3.
+      ValueError: `values` is not an array `[height, width]` of at least 3 × 3.
     """
     values = np.asarray(values, float)
     if values.ndim != 2 or min(values.shape) < 3:
@@ -88,15 +90,19 @@ def local_minima(values) -> np.ndarray:
 
 
 def check_values(values) -> np.ndarray:
-    """A finite landscape `[height, width]` in float64, or a sentence."""
+    """Check that a landscape is a finite array `[height, width]`, and return it in float64.
+
+    Raises:
+      ValueError: the array is smaller than 2 × 2, has another number of dimensions, or is not finite.
+    """
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or min(values.shape) < 2:
         raise ValueError(f"A landscape has the shape [height, width], at least 2 × 2; {values.shape} was given.")
     if not np.all(np.isfinite(values)):
         bad = int(np.sum(~np.isfinite(values)))
         raise ValueError(
-            f"{percent(bad / values.size)} of the landscape are not finite ({bad} of {values.size} values) and cannot be averaged; let "
-            "diverged losses read as a cap with ml.saturate, or set them to one."
+            f"{percent(bad / values.size)} of the landscape are not finite ({bad} of {values.size} values) and cannot be averaged; cap "
+            "diverged losses with ml.saturate, or replace these values by a finite one."
         )
     return values
 
@@ -108,12 +114,12 @@ class _Kernel(NamedTuple):
 
 
 def narrowest(axis: Axis, count: int) -> float:
-    """The smallest sigma that `count` points along an axis hold: half the distance of neighbours."""
+    """Return the smallest sigma that `count` points along an axis allow: half the distance of neighbouring points."""
     return 0.5 * (axis.high - axis.low) / (count - 1)
 
 
 def _kernel(axis: Axis, count: int, sigma) -> _Kernel:
-    """Row p: the weights of all points in the average at p, and their derivatives with respect to p."""
+    """Return the weights of all points in the average at each point p (row p), and their derivatives with respect to p."""
     check_number("sigma", sigma, 0, open_low=True)
     points = axis.points(count)
     pitch = 2 * narrowest(axis, count)

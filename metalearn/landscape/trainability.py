@@ -1,4 +1,4 @@
-"""Where training converges and where it diverges: the measure of `convergence_measure` on a plane, without histories."""
+"""Trainability: the measure of `convergence_measure` on a plane, computed without storing losses."""
 
 import warnings
 from collections.abc import Callable
@@ -19,28 +19,27 @@ from metalearn.types import Key, Progress
 CHECKED, LEAST = (
     0.01,
     256,
-)  # pixels looked at among those an adaptive picture skips: for each skipped cell, and at least
-TILE = 8  # bands: what is handed to `keep` at a time, and all that a kill can cost
+)  # filled pixels that an adaptive picture checks: per cell that was not split, and the minimum
+TILE = 8  # bands passed to `keep` at a time, which is the most that an interruption can lose
 
 
 class Landscape(NamedTuple):
-    """Trainability on a grid; arrays `[height, width]`, row = y, ascending.
+    """Trainability on a grid; arrays `[height, width]`, with y ascending along the rows.
 
     Attributes:
       measure: negative where training converged, positive where it diverged; float64, finite.
-      converged: the mean of the last 20 losses is below the first.
-      undecided: the label at T/2 is another than at T.
-      escape: the first step whose loss is not finite, −1 for none.
+      converged: whether training converged, that is, the mean of the last 20 losses is below the first loss.
+      undecided: whether the labels at T/2 and at T differ.
+      escape: the first step whose loss is not finite; −1 if there is none.
       plane: the plane that was rendered.
       num_steps: T.
-      pixel_steps: the inner steps that were computed, those that fill up the last chunk of a band included; far fewer
-        than width · height · T where pixels settled early or were not trained.
-      computed: where training was run, for this picture or the one it took pixels from; elsewhere the picture is
-        filled.
-      checked, wrong: the filled pixels that were computed after all, drawn at random, and those of them that had been
-        filled with a wrong label or are undecided; (wrong / checked) estimates the share of wrong ones among the
-        filled.
-      program: a digest of the problem, its constants, the key and T: pixels are taken over from equal ones only.
+      pixel_steps: the number of inner steps that were computed, including the padding of the last chunk of a band; far
+        fewer than width · height · T if many pixels were dropped early or were not trained.
+      computed: whether the pixel was trained, for this picture or for `known`; other pixels are filled.
+      checked: the number of randomly chosen filled pixels that were then computed.
+      wrong: the number of checked pixels that had been filled with a wrong label or are undecided; wrong / checked
+        estimates the fraction of wrong pixels among the filled ones.
+      program: a hash of the problem, its constants, the key and T; `known` must have the same hash.
     """
 
     measure: np.ndarray
@@ -75,41 +74,42 @@ def trainability(
     progress: Progress | None = None,
     name: str = "pixels",
 ) -> Landscape:
-    """Train at every point of a plane and measure how it converged or diverged.
+    """Train at every point of a plane and measure how fast training converged or diverged.
 
-    The loss ℓ_t is read before step t, t = 0 … T−1, and accumulated as `convergence_measure` defines; no history is
-    kept. Everything is computed in float64, whatever the process runs in. Every 25 steps the pixels whose measure can
-    no longer change are dropped: those whose loss is NaN and in whose state some array is NaN throughout. A program is
-    compiled once for a problem, a `place` and a number of steps; windows and resolutions share it. Pixels are mapped
-    in chunks of a fixed size, so that a pixel has the same bits whatever picture it belongs to, and shared among all
-    devices of all processes of `jax.distributed`, which must make the same call.
+    The loss ℓ_t is evaluated before step t, t = 0 … T−1, and accumulated as in `convergence_measure`, without storing
+    losses. Everything is computed in float64, independently of the precision of the process. Every 25 steps, the pixels
+    whose measure can no longer change are dropped: those whose loss is NaN and whose state has an array of NaN only. A
+    program is compiled once for a problem, a `place` and a number of steps; windows and resolutions share it. Pixels
+    are computed in chunks of a fixed size, so the bits of a pixel do not depend on the picture. They are distributed
+    over all devices of all processes of `jax.distributed`, which must all make the same call.
 
     Args:
-      problem: the inner problem; all pixels see the same key.
-      plane: where.
+      problem: the inner problem; all pixels use the same key.
+      plane: the plane to render.
       num_steps: T.
       resolution: points per side, or (width, height), each at least 2.
-      key: the key of the episode, `jax.random.key(0)` by default.
-      adaptive: True to train only where the border may be: cells of equal labels are filled between their corners. As
-        many filled pixels as a hundredth of these cells, and at least 256, are then computed to see how many are wrong.
-      known: another picture of the same problem, steps and key; its pixels are taken over where x and y are the same
-        numbers. Of a zoom by 2 with 4k + 1 points a side this is a quarter.
-      chunk_size: pixels advanced together; by default 16 on a CPU, which fill a core's cache, and 4096 on others.
-      drop_diverged: False for a problem that comes back from states that are NaN.
-      keep: called as `keep(compute, values, program)` in place of `compute(values)`, with at most eight bands of 512
-        pixels; `ml.recording.Tiles` keeps in files what is computed, so that an interrupted picture goes on where it
-        was.
+      key: the key of the episode; by default `jax.random.key(0)`.
+      adaptive: whether to train only near the border; cells of equal labels are filled from their corners. A random
+        sample of the filled pixels, one hundredth of the number of these cells but at least 256, is then computed to
+        estimate how many are wrong.
+      known: another picture of the same problem, steps and key; pixels with exactly equal x and y are copied from it.
+        In a zoom by 2 with 4k + 1 points per side this is a quarter of the pixels.
+      chunk_size: pixels advanced together; by default 16 on a CPU, which fit in a core's cache, and 4096 on other
+        devices.
+      drop_diverged: set it to False for a problem whose state can recover from NaN.
+      keep: called as `keep(compute, values, program)` instead of `compute(values)`, with at most eight bands of 512
+        pixels. `ml.recording.Tiles` stores the results in files, so that an interrupted picture can be resumed.
       progress: called as `progress(name, pixels_done, pixels)` after each band of 512 pixels, and at the end.
-      name: what they are called there.
+      name: the name that is passed to `progress`.
 
     Raises:
       TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `chunk_size` is not a whole number, or `keep` is
         not a function.
       ValueError: `num_steps` or `chunk_size` is below 1, `resolution` is below 2, or `known` is a picture of another
-        problem or another number of steps.
+        problem, other data, another key or another number of steps.
 
     Warns:
-      UserWarning: the pixels of a zoom are closer than 100 roundings of θ.
+      UserWarning: neighbouring pixels are closer than 100 units in the last place of θ.
     """
     check_plane(plane)
     width, height = check_resolution(resolution)
@@ -162,7 +162,7 @@ def trainability(
 
 
 def _from(progress, ready, total):
-    """The report of a part of a picture of which so many pixels are known already."""
+    """Return the progress function for a part of a picture, given the number of pixels that are finished."""
 
     def report(name, done, _):
         if ready + done < total:
@@ -172,13 +172,13 @@ def _from(progress, ready, total):
 
 
 def _blank(height, width) -> dict[str, Any]:
-    """A picture in which nothing is known, by the names of `Landscape`."""
+    """Return a picture without computed pixels, as arrays with the names of the fields of `Landscape`."""
     kinds = {"measure": float, "converged": bool, "undecided": bool, "escape": np.int32, "computed": bool}
     return {name: np.zeros((height, width), kind) for name, kind in kinds.items()}
 
 
 def _take_over(picture, known, x, y):
-    """Copy the pixels whose x and y are, bit for bit, those of a pixel of another picture."""
+    """Copy the pixels whose x and y equal, bit for bit, those of a pixel of the known picture."""
     height, width = known.measure.shape
     _, columns, from_columns = np.intersect1d(x, known.plane.x.values(width), return_indices=True)
     _, rows, from_rows = np.intersect1d(y, known.plane.y.values(height), return_indices=True)
@@ -190,7 +190,7 @@ def _take_over(picture, known, x, y):
 
 
 def _refine(picture, compute, spacing):
-    """Compute what decides the border, fill the rest, and look at some of it: how many, and how many were wrong."""
+    """Compute the pixels near the border, fill the others and check a sample; return the numbers checked and wrong."""
     computed = picture["computed"]
     labels = lambda: (picture["converged"], picture["undecided"], computed, spacing)
 
@@ -219,18 +219,18 @@ def _refine(picture, compute, spacing):
 def _check_known(known, num_steps, program):
     if known is not None and known.num_steps != num_steps:
         raise ValueError(
-            f"known is a picture after {known.num_steps} steps and has no pixels for one after {num_steps}; "
+            f"known is a picture after {known.num_steps} steps and cannot be used for one after {num_steps} steps; "
             "render it with the same num_steps."
         )
     if known is not None and known.program != program:
-        raise ValueError("known is a picture of another problem, other data or another key: its pixels are not these.")
+        raise ValueError("known is a picture of another problem, other data or another key; its pixels cannot be used.")
 
 
 def _warn_of_rounding(plane, width, height):
     for axis, roundings in zip((plane.x, plane.y), plane.pitch_in_roundings(width, height)):
         if roundings < 100:
             warnings.warn(
-                f"The pixels along axis {axis.name!r} are {roundings:.2g} roundings of θ in float64 apart; below 100 "
-                "a picture shows rounding, not the problem. Zoom out or lower the resolution.",
+                f"The pixels along axis {axis.name!r} are {roundings:.2g} roundings (units in the last place) of θ in float64 apart; "
+                "below 100 rounding errors dominate the picture. Zoom out or lower the resolution.",
                 stacklevel=3,
             )

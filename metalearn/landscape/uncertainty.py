@@ -1,4 +1,4 @@
-"""The dimension of a border from the uncertainty of the labels near it."""
+"""The dimension of a border from final-state uncertainty."""
 
 import math
 
@@ -8,33 +8,34 @@ from metalearn.intervals import student
 from metalearn.landscape.fit import DimensionFit, log_slopes, picture
 
 UNRESOLVED = 0.8
-LARGEST = 0.4  # share of uncertain pixels; beyond it f saturates
+LARGEST = 0.4  # fraction of uncertain pixels above which f saturates
 LEAST = 30  # uncertain pixels
-SELF_AFFINE = 0.1  # a smaller difference of the exponents along the two axes is none
+SELF_AFFINE = 0.1  # smaller differences between the exponents of the two axes are ignored
 
 
 def uncertainty_dimension(labels) -> DimensionFit:
-    """The dimension of a border from final-state uncertainty: D = 2 − α, f(ε) ~ ε^α.
+    """Estimate the dimension of a border from final-state uncertainty: D = 2 − α, f(ε) ~ ε^α.
 
-    A pixel is ε-uncertain along an axis where one of the two pixels at distance ε on it has another label. Distances
-    are 1, 2, 3, 4, 6, 8 … pixels, up to a sixteenth of the side; those with more than 30 uncertain pixels and f < 0.4
-    are fitted along each axis, weighted with 1/ε. Nothing is assumed of what lies between pixels, so nothing aliases.
+    f(ε) is the fraction of ε-uncertain pixels. A pixel is ε-uncertain along an axis if one of the two pixels at
+    distance ε along the axis has a different label. The distances are 1, 2, 3, 4, 6, 8 … pixels, up to a sixteenth of
+    the side. For each axis, α is fitted to the distances with more than 30 uncertain pixels and f < 0.4, with weights
+    1/ε. The method makes no assumption about the border between pixels, so it has no aliasing errors.
 
-    Where both axes agree, α is their mean. Where they do not, the border is self-affine, like the graph of a rough
-    function, and α is the smaller of the two, which is that of the shortest distances in any oblique direction.
+    If the exponents of both axes agree, α is their mean. Otherwise the border is self-affine, like the graph of a rough
+    function, and α is the smaller exponent, which dominates at short distances in every oblique direction.
 
     Args:
       labels: booleans `[H, W]`, at least 32 × 32.
 
     Returns:
-      A `DimensionFit` whose counts are f, the mean of both axes. Its error is that of the mean of the exponents of the
-      finer and the coarser half of the distances along each axis, by Student's t. It says how well the dimension of
-      this border is known; another border of the same kind, such as another realisation of a random one, can differ by
-      more. Refused where all labels are alike, where f(1) is above 0.8 of what independent labels give (the border is
-      unresolved), or fewer than three distances remain.
+      A `DimensionFit` whose counts are f, averaged over both axes. Its error is the standard error of the mean of the
+      exponents of the finer and the coarser half of the distances along each axis, by Student's t. It describes this
+      border only; the dimensions of other realisations of a random border can differ by more. The dimension is refused
+      if all labels are equal, if f(1) is above 0.8 of the value for independent labels (the border is unresolved), or
+      if fewer than three distances remain.
 
     Raises:
-      ValueError: `labels` is no picture of booleans of at least 32 × 32.
+      ValueError: `labels` is not a boolean array of at least 32 × 32.
 
     References:
       Grebogi, McDonald, Ott & Yorke, Final state sensitivity, 1983; McDonald et al., Fractal basin boundaries, 1985.
@@ -46,7 +47,7 @@ def uncertainty_dimension(labels) -> DimensionFit:
     slopes = log_slopes(distances, shares)
     exponents = [found for one in uncertain if (found := _exponents(distances, one, pixels))]
     refused = _refusal(labels, shares) or (
-        "" if exponents else "fewer than three distances have enough uncertain pixels and not too many"
+        "" if exponents else "fewer than three distances have neither too few nor too many uncertain pixels"
     )
     if refused:
         return DimensionFit(math.nan, math.nan, distances, shares, 2 - slopes, refused)
@@ -55,14 +56,17 @@ def uncertainty_dimension(labels) -> DimensionFit:
 
 
 def _distances(largest):
-    """1, 2, 3, 4, 6, 8, 12 …"""
+    """Return the distances 1, 2, 3, 4, 6, 8, 12 … up to `largest`."""
     octaves = 2 ** np.arange(int(math.log2(largest)) + 1)
     distances = np.union1d(octaves, 3 * octaves)
     return distances[distances <= largest]
 
 
 def _uncertain(labels, distances):
-    """Uncertain pixels along each axis, `[2, distances]`, of so many; the same ones are looked at at all distances."""
+    """Return the number of uncertain pixels along each axis, `[2, distances]`, and the number of pixels examined.
+
+    The same pixels are examined at all distances.
+    """
     rim = distances[-1]
     height, width = (count - 2 * rim for count in labels.shape)
 
@@ -86,7 +90,7 @@ def _refusal(labels, shares):
 
 
 def _exponents(distances, uncertain, pixels):
-    """α along an axis: of all usable distances, of the finer and of the coarser half; None for fewer than three."""
+    """Return α of the usable distances along an axis, and α of their finer and coarser halves; None for fewer than three."""
     used = np.cumprod((uncertain > LEAST) & (uncertain < LARGEST * pixels)).astype(bool)
     if used.sum() < 3:
         return None
@@ -98,7 +102,7 @@ def _exponents(distances, uncertain, pixels):
 
 
 def _joined(exponents):
-    """The exponent of both axes and its error; of the smaller one alone where they differ by more than three errors."""
+    """Return the exponent of both axes and its error, or those of the smaller if they differ by more than three errors."""
     if len(exponents) == 2:
         (one, halves), (other, others) = exponents
         if abs(one - other) > max(SELF_AFFINE, 3 * math.hypot(np.ptp(halves), np.ptp(others)) / 2):

@@ -1,4 +1,4 @@
-"""Zooms: windows that shrink about a point, and a point of the border to shrink about."""
+"""Zooms: windows that shrink around a point, and a search for a point on the border."""
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +11,25 @@ from metalearn.landscape.plane import Axis, Plane
 from metalearn.landscape.trainability import trainability
 from metalearn.types import Key
 
-POINTS = 16  # of a segment in one round of the search, and a side of a window that is looked at
+POINTS = 16  # parts of a segment in one round of the search, and pixels per side in `check_zoom`
 
 
 def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2.0) -> list[Plane]:
-    """Windows about a point, each `factor` times smaller than the one before, the first as wide as the plane.
+    """Return windows around a point: the first as wide as the plane, and each `factor` times smaller than the last.
 
-    Their axes are offsets from the point, so that a frame keeps its digits however deep it is. All share the plane's
-    `place`, and so the program that renders them.
+    The coordinates of the axes are offsets from the point, so deep frames keep their precision. All frames share the
+    `place` of the plane, and therefore the program that renders them.
 
     Args:
-      plane: the widest window's size, names and scales.
-      x, y: the point, as values (not their logarithms).
-      num_frames: how many windows.
+      plane: the size of the first window, and the names and scales of the axes.
+      x, y: the point, as values (not as logarithms).
+      num_frames: the number of windows.
       factor: the ratio of two successive widths, above 1.
 
     Raises:
       TypeError: `num_frames` is not a whole number, or `x`, `y` or `factor` is not a real number.
-      ValueError: `num_frames` is below 1, `factor` is not above 1, or `x` or `y` is not finite.
+      ValueError: `num_frames` is below 1, `factor` is not above 1, or `x` or `y` is not finite, or is not positive on a
+        log10 axis.
     """
     check_count("num_frames", num_frames)
     check_number("factor", factor, 1, open_low=True)
@@ -46,14 +47,14 @@ def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2
 
 
 def check_zoom(problem: InnerProblem, frames: list[Plane], *, num_steps: int, key: Key | None = None) -> None:
-    """Refuse a zoom that loses the border: the deepest window must show both outcomes, in 16 × 16 pixels.
+    """Check that the deepest window of a zoom contains the border, by training 16 × 16 pixels.
 
     Args:
       problem, num_steps, key: as in `trainability`.
-      frames: from `zoom`.
+      frames: the windows from `zoom`.
 
     Raises:
-      ValueError: every pixel of the deepest window ends alike.
+      ValueError: all pixels of the deepest window converge, or all diverge.
     """
     look = lambda frame: trainability(problem, frame, num_steps=num_steps, resolution=POINTS, key=key).converged
     labels = look(frames[-1])
@@ -61,12 +62,12 @@ def check_zoom(problem: InnerProblem, frames: list[Plane], *, num_steps: int, ke
         return
     seen = next((index for index in range(len(frames) - 1, 0, -1) if 0 < look(frames[index - 1]).mean() < 1), 0)
     point, width = (frames[0].x.centre, frames[0].y.centre), frames[-1].x.high - frames[-1].x.low
-    advice = "Give a point of the border, or none to have one found."
+    advice = "Give a point on the border, or no point to search for one."
     if seen:
         near = border_point(problem, frames[seen - 1], num_steps=num_steps, key=key, resolution=POINTS)
-        advice = f"Window {seen} still shows it; a point of the border near by is ({near[0]!r}, {near[1]!r})."
+        advice = f"Window {seen} still shows it; a nearby point on the border is ({near[0]!r}, {near[1]!r})."
         if near == point:
-            advice = f"The point is as near to the border as float64 can say; zoom to window {seen} only."
+            advice = f"The point is as close to the border as float64 allows; zoom to window {seen} only."
     raise ValueError(
         f"The zoom's centre {point} is not on the border: in the deepest of {len(frames)} windows, {width:.3g} wide, "
         f"every one of {POINTS} × {POINTS} pixels {'converges' if labels.all() else 'diverges'}. {advice}"
@@ -82,21 +83,23 @@ def border_point(
     resolution: int = 24,
     tolerance: float = 0.0,
 ) -> tuple[float, float]:
-    """A point of the border, the one that is nearest to the middle of a coarse picture.
+    """Find a point on the border near the middle of a plane.
 
-    Between two neighbouring pixels of different labels the segment is cut into 16, and the first part whose ends differ
-    is kept, until the ends are neighbouring numbers.
+    The search starts with the segment between two neighbouring pixels of different labels, the pair that is closest to
+    the middle of a coarse picture. It divides the segment into 16 parts, continues with the first part whose ends have
+    different labels, and stops at neighbouring floating-point numbers.
 
     Args:
       problem, plane, num_steps, key: as in `trainability`.
-      resolution: of the coarse picture.
-      tolerance: how long the last segment may be, in the coordinates of the axes; 0 for the last digits of float64.
+      resolution: the resolution of the coarse picture.
+      tolerance: the length of the segment at which to stop, in the coordinates of the axes; 0 for float64 precision.
 
     Returns:
       (x, y) as values.
 
     Raises:
-      ValueError: the coarse picture has one outcome only.
+      TypeError: `tolerance` is not a real number.
+      ValueError: all pixels of the coarse picture have the same outcome, or `tolerance` is negative.
     """
     found = trainability(problem, plane, num_steps=num_steps, resolution=resolution, key=key)
     ends = _nearest_pair(found.converged)
@@ -104,7 +107,7 @@ def border_point(
         outcome = "converges" if found.converged.all() else "diverges"
         raise ValueError(
             f"There is no border to zoom into: every one of {resolution} × {resolution} pixels {outcome}. "
-            "Choose a window with both outcomes, or a finer resolution."
+            "Choose a window with both outcomes, or a higher resolution."
         )
     x, y = plane.x.points(resolution), plane.y.points(resolution)
     low, high = (np.array([x[column], y[row]]) for row, column in ends)
@@ -130,7 +133,7 @@ def _values(plane, coordinates):
 
 
 def _nearest_pair(labels):
-    """Two neighbouring pixels of different labels, nearest to the middle: ((row, column), (row, column)), or None."""
+    """Return the neighbouring pixels of different labels nearest to the middle, as two (row, column), or None."""
     pairs = [
         ((row, column), (row + down, column + 1 - down))
         for down in (0, 1)

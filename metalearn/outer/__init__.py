@@ -1,7 +1,7 @@
-"""Floor 3: what is done with gradients: compare them at a point, or follow them.
+"""Floor 3: compare gradients at a point of θ-space, or follow them.
 
-The outer loop (`meta_train`) and what it keeps are here; `comparison`, `evaluation`, `search` and `diagnosis` are rooms
-of their own. Functions are pure as on the floors below: no files, no figures, no tracking; progress and logging are
+The outer loop (`meta_train`) and its history are in this package; `comparison`, `evaluation`, `search` and `diagnosis`
+are subpackages. As on the floors below, functions are pure: no files, no figures, no tracking. Progress and logging are
 callbacks.
 """
 

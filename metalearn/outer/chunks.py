@@ -1,4 +1,4 @@
-"""The program of a chunk of outer steps, and where chunks begin and end."""
+"""The program for a chunk of outer steps, and the limits of the chunks."""
 
 import itertools
 from typing import Any
@@ -15,8 +15,10 @@ from metalearn.outer.theta_history import reserve_room
 
 
 def chunk_programs(stages, optimizer, project, length, keep, inside) -> dict[int, Any]:
-    """The chunk of each stage. Inside of another program it is a plain function, whose number of steps is a constant: a
-    loop with a reverse mode.
+    """Return the program of each stage.
+
+    If `inside` is traced, the program is a plain function. Its number of steps is then a constant, so that the loop can
+    be differentiated in reverse mode.
     """
     chunks = {start: _chunk(stage, optimizer, project, length, keep) for start, stage in stages.items()}
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inside))
@@ -25,9 +27,10 @@ def chunk_programs(stages, optimizer, project, length, keep, inside) -> dict[int
 
 @memoize
 def _chunk(estimator, optimizer, project, length, keep) -> Any:
-    """`(snapshot, begin, count, key) -> (snapshot, θ before the steps that are kept, metrics)`, with room for `length`
-    steps, of which `count` are taken: one program for all chunks. Nothing but the history has their length, so that the
-    effort of the program, and with it every bit, is the same for all lengths.
+    """Return `(snapshot, begin, count, key) -> (snapshot, θ before the steps that are kept, metrics)`.
+
+    One program serves all chunks: it has room for `length` steps, of which it takes `count`. Only the arrays of the
+    history depend on `length`, so that the compilation effort, and therefore every bit of the result, does not.
     """
     room = reserve_room(keep, length)
     update = optax.with_extra_args_support(optimizer).update
@@ -65,7 +68,7 @@ def _chunk(estimator, optimizer, project, length, keep) -> Any:
 
 
 def cut_into_chunks(first, num_steps, length, stages):
-    """Pairs (begin, end): cut at multiples of the chunk length and where a stage begins."""
+    """Return pairs (begin, end), cut at multiples of the chunk length and at the beginning of each stage."""
     cuts = {first, num_steps} | {start for start in stages if first < start < num_steps}
     cuts |= set(range(0, num_steps, length or num_steps)) - set(range(first))
     ordered = sorted(cuts)

@@ -1,4 +1,4 @@
-"""Whether the mean of many losses is that of a few particles."""
+"""Whether a few particles account for most of the mean loss."""
 
 import math
 from typing import Any
@@ -7,18 +7,18 @@ import numpy as np
 
 from metalearn.inner.checks import is_known
 
-FEWEST = 32  # particles, below which one of them is no small part
+FEWEST = 32  # with fewer particles, a single one is not a small share of them
 
 
 def dominance(metrics: dict[str, Any], num_particles: int) -> float:
-    """The share of the mean |loss| of many estimates that is due to the worst 1 % of the particles, where it is large; else 0.
+    """Return the share of the mean |loss| that is due to the worst 1 % of the particles, or 0 if it is small.
 
-    Large is more than half; of fewer than 8 particles an estimate, of which one may well hold half of the loss, more
-    than nine tenths.
+    It is returned if it is more than one half. With fewer than 8 particles per estimate, one particle can account for
+    half of the loss by chance; the share is then returned if it is more than nine tenths.
 
     Args:
-      metrics: "loss" and "worst_share" of an estimator, of any equal shapes.
-      num_particles: of one estimate.
+      metrics: "loss" and "worst_share" of an estimator, of equal shapes.
+      num_particles: the particles of one estimate.
     """
     found = [metrics.get(name, 0.0) for name in ("loss", "worst_share")]
     if not is_known(found):
@@ -29,6 +29,6 @@ def dominance(metrics: dict[str, Any], num_particles: int) -> float:
     with np.errstate(invalid="ignore"):
         sizes = np.nan_to_num(np.abs(losses), nan=0.0, posinf=0.0).ravel()
     worst = np.sort(shares.ravel() * sizes)[::-1]
-    counted = math.ceil(0.01 * sizes.size * num_particles)  # at most one in 100 of them, or one
+    counted = math.ceil(0.01 * sizes.size * num_particles)  # 1 % of the particles, at least one
     share = float(worst[:counted].sum() / sizes.sum()) if sizes.any() else 0.0
     return share if share > (0.5 if num_particles >= 8 else 0.9) else 0.0

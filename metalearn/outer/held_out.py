@@ -1,4 +1,4 @@
-"""The meta-loss on episodes that the outer loop does not see."""
+"""The meta-loss on episodes that are independent of the outer loop."""
 
 import inspect
 from collections.abc import Callable
@@ -17,18 +17,20 @@ Evaluate = Callable[[Theta, Key], Scalar]
 
 
 def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Evaluate:
-    """`(theta, key) -> (1/N) Σ_i L(θ; key_i)`: the meta-loss over episodes of their own, for
-    `meta_train(evaluate=...)`; made within `ml.over_devices` it spreads them. Losses that are not finite are read as
-    estimators read them (docs/divergence.md).
+    """Return a function `(theta, key) -> (1/N) Σ_i L(θ; key_i)`, the mean meta-loss over N independent episodes.
+
+    Use it as `evaluate` of `meta_train`. If it is created within `ml.over_devices`, the episodes are spread over the
+    devices. Losses that are not finite are replaced as in the estimators (docs/divergence.md).
 
     Args:
-      problem: the inner problem; on held-out data, `training(task, optimizer, meta_loss=evaluation(network, test))`.
+      problem: the inner problem. For held-out data use
+        `training(task, optimizer, meta_loss=metric_loss(network, test))`.
       horizon: T, inner steps of an episode.
       num_episodes: N.
 
     Raises:
-      TypeError, ValueError: a count is no whole number of at least 1, or the problem no InnerProblem, or made for
-        another horizon.
+      TypeError: `problem` is not an `InnerProblem`, or a count is not a whole number.
+      ValueError: `problem` is made for another horizon, or a count is below 1.
     """
     check_count("horizon", horizon)
     check_count("num_episodes", num_episodes)
@@ -48,17 +50,19 @@ def held_out_loss(problem: InnerProblem, horizon: int, num_episodes: int) -> Eva
 
 
 def check_evaluate(evaluate: Evaluate, theta: Theta, key: Key) -> None:
-    """Refuse what does not return one number for a θ.
+    """Check that `evaluate` returns one number for a θ and a key.
 
     Raises:
-      TypeError: it is no function, or returns something else.
+      TypeError: `evaluate` is not a function of θ and a key, or does not return one floating-point number.
     """
     if not callable(evaluate):
         raise TypeError(f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} was given.")
     try:
         inspect.signature(evaluate).bind(theta, key)
     except TypeError as error:
-        raise TypeError(f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} has {error}.") from error
+        raise TypeError(
+            f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} was given ({error})."
+        ) from error
     found = jax.eval_shape(evaluate, theta, key)
     if jnp.shape(found) != () or not jnp.issubdtype(jnp.result_type(found), jnp.floating):
         raise TypeError(f"evaluate must return one floating-point number; it returned {found}.")

@@ -1,4 +1,4 @@
-"""The outer loop: descend the meta-loss with any estimator and any optax optimiser."""
+"""The outer loop: minimise the meta-loss with any gradient estimator and any optax optimiser."""
 
 import functools
 import warnings
@@ -50,37 +50,37 @@ def meta_train(
     resume: Snapshot | None = None,
     keep: Keep = "all",
 ) -> tuple[Theta, History]:
-    """θ ← θ + update(g), g from the estimator, for `num_steps` outer steps in `lax.scan` chunks.
+    """Minimise the meta-loss: θ ← θ + update(g) for `num_steps` outer steps, where g is an estimate of the gradient.
 
-    The randomness of outer step i is fold_in(key, i): neither the chunk length nor an interruption changes a number.
-    Where an update would make θ, or the outer optimiser's state, non-finite, training stops before it with a warning;
-    others say when the share of diverged particles first passes 1 % (see `History.divergence`), and when the mean loss
-    of a chunk is first that of a few particles, diverged or not. Works under `jit` and `vmap`, over starts, keys or
-    sigmas, without callback and progress; a copy that stops stays where it is.
+    Outer step i uses the random key fold_in(key, i), so that neither the chunk length nor an interruption changes the
+    result. If an update would make θ, or the outer optimiser's state, non-finite, training stops before this update
+    with a warning. Other warnings are given when the share of diverged particles first exceeds 1 % (see
+    `History.divergence`), and when a few particles, diverged or not, first account for most of the mean loss of a
+    chunk. `meta_train` works under `jit` and `vmap`, over starts, keys or sigmas, if `callback` and `progress` are
+    None; a mapped copy that stops keeps its θ.
 
     Args:
-      estimator: a gradient estimator; or a schedule of them, such as `{0: short, 200: long}`: from outer step 200 on
-        `long`, whose episodes begin anew. Horizons, windows and sigmas are scheduled so.
-      optimizer: the outer optimiser, which is given `value` (the estimator's loss) and `grad` as well. Clip there:
+      estimator: a gradient estimator; or a schedule of estimators, such as `{0: short, 200: long}`, which uses `long`
+        from outer step 200 on and starts new episodes there. A schedule can change horizon, window length and sigma.
+      optimizer: the outer optimiser. It is also given `value` (the estimator's loss) and `grad`. Clip gradients here:
         `optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.003))`.
       theta: the starting point, any pytree of floating-point arrays.
       key: a typed key.
-      num_steps: outer steps, at least 1, those before `resume` included.
-      project: applied to θ after each update, for instance to keep it in a box.
-      evaluate: `(theta, key) -> scalar`, such as `ml.held_out_loss(problem, horizon, 16)`; read at the start and after
-        every chunk, with one key, so that two readings differ by θ alone. The θ of the smallest is kept in
-        `history.snapshot.best`; its loss is too small on average, because it was chosen for that.
-      chunk_length: outer steps in one program, between two looks; all by default.
-      callback: called as `callback(step, theta, history)` after each chunk, with the history since the call before, to
-        log, to save `history.snapshot`, or to stop by raising.
+      num_steps: the number of outer steps, at least 1, including those before `resume`.
+      project: a function that is applied to θ after each update, for instance to keep θ in a box.
+      evaluate: `(theta, key) -> scalar`, such as `ml.held_out_loss(problem, horizon, 16)`. It is called at the start
+        and after every chunk with the same key, so that evaluations differ only through θ. The θ with the smallest
+        value is kept in `history.snapshot.best`; this value is too small on average, because it is a minimum.
+      chunk_length: the number of outer steps in one program; all by default.
+      callback: called as `callback(step, theta, history)` after each chunk, with the history since the last call. Use
+        it to log, to save `history.snapshot`, or to stop training by raising an exception.
       progress, name: `progress(name, done, num_steps)` is called after each chunk.
-      resume: the snapshot of a run with the same arguments, from which this one goes on.
-      keep: which θ the history keeps: "all", those before each outer step; a whole number k, those before every k-th
-        one; "chunks", those before the first step of each chunk; "last", that before the last step. They are moved to
-        the host chunk by chunk, and a program reserves room for those of one chunk.
-
+      resume: the snapshot of a run with the same arguments, from which this run continues.
+      keep: the θ that the history keeps: "all", before each outer step; a whole number k, before every k-th outer step;
+        "chunks", before the first step of each chunk; "last", before the last step. They are moved to the host after
+        each chunk, and a program reserves memory for those of one chunk.
     Returns:
-      `(theta, history)`; the history begins where this call began.
+      `(theta, history)`; the history begins with the first step of this call.
 
     Raises:
       TypeError: `estimator` is not a `GradientEstimator` or a mapping to such, `optimizer` is not an optax
@@ -143,22 +143,26 @@ def meta_train(
 
 
 def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, theta: Theta, key: Key) -> Snapshot:
-    """The snapshot before the first outer step, without an evaluation: the form of those that come after it, for
-    `recording.load_snapshot`.
+    """Return the snapshot before the first outer step, without an evaluation.
+
+    Use it as the template of `recording.load_snapshot`.
 
     Args:
-      estimator, optimizer, theta, key: as in `meta_train`; of a schedule of estimators give the one that was on.
+      estimator, optimizer, theta, key: as in `meta_train`. For a schedule give the estimator that was in use when the
+        snapshot was saved.
 
     Raises:
-      TypeError, ValueError: as `meta_train`.
+      TypeError: as in `meta_train`.
+      ValueError: as in `meta_train`.
     """
     stages = check_stages(estimator, optimizer, theta, key, 1, None)
     return _begin(stages[0], optimizer, trees.strong(theta), jax.random.split(key)[0], None)
 
 
 def _advance(run, snapshot, begin, end, key):
-    """The snapshot after a chunk, θ before the steps that are kept, and the metrics. The steps spent stay outside of
-    the program, where they are 64-bit integers.
+    """Return the snapshot after a chunk, θ before the steps that are kept, and the metrics.
+
+    The inner steps are counted outside of the program, where they are 64-bit integers.
     """
     found = run(trees.gathered(snapshot._replace(inner_steps=None)), begin, end - begin, key)
     after, past, reports = trees.gathered((*found[:2], take_first(found[2], end - begin)))
@@ -180,7 +184,7 @@ def _measure(evaluate) -> Any:
 
 
 def _look(measure, snapshot):
-    """Evaluate θ, and keep it where it is the best so far."""
+    """Evaluate θ, and keep it if it is the best so far."""
     loss, best = trees.gathered(measure(snapshot.theta)), snapshot.best
     better = jnp.isfinite(loss) & ((best.step < 0) | (loss < best.loss))
     found = trees.where(better, Best(snapshot.theta, loss, snapshot.step), best)
@@ -188,7 +192,7 @@ def _look(measure, snapshot):
 
 
 def _check_form(resume, stages, optimizer, theta, key) -> None:
-    """Refuse the snapshot of a run with another θ, outer optimiser or estimator, as far as their forms tell."""
+    """Check that a snapshot has the structure of this run's θ, outer optimiser and estimator."""
     check_same("theta", resume.theta, theta)
     stage = stages[max(start for start in stages if start < resume.step or start == 0)]
     form = jax.eval_shape(lambda: _begin(stage, optimizer, trees.strong(theta), key, None))

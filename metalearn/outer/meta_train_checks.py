@@ -1,4 +1,4 @@
-"""What `meta_train` refuses before it begins."""
+"""Checks of the arguments of `meta_train`."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ Stages = GradientEstimator | Mapping[int, GradientEstimator]
 
 
 def check_stages(estimator, optimizer, theta, key, num_steps, chunk_length) -> dict[int, GradientEstimator]:
-    """The schedule of estimators, of arguments that fit together.
+    """Check the arguments of `meta_train`, and return the schedule of estimators.
 
     Raises:
       TypeError: `estimator` is not a `GradientEstimator` or a mapping to such, `optimizer` is not an optax
@@ -42,7 +42,7 @@ def check_stages(estimator, optimizer, theta, key, num_steps, chunk_length) -> d
 
 
 def _check_update(optimizer, theta) -> None:
-    """Refuse an outer optimiser that cannot take a step on θ, or whose state changes its form."""
+    """Check that an outer optimiser can take a step on θ and keeps the structure and shapes of its state."""
 
     def step(theta, value):
         before = optimizer.init(theta)
@@ -54,8 +54,8 @@ def _check_update(optimizer, theta) -> None:
         before, after, moved = jax.eval_shape(step, theta, jnp.zeros(()))
     except Exception as error:
         raise TypeError(
-            f"optimizer cannot take a step on theta ({type(error).__name__}: {str(error).partition(chr(10))[0]}). It is given the "
-            "gradient, its state, theta, and value and grad; take one that needs no more, such as optax.adam(0.01)."
+            f"optimizer cannot take a step on theta ({type(error).__name__}: {str(error).partition(chr(10))[0]}). Its update is called "
+            "with the gradient, its state, theta, value and grad; use an optimiser that needs nothing else, such as optax.adam(0.01)."
         ) from error
     if not trees.alike(before, after) or not trees.alike(theta, moved):
         raise TypeError(
@@ -64,7 +64,7 @@ def _check_update(optimizer, theta) -> None:
 
 
 def check_functions(theta, project, callback, progress) -> None:
-    """Refuse what is no function, a projection that changes the form of θ, and a start that is not finite.
+    """Check that the optional arguments are functions, that `project` keeps the form of θ, and that θ is finite.
 
     Raises:
       TypeError: an argument is not a function, or `project` changes the structure or the shapes of θ.
@@ -76,4 +76,4 @@ def check_functions(theta, project, callback, progress) -> None:
     if project is not None and not trees.alike(theta, jax.eval_shape(project, theta)):
         raise TypeError("project must return a theta of the same structure and shapes; this one does not.")
     if is_known(theta) and not trees.all_finite(theta):
-        raise ValueError("theta must be finite where meta-training starts; a number in it is not.")
+        raise ValueError("theta must be finite at the start of meta-training; it contains NaN or infinity.")

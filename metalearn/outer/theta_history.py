@@ -1,4 +1,4 @@
-"""Which θ a history keeps, the room that a program reserves for them, and where they are kept."""
+"""The θ that a history keeps, and the memory for them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,8 +15,10 @@ WORDS = ("all", "chunks", "last")
 
 
 class Room(NamedTuple):
-    """The rows of one chunk: how many there are, and `slot(step, begin)`, the row of θ before a step of a chunk that
-    begins at `begin`. A row beyond the last one is not written.
+    """The rows of one chunk: their number, and the row for each step.
+
+    `slot(step, begin)` is the row of θ before a step of a chunk that begins at `begin`. Rows at or beyond `size`
+    are not written.
     """
 
     size: int
@@ -24,7 +26,12 @@ class Room(NamedTuple):
 
 
 def check_keep(keep: Keep) -> None:
-    """Raise a `ValueError` or `TypeError` unless `keep` is a word of `WORDS` or a stride."""
+    """Check that `keep` is one of `WORDS` or a stride.
+
+    Raises:
+      TypeError: `keep` is neither a string nor a whole number.
+      ValueError: `keep` is an unknown word, or below 1.
+    """
     if not isinstance(keep, str):
         check_count("keep", keep)
     elif keep not in WORDS:
@@ -34,7 +41,7 @@ def check_keep(keep: Keep) -> None:
 
 
 def reserve_room(keep: Keep, length: int) -> Room:
-    """The room for the θ that are kept of a chunk of at most `length` outer steps."""
+    """Return the rows for the θ that are kept of a chunk of at most `length` outer steps."""
     if keep == "last":
         return Room(1, lambda step, begin: 0)
     if keep == "chunks":
@@ -48,7 +55,7 @@ def reserve_room(keep: Keep, length: int) -> Room:
 
 
 def kept_steps(keep: Keep, begin: int, end: int) -> np.ndarray:
-    """The outer steps of a chunk before which θ is kept, in the order of its rows."""
+    """Return the outer steps of a chunk before which θ is kept, in the order of the rows."""
     if keep in ("chunks", "last"):
         return np.array([begin if keep == "chunks" else end - 1])
     stride = _stride(keep)
@@ -60,7 +67,7 @@ def _stride(keep) -> int:
 
 
 class Thetas:
-    """The θ of a history: on the host, in one array filled chunk by chunk, where numbers are known."""
+    """The θ of a history: in one array on the host that is filled chunk by chunk, unless they are traced."""
 
     def __init__(self, keep: Keep, chunks: list[tuple[int, int]]):
         self.keep, self.chunks = keep, chunks
@@ -69,7 +76,7 @@ class Thetas:
         self.filled = 0
 
     def add(self, rows: Theta, begin: int, end: int) -> Theta:
-        """Keep the θ of a chunk, and return them."""
+        """Store the θ of a chunk, and return them."""
         steps = kept_steps(self.keep, begin, end)
         rows = jax.tree.map(lambda leaf: (np.asarray(leaf) if is_known(leaf) else leaf)[: len(steps)], rows)
         if self.keep == "last":
@@ -91,7 +98,7 @@ class Thetas:
         self.filled += count
 
     def joined(self) -> tuple[Theta, np.ndarray]:
-        """All θ, and the outer steps before which they were."""
+        """Return all θ, and the outer steps before which they were recorded."""
         steps = np.concatenate(self.steps)
         if len(self.parts) == 1:
             return jax.tree.map(lambda leaf: leaf[: len(steps)], self.parts[0]), steps

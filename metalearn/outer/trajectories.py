@@ -1,4 +1,4 @@
-"""Outer trajectories: the same descent from several starts at once, with one estimator or several."""
+"""Outer trajectories: meta-training from several starts at once, with one or several estimators."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,16 +18,16 @@ from metalearn.outer.meta_train import meta_train
 from metalearn.threads import in_these_modes
 from metalearn.types import Key, Progress, Theta
 
-LAST = 0.1  # of a trajectory, whose mean is where it ends
+LAST = 0.1  # the share of a trajectory whose mean is the end point
 
 
 class Descent(NamedTuple):
-    """How an estimator is followed.
+    """An estimator with the settings of its meta-training.
 
     Attributes:
       build: a function of the problem that returns the estimator.
-      learning_rate, num_steps: of Adam.
-      label: the estimator's name in tables and figures; by default the one it is given under.
+      learning_rate, num_steps: the learning rate of Adam and the number of outer steps.
+      label: the estimator's name in tables and figures; by default its key in the mapping of descents.
     """
 
     build: Callable[[InnerProblem], GradientEstimator]
@@ -46,21 +46,21 @@ def outer_trajectories(
     low: Theta | None = None,
     high: Theta | None = None,
 ) -> tuple[Theta, dict[str, jax.Array]]:
-    """`meta_train` from every start, mapped in one program.
+    """Run `meta_train` from every start, mapped in one program.
 
     Args:
       estimator, optimizer, num_steps: as in `meta_train`.
       starts: θ with one leading axis, `[num_starts, ...]`.
-      key: each start has its own randomness.
-      low, high: the corners of the box that θ is kept in; none by default.
+      key: a typed key; it is split into one key for each start.
+      low, high: the corners of the box that θ is projected to; no box by default.
 
     Returns:
       `(thetas, metrics)`: θ before each step and at the end, `[num_starts, num_steps + 1, ...]`, and the estimator's
       metrics, `[num_starts, num_steps]` each.
 
     Raises:
-      TypeError: as `meta_train`.
-      ValueError: as `meta_train`.
+      TypeError: as in `meta_train`.
+      ValueError: as in `meta_train`.
     """
     bounded = None if low is None and high is None else lambda theta: _clip(theta, low, high)
 
@@ -74,7 +74,7 @@ def outer_trajectories(
 
 
 def end_points(thetas) -> np.ndarray:
-    """Where trajectories `[num_starts, num_steps + 1, 2]` end: the mean of their last tenth."""
+    """Return the end points of trajectories `[num_starts, num_steps + 1, 2]`: the mean of their last tenth."""
     thetas = np.asarray(thetas)
     return thetas[:, -max(1, round(LAST * thetas.shape[1])) :].mean(axis=1)
 
@@ -87,20 +87,20 @@ def run_descents(
     key: Key,
     progress: Progress,
 ) -> Iterator[tuple[str, Descent, Any]]:
-    """Follow every estimator from the same starts, by Adam, with θ kept in the plane.
+    """Meta-train with every estimator from the same starts, with Adam, and with θ projected to the plane.
 
-    Two estimators run at a time; the results come in their order.
+    Two estimators run at a time; the results are yielded in the order of `descents`.
 
     Args:
       descents: the estimators by name.
-      problem, plane: θ is the pair of coordinates.
+      problem, plane: the inner problem, whose θ is the pair of coordinates, and the plane of these coordinates.
       starts: `[num_starts, 2]`.
       key: the randomness of the estimators.
       progress: called as `progress(name, done, total)`.
 
     Yields:
-      The name, its `Descent` with a label, and `(thetas, metrics)` as `outer_trajectories` returns them, or, where the
-      estimator cannot be traced or run on this problem, the reason as a string.
+      The name, its `Descent` with a label, and `(thetas, metrics)` as `outer_trajectories` returns them. If the
+      estimator cannot be traced or run on this problem, the third entry is the reason as a string.
     """
     low, high = (jnp.array([getattr(axis, end) for axis in plane[:2]], float) for end in ("low", "high"))
 
@@ -114,9 +114,9 @@ def run_descents(
         try:
             moved = outer_trajectories(estimator, optimizer, starts, key, descent.num_steps, low=low, high=high)
             return jax.block_until_ready(moved)
-        except FloatingPointError:  # of JAX's debugging modes
+        except FloatingPointError:  # raised by JAX's debugging modes
             raise
-        except Exception as error:  # costs no other estimator
+        except Exception as error:  # the other estimators still run
             return summarize_error(error)
 
     pool = ThreadPoolExecutor(max_workers=2)

@@ -1,7 +1,7 @@
-"""Floor 4: what a run leaves behind: its folder, Weights & Biases, checkpoints.
+"""Floor 4: record runs: the run folder, Weights & Biases, checkpoints.
 
-A run is always recorded in a folder of its own, and Weights & Biases is a view beside it. No result depends on a
-service, and no function below needs to know where its numbers go.
+A run is always recorded in its own folder. Weights & Biases is an optional copy. No result depends on a service, and no
+function on a lower floor depends on where its numbers are recorded.
 """
 
 from metalearn.recording.checkpoints import (

@@ -1,4 +1,4 @@
-"""Learned optimisers and interrupted meta-training as files."""
+"""Save and load learned optimisers and the snapshots of meta-training."""
 
 import json
 import zipfile
@@ -22,10 +22,11 @@ FORMAT = 1
 
 
 def save_optimizer(path: Path | str, optimizer: learned.LearnedOptimizer, theta: Theta) -> Path:
-    """Write a learned optimiser, its architecture and its weights, into one file.
+    """Save a learned optimiser, with its architecture and its weights, to one file.
 
     Raises:
-      TypeError, ValueError: the optimiser is no `LearnedOptimizer`, or θ is not one of its.
+      TypeError: `optimizer` is not a `LearnedOptimizer`.
+      ValueError: θ does not have the structure and shapes of the optimiser's weights.
       OSError: the file cannot be written.
     """
     _check_optimizer(optimizer)
@@ -43,15 +44,16 @@ def save_optimizer(path: Path | str, optimizer: learned.LearnedOptimizer, theta:
 def load_optimizer(
     path: Path | str, expected: learned.LearnedOptimizer | None = None
 ) -> tuple[learned.LearnedOptimizer, Theta]:
-    """Read what `save_optimizer` wrote: `(optimizer, theta)`; `optimizer(theta)` is an optax transformation.
+    """Load a learned optimiser: `(optimizer, theta)`, where `optimizer(theta)` is an optax transformation.
 
     Args:
-      path: the file.
-      expected: refuse a file of another architecture than this one.
+      path: a file that `save_optimizer` wrote.
+      expected: an optimiser whose architecture the file must have; by default any architecture is accepted.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no file of a learned optimiser, or one of another architecture.
+      FileNotFoundError: the file does not exist.
+      TypeError: `expected` is not a `LearnedOptimizer`.
+      ValueError: the file does not contain a learned optimiser, or its architecture is not the expected one.
     """
     if expected is not None:
         _check_optimizer(expected, "expected")
@@ -66,18 +68,18 @@ def load_optimizer(
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(f"{path} is no file of a learned optimiser: {type(error).__name__}: {error}") from None
+        raise ValueError(f"{path} is not a file of a learned optimiser: {type(error).__name__}: {error}") from None
     if expected is not None and not same(plain(expected.architecture), architecture):
         raise ValueError(
-            f"{path} holds the architecture {architecture}, and {expected.architecture} was expected. Build the expected "
-            "one with the same arguments, or load the file without naming one."
+            f"{path} contains the architecture {architecture}, but {expected.architecture} was expected. Build the expected "
+            "optimiser with the same arguments, or load the file without `expected`."
         )
     found.check(theta, str(path))
     return found, theta
 
 
 def save_snapshot(path: Path | str, snapshot: Any) -> Path:
-    """Write the snapshot of a meta-training, or any pytree of arrays and keys, into one `.npz` file.
+    """Save the snapshot of a meta-training, or any pytree of arrays and keys, to an `.npz` file.
 
     Raises:
       OSError: the file cannot be written.
@@ -87,16 +89,18 @@ def save_snapshot(path: Path | str, snapshot: Any) -> Path:
 
 
 def extend_evaluations(path: Path | str, evaluations: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Write the evaluations of a history after those of the same run in an `.npz` file, and return them all: the curve
-    of a meta-training that was interrupted. Those in the file at the same outer steps, or later ones, are replaced.
+    """Append the evaluations of a history to those of the same run in an `.npz` file, and return all of them.
+
+    The result is the curve of a meta-training that was interrupted. Entries of the file at the same or later outer
+    steps are replaced.
 
     Args:
-      path: the file, made where it is missing.
+      path: the file; it is created if it does not exist.
       evaluations: "step", and other arrays of the same length, such as `history.evaluations`.
 
     Raises:
       OSError: the file cannot be read or written.
-      ValueError: it holds something else.
+      ValueError: the file was not written by `extend_evaluations`.
     """
     added = {name: np.asarray(values) for name, values in evaluations.items()}
     if Path(path).exists():
@@ -105,22 +109,22 @@ def extend_evaluations(path: Path | str, evaluations: Mapping[str, Any]) -> dict
                 kept = file["step"] < min(added["step"], default=np.inf)
                 added = {name: np.concatenate([file[name][kept], values]) for name, values in added.items()}
         except (ValueError, KeyError, zipfile.BadZipFile):
-            raise ValueError(f"{path} is no file that extend_evaluations wrote; move it away.") from None
+            raise ValueError(f"{path} was not written by extend_evaluations; move it away.") from None
     _write(Path(path), added)
     return added
 
 
 def load_snapshot(path: Path | str, like: Any) -> Any:
-    """Read what `save_snapshot` wrote.
+    """Load a snapshot.
 
     Args:
-      path: the file.
-      like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns: the file must have its shapes and
-        types. Settings that have no array, such as sigma, are not compared.
+      path: a file that `save_snapshot` wrote.
+      like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns. The file must have its shapes and
+        dtypes. Settings without an array, such as sigma, are not compared.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no snapshot, or its arrays are those of another run.
+      FileNotFoundError: the file does not exist.
+      ValueError: the file is not a snapshot, or its arrays do not have the shapes and dtypes of `like`.
     """
     wanted, structure = jax.tree.flatten(like)
     try:
@@ -130,7 +134,7 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
         raise
     except Exception as error:
         raise ValueError(
-            f"{path} is no file that save_snapshot wrote, or is cut short ({type(error).__name__})."
+            f"{path} was not written by save_snapshot, or is incomplete ({type(error).__name__})."
         ) from None
     difference = _difference(leaves, like)
     if difference:
@@ -141,17 +145,15 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
 
 
 def _difference(leaves, like) -> str:
-    """Where the arrays of a file first differ in form from those of a tree; empty where they do not."""
+    """Describe the first difference between the arrays of a file and a tree; empty if there is none."""
     wanted = jax.tree_util.tree_leaves_with_path(like)
     if len(leaves) != len(wanted):
-        return f"it has {counted(len(leaves), 'array')}, and this estimator, optimiser and theta have {len(wanted)}"
+        return f"it has {counted(len(leaves), 'array')}, but this estimator, optimiser and theta need {len(wanted)}"
     for leaf, (path, one) in zip(leaves, wanted):
         raw = _raw(one)
         if (leaf.shape, leaf.dtype) != (raw.shape, raw.dtype):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            return (
-                f"its {name or 'array'} is {leaf.dtype}{list(leaf.shape)}, and here it is {raw.dtype}{list(raw.shape)}"
-            )
+            return f"its {name or 'array'} is {leaf.dtype}{list(leaf.shape)}, but here it must be {raw.dtype}{list(raw.shape)}"
     return ""
 
 
@@ -166,7 +168,7 @@ def _raw(leaf) -> np.ndarray:
 
 
 def _stored(dtype):
-    """NumPy's files have no word for the types that JAX adds, such as bfloat16: their bits are kept as integers."""
+    """Return an integer dtype for the dtypes that JAX adds, such as bfloat16, which NumPy's files cannot store."""
     return np.dtype(f"u{np.dtype(dtype).itemsize}") if np.dtype(dtype).kind == "V" else np.dtype(dtype)
 
 
@@ -174,7 +176,7 @@ def _restored(leaf, like):
     if trees.is_key(like):
         return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(like))
     found = leaf.view(np.dtype(like.dtype))
-    narrowed = jax.dtypes.canonicalize_dtype(found.dtype) != found.dtype  # JAX would keep 32 bits of a count
+    narrowed = jax.dtypes.canonicalize_dtype(found.dtype) != found.dtype  # JAX would truncate a count to 32 bits
     return found[()] if narrowed else jnp.asarray(found)
 
 

@@ -1,15 +1,15 @@
-"""The folder of a run: everything a run produced, readable without any service, and still there when the run dies.
+"""The folder of a run: all its results, readable without any service, and kept if the run is killed.
 
     runs/2026-11-20-181503-compare/
-      config.yaml       the resolved configuration; secrets read "<hidden>"
+      config.yaml       the resolved configuration; secrets are replaced by "<hidden>"
       provenance.json   commit, versions, device, command line
       status.json       running, finished or failed, with the reason; a killed run stays "running"
-      metrics.jsonl     one line per call of `log`, flushed at once
-      programs.json     what was compiled, with which effort, and the seconds of it; written at the end
+      metrics.jsonl     one line per call of `log`, flushed immediately
+      programs.json     the compiled programs, with effort and seconds; written at the end
       figures/*.png  tables/*.json *.csv  arrays/*.npz  files/*
 
-JSON has no word for a float that is not finite: such values are written as the strings "nan", "inf" and "-inf", which
-Python's `float` reads back, and `read_metrics` does.
+JSON cannot represent floats that are not finite. They are written as the strings "nan", "inf" and "-inf", which
+Python's `float` reads. `read_metrics` converts them back.
 """
 
 import contextlib
@@ -29,19 +29,19 @@ from metalearn.recording.values import columns, finite, flatten, plain, restore,
 
 
 class RunFolderError(OSError):
-    """The folder of the run cannot be written; the message is a sentence for the person who chose it."""
+    """The folder of the run cannot be written. The message is one sentence for the user."""
 
 
 class LocalRun:
-    """A tracker that writes into one folder."""
+    """A tracker that writes to one folder."""
 
     def __init__(self, path: Path, config: dict, provenance: dict):
-        """Write what is known at the start. Secrets must be hidden by the caller.
+        """Write what is known at the start. The caller must hide secrets.
 
         Args:
-          path: an existing folder of this run's own.
+          path: an existing folder for this run only.
           config: the resolved configuration.
-          provenance: what `collect_provenance` returns.
+          provenance: the result of `collect_provenance`.
         """
         import yaml
 
@@ -91,12 +91,12 @@ class LocalRun:
             save_arrays(file, arrays)
 
     def file(self, name: str, path: str | Path) -> None:
-        """Copy a file that is written already, such as a film or a report, to files/."""
+        """Copy an existing file, such as a film or a report, to files/."""
         with replacing(self._fresh("files", name, Path(path).suffix)) as file:
             shutil.copyfile(path, file)
 
     def finish(self, error: str | None = None) -> str | None:
-        """Mark the run as finished, or as failed with a reason, and say where it lies."""
+        """Mark the run as finished, or as failed with a reason, and return a sentence with its folder."""
         if self._metrics.closed:
             return None
         self._metrics.close()
@@ -118,7 +118,7 @@ class LocalRun:
             )
 
     def _fresh(self, kind: str, name: str, suffix: str) -> Path:
-        """A path that nothing was written to: a second figure of the same name must not replace the first."""
+        """Return an unused path, because a second figure of the same name must not replace the first."""
         parts = [_file_name(part) for part in str(name).removesuffix(suffix).split("/") if part.strip()] or ["unnamed"]
         stem = self.path.joinpath(kind, *parts)
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class LocalRun:
 
 
 def read_metrics(path: str | Path) -> list[dict]:
-    """The lines that `LocalRun.log` wrote, non-finite floats restored, without the half-written last one after a kill.
+    """Read the lines that `LocalRun.log` wrote, with non-finite floats; an incomplete last line is ignored.
 
     Args:
       path: the folder of a run, or its metrics.jsonl.
@@ -141,7 +141,7 @@ def read_metrics(path: str | Path) -> list[dict]:
 
 
 def make_run_folder(folder: str | Path, name: str) -> Path:
-    """Create <folder>/<timestamp>-<name>, with a count behind it where another run of the same second was first.
+    """Create <folder>/<timestamp>-<name>, with a count appended if this folder exists already.
 
     Raises:
       RunFolderError: the folder cannot be created or written.
@@ -157,38 +157,40 @@ def make_run_folder(folder: str | Path, name: str) -> Path:
     except OSError as error:
         raise unwritable(folder, error) from error
     raise RunFolderError(
-        f"The folder {str(folder)!r} has ten thousand runs of this second and name; choose another folder or name."
+        f"The folder {str(folder)!r} contains ten thousand runs of this second and name; choose another folder or name."
     )
 
 
 def run_folder(folder: str | Path) -> Path:
-    """The folder of a run that is there.
+    """Return the folder of an existing run as an absolute path.
 
     Raises:
-      RunFolderError: it is not there, or holds no run.
+      RunFolderError: the folder does not exist, or does not contain a run.
     """
     path = Path(folder)
     if not (path / "status.json").is_file():
         raise RunFolderError(
-            f"{str(folder)!r} is no folder of a run: it has no status.json. Give one of those in runs/."
+            f"{str(folder)!r} is not the folder of a run: it has no status.json. Give one of the folders in runs/."
         )
     return path.resolve()
 
 
 def unwritable(folder: str | Path, error: OSError) -> RunFolderError:
-    """The sentence for a folder that cannot hold runs."""
+    """Return the error for a folder that cannot be written."""
     occupied = isinstance(error, FileExistsError | NotADirectoryError)
-    reason = "there is a file in its place or above it" if occupied else (error.strerror or str(error)).lower()
+    reason = (
+        "a file has its name, or the name of a folder above it" if occupied else (error.strerror or str(error)).lower()
+    )
     return RunFolderError(
         f"The run folder {str(folder)!r} cannot be written: {reason}. Choose another with folder=<path>."
     )
 
 
 def check_image(figure: Any) -> None:
-    """Refuse what would become a black picture without a word.
+    """Check that an image can be shown. Other arrays would silently become a black picture.
 
     Raises:
-      TypeError: neither a matplotlib figure nor a uint8 array.
+      TypeError: `figure` is neither a matplotlib figure nor a uint8 image.
     """
     if hasattr(figure, "savefig"):
         return
@@ -201,7 +203,7 @@ def check_image(figure: Any) -> None:
 
 
 def short(path: Path) -> str:
-    """The path from here where it lies below, the whole path otherwise."""
+    """Return the path relative to the current folder if it lies below it, otherwise the whole path."""
     with contextlib.suppress(ValueError):
         return str(path.resolve().relative_to(Path.cwd()))
     return str(path)
@@ -214,7 +216,7 @@ def _file_name(name: str) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes the file once it is complete: a kill leaves the old file or the new one."""
+    """Yield a temporary path that replaces the file when it is complete, so that a kill leaves no incomplete file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary

@@ -1,4 +1,4 @@
-"""What must never be written: keys, tokens and passwords, in the configuration, the command line and in messages."""
+"""Hide keys, tokens and passwords in the configuration, the command line and messages."""
 
 import os
 import re
@@ -14,13 +14,13 @@ _SECRET_WORD = re.compile(
 )
 _PAIR = re.compile(r"([\w.\-/@]+)(\s*[=:]\s*)('[^']*'|\"[^\"]*\"|\[[^\]]*\]|\{[^}]*\}|[^\s,{}\[\]]+)")
 _URL_LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")
-_SHORTEST_REPLACED = 6  # shorter values are words of their own: replacing them everywhere would spoil the configuration
+_SHORTEST_REPLACED = 6  # shorter values can be ordinary words, which must not be replaced everywhere
 
 
 def is_secret(name: str, value: Any = "") -> bool:
-    """Whether a setting of this name must be hidden.
+    """Return whether a setting of this name must be hidden.
 
-    Names are read word by word (`api_key`, `apiKey`, `WANDB_API_KEY`). A number is hidden only where the last word is a
+    Names are read word by word (`api_key`, `apiKey`, `WANDB_API_KEY`). A number is hidden only if the last word is a
     secret in the singular (`password: 1234`), so that `max_tokens: 512` and `key: 0`, a random seed, stay readable.
     """
     words = [word.lower() for word in _WORDS.findall(name.rsplit(".", 1)[-1])]
@@ -42,7 +42,7 @@ def _is_number(value: Any) -> bool:
 
 
 def known_secrets(config: Any) -> list[str]:
-    """The values that must not appear anywhere: those of secret settings and of secret environment variables."""
+    """Return the values that must not be written: those of secret settings and of secret environment variables."""
     environment = (value for name, value in os.environ.items() if is_secret(name))
     found = {value for value in (*_secret_values(config, False), *environment) if len(value) >= _SHORTEST_REPLACED}
     return sorted(found, key=len, reverse=True)
@@ -60,7 +60,7 @@ def _secret_values(config: Any, secret: bool) -> Iterator[str]:
 
 
 def hide(config: Any, secrets: Iterable[str] = ()) -> Any:
-    """The same nested dictionaries and lists with every secret replaced by "<hidden>"."""
+    """Return the same nested dictionaries and lists with every secret replaced by "<hidden>"."""
     if isinstance(config, Mapping):
         return {name: HIDDEN if is_secret(str(name), value) else hide(value, secrets) for name, value in config.items()}
     if isinstance(config, list | tuple):
@@ -69,7 +69,7 @@ def hide(config: Any, secrets: Iterable[str] = ()) -> Any:
 
 
 def scrub(text: str, secrets: Iterable[str] = ()) -> str:
-    """A text without known secrets, logins in addresses, and values of `name=value` pairs whose name is a secret's."""
+    """Remove known secrets, logins in addresses, and the values of `name=value` pairs with secret names from a text."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     name, equals, value = text.partition("=")
@@ -85,7 +85,7 @@ def _scrub_pair(pair: re.Match) -> str:
 
 
 def scrub_arguments(arguments: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
-    """Command-line arguments without secrets, `--password x` included."""
+    """Return command-line arguments without secrets, including the value after `--password`."""
     secrets, clean, hide_next = list(secrets), [], False
     for argument in arguments:
         clean.append(HIDDEN if hide_next else scrub(argument, secrets))
@@ -94,7 +94,7 @@ def scrub_arguments(arguments: Iterable[str], secrets: Iterable[str] = ()) -> li
 
 
 def hide_in_file(path: Path) -> None:
-    """Hide what `hide` hides in a YAML file that others wrote; Hydra's sweeper writes the configuration as it is."""
+    """Hide secrets in a YAML file of another program; Hydra's sweeper writes the configuration without hiding them."""
     import yaml
 
     if path.exists():

@@ -1,10 +1,10 @@
-"""Landscapes in files, kept while they are computed: a render that was killed goes on where it was.
+"""Store landscapes in files while they are computed, so that an interrupted render can continue.
 
-    <folder>/settings.json          what the pictures in this folder show; another run must ask for the same
-    <folder>/<name>.npz             a finished picture
-    <folder>/<name>.tiles/*.npz     the tiles of one that is not finished
+    <folder>/settings.json          what the landscapes in this folder show; a later run must have the same settings
+    <folder>/<name>.npz             a finished landscape
+    <folder>/<name>.tiles/*.npz     the tiles of an unfinished landscape
 
-Files appear whole or not at all, so a kill costs one tile of at most some seconds' work.
+Files are written completely or not at all. A kill therefore loses at most one tile, a few seconds of work.
 """
 
 import json
@@ -26,17 +26,16 @@ _PROGRAM = "program"
 
 
 class Tiles:
-    """For `trainability(..., keep=Tiles(folder, settings))`: tiles are written as they are computed, and read where
-    they exist.
+    """Write tiles as they are computed, and read existing ones: `trainability(..., keep=Tiles(folder, settings))`.
 
     Args:
-      folder: created where missing.
-      settings: what the picture shows beyond its places: problem, steps and the like, as words and numbers. They are
-        written down with the version of JAX and the device, on which the last bits depend.
+      folder: the folder of the tiles; it is created if it does not exist.
+      settings: what determines the landscape besides its points: problem, number of steps and so on, as strings and
+        numbers. They are stored with the version of JAX and the device, which affect the last bits.
 
     Raises:
-      ValueError: the folder holds tiles of other settings.
-      RunFolderError: it cannot be written.
+      ValueError: the folder contains tiles of other settings.
+      RunFolderError: the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]):
@@ -47,11 +46,11 @@ class Tiles:
     def __call__(
         self, compute: Callable[[np.ndarray], PixelMeasures], values: np.ndarray, program: str
     ) -> PixelMeasures:
-        """The tile of these places.
+        """Return the tile of these points, from its file if it exists.
 
         Raises:
-          ValueError: the file of this number holds other places, or was computed by another program.
-          RunFolderError: the tile cannot be written; those before it are kept.
+          ValueError: the file of this number contains other points, or was computed by another program.
+          RunFolderError: the tile cannot be written; earlier tiles are kept.
         """
         self._count += 1
         path = self.folder / f"{self._count:05d}.npz"
@@ -59,7 +58,7 @@ class Tiles:
             with np.load(path) as stored:
                 if not np.array_equal(stored["values"], values) or str(stored[_PROGRAM]) != program:
                     raise ValueError(
-                        f"The tiles in {short(self.folder)} are of another picture: of other places, another problem or "
+                        f"The tiles in {short(self.folder)} belong to another landscape: other points, another problem or "
                         "another number of steps. Choose another folder, or delete this one."
                     )
                 return PixelMeasures(*(stored[name] for name in PixelMeasures._fields))
@@ -69,15 +68,15 @@ class Tiles:
 
 
 class LandscapeFolder:
-    """A folder of landscapes that show the same problem.
+    """A folder of landscapes of the same problem.
 
     Args:
-      folder: created where missing.
+      folder: the folder; it is created if it does not exist.
       settings: as in `Tiles`.
 
     Raises:
-      ValueError: the folder holds landscapes of other settings.
-      RunFolderError: it cannot be written.
+      ValueError: the folder contains landscapes of other settings.
+      RunFolderError: the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]):
@@ -85,11 +84,11 @@ class LandscapeFolder:
         _agree(self.folder, settings)
 
     def landscape(self, name: str, plane: Plane, render: Callable[[Tiles], Landscape]) -> Landscape:
-        """The finished landscape of this name, or `render(keep)`, which is written when it is finished.
+        """Return the stored landscape of this name, or compute it with `render(tiles)` and store it.
 
         Raises:
-          ValueError: the landscape of this name is of another plane.
-          RunFolderError: something cannot be written; what was finished is kept.
+          ValueError: the stored landscape of this name is of another plane.
+          RunFolderError: a file cannot be written; finished files are kept.
         """
         path, tiles = self.folder / f"{name}.npz", self.folder / f"{name}.tiles"
         if path.exists():
@@ -103,7 +102,7 @@ class LandscapeFolder:
 
 
 def _agree(folder, settings):
-    """Write the settings down in a new folder, or see that they are those of the folder."""
+    """Write the settings to a new folder, or check that they equal those of an existing folder."""
     device = jax.devices()[0]
     made_by = {"jax": jax.__version__, "device": device.device_kind, "dtype": "float64"}
     settings = finite(plain({**settings, **made_by}))
@@ -128,12 +127,12 @@ def _load(path, plane):
             np.array_equal(stored[name], axis.values(len(stored[name]))) for name, axis in zip("xy", (plane.x, plane.y))
         )
     if not same:
-        raise ValueError(f"{short(path)} is a picture of another window. Choose another folder, or delete the file.")
+        raise ValueError(f"{short(path)} is a landscape of another window. Choose another folder, or delete the file.")
     return Landscape(**(arrays | numbers), plane=plane)  # pyright: ignore[reportArgumentType]
 
 
 def _write(path, content):
-    """A text or arrays, whole or not at all."""
+    """Write a text or arrays, completely or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
@@ -144,5 +143,5 @@ def _write(path, content):
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise RunFolderError(
-            f"{short(path)} cannot be written: {reason}. What was finished before it is kept; make room and resume."
+            f"{short(path)} cannot be written: {reason}. Finished files are kept; free some space and resume."
         ) from error

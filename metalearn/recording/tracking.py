@@ -1,10 +1,10 @@
-"""Runs are recorded in their folder, always, and in Weights & Biases, offline unless asked otherwise.
+"""Record runs in a folder, and optionally in Weights & Biases, which is offline by default.
 
     with open_run("runs", config, name="compare") as run:
         run.log({"loss": 0.5}, step=0)
         run.figure("losses", figure)
 
-The folder is the record, and W&B is a view of it: a run needs no account, network or service.
+The folder is the complete record, and W&B is a copy: a run needs no account, network or service.
 """
 
 import importlib.metadata
@@ -28,7 +28,7 @@ MODES = ("offline", "online", "disabled")
 
 
 class Tracker(Protocol):
-    """Where a run's results go. `finish` returns a sentence on where they are."""
+    """The interface of a tracker, which records results. `finish` returns a sentence that says where they are."""
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None: ...
     def figure(self, name: str, figure: Any) -> None: ...
@@ -39,13 +39,12 @@ class Tracker(Protocol):
 
 
 class Run:
-    """An open run: a tracker that hands everything to its trackers, the folder first.
+    """An open run, which passes everything to its trackers, to the folder first.
 
-    Used as a context manager; an exception inside marks the run as failed, with its reason, and is passed on.
+    Use it as a context manager. An exception inside marks the run as failed, with its reason, and is raised again.
 
     Attributes:
-      folder: the folder of this run, a place for checkpoints too.
-      trackers: those it hands to.
+      folder, trackers: the folder of this run, where checkpoints can be stored too, and the trackers.
     """
 
     def __init__(self, folder: Path, trackers: tuple[Tracker, ...], secrets: list[str], resumable: bool = False):
@@ -57,7 +56,7 @@ class Run:
 
     @property
     def wandb_id(self) -> str | None:
-        """The id of the W&B run, for a checkpoint; None without W&B."""
+        """The id of the W&B run, to be stored in a checkpoint; None without W&B."""
         return next((tracker.run.id for tracker in self.trackers if isinstance(tracker, WandbRun)), None)
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
@@ -68,7 +67,7 @@ class Run:
     def figure(self, name: str, figure: Any) -> None:
         """Record a matplotlib figure, a function that draws one (`later`), or a uint8 array [height, width(, 3 or 4)].
 
-        Where it cannot be drawn, a sentence on stderr says so, and the run goes on.
+        If the figure cannot be drawn, a message is printed to stderr, and the run continues.
         """
         if not callable(figure):
             check_image(figure)
@@ -79,7 +78,7 @@ class Run:
         except OSError:
             raise
         except Exception as error:
-            tell(f"The figure {name!r} could not be drawn, and the run goes on without it: {first_line(error)}")
+            tell(f"The figure {name!r} could not be drawn, and the run continues without it: {first_line(error)}")
 
     def table(self, name: str, rows: list[dict]) -> None:
         """Record a table, one dictionary per row."""
@@ -87,17 +86,17 @@ class Run:
             tracker.table(name, rows)
 
     def arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
-        """Record named arrays, as one .npz."""
+        """Record named arrays as one .npz file."""
         for tracker in self.trackers:
             tracker.arrays(name, arrays)
 
     def file(self, name: str, path: str | Path) -> None:
-        """Record a file that is written already, such as a film or a report."""
+        """Record an existing file, such as a film or a report."""
         for tracker in self.trackers:
             tracker.file(name, path)
 
     def finish(self, error: str | None = None) -> str | None:
-        """Close everything once; returns and prints where the run is and how to upload it."""
+        """Close all trackers once; print and return where the run is and how to upload it."""
         if self._finished:
             return None
         self._finished = True
@@ -113,7 +112,7 @@ class Run:
         if isinstance(error, KeyboardInterrupt):
             self.finish(f"KeyboardInterrupt: stopped by {str(error) or 'Ctrl-C'}")
             if self._resumable:
-                print(f"Go on with the same command and {shell_override('resume', short(self.folder))}", flush=True)
+                print(f"Continue with the same command and {shell_override('resume', short(self.folder))}", flush=True)
         elif error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish(f"{type(error).__name__}: {error}")
         else:
@@ -134,26 +133,27 @@ def open_run(
     resume: str | Path | None = None,
     may_differ: Collection[str] = (),
 ) -> Run:
-    """Open a run: its folder <folder>/<timestamp>-<name> and, beside it, W&B.
+    """Open a run in the folder <folder>/<timestamp>-<name> and in W&B.
 
-    Configuration entries that look like a key, token, password or secret are written as "<hidden>", here and in W&B.
+    Configuration entries with names like key, token, password or secret are written as "<hidden>".
 
     Args:
-      folder: where the folders of runs lie; created where missing.
+      folder: the parent of the run folders; it is created if it does not exist.
       config: the configuration, of Hydra or any nested dictionary, dataclass or NamedTuple.
-      name: what the run does, in a word.
-      mode: "offline" writes W&B files without a network or an account; "online" sends them, and falls back to offline;
-        "disabled" leaves W&B out.
+      name: one word that says what the run does.
+      mode: "offline" writes W&B files without network and account; "online" uploads them, or else is offline;
+        "disabled" does not use W&B.
       project: the W&B project.
-      entity: the W&B user or team; the account's own by default.
-      group: the W&B group, for runs that belong together.
-      tags: the W&B tags.
-      wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; honoured online only.
-      resume: the folder of a run of the same configuration, to which this one adds in place of making a new folder.
-      may_differ: entries of the configuration, beside `resume`, `tracker` and `folder`, that a resumed run may change.
+      entity: the W&B user or team; by default that of the account.
+      group, tags: the W&B group, for related runs, and the W&B tags.
+      wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; used only online.
+      resume: the folder of a run to continue, instead of a new one. Its metrics, figures and arrays are kept, and new
+        ones are added. It must have the same configuration.
+      may_differ: entries of the configuration, besides `resume`, `tracker` and `folder`, that a resumed run may change.
 
     Raises:
-      RunFolderError: the folder cannot be written, or the one to resume is no run's.
+      RunFolderError: the folder cannot be written, or `resume` is not the folder of a run.
+      TypeError: `config` has no named entries.
       ValueError: the mode is unknown, or the run to resume had another configuration.
     """
     if mode not in MODES:
@@ -178,10 +178,10 @@ def open_run(
 
 
 def collect_provenance(secrets: list[str] | None = None) -> dict:
-    """What made a result: commit, versions, device, command line and time; neither environment nor the machine's name.
+    """Collect commit, versions, device, command line and time; no environment variables and no host name.
 
     Args:
-      secrets: texts that must not appear, beyond the values of options whose names look like secrets.
+      secrets: texts to hide, in addition to the values of options whose names look like secrets.
     """
     device = jax.devices()[0]
     return {
@@ -199,7 +199,7 @@ def collect_provenance(secrets: list[str] | None = None) -> dict:
 
 
 def _git_state() -> dict | None:
-    """Commit and dirty flag of the repository that the run was started in; None where there is none."""
+    """Return commit and dirty flag of the repository of the current folder; None if there is none."""
     try:
         commit = _git("rev-parse", "HEAD")
         return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
@@ -222,7 +222,7 @@ def _version(package: str) -> str:
 
 
 def _check_same(path: Path, settings: dict, ignored: set[str]) -> None:
-    """Refuse to go on in a folder with other settings, before anything in it is touched."""
+    """Check that a run to resume has these settings, before any of its files is changed."""
     import yaml
 
     before = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Values as files have them: trees of arrays become words of JSON and YAML, or arrays of numpy."""
+"""Convert values for files: pytrees become JSON and YAML values, or NumPy arrays."""
 
 import dataclasses
 import enum
@@ -16,18 +16,18 @@ import numpy as np
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _BARE = re.compile(
     r"[A-Za-z_./][\w.+-]*/[\w/.+-]+|\d+-[\w-]*[A-Za-z][\w-]*", re.ASCII
-)  # paths that Hydra reads as they are
+)  # paths that Hydra reads without quotes
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def plain(value: Any) -> Any:
-    """The value in words that JSON and YAML have: numbers, strings, lists and dictionaries.
+    """Convert a value to the types of JSON and YAML: numbers, strings, lists and dictionaries.
 
-    Tuples, sets (in order) and arrays become lists, members of an enumeration their names, functions, classes and all
-    other objects their names or texts, without addresses, so that two runs write the same.
+    Tuples, sets (sorted) and arrays become lists, and members of an enumeration their names. Functions, classes and all
+    other objects become their names or texts without memory addresses, so that two runs write the same.
 
     Raises:
-      ValueError: two names of a mapping are written alike, such as 1 and "1".
+      ValueError: two keys of a mapping have the same text, such as 1 and "1".
     """
     if value is None or isinstance(value, bool):
         return value
@@ -58,13 +58,13 @@ def _mapping(value):
     for name, entry in value.items():
         written = str(plain(name))
         if written in entries:
-            raise ValueError(f"Two entries of a mapping are named {written!r}; give them names that differ as texts.")
+            raise ValueError(f"Two keys of a mapping are written as {written!r}; use keys that differ as strings.")
         entries[written] = plain(entry)
     return entries
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two plain values are the same: NaN is NaN, 1 is 1.0, and True is not 1."""
+    """Return whether two plain values are equal: NaN equals NaN, 1 equals 1.0, and True differs from 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -75,7 +75,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def shell_override(name: str, value: str) -> str:
-    """`name=value` for Hydra, as it is pasted into a shell."""
+    """Return `name=value` for Hydra, quoted for a shell."""
     if not _BARE.fullmatch(value):
         escaped = re.sub(r'(\\*)"', r"\1\1\"", value.replace("${", "\\${"))
         trailing = len(escaped) - len(escaped.rstrip("\\"))
@@ -84,13 +84,13 @@ def shell_override(name: str, value: str) -> str:
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree as numbers and lists, by their paths: {"rate": {"w": array(1.0)}} becomes {"rate/w": 1.0}."""
+    """Return the leaves by path, as numbers and lists: {"rate": {"w": array(1.0)}} becomes {"rate/w": 1.0}."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): to_numpy(leaf).tolist() for path, leaf in leaves}
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one: {"es": {"loss": 1}} becomes {"es/loss": 1}."""
+    """Flatten nested dictionaries: {"es": {"loss": 1}} becomes {"es/loss": 1}."""
     flat = {}
     for name, value in tree.items():
         flat.update(flatten(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
@@ -98,12 +98,12 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def columns(rows: list[dict]) -> list[str]:
-    """All keys of all rows, in the order in which they appear."""
+    """Return all keys of all rows, in the order of their first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """A numpy array of anything array-like, in a dtype that every numpy reads; a typed key becomes its key data."""
+    """Convert an array-like to a NumPy array with a dtype of NumPy; a typed key becomes its key data."""
     if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     array = np.asarray(value)
@@ -111,7 +111,7 @@ def to_numpy(value: Any) -> np.ndarray:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write a compressed .npz. `np.savez` cannot: it refuses arrays of the names "file" and "allow_pickle"."""
+    """Write a compressed .npz. `np.savez` is not used because it rejects the names "file" and "allow_pickle"."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, value in flatten(arrays).items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
@@ -119,7 +119,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def finite(value: Any) -> Any:
-    """The same with floats that JSON cannot hold as strings."""
+    """Replace floats that JSON cannot represent by strings."""
     if isinstance(value, dict):
         return {name: finite(entry) for name, entry in value.items()}
     if isinstance(value, list):
@@ -128,7 +128,7 @@ def finite(value: Any) -> Any:
 
 
 def restore(value: Any) -> Any:
-    """The inverse of `finite`."""
+    """Invert `finite`."""
     if isinstance(value, dict):
         return {name: restore(entry) for name, entry in value.items()}
     if isinstance(value, list):

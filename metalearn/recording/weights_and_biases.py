@@ -1,4 +1,4 @@
-"""Weights & Biases beside the run folder: a copy for those who want it, and nothing that a run depends on."""
+"""Record a run in Weights & Biases as well, as a copy of the run folder that no result depends on."""
 
 import contextlib
 import io
@@ -18,14 +18,14 @@ _FILMS = (".mp4", ".gif", ".webm", ".ogg")
 
 
 class WandbRun:
-    """A tracker on an open `wandb` run. No failure of W&B leaves it: the first is told, and the run goes on."""
+    """A tracker for an open `wandb` run. It raises no errors of W&B: the first is printed, and the run continues."""
 
     def __init__(self, run: Any):
         self.run = run
         self._told = False
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Log against our own `outer_step`: W&B drops a `step=` that is older than its last one without a word."""
+        """Log with our own `outer_step`, because W&B silently drops values whose `step=` is older than the last."""
         values = {name: plain(value) for name, value in flatten(metrics).items()}
         self._guard(lambda: self.run.log({**values, "outer_step": int(step)}))
 
@@ -54,7 +54,7 @@ class WandbRun:
         self._guard(send)
 
     def arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
-        """Send arrays as one .npz, an artifact of the run."""
+        """Send arrays as one .npz file, an artifact of the run."""
 
         def send():
             import wandb
@@ -69,7 +69,7 @@ class WandbRun:
         self._guard(send)
 
     def file(self, name: str, path: str | Path) -> None:
-        """Save a file that is written already; films can be watched in the browser."""
+        """Save an existing file; films can be played in the browser."""
 
         def send():
             import shutil
@@ -85,7 +85,7 @@ class WandbRun:
         self._guard(send)
 
     def finish(self, error: str | None = None) -> str | None:
-        """Close the run and say how to upload it, or where it can be read."""
+        """Close the run, and return how to upload it or where to read it."""
         where = f"Upload it with: {_sync(self.run)}"
         if not self.run.offline:
             where = f"Online at {self.run.url}"
@@ -106,7 +106,7 @@ class WandbRun:
         except Exception as error:
             if not self._told:
                 self._told = True
-                tell(f"W&B failed and the run goes on, recorded in its folder: {first_line(error)}")
+                tell(f"W&B failed; the run continues and is recorded in its folder: {first_line(error)}")
 
 
 def open_wandb(
@@ -120,11 +120,11 @@ def open_wandb(
     tags: list[str],
     wandb_id: str | None,
 ) -> WandbRun | None:
-    """Start a W&B run whose files lie in the run folder; None where W&B cannot be started at all.
+    """Start a W&B run whose files are in the run folder; return None if W&B cannot be started.
 
-    It never prompts, and waits for no longer than 25 seconds: online needs credentials that are there already and a
-    server that answers, and becomes offline otherwise, with a sentence. Command line, environment, console and the
-    repository's address are not sent.
+    It never prompts, and waits at most 25 seconds. Online mode needs stored credentials and a server that answers;
+    otherwise a message is printed and the run is offline. Command line, environment, console output and the address of
+    the repository are not sent.
     """
     arguments = {
         "project": project,
@@ -142,14 +142,14 @@ def open_wandb(
             return run
     run, failure = _start("offline", arguments)
     if not run:
-        tell(f"W&B could not be started and the run is recorded in its folder only: {failure}")
+        tell(f"W&B could not be started; the run is recorded in its folder only: {failure}")
     elif reason:
-        tell(f"W&B is not reachable ({reason}) and records offline; upload the run later with: {_sync(run.run)}")
+        tell(f"W&B is not reachable ({reason}), so the run is recorded offline; upload it later with: {_sync(run.run)}")
     return run
 
 
 def _sync(run) -> str:
-    """The command that uploads a run."""
+    """Return the command that uploads a run."""
     return shlex.join(["wandb", "sync", short(Path(run.settings.sync_dir))])
 
 
@@ -181,12 +181,12 @@ def _start(mode: str, arguments: dict) -> tuple[WandbRun | None, str]:
 
 
 def tell(sentence: str) -> None:
-    """Say something on stderr. A warning could be turned into an error, and recording must not end a run."""
+    """Print a message to stderr. It is not a warning, because a warning can become an error and end the run."""
     print(sentence, file=sys.stderr, flush=True)
 
 
 def _drawn(figure: Any) -> Any:
-    """The figure as an image; `wandb.Image` itself accepts only figures made by pyplot."""
+    """Return the figure as an image; `wandb.Image` accepts only figures that pyplot made."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -195,7 +195,7 @@ def _drawn(figure: Any) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return the first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
@@ -205,7 +205,7 @@ def _cell(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _staging_in(folder: Path) -> Iterator[None]:
-    """Stage artifacts beside the run: by default they wait in the home folder, where `wandb sync` may miss them."""
+    """Stage artifacts in the run's folder: the default is the home folder, where `wandb sync` may not find them."""
     before = os.environ.get("WANDB_DATA_DIR")
     os.environ["WANDB_DATA_DIR"] = str(folder)
     try:

@@ -1,4 +1,4 @@
-"""Floor 5: published experiments, each a function that returns its numbers beside the band they should lie in."""
+"""Floor 5: published experiments. Each is a function that yields its numbers with the band they must lie in."""
 
 from metalearn.reproductions import digits, influence, lorenz, lstm_variance, rate_decay, toy, weight_decay
 from metalearn.reproductions.result import Picture, Result, row, table

@@ -1,8 +1,8 @@
-"""Tuning on digits: 18 hyperparameters, two learning rates under noise, and a learned optimiser.
+"""Meta-training on digits: 18 hyperparameters, two learning rates under label noise, and a learned optimiser.
 
-The problems are those that metalearn's documentation reports on; their bands are what a correct implementation reaches,
-not a paper's numbers. All losses are of the validation data, averaged over every tenth step of 256 fresh trainings
-(standard error .001): on eight of them tuned hyperparameters read up to .007 better or worse.
+The problems are those of metalearn's documentation. Their bands are what a correct implementation reaches, not numbers
+of a paper. All losses are validation losses, averaged over every tenth step of 256 new trainings (standard error .001);
+with only eight trainings, the loss of tuned hyperparameters differs by up to .007.
 """
 
 import functools
@@ -32,8 +32,10 @@ JUDGES = 256
 
 
 def tuned(benchmark, tuning, estimator, optimizer, theta, num_steps) -> tuple[list, list[float], float]:
-    """θ at the end, the mean of its last tenth because iterates jitter, and its loss, for every seed, and the seconds.
-    `tuning` is (optimiser, task) as functions of θ.
+    """Return the final θ and its loss for every seed, and the seconds.
+
+    The final θ is the mean over the last tenth of the iterates, because they jitter. `tuning` is (optimiser, task) as
+    functions of θ.
     """
     began = time.perf_counter()
     read = strided(benchmark.problem(tuning[0], "validation", task=tuning[1]), 10)
@@ -46,10 +48,10 @@ def tuned(benchmark, tuning, estimator, optimizer, theta, num_steps) -> tuple[li
 
 
 def hyperparameters() -> Iterator[Result]:
-    """18 hyperparameters, 400 thousand inner steps: at most .140 (swept Adam with linear decay has .162).
+    """Tune 18 hyperparameters in 400 thousand inner steps: at most .140 (swept Adam with linear decay: .162).
 
-    Adam's rate falls to zero over the second half: at a constant one the ends of persistent ES jitter, five seeds from
-    .129 to .143, and so from .128 to .135.
+    Adam's learning rate decays to zero over the second half. With a constant rate the iterates of persistent ES jitter:
+    the losses of five seeds are from .129 to .143, and with decay from .128 to .135.
     """
     falling = optax.adam(optax.linear_schedule(0.1, 0.0, 250, 250))
     for name, make in (("NRES", noise_reuse_es), ("PES", persistent_es)):
@@ -58,13 +60,13 @@ def hyperparameters() -> Iterator[Result]:
 
 
 def truncated_backprop() -> Iterator[Result]:
-    """The same by truncated backprop, eight episodes side by side, in windows of 100: at most .125."""
+    """Tune the same with truncated backprop, eight parallel episodes, windows of 100: the loss is at most .125."""
     losses, spent = _eighteen(functools.partial(backprop, num_particles=8), 100, optax.adam(0.1))
     yield Result("18 hyperparameters", "truncated backprop: loss", -np.inf, 0.125, losses, spent, OWN)
 
 
 def _eighteen(make, length, optimizer):
-    """Losses of the 18 hyperparameters that an estimator finds in 500 outer steps with windows of this length, and the seconds."""
+    """Tune the 18 hyperparameters in 500 outer steps with windows of this length; return losses and seconds."""
     benchmark = digits_benchmark()
     tuning = all_hyperparameters(benchmark, learning_rate=5e-4)
     problem = benchmark.problem(tuning.optimizer, task=tuning.task)
@@ -75,7 +77,7 @@ def _eighteen(make, length, optimizer):
 
 
 def noisy_rates() -> Iterator[Result]:
-    """Batches of 4, 30 % of the labels random, T = 1000: who sees ten steps wants them smaller than they should be."""
+    """Tune two rates (batches of 4, 30 % random labels, T = 1000): with windows of ten steps they become too small."""
     steps = 1000
     benchmark = digits_benchmark(num_steps=steps, batch_size=4, label_noise=0.3)
     optimizer = sgd(linear_schedule(exp(0), exp(1), steps), 0.9)
@@ -99,7 +101,7 @@ def noisy_rates() -> Iterator[Result]:
 
 
 def learned_optimizer() -> Iterator[Result]:
-    """Adam corrected by a perceptron, 1.2 million inner steps: at most .135 (at its start .165)."""
+    """Train Adam corrected by a perceptron, in 1.2 million inner steps: at most .135 (at the start .165)."""
     benchmark, optimizer = digits_benchmark(), learned.nominal_optimizer(learning_rate=0.03)
     windows = Truncation(500, 50, stagger=True, shared_minibatches=True)
     estimator = noise_reuse_es(benchmark.problem(optimizer), windows, sigma=0.03, num_pairs=8)

@@ -1,7 +1,8 @@
-"""Influence balancing, where the sign of the gradient comes from more than 40 steps ago.
+"""Influence balancing, where the sign of the gradient depends on more than 40 steps.
 
 Tallec & Ollivier 2017 (arXiv 1705.08209); Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835). n = 23, p = 10, θ_0 =
-½, SGD 1e-4, 3000 outer steps of one episode that is never reset; the optimum is θ* = −1/6. Who forgets, climbs.
+½, SGD 1e-4, 3000 outer steps of one episode that is never reset; the optimum is θ* = −1/6. Estimators that forget
+earlier steps move away from it.
 """
 
 import time
@@ -31,12 +32,12 @@ PUBLISHED = f"{NOT_FOUND}: curves (plot_influence_balancing.py)"
 
 
 def descend(estimator: GradientEstimator, seeds: Sequence[int] = (0, 1, 2), rate: float = RATE) -> np.ndarray:
-    """The last iterate of every seed."""
+    """Return the last iterate of every seed."""
     return np.asarray(iterates(estimator, optax.sgd(rate), 0.5, seeds, NUM_STEPS + 1)[:, -1])
 
 
 def results() -> Iterator[Result]:
-    """θ at the end."""
+    """Yield θ at the end of meta-training for each estimator."""
     many = {"sigma": SIGMA, "num_pairs": 500}
     close = (OPTIMUM - 1e-5, OPTIMUM + 1e-5)
     cases = {

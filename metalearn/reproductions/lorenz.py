@@ -1,13 +1,14 @@
 """The parameters of the Lorenz system: Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180).
 
-T = 2000, W = 100, σ = 0.04, SGD from (3.116, 3.7), workers at independent times of their episodes (staggered):
-particles, rates, numbers of outer steps and seeds are those of the authors' lorenz_script.sh. Trained on one start,
-tested on starts with N(0, I) added. Iterates jitter, so a method is judged by the median test loss over the last tenth
-of them. Its tail is heavy: near the optimum a mean over 100 starts is off by several units, hence 1000.
+T = 2000, W = 100, σ = 0.04, SGD from (3.116, 3.7); workers are at independent times of their episodes (staggered).
+Particles, rates, numbers of outer steps and seeds are those of the authors' lorenz_script.sh. Training is on one start,
+the test is on starts with N(0, I) added. Iterates jitter, so a method is evaluated by the median test loss over the
+last tenth of them. The test loss has a heavy tail: near the optimum a mean over 100 starts is off by several units,
+hence 1000 starts.
 
-The test loss is about 314 at the start. Where the bands lie: methods that are unbiased for a smoothed loss below those
-whose windows are cut (62 … 90), and methods that follow the derivative of the whole episode, which explodes, above 200.
-The authors' UORO has one rank-one update for each inner step; ours has one for each window, which has less variance.
+The test loss is about 314 at the start. The bands: methods that are unbiased for a smoothed loss are below the methods
+with truncated windows (62 … 90); methods that follow the derivative of the whole episode, which explodes, are above
+200. The authors' UORO has one rank-one update for each inner step; ours has one for each window, with less variance.
 """
 
 import time
@@ -39,14 +40,14 @@ PUBLISHED = f"{NOT_FOUND}: settings (lorenz_script.sh)"
 
 
 def losses_under_test(thetas, num_episodes: int = 100) -> np.ndarray:
-    """The test loss at `[seeds, count, 2]` meta-parameters."""
+    """Return the test loss at `[seeds, count, 2]` meta-parameters."""
     return meta_losses(TEST, thetas, HORIZON, num_episodes)
 
 
 def descend(
     estimator: GradientEstimator, learning_rate, num_steps: int, seeds: Sequence[int] = SEEDS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The test loss and log a, medians over the last tenth, `[seeds]` each, and all iterates."""
+    """Return the test loss and log a, medians over the last tenth, `[seeds]` each, and all iterates."""
     thetas = iterates(estimator, optax.sgd(learning_rate), START, seeds, num_steps)
     last = thetas[:, -num_steps // 10 :: num_steps // 200]
     return (
@@ -57,7 +58,7 @@ def descend(
 
 
 def settings(name: str) -> tuple[GradientEstimator, Any, int]:
-    """The estimator, the learning rate and the outer steps of one method, as in the authors' script."""
+    """Return the estimator, the learning rate and the outer steps of a method, as in the authors' script."""
     pairs, falling = {"sigma": SIGMA, "num_pairs": 200}, optax.piecewise_constant_schedule(1e-5, {1000: 0.1})
     return {
         "full ES": lambda: (evolution_strategies(PROBLEM, WHOLE, sigma=SIGMA, num_pairs=10), 3e-5, 2000),
@@ -85,12 +86,12 @@ SLOW = ("PES", "UORO")
 
 
 def results() -> Iterator[Result]:
-    """The test loss at the end, but for the two methods that take longest."""
+    """Yield the final test loss of every method, except for the two slowest ones."""
     return _results([name for name in BANDS if name not in SLOW])
 
 
 def slow_results() -> Iterator[Result]:
-    """That of these two."""
+    """Yield the final test loss of the two slowest methods."""
     return _results(SLOW)
 
 

@@ -2,12 +2,12 @@
 
 Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835); Li et al. 2023 (arXiv 2304.12180).
 
-θ are the d = 460 weights of a character LSTM, the state is its memory, the loss the next character's. T = 256, σ =
-1e-3, θ frozen; the total variance of one pair's episode mean, in units of ‖∇L‖². The published curves are of other
-text, a larger network and T = 1000. So for each kind of text the exact Jacobians of the windows go into a closed form
-(`predicted`), which estimates must follow. Where the numbers do not depend on the text, they are held against those: d
-+ 1 for one window or noise reuse, and repeated text, whose n windows have the same gradient and hardly reach back: d (n
-+ 1) / 2n + 1 / n.
+θ are the d = 460 weights of a character LSTM, the inner state is its memory, the loss is that of the next character. T
+= 256, σ = 1e-3, and θ is fixed. The result is the total variance of one pair's episode mean, in units of ‖∇L‖². The
+published curves are of another text, a larger network and T = 1000. Therefore the estimates are compared with a closed
+form (`predicted`) of the exact Jacobians of the windows for each kind of text. Some values do not depend on the text:
+d + 1 for one window or for noise reuse, and d (n + 1) / 2n + 1 / n for repeated text, whose n windows have the same
+gradient and depend little on earlier windows.
 """
 
 import functools
@@ -33,7 +33,7 @@ NUM_PAIRS = 2000
 EXPECTED = 461  # d + 1
 REPEATED = tuple((EXPECTED - 1) * (n + 1) / (2 * n) + 1 / n for n in WINDOWS)
 PUBLISHED = f"{NOT_FOUND}: curves (plot_variance_combined.py)"
-TOLERANCE = 0.08  # of 2000 pairs
+TOLERANCE = 0.08  # for 2000 pairs
 KINDS = ("random", "repeated", "markov")
 
 
@@ -48,7 +48,7 @@ def weights(key):
 
 
 def language_model(text, unravel):
-    """One inner step reads one character; ℓ = −log p(next character)."""
+    """Build the problem: one inner step reads one character; ℓ = −log p(next character)."""
     text = jnp.asarray(text)
 
     def init(theta, key):
@@ -82,7 +82,7 @@ def make_text(kind, seed=3):
 
 
 def window_jacobian(problem, theta, num_windows):
-    """g[t, τ] = ∂L_t/∂θ_τ for windows t, τ, with L = Σ_t L_t the mean objective: `[n, n, d]`."""
+    """Compute g[t, τ] = ∂L_t/∂θ_τ for windows t, τ, where L = Σ_t L_t is the mean objective: `[n, n, d]`."""
     length, key = HORIZON // num_windows, jax.random.key(0)
 
     def window_losses(copies):
@@ -97,7 +97,7 @@ def window_jacobian(problem, theta, num_windows):
 
 
 def closed_form_d(g):
-    """tr Cov / ‖∇L‖² of one pair's episode under persistent ES: (d Σ_ij ‖m_ij‖² + Σ_ij m_ij·m_ji) / ‖Σ_i m_ii‖²."""
+    """Compute tr Cov / ‖∇L‖² of one pair of persistent ES, (d Σ_ij ‖m_ij‖² + Σ_ij m_ij·m_ji) / ‖Σ_i m_ii‖²."""
     later = np.cumsum(g[::-1], axis=0)[::-1]
     n, _, d = g.shape
     m = np.array([[later[max(i, j), j] for j in range(n)] for i in range(n)])
@@ -106,7 +106,7 @@ def closed_form_d(g):
 
 
 def measured(make, problem, theta, num_windows):
-    """The variance of one pair's episode mean, summed over parameters."""
+    """Measure the variance of one pair's episode mean, summed over parameters."""
     estimator = make(problem, Truncation(HORIZON, HORIZON // num_windows), sigma=SIGMA, num_pairs=1)
     keys = jax.random.split(jax.random.key(5), NUM_PAIRS)
     estimates = episode_means(estimator, keys, num_windows, batch_size=500)(theta)
@@ -115,7 +115,7 @@ def measured(make, problem, theta, num_windows):
 
 @functools.cache
 def setting(kind):
-    """The problem, θ, the Jacobian of its windows of 8 steps, and ‖∇L‖²."""
+    """Return the problem, θ, the Jacobian of its windows of 8 steps, and ‖∇L‖²."""
     theta, unravel = ravel_pytree(weights(jax.random.key(1)))
     assert theta.size + 1 == EXPECTED
     problem = language_model(make_text(kind), unravel)
@@ -125,20 +125,20 @@ def setting(kind):
 
 @functools.cache
 def curve(kind):
-    """The variance of persistent ES in units of ‖∇L‖² for every number of windows."""
+    """Measure the variance of persistent ES in units of ‖∇L‖² for every number of windows."""
     problem, theta, _, square = setting(kind)
     return np.array([measured(persistent_es, problem, theta, n) / square for n in WINDOWS])
 
 
 def predicted(kind):
-    """The same from the exact Jacobians of its windows."""
+    """Predict the same from the exact Jacobians of the windows."""
     finest = setting(kind)[2]
     shapes = [(n, WINDOWS[-1] // n, n, WINDOWS[-1] // n, -1) for n in WINDOWS]
     return np.array([closed_form_d(finest.reshape(shape).sum(axis=(1, 3))) for shape in shapes])
 
 
 def picture() -> Picture:
-    """Variance against the number of windows: dots measured, lines in closed form."""
+    """Draw the variance against the number of windows: dots are measured, lines are the closed form."""
     from matplotlib.figure import Figure
 
     with save_style():
@@ -160,7 +160,7 @@ def picture() -> Picture:
 
 
 def results() -> Iterator[Result | Picture]:
-    """Variances in units of ‖∇L‖², one value for one setting of the key."""
+    """Yield variances in units of ‖∇L‖², one value for each setting."""
     for kind, expected in (
         ("repeated", REPEATED),
         ("random", predicted("random")),

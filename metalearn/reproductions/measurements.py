@@ -1,4 +1,4 @@
-"""What the published experiments share: one outer loop mapped over seeds, the meta-loss along it, estimates of whole episodes."""
+"""Shared by the published experiments: outer loops over seeds, meta-losses along them, estimates of whole episodes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from metalearn.outer.meta_train_checks import Stages
 
 
 def keys(seeds: Sequence[int]) -> jax.Array:
-    """The random keys of seeds, `[seeds]`."""
+    """Return the random keys of seeds, `[seeds]`."""
     return jax.vmap(jax.random.key)(jnp.asarray([check_seed("Every one of seeds", seed) for seed in seeds], jnp.uint32))
 
 
@@ -29,14 +29,14 @@ def iterates(
     seeds: Sequence[int],
     num_steps: int,
 ) -> jax.Array:
-    """θ before every outer step of `meta_train`, `[seeds, num_steps, ...]`; the seeds run side by side in one program."""
+    """Return θ before every outer step of `meta_train`, `[seeds, num_steps, ...]`; one program runs all seeds."""
     theta = jnp.asarray(theta, jnp.float32)
     run = lambda key: meta_train(estimator, optimizer, theta, key, num_steps)[1].theta
     return jax.vmap(run)(keys(seeds))
 
 
 def meta_losses(problem: InnerProblem, thetas: jax.Array, horizon: int, num_episodes: int = 1) -> np.ndarray:
-    """L at `[seeds, count, ...]` meta-parameters, the mean over episodes that are the same for all: `[seeds, count]`."""
+    """Return L at `[seeds, count, ...]` meta-parameters, the mean over the same episodes for all: `[seeds, count]`."""
     episodes = keys(range(num_episodes))
     at = lambda theta: jnp.mean(jax.vmap(lambda key: meta_loss(problem, theta, key, horizon))(episodes))
     chunk = max(1, 512 // num_episodes)
@@ -47,7 +47,7 @@ def meta_losses(problem: InnerProblem, thetas: jax.Array, horizon: int, num_epis
 def episode_means(
     estimator: GradientEstimator, keys: jax.Array, num_windows: int, batch_size: int | None = None
 ) -> Callable[[Any], np.ndarray]:
-    """θ -> the mean estimate of the episode of each key at that frozen θ, `[episodes, ...]`, `batch_size` episodes at a time."""
+    """Return a function of θ: the mean estimate over the episode of each key at this fixed θ, `[episodes, ...]`."""
 
     def one(theta, key):
         def body(state, key):

@@ -1,11 +1,12 @@
-"""The heat map of a learning rate that decays, and descents over it: digits, and what is read of them.
+"""The heat map of a decaying learning rate, and descents over it, on digits or MNIST.
 
-Two numbers, the logarithms of the learning rate at the start and at the end of 500 steps of momentum SGD, linear
-between, after the heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835), which are of MNIST and of a rate
-with inverse-time decay over 5000 steps. MNIST is downloaded and has a command of its own. Three objectives: the mean
-validation loss, the validation loss at the end, and the mean validation error, which is piecewise constant: backprop's
-gradient of it is zero, that of an evolution strategy is not. From (−7, −7), where nothing is learned. The bands are the
-best point of the heat map, read on the same eight fresh trainings, and a tenth above it.
+θ is the logarithms of the learning rate at the start and at the end of 500 steps of momentum SGD; the rate is linear
+between them. This follows the heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835), which are of MNIST and
+of a rate with inverse-time decay over 5000 steps. MNIST is downloaded and has a separate command. There are three
+objectives: the mean validation loss, the validation loss at the end, and the mean validation error. The error is
+piecewise constant, so that its gradient by backprop is zero; that of an evolution strategy is not. Descents start at
+(−7, −7), where nothing is learned. The upper end of the bands is 1.1 times the loss of the best point of the heat map,
+measured on the same 64 new trainings.
 """
 
 import functools
@@ -50,12 +51,12 @@ PLANE = Plane(
 
 
 def optimizer(num_steps: int) -> Any:
-    """Momentum SGD, its learning rate linear from e^θ₀ to e^θ₁."""
+    """Build momentum SGD whose learning rate is linear from e^θ₀ to e^θ₁."""
     return sgd(linear_schedule(exp(0), exp(1), num_steps), 0.9)
 
 
 def judged(benchmark: Benchmark, objective: dict[str, Any]) -> tuple[InnerProblem, int]:
-    """The problem whose mean meta-loss a θ is judged by, and its horizon: on all validation data, every tenth step of it."""
+    """Return the problem and the horizon of an evaluation on all validation data, every tenth step of a training."""
     problem = benchmark.problem(optimizer(benchmark.num_steps), "validation", **objective)
     if objective.get("at_the_end"):
         return problem, benchmark.num_steps
@@ -63,14 +64,14 @@ def judged(benchmark: Benchmark, objective: dict[str, Any]) -> tuple[InnerProble
 
 
 def heat_map(problem: InnerProblem, horizon: int, resolution: int = 24) -> np.ndarray:
-    """The meta-loss on the plane, the mean of two trainings: `[resolution, resolution]`."""
+    """Return the meta-loss on the plane, the mean of two trainings: `[resolution, resolution]`."""
     keys = jax.random.split(jax.random.key(5), 2)
     at = lambda theta: jnp.mean(jax.vmap(lambda key: meta_loss(problem, theta, key, horizon))(keys))
     return render(at, PLANE, resolution, chunk_size=16)
 
 
 def descents(estimator: GradientEstimator, rate: float, seeds: tuple[int, ...], num_steps: int) -> np.ndarray:
-    """θ before every outer step, `[seeds, num_steps, 2]`."""
+    """Return θ before every outer step, `[seeds, num_steps, 2]`."""
     start, adam = jnp.array(START), optax.adam(rate)
     runs = [meta_train(estimator, adam, start, jax.random.key(seed), num_steps)[1].theta for seed in seeds]
     return np.stack([np.asarray(thetas) for thetas in runs])
@@ -86,8 +87,10 @@ def results(
     seeds: tuple[int, ...] = SEEDS,
     published: str = OWN,
 ) -> Iterator[Result | Picture]:
-    """Every objective at the mean θ of the last tenth of 500 outer steps (Adam, σ = .3, 8 pairs, windows of 50), 400
-    thousand inner steps, over its heat map; of digits unless another benchmark is given.
+    """Yield the loss of every objective at the final θ, and the descents over its heat map.
+
+    The final θ is the mean over the last tenth of 500 outer steps (Adam, σ = .3, 8 pairs, windows of 50), 400 thousand
+    inner steps. The benchmark is digits by default.
     """
     benchmark = digits_benchmark() if benchmark is None else benchmark
     for title, objective in objectives.items():
@@ -113,10 +116,10 @@ def results(
 
 
 def mnist_results(**settings: Any) -> Iterator[Result | Picture]:
-    """The mean loss of the same network on MNIST, which is downloaded: 50 000 images to train, 2000 to validate.
+    """Yield the mean loss of the same network on MNIST, a download: 50 000 training and 2000 validation images.
 
     Raises:
-      ConnectionError: it cannot be.
+      ConnectionError: MNIST cannot be downloaded.
     """
     train, validation = split(mnist(), (50_000, 2_000))
     benchmark = Benchmark(mlp((784, 32, 10), "relu"), train, validation, mnist("test"), batch_size=64, num_steps=500)
@@ -126,13 +129,13 @@ def mnist_results(**settings: Any) -> Iterator[Result | Picture]:
 
 
 def _lowest(values):
-    """θ at the smallest value of a heat map."""
+    """Return θ at the smallest value of a heat map."""
     row, column = np.unravel_index(np.argmin(np.where(np.isnan(values), np.inf, values)), values.shape)
     return PLANE.theta(PLANE.x.values(len(values))[column], PLANE.y.values(len(values))[row])
 
 
 def _estimators(benchmark, objective):
-    """Backprop, whose gradient of the error is zero, beside the two for that objective alone."""
+    """Build the estimators; backprop, whose gradient of the error is zero, only for that objective."""
     windows = Truncation(benchmark.num_steps, 50, stagger=True, shared_minibatches=True)
     problem = benchmark.problem(optimizer(benchmark.num_steps), **objective)
     found = {

@@ -1,4 +1,4 @@
-"""One number of a paper beside ours."""
+"""Numbers of a paper together with ours."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ class Result(NamedTuple):
     Attributes:
       experiment, quantity: what is measured.
       low, high: the band.
-      values: ours, one for each seed.
-      seconds: of all seeds together, compilation included.
-      published: the number that the authors print and, in parentheses, where; otherwise "no number" and why.
+      values: our numbers, one for each seed.
+      seconds: for all seeds together, including compilation.
+      published: the number that the authors print and, in parentheses, where; otherwise "no number" and the reason.
     """
 
     experiment: str
@@ -36,10 +36,10 @@ class Result(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A figure of an experiment, which it yields beside its results.
+    """A figure of an experiment, which is yielded together with its results.
 
     Attributes:
-      name: of its file.
+      name: the name of its file.
       figure: a matplotlib figure, or a function that draws it.
     """
 
@@ -48,7 +48,7 @@ class Picture(NamedTuple):
 
 
 def row(result: Result) -> dict[str, Any]:
-    """A result as one flat dictionary, with the mean and the spread over seeds."""
+    """Return a result as one flat dictionary, with the mean and the spread over seeds."""
     return {
         "experiment": result.experiment,
         "quantity": result.quantity,
@@ -63,7 +63,7 @@ def row(result: Result) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a table of Markdown: published number, band, ours, spread over seeds, time."""
+    """Return rows as a Markdown table: published number, band, our numbers, spread over seeds, time."""
     lines = [
         "| experiment | quantity | published | band | ours (mean) | seeds | spread | s | |",
         "|---|---|---|---|---|---|---|---|---|",

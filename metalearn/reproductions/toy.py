@@ -1,4 +1,4 @@
-"""Toy regression, whose optimum lies behind a range of chaos: Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835)."""
+"""Toy regression, whose optimum is behind a chaotic region: Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835)."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -28,8 +28,11 @@ PUBLISHED = f"{NOT_FOUND}: curves (plot_toy_regression.py)"
 def descend(
     estimator: Stages, seeds: Sequence[int] = (0, 1, 2), num_steps: int = NUM_STEPS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The median of L over the last tenth `[seeds]`; the first of the first 1000 outer steps with L < 700, −1 for none;
-    every hundredth iterate `[seeds, num_steps / 100, 2]`.
+    """Run meta-training from several seeds.
+
+    Returns:
+      The median of L over the last tenth, `[seeds]`; the first of the first 1000 outer steps with L < 700, or −1,
+      `[seeds]`; every hundredth iterate, `[seeds, num_steps / 100, 2]`.
     """
     thetas = iterates(estimator, optax.adam(0.01, b1=0.99), (-4.0, -4.0), seeds, num_steps)
     rows = jnp.concatenate([thetas[:, :1000], thetas[:, -num_steps // 10 :: 10]], axis=1)
@@ -40,9 +43,11 @@ def descend(
 
 
 def growing_windows() -> Stages:
-    """Metz et al. 2018 (arXiv 1810.10180): reparametrised backprop and ES of one σ, averaged by inverse variance, over
-    windows that grow from 10 steps to the whole episode. Windows of 10 lead to the border of chaos, longer ones away
-    from it. Without the clipping one exploded gradient fills Adam's second moment and freezes θ, in one of five seeds.
+    """Build a schedule of windows that grow from 10 steps to the whole episode.
+
+    The estimator is that of Metz et al. 2018 (arXiv 1810.10180): reparametrised backprop and ES with the same σ,
+    averaged by inverse variance. Windows of 10 lead to the border of chaos, longer ones away from it. Without clipping,
+    in one of five seeds, one exploded gradient dominates Adam's second moment, and θ no longer moves.
     """
 
     def stage(length):
@@ -54,7 +59,7 @@ def growing_windows() -> Stages:
 
 
 def heat_map(paths: dict[str, np.ndarray]) -> Picture:
-    """The descents over L."""
+    """Draw the descents over L."""
     axes = Axis("θ₀, log rate at the start", -6.0, 6.0), Axis("θ₁, log rate at the end", -6.0, 6.0)
     plane = Plane(*axes, lambda x, y: jnp.stack([x, y]))
     key = jax.random.key(0)
@@ -66,7 +71,7 @@ def heat_map(paths: dict[str, np.ndarray]) -> Picture:
 
 
 def results() -> Iterator[Result | Picture]:
-    """L at the end: persistent and noise-reuse ES at the optimum, truncated methods at the border of chaos."""
+    """Yield the final L: persistent and noise-reuse ES reach the optimum, truncated methods the border of chaos."""
     cases = {
         "PES": (persistent_es(PROBLEM, WINDOWS, **PAIRS), (0, 1, 2), OPTIMUM),
         "NRES": (noise_reuse_es(PROBLEM, WINDOWS, **PAIRS), (0, 1, 2), OPTIMUM),

@@ -1,8 +1,8 @@
-"""One weight decay of a linear model: Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835).
+"""The weight decay of a linear model: Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835).
 
-A synthetic stand-in for the UCI yacht data. Windows of one step, never reset, 2 pairs, σ = 0.01, Adam 3e-3, 50 000
-outer steps. The true optimum is log λ = 3.82; who sees one step only rests at 3.58. Iterates jitter, so the median over
-the last tenth is judged.
+The data are a synthetic replacement for the UCI yacht data. Windows of one step, never reset, 2 pairs, σ = 0.01, Adam
+3e-3, 50 000 outer steps. The true optimum is log λ = 3.82; estimators that see only one step converge to 3.58. Iterates
+jitter, so the result is the median over the last tenth.
 """
 
 import importlib.resources
@@ -26,7 +26,7 @@ PUBLISHED = "no number for these data; optimum 1.33 for UCI yacht (plot_uci.py)"
 
 
 def data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs and targets to train on, then those to validate on."""
+    """Return training inputs and targets, and validation inputs and targets."""
     with (importlib.resources.files("metalearn.reproductions") / "l2_tuning_data.npz").open("rb") as file:
         arrays = dict(np.load(file))
     x, y, count = arrays["X"], arrays["y"], int(arrays["ntrain"])
@@ -34,13 +34,13 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def descend(make: Callable[..., Any], seeds: Sequence[int] = (0, 1, 2), **settings: Any) -> np.ndarray:
-    """The median of θ over the last tenth of the iterates, `[seeds]`."""
+    """Return the median of θ over the last tenth of the iterates, `[seeds]`."""
     thetas = iterates(make(l2_tuning(*data()), STEPWISE, **settings), optax.adam(3e-3), 0.0, seeds, NUM_STEPS)
     return np.median(thetas[:, -NUM_STEPS // 10 :], axis=1)
 
 
 def results() -> Iterator[Result]:
-    """log λ at the end."""
+    """Yield log λ at the end of meta-training for each estimator."""
     cases = {
         "truncated backprop": (backprop, (0,), {}, (3.53, 3.63)),
         "truncated ES": (evolution_strategies, (0, 1, 2), PAIRS, (3.53, 3.63)),

@@ -2,9 +2,9 @@
 
 | function | checks |
 |---|---|
-| `check_estimator` | the contract of `GradientEstimator`: forms, metrics, randomness, transformations, episodes, counts |
+| `check_estimator` | the contract of `GradientEstimator`: types, metrics, randomness, transformations, episodes |
 
-The checks raise `AssertionError` with a sentence and need no test framework.
+A failed check raises an `AssertionError` that says what is wrong. No test framework is needed.
 """
 
 from metalearn.testing.contract import check_estimator

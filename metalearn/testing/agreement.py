@@ -1,4 +1,4 @@
-"""Requirements that hold for an estimator of any problem: forms, metrics, randomness, transformations."""
+"""Checks that apply to an estimator of any problem: shapes and dtypes, metrics, randomness, transformations."""
 
 from typing import Any
 
@@ -16,7 +16,10 @@ METRICS = ("loss", "fraction_diverged", "gradient_variance", "inner_steps")
 
 
 def check_result(theta: Theta, before: Any, result: Any) -> None:
-    """Check the forms of one estimate: of its gradient, its state and its metrics, also where they are shapes alone."""
+    """Check the structures, shapes and dtypes of the gradient, the state and the metrics of an estimate.
+
+    The arguments may be results of `jax.eval_shape`.
+    """
     require(
         isinstance(result, tuple) and len(result) == 3,
         f"estimate must return (gradient, state, metrics); a {type(result).__name__} was returned.",
@@ -40,7 +43,7 @@ def _check_state(before, after) -> None:
     odd = [type(leaf).__name__ for leaf in jax.tree.leaves(before) if not hasattr(leaf, "dtype")]
     require(
         not odd,
-        f"Every leaf of the state must be an array, so that it can be scanned and saved; it holds a {odd[:1]}.",
+        f"Every leaf of the state must be an array, so that it can be scanned and saved; it contains a {''.join(odd[:1])}.",
     )
     require(
         jax.tree.structure(before) == jax.tree.structure(after),
@@ -54,8 +57,8 @@ def _check_state(before, after) -> None:
     drift = [place for place, was, leaf in zip(old, weak, jax.tree.leaves(after)) if was and not _is_weak(leaf)]
     require(
         not drift,
-        f"The state's leaf {', '.join(drift)} has a weak type from init and a strong one from estimate, so every program is "
-        "compiled twice; give its dtype in init.",
+        f"The state's leaf {', '.join(drift)} has a weak type after init and a strong type after estimate, so every program "
+        "is compiled twice; specify its dtype in init.",
     )
 
 
@@ -64,7 +67,7 @@ def _is_weak(leaf) -> bool:
 
 
 def check_metrics(metrics: dict[str, Any]) -> None:
-    """Check the values of the metrics of an estimate, whatever diverged."""
+    """Check the values of the metrics of an estimate, which may contain diverged particles."""
     values = {name: float(value) for name, value in metrics.items()}
     require(
         np.isfinite(values["loss"]) or values["fraction_diverged"] == 1,
@@ -82,24 +85,26 @@ def check_metrics(metrics: dict[str, Any]) -> None:
 
 
 def check_undiverged(estimator: GradientEstimator, metrics: dict[str, Any]) -> None:
-    """Check that the metrics of an estimate are known where nothing diverged."""
+    """Check that the metrics of an estimate are finite if no particle diverged."""
     description = estimator.description
     few = description is None or description.num_particles < 2
     unknown = [name for name, value in metrics.items() if not np.isfinite(float(value))]
     unknown = [name for name in unknown if name != "gradient_variance" or not few]
     require(
         not unknown or float(metrics["fraction_diverged"]) > 0,
-        f"Metrics must be finite where no particle diverged, the variance that of two or more; {', '.join(unknown)} is not.",
+        "Metrics must be finite if no particle diverged (gradient_variance only for two or more particles); "
+        f"{', '.join(unknown)} is not.",
     )
     least = 1 if description is None else description.num_particles * description.truncation.length
     require(
         float(metrics["inner_steps"]) >= least,
-        f"Each particle takes the steps of its window, at least {least} in all; inner_steps is {float(metrics['inner_steps']):g}.",
+        f"inner_steps must be at least {least}, the steps of one window of all particles; it is "
+        f"{float(metrics['inner_steps']):g}.",
     )
 
 
 def check_purity(estimator: GradientEstimator, theta: Theta, key: Key) -> None:
-    """Check that calls leave no trace: the same arguments give the same bits, also after other calls and after a copy."""
+    """Check that `init` and `estimate` are pure: equal arguments give equal bits, also after other calls or a copy."""
     first, other = jax.random.split(jax.random.fold_in(key, 1))
     state = estimator.init(theta, key)
     require(
@@ -114,16 +119,16 @@ def check_purity(estimator: GradientEstimator, theta: Theta, key: Key) -> None:
         same_bits(result, estimator.estimate(theta, state, first)),
         "estimate must return the same bits for the same theta, state and key; two calls returned different results.",
     )
-    with attempt("An estimate from a state that was copied to the host and back, as a checkpoint is,"):
+    with attempt("An estimate from a state that was copied to the host and back, as in a checkpoint,"):
         copied = estimator.estimate(theta, copy, first)
     require(
         same_bits(result, copied),
-        "A state that was copied to the host and back, as a checkpoint is, must give the same bits; it gave others.",
+        "A state that was copied to the host and back, as in a checkpoint, must give the same bits; it gave different ones.",
     )
 
 
 def run(estimator: GradientEstimator, theta: Theta, key: Key, count: int) -> list[Any]:
-    """The results of `count` estimates in a row, from `init`."""
+    """Call `init` and then `estimate` `count` times, and return the results of the estimates."""
     state, results = estimator.init(theta, key), []
     for index in range(count):
         results.append(estimator.estimate(theta, state, jax.random.fold_in(key, index)))
@@ -144,12 +149,12 @@ def check_randomness(estimator: GradientEstimator, theta: Theta, key: Key, count
 
     require(
         not same_bits(gradients(1), gradients(2)),
-        "estimate must draw its random numbers from its key; other keys gave the same bits for a problem that is random.",
+        "estimate must draw its random numbers from its key; different keys gave the same bits for a random problem.",
     )
 
 
 def check_transformations(estimator: GradientEstimator, theta: Theta, key: Key, count: int, tolerance: float) -> None:
-    """Check that estimates under `jax.jit`, `jax.vmap` and `jax.lax.scan` are those of a Python loop."""
+    """Check that estimates under `jax.jit`, `jax.vmap` and `jax.lax.scan` equal those of a Python loop."""
 
     def scanned(key):
         def body(state, index):
@@ -167,15 +172,15 @@ def check_transformations(estimator: GradientEstimator, theta: Theta, key: Key, 
             difference = largest_difference(here, (gradient, metrics["loss"]))
             require(
                 difference <= tolerance,
-                "Estimates under jax.jit, jax.vmap and jax.lax.scan must agree with those of a Python loop to a relative "
-                f"{tolerance:g}; at estimate {index} they differ by {difference:.2g}.",
+                "Estimates under jax.jit, jax.vmap and jax.lax.scan must equal those of a Python loop up to a relative "
+                f"difference of {tolerance:g}; at estimate {index} they differ by {difference:.2g}.",
             )
 
 
 def check_reset(estimator: GradientEstimator, theta: Theta, key: Key, num_windows: int, adapts: bool) -> None:
-    """Check that an episode depends on nothing that came before it: no state, no accumulated noise, no other θ.
+    """Check that an episode does not depend on states, accumulated noise or θ of earlier episodes.
 
-    Where the estimator adapts its weights to earlier episodes, only the loss is compared.
+    If the estimator adapts its weights to earlier episodes, only the loss is compared.
     """
     moved = jax.tree.map(lambda leaf: jnp.asarray(1.01 * leaf + 0.003, jnp.result_type(leaf)), theta)
     used, fresh, last = jax.random.split(key, 3)
@@ -190,5 +195,5 @@ def check_reset(estimator: GradientEstimator, theta: Theta, key: Key, num_window
         require(
             same_bits(*pair),
             f"Each episode must start anew, from init at the present theta: window {window} of a second episode must give the "
-            "bits that it gives right after init, and it gave others. State or accumulated noise was kept beyond the end.",
+            "same bits as after init; it gave different ones. State or accumulated noise was kept from the first episode.",
         )

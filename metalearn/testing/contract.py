@@ -1,4 +1,4 @@
-"""The contract of a gradient estimator, checked from outside."""
+"""The check of the contract of a gradient estimator."""
 
 import threading
 from collections.abc import Callable
@@ -45,40 +45,38 @@ def check_estimator(
     *,
     tolerance: float = 1e-4,
 ) -> Checked:
-    """Hold an estimator to the contract of `GradientEstimator`.
+    """Check that an estimator meets the contract of `GradientEstimator`.
 
         ml.testing.check_estimator(functools.partial(my_estimator, sigma=0.1, num_pairs=4))
         ml.testing.check_estimator(my_estimator(problem, truncation, sigma=0.1, num_pairs=4), theta)
 
-    A factory is checked completely, with a small problem that records the steps that are taken: an estimate must see
-    one window, report its steps, count particles that diverge, begin each episode anew, and agree with its description.
-    The factory is called with windows shorter than the episode, with staggered windows, and, where it refuses the
-    former with a `ValueError`, with whole episodes. Perturbations must be smaller than 5.
+    A factory is checked completely, with a small problem that records the steps that are taken: an estimate must run
+    one window, report its steps, count particles that diverge, start each episode anew, and agree with its description.
+    The factory is called with windows shorter than the episode and with staggered windows; if it refuses the former
+    with a `ValueError`, it is called with whole episodes instead. Perturbations must be smaller than 5.
 
-    An estimator that is built already is checked at the given theta, for what can be seen without knowing its problem.
+    An existing estimator is checked at `theta` for the requirements that do not depend on its problem.
 
     Args:
-      estimator: a function `(problem, truncation) -> GradientEstimator`, or a `GradientEstimator`.
-      theta: a point at which a built estimator is checked; None for a factory.
-      key: of the random numbers of the check; `jax.random.key(0)` by default.
-      tolerance: the relative difference that rounding may make between a Python loop and `jax.lax.scan`. Raise it where
-        the inner problem of a built estimator is chaotic.
+      estimator: a factory, that is, a function `(problem, truncation) -> GradientEstimator`; or a `GradientEstimator`.
+      theta: the point at which to check a `GradientEstimator`; None for a factory.
+      key: the key of the random numbers of the check; by default `jax.random.key(0)`.
+      tolerance: the largest relative difference between a Python loop and `jax.lax.scan`, which have different rounding
+        errors. Increase it if the inner problem of an existing estimator is chaotic.
 
     Returns:
-      What was checked, and what could not be.
+      The requirements that were checked, and those that could not be checked.
 
     Raises:
-      AssertionError: a requirement does not hold.
-      TypeError: `estimator` is neither of the two, a built estimator comes without theta or a factory with one, or
-        `key` is not a typed key.
+      AssertionError: a requirement is not met.
+      TypeError: `estimator` is neither a factory nor a `GradientEstimator`, `theta` is missing for a
+        `GradientEstimator` or given for a factory, or `key` is not a typed key.
     """
     key = jax.random.key(0) if key is None else key
     check_key(key)
     if isinstance(estimator, GradientEstimator):
         if theta is None:
-            raise TypeError(
-                "An estimator that is built already is checked at a theta; give theta, or a factory instead."
-            )
+            raise TypeError("A GradientEstimator is checked at a point; give theta, or pass a factory instead.")
         check_theta(theta)
         with attempt("The estimator"):
             return _check_built(estimator, trees.strong(theta), key, tolerance)
@@ -88,7 +86,9 @@ def check_estimator(
             f"{estimator!r} was given."
         )
     if theta is not None:
-        raise TypeError("A factory is checked with a problem of its own; leave theta None, or give a built estimator.")
+        raise TypeError(
+            "A factory is checked with a problem of its own; leave theta None, or pass a GradientEstimator."
+        )
     with _one_at_a_time, attempt("The estimator"):
         return _check_factory(estimator, key, tolerance)
 
@@ -113,7 +113,7 @@ def _check_built(estimator: GradientEstimator, theta: Theta, key: Key, tolerance
 
 
 def _is_random(description, theta) -> bool:
-    """Whether estimates should depend on their keys: the parameters are perturbed, or two episodes differ."""
+    """Return whether estimates should depend on their keys: θ is perturbed, or two episodes have different losses."""
     if description.sigma > 0:
         return True
     if description.truncation.key is not None:
@@ -143,7 +143,7 @@ def _check_factory(make: Factory, key: Key, tolerance: float) -> Checked:
     episodes.check_divergence(estimator, problem, truncation, key)
     passed, skipped = [*FORMS, RANDOM, *EPISODES], []
     if estimator.description is None:
-        skipped.append("Not checked: a description, which the estimator does without.")
+        skipped.append("Not checked: the description, because the estimator has none.")
     else:
         episodes.check_description(estimator, problem, key)
         passed.append(DESCRIBED)
@@ -164,7 +164,7 @@ def _adapts(estimator: GradientEstimator) -> bool:
 
 
 def _build(make: Factory, problem: InnerProblem) -> tuple[GradientEstimator, Truncation]:
-    """The estimator of windows or, where these are refused, of whole episodes; and how its episodes are cut."""
+    """Return the estimator for windows or, if the factory refuses windows, for whole episodes; and its truncation."""
     try:
         estimator = _call(make, problem, Truncation(HORIZON, LENGTH))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Requirements that are checked with a problem that records its steps: windows, counts, particles, divergence."""
+"""Checks that use a problem that records its steps: windows, counts, particles, divergence."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from metalearn.testing.watched import ALL, HIGHEST, LOWEST, SOME, THETA, Step, W
 
 
 def check_windows(estimator: GradientEstimator, watched: Watched, truncation: Truncation, key: Key) -> None:
-    """Check that estimates see the windows of an episode in turn, report the steps they take, and begin the next one."""
-    start, key = jax.random.split(key)  # apart, because the numbers of init and of estimates must not meet by accident
+    """Check that estimates run the windows of an episode in order, report their steps, and start the next episode."""
+    start, key = jax.random.split(key)  # separate keys, so that init and estimates do not draw equal numbers
     state, taken = watched.watch(estimator.init, THETA, start)
     before, unreported = frozenset(step.luck for step in taken), len(taken)
     for index in range(truncation.num_windows + 1):
@@ -40,7 +40,7 @@ def check_windows(estimator: GradientEstimator, watched: Watched, truncation: Tr
         episodes = frozenset(step.luck for step in steps)
         require(
             window > 0 or not episodes & before,
-            "Each episode must draw its own random numbers; a second episode repeated those of the first.",
+            "Each episode must draw its own random numbers; the second episode repeated those of the first.",
         )
         before = episodes
 
@@ -53,7 +53,7 @@ def _check_loss(metrics) -> None:
         f"and {loss:g} was reported.",
     )
     diverged = float(metrics["fraction_diverged"])
-    require(diverged == 0, f"fraction_diverged must be 0 where no particle diverged; it is {diverged:g}.")
+    require(diverged == 0, f"fraction_diverged must be 0 if no particle diverged; it is {diverged:g}.")
 
 
 def _span(indices) -> str:
@@ -61,7 +61,7 @@ def _span(indices) -> str:
 
 
 def check_divergence(estimator: GradientEstimator, watched: Watched, truncation: Truncation, key: Key) -> None:
-    """Check that particles that diverge are counted, leave the gradient finite, and come back with the next episode."""
+    """Check that diverged particles are counted, that the gradient stays finite, and that they restart with an episode."""
     state = estimator.init(at(SOME), key)
     for switch in (SOME, SOME, ALL, SOME, 0.0):
         for _ in range(truncation.num_windows):
@@ -76,19 +76,19 @@ def _check_diverged(gradient, metrics, steps: frozenset[Step], threshold: float)
     which = "none" if not ill else "some" if well else "all"
     require(
         all(np.all(np.isfinite(np.asarray(leaf))) for leaf in jax.tree.leaves(gradient)),
-        f"The gradient must be finite whatever diverges; {which} of the episodes diverged and it is not finite.",
+        f"The gradient must be finite even if particles diverge; {which} of the episodes diverged and it is not finite.",
     )
     check_metrics(metrics)
     share = float(max(metrics["fraction_diverged"], metrics.get("fraction_capped", 0.0)))
     require(
         {"none": share == 0, "some": 0 < share < 1, "all": share == 1}[which],
-        "fraction_diverged, or fraction_capped where a factory caps the losses, must be the share of the particles that diverged, "
-        f"each anew in every episode; {which} of the episodes diverged and {share:g} was reported.",
+        "fraction_diverged, or fraction_capped if the factory caps the losses, must be the share of the particles that diverged "
+        f"in the present episode; {which} of the episodes diverged and {share:g} was reported.",
     )
 
 
 def check_description(estimator: GradientEstimator, watched: Watched, key: Key) -> None:
-    """Check what the description says against the steps of one estimate of the first window."""
+    """Check the description against the steps of one estimate of the first window."""
     description: Any = estimator.description
     (_, _, metrics), steps = watched.watch(estimator.estimate, THETA, estimator.init(THETA, key), key)
     episodes, sizes = {step.luck for step in steps}, {abs(step.switch) for step in steps}
@@ -103,7 +103,10 @@ def check_description(estimator: GradientEstimator, watched: Watched, key: Key) 
         f"The description says sigma={description.sigma}, and theta was {'' if perturbed else 'not '}perturbed.",
     )
     memory = description.memory(THETA)
-    require(memory >= 0 and memory == int(memory), f"The description's memory must be bytes; it is {memory!r}.")
+    require(
+        memory >= 0 and memory == int(memory),
+        f"The description's memory must be a whole number of bytes; it is {memory!r}.",
+    )
     _check_most(estimator, float(metrics["inner_steps"]))
 
 
@@ -116,7 +119,7 @@ def _check_most(estimator: GradientEstimator, reported: float) -> None:
 
 
 def check_staggered(estimator: GradientEstimator, watched: Watched, truncation: Truncation, key: Key) -> None:
-    """Check that staggered particles start in the middle of their episodes, and that their burn-in is reported."""
+    """Check that staggered particles start at random windows, and that the steps of their burn-in are reported."""
     places = set()
     for own in jax.random.split(key, 8):
         before, burn_in = watched.watch(estimator.init, THETA, own)
@@ -134,13 +137,13 @@ def check_staggered(estimator: GradientEstimator, watched: Watched, truncation: 
     first, later = (float(one[2]["inner_steps"]) for one in (result, again))
     require(
         first > later or not burn_in,
-        f"The first estimate must report the steps of the burn-in as well; it reported {first:g} and the second {later:g}.",
+        f"The first estimate must also report the steps of the burn-in; it reported {first:g} and the second {later:g}.",
     )
     _check_most(estimator, first)
 
 
 def check_precision(estimator: GradientEstimator, theta: Any) -> None:
-    """Check, by shapes alone, that another structure or precision of θ is kept by the gradient and the state."""
+    """Check, without computing values, that the gradient and the state keep the structure and precision of θ."""
     theta, key = trees.strong(theta), jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(estimator.init, theta, key)
     check_result(theta, state, jax.eval_shape(estimator.estimate, theta, state, key))

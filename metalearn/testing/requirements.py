@@ -1,4 +1,4 @@
-"""How a check fails, how trees are compared, and what a check returns."""
+"""Helpers of the checks: the result of a check, its failures, and comparisons of trees."""
 
 import contextlib
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ from metalearn import trees
 
 
 class Checked(NamedTuple):
-    """What was checked.
+    """The result of a check.
 
     Attributes:
-      passed: a sentence for each requirement that was checked.
-      skipped: a sentence for each requirement that could not be checked, with the reason.
+      passed: one sentence for each requirement that was checked.
+      skipped: one sentence for each requirement that could not be checked, with the reason.
     """
 
     passed: tuple[str, ...]
@@ -26,14 +26,14 @@ class Checked(NamedTuple):
 
 
 def require(condition: Any, sentence: str) -> None:
-    """Raise an `AssertionError` with the sentence where the condition is false."""
+    """Raise an `AssertionError` with the sentence if the condition is false."""
     if not condition:
         raise AssertionError(sentence)
 
 
 @contextlib.contextmanager
 def attempt(what: str):
-    """Turn any error of the block into an `AssertionError` that says what was attempted."""
+    """Convert any error in the block to an `AssertionError` that says what was attempted."""
     try:
         yield
     except AssertionError:
@@ -44,18 +44,18 @@ def attempt(what: str):
 
 
 def forms(tree: Any) -> dict[str, str]:
-    """The shape and dtype of each leaf, by its place."""
+    """Return a dictionary from the path of each leaf to its dtype and shape."""
     name = lambda leaf: f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__
     return {place: name(leaf) for place, leaf in _leaves(tree)}
 
 
 def numbers(leaf: Any) -> np.ndarray:
-    """A leaf on the host; of a typed key its data."""
+    """Return a leaf as a NumPy array; for a typed key, its data."""
     return np.asarray(jax.random.key_data(leaf) if trees.is_key(leaf) else leaf)
 
 
 def through_host(tree: Any) -> Any:
-    """A copy of a tree that has been to the host and back, as from a checkpoint."""
+    """Copy a tree to the host and back, as a checkpoint does."""
 
     def copy(leaf):
         if trees.is_key(leaf):
@@ -66,7 +66,7 @@ def through_host(tree: Any) -> Any:
 
 
 def same_bits(a: Any, b: Any) -> bool:
-    """Whether two trees have the same structure and the same numbers; NaN equals NaN."""
+    """Return whether two trees have the same structure, dtypes and bits; NaN equals NaN."""
     if jax.tree.structure(a) != jax.tree.structure(b):
         return False
     pairs = [(numbers(x), numbers(y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))]
@@ -74,7 +74,7 @@ def same_bits(a: Any, b: Any) -> bool:
 
 
 def largest_difference(a: Any, b: Any) -> float:
-    """The largest difference between the numbers of two trees, relative to the largest number of a leaf or to 1."""
+    """Return the largest difference between two trees, relative to max(1, the largest absolute value of the leaf)."""
 
     def difference(x, y):
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)

@@ -1,4 +1,4 @@
-"""An inner problem that records which steps an estimator takes."""
+"""An inner problem that records the steps that an estimator takes."""
 
 import functools
 from collections.abc import Callable
@@ -16,17 +16,18 @@ THETA = {
     "scale": jnp.array(0.7, jnp.float32),
     "switch": jnp.array(0.0, jnp.float32),
 }
-SOME, ALL = 20.0, 100.0  # values of the switch at which about half of the episodes diverge, and all
-LOWEST, HIGHEST = 1.0, 1.2  # bounds of each loss of an episode that does not diverge
+SOME, ALL = 20.0, 100.0  # values of the switch at which about half of the episodes, and all episodes, diverge
+LOWEST, HIGHEST = 1.0, 1.2  # bounds of the losses of an episode that does not diverge
 
 
 class Step(NamedTuple):
     """A step that was taken.
 
     Attributes:
-      luck: a number that identifies the episode; below 1/2 it diverges at the switch `SOME`.
+      luck: a random number in [0, 1) that identifies the episode; at the switch `SOME` it diverges if `luck` is below
+        1/2.
       index: the index of the step in its episode.
-      switch: `theta["switch"]`, with the perturbation that the estimator added to it.
+      switch: `theta["switch"]`, including the perturbation by the estimator.
     """
 
     luck: float
@@ -35,18 +36,18 @@ class Step(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """A problem with the record of its steps.
+    """A problem with a record of its steps.
 
     Attributes:
-      problem: its state holds floating-point arrays, an integer and a typed key; its start depends on θ.
-      record: the steps that were taken since `watch` was called last.
+      problem: its initial state depends on θ and contains floating-point arrays, an integer and a typed key.
+      record: the steps that were taken since the last call of `watch`.
     """
 
     problem: InnerProblem
     record: set[Step]
 
     def watch(self, function: Callable, *arguments) -> tuple[Any, frozenset[Step]]:
-        """The result of a call, and the steps that it took. A step that is computed twice is recorded once."""
+        """Call a function and return its result and the steps that it took. Equal steps are recorded once."""
         jax.effects_barrier()
         self.record.clear()
         result = jax.block_until_ready(function(*arguments))
@@ -56,7 +57,10 @@ class Watched(NamedTuple):
 
 @functools.cache
 def watched() -> Watched:
-    """A stochastic nonlinear map, whose θ has the structure of `THETA`; always the same one, for the sake of compiled programs."""
+    """Return a stochastic nonlinear map whose θ has the structure of `THETA`.
+
+    The result is cached, so that all checks share its compiled programs.
+    """
     record: set[Step] = set()
 
     def note(luck, index, switch):
@@ -86,23 +90,23 @@ def _threshold(switch):
 
 
 def at(switch: float) -> dict[str, jax.Array]:
-    """`THETA` with another value of the switch."""
+    """Return `THETA` with the given value of the switch."""
     return THETA | {"switch": jnp.array(switch, jnp.float32)}
 
 
 def as_vector(problem: InnerProblem) -> tuple[InnerProblem, jax.Array]:
-    """The problem as a function of one vector, and that vector."""
+    """Return the problem with θ as one vector, and such a θ."""
     return _of(problem, lambda v: {"rates": v[:2], "scale": v[2], "switch": v[3]}), jnp.array([0.2, -0.5, 0.7, 0.0])
 
 
 def as_nested(problem: InnerProblem) -> tuple[InnerProblem, Any]:
-    """The problem as a function of nested tuples, lists and dictionaries, and such a θ."""
+    """Return the problem with θ as nested tuples, lists and dictionaries, and such a θ."""
     convert = lambda nest: {"rates": nest[0][0], "scale": nest[1]["a"], "switch": nest[1]["b"]}
     return _of(problem, convert), ([THETA["rates"]], {"a": THETA["scale"], "b": THETA["switch"]})
 
 
 def in_dtype(theta: Any, dtype: Any) -> Any:
-    """θ with every leaf in one dtype."""
+    """Return θ with all leaves converted to one dtype."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), trees.strong(theta))
 
 

@@ -1,4 +1,4 @@
-"""The command line of an experiment: a mistake is one clear line and code 2, a bug keeps its traceback and code 1."""
+"""The command line of an experiment: one line and exit code 2 for a mistake, a traceback and exit code 1 for a bug."""
 
 import importlib.util
 import json
@@ -92,7 +92,7 @@ FILES = {
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder of a person's own, with a script, its configurations, and factories beside them."""
+    """A user's folder with a script, its configurations and its factories."""
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(textwrap.dedent(content))
@@ -106,7 +106,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def launch(place, monkeypatch, capsys):
-    """Run the script in this process; returns code, stdout, stderr."""
+    """Run the script in this process, and return its exit code, stdout and stderr."""
 
     def call(*arguments):
         spec = importlib.util.spec_from_file_location("walk", place / "walk.py")
@@ -174,7 +174,7 @@ MISTAKES = {
     "unknown module": (["problem._target_=nowhere.walk"], r"problem: _target_ 'nowhere\.walk' cannot be imported"),
     "unknown factory": (
         ["problem._target_=factories.wal"],
-        r"problem: _target_ 'factories\.wal' is not there: factories has no wal \(did you mean walk\?\)",
+        r"problem: _target_ 'factories\.wal' does not exist: factories has no wal \(did you mean walk\?\)",
     ),
     "refused by metalearn": (["crash=refused"], r"cap must be a finite number; inf was given\.$"),
     "wrong mode": (
@@ -183,16 +183,16 @@ MISTAKES = {
     ),
     "folder is a file": (
         ["folder=walk.py"],
-        r"The run folder 'walk\.py' cannot be written: there is a file in its place",
+        r"The run folder 'walk\.py' cannot be written: a file has its name",
     ),
     "folder that cannot be made": (["folder=/proc/nothere"], r"cannot be written: no such file or directory"),
     "folder below a file": (
         ["folder=walk.py/runs"],
-        r"The run folder 'walk\.py/runs' cannot be written: there is a file",
+        r"The run folder 'walk\.py/runs' cannot be written: a file has its name",
     ),
     "no folder of configurations": (["--config-dir", "nowhere"], r"config directory '.*nowhere' not found$"),
     "no configuration": (["--config-name", "run"], r"Cannot find primary config 'run'"),
-    "no YAML": (["problem=broken"], r"A configuration file is no valid YAML: .*broken\.yaml"),
+    "no YAML": (["problem=broken"], r"A configuration file is not valid YAML: .*broken\.yaml"),
     "no such reference": (["num_steps=${steps}"], r"num_steps.* refers to a configuration key that does not exist"),
 }
 
@@ -281,7 +281,7 @@ def test_a_sweep_goes_on_past_a_mistake_and_hides_secrets(place, launch):
 
 
 def start(place, *arguments):
-    """As from a terminal: a job that a shell put into the background ignores Ctrl-C, and so would its children."""
+    """Start a process as from a terminal. A background job of a shell ignores Ctrl-C, and so do its child processes."""
     command = [sys.executable, "-c", HEEDING, "walk.py", *arguments]
     return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine, with small files and their own checksums."""
+"""Downloads from a local server, with small files that have checksums of their own."""
 
 import gzip
 import hashlib

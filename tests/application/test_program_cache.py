@@ -12,7 +12,7 @@ SETTINGS = ("compilation_cache_dir", "compilation_cache_max_size", "persistent_c
 
 @pytest.fixture(autouse=True)
 def settings():
-    """JAX's settings are those of the suite again after each test."""
+    """Restore the JAX settings of the suite after each test."""
     before = {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in SETTINGS}
     yield
     for name, value in before.items():

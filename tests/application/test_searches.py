@@ -1,4 +1,4 @@
-"""Searches get the inner steps of a meta-training, are kept in files, and are refused beforehand where they cannot be run."""
+"""Searches: their budget of inner steps, their files, and errors raised before a search that cannot be run."""
 
 import importlib.util
 
@@ -21,7 +21,7 @@ WEIGHTS = Tuning(jnp.zeros(2), lambda theta: optax.sgd(theta[0]))
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the searches were asked for, in place of running them; each finds a θ of its own."""
+    """Record the arguments of the searches instead of running them. Each search returns a different θ."""
     made, place = [], "metalearn.application.searches."
 
     def found(*given, **named):
@@ -91,6 +91,6 @@ def test_a_network_without_these_hyperparameters_is_named(monkeypatch):
 
     monkeypatch.setattr("metalearn.application.searches.all_hyperparameters", refuse)
     with pytest.raises(
-        ValueError, match=r"mine: all_hyperparameters needs a perceptron\. searches=\[\] judges without them\."
+        ValueError, match=r"mine: all_hyperparameters needs a perceptron\. searches=\[\] evaluates without them\."
     ):
         build_hyperparameters({"mine": BENCHMARK._replace(num_steps=10)}, "searches=[]")

@@ -1,4 +1,4 @@
-"""Exponents and gradient growth against maps whose answers are known: docs/theory.md §9.4."""
+"""Lyapunov exponents and gradient growth of maps with known answers: docs/theory.md §9.4."""
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ def skew_tent(s, theta, key):
 
 
 def driven(s, theta, key):
-    """x ← e^(θ + y) x with y an autoregression that remembers five steps: λ = θ."""
+    """x ← e^(θ + y) x, where y is an autoregressive process with a memory of five steps: λ = θ."""
     drive = jax.lax.stop_gradient(s[1])
     return jnp.stack([jnp.exp(theta + drive) * s[0], 0.8 * drive + 0.1 * jax.random.normal(key, (), s.dtype)])
 
@@ -81,7 +81,7 @@ ORBITS = {
 
 
 def exponents(name, float64=True, **steps):
-    """The largest exponents of 200 orbits and their errors, and what they are."""
+    """Return the largest exponents of 200 orbits, their errors, and the exact values."""
     begin, step, theta, truth = ORBITS[name]
     problem = ml.InnerProblem(begin, step, lambda s, theta, key: jnp.sum(s))
     with jax.enable_x64(float64):
@@ -96,7 +96,7 @@ def test_the_errors_of_exponents_cover(name):
 
 
 def test_the_error_of_a_bounded_sum_is_not_that_of_a_random_walk():
-    """At r = 4 the sum of ln |2^t …| stays within a constant of t ln 2; by the spread of batches 1σ would cover all."""
+    """At r = 4 the sum of logarithms stays within a constant of t ln 2. The spread of batches would overestimate it."""
     values, errors, truth = exponents("constant slope", num_steps=1100, transient=100)
     assert np.median(errors) < 2 * np.sqrt(np.mean((values - truth) ** 2))
     assert coverage(values, errors, truth).two > 0.95
@@ -104,7 +104,7 @@ def test_the_error_of_a_bounded_sum_is_not_that_of_a_random_walk():
 
 
 def test_constant_growth_is_known_to_rounding_and_no_better():
-    """Sums of a constant in float32 are compensated; the error is what rounding leaves."""
+    """Sums of a constant in float32 are compensated, and the stated error is that of rounding."""
     values, errors, truth = exponents("cat map", float64=False, num_steps=4200, transient=200)
     np.testing.assert_allclose(values, truth, atol=5e-7)
     assert np.all(np.abs(values - truth) < 2 * errors)
@@ -112,7 +112,7 @@ def test_constant_growth_is_known_to_rounding_and_no_better():
 
 
 def two_trajectories(theta, distance, num_steps, every):
-    """Benettin's method with a distance that is too large: the twin that must fail."""
+    """Benettin's method with a distance that is too large. The test must reject it."""
     x, total = 0.3, 0.0
     for _ in range(num_steps // every):
         y, z = x + distance, x

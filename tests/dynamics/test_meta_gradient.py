@@ -1,4 +1,4 @@
-"""The meta-gradient in logarithms: against reverse mode where that is finite, against long floats where it is not."""
+"""The meta-gradient in logarithms against reverse mode, and against long floats where reverse mode overflows."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def assembled(found):
 
 
 def test_it_is_the_gradient_of_the_meta_loss_for_any_theta_and_state():
-    """An Adam run whose θ is a dictionary: counters in the state, θ in the step and in the loss."""
+    """An Adam run with a dictionary θ, counters in the state, and θ in the step and in the loss."""
     task = lambda theta: ml.Task(
         lambda key: {"w": jax.random.normal(key, (4,))},
         lambda params, key: jnp.sum(jnp.cosh(params["w"] - jax.random.normal(key, (4,)))) + theta["decay"] ** 2,
@@ -40,7 +40,7 @@ def test_it_is_the_gradient_of_the_meta_loss_for_any_theta_and_state():
 
 
 def in_long_floats(rate, num_steps):
-    """ln |dL/dη| of gradient descent on x²/2 − x³/3 along its float64 orbit, in numbers of 15 bits of exponent."""
+    """ln |dL/dη| of gradient descent on x²/2 − x³/3 along its float64 orbit, computed with 15 bits of exponent."""
     x, tangent, total = np.float64(0.5), np.longdouble(0), np.longdouble(0)
     for _ in range(num_steps):
         slope = x - x * x
@@ -53,7 +53,7 @@ def in_long_floats(rate, num_steps):
 @pytest.mark.skipif(np.finfo(np.longdouble).maxexp < 5000, reason="long floats are no longer than float64 here")
 @pytest.mark.parametrize(("rate", "num_steps"), [(2.9, 25), (3.0, 2000)])
 def test_it_is_a_number_where_float64_overflows(rate, num_steps):
-    """Compared with the derivative along the orbit that was in fact run; a second orbit would be another one."""
+    """The reference is the derivative along the same orbit, because a second orbit would differ by chaos."""
     problem = ml.problems.cubic_loss(0.5)
     found = meta_gradient(problem, jnp.asarray(rate), KEY, num_steps=num_steps)
     log_length, sign = in_long_floats(rate, num_steps)

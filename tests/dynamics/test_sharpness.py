@@ -1,4 +1,4 @@
-"""Lanczos and Arnoldi against dense matrices, and the two thresholds of training: 2/η and radius 1."""
+"""Lanczos and Arnoldi against dense matrices, and the stability thresholds of training: 2/η and spectral radius 1."""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def test_both_ends_lie_within_their_residuals(num_iterations):
 
 
 def test_power_iteration_would_miss_the_sign():
-    """The twin: the eigenvalue of the largest size is the negative one."""
+    """The eigenvalue of the largest absolute value is negative here."""
     matrix = np.diag([-5.0, 1.0, 2.0, 3.0])
     found = sharpness(quadratic(matrix), {"w": jnp.zeros(4)}, KEY)
     assert (float(found.smallest), float(found.largest)) == pytest.approx((-5, 3))
@@ -69,7 +69,7 @@ def test_the_radius_is_that_of_the_dense_jacobian():
 
 
 def test_heavy_ball_is_unstable_beyond_its_threshold_and_counters_travel_along():
-    """Heavy ball on a parabola of curvature h is stable up to η h = 2(1 + β)."""
+    """Heavy ball on a parabola of curvature h is stable for η h < 2(1 + β)."""
     beta, curvature = 0.9, 4.0
     task = ml.Task(lambda key: {"w": jnp.ones(3)}, lambda params, key: 0.5 * curvature * jnp.sum(params["w"] ** 2))
     problem = ml.training(task, lambda theta: optax.chain(optax.trace(beta), optax.scale_by_learning_rate(theta)))

@@ -1,4 +1,4 @@
-"""Every estimator by name, with small settings: the list that the contract suite and the identities go through."""
+"""All estimators by name, with small settings, for the tests of the contract and of the identities."""
 
 import jax
 import jax.numpy as jnp

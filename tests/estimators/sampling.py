@@ -1,7 +1,7 @@
-"""Independent samples of an estimator, the windows of one particle's episodes for each of many keys; and what it draws.
+"""Independent samples of an estimator: the windows of one particle's episode for many keys, and its random draws.
 
-The tests are bound by compilation, and an estimator of one particle, mapped over keys, is one small program. It is
-compiled without optimisation and without fusion emitters, which takes a third of the time and changes roundings only.
+Compilation dominates the time of the tests. An estimator of one particle, mapped over keys, is one small program. It is
+compiled without optimisation and without fusion emitters, which takes a third of the time and changes only rounding.
 """
 
 from collections.abc import Callable
@@ -22,19 +22,19 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fal
 
 
 def quick(estimator: GradientEstimator) -> GradientEstimator:
-    """The same estimator, compiled quickly."""
+    """Return the same estimator, compiled with the least effort."""
     init = jax.jit(estimator.init, compiler_options=QUICK)
     return estimator._replace(init=init, estimate=jax.jit(estimator.estimate, compiler_options=QUICK))
 
 
 def blank(estimator: GradientEstimator, theta):
-    """A state of zeros at the start of an episode, where lockstep estimators begin anew, whatever came before."""
+    """Return a state of zeros at the start of an episode, where lockstep estimators reset everything."""
     shapes = jax.eval_shape(estimator.init, theta, jax.random.key(0))
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def sample(build: Callable, theta, count: int, *, num_samples: int, sigma=0.0, seed: int = 0) -> np.ndarray:
-    """`count` estimates in a row for each of many particles, from the start of an episode: `[num_samples, count, *θ]`.
+    """Sample `count` consecutive estimates of many particles from the start of an episode: `[num_samples, count, *θ]`.
 
     Args:
       build: `sigma -> estimator` with one particle; sigma is traced.
@@ -55,7 +55,10 @@ def sample(build: Callable, theta, count: int, *, num_samples: int, sigma=0.0, s
 
 
 def sample_staggered(build: Callable, theta, count: int, *, num_samples: int, sigma=0.0, seed: int = 0):
-    """The same from `init`, with the window that each estimate saw: `(gradients, clocks)`, `[num_samples, count]` each."""
+    """Sample from `init` on, and return `(gradients, clocks)`, `[num_samples, count]` each.
+
+    A clock is the window seen.
+    """
     theta = jnp.asarray(theta, jnp.float32)
 
     def one(keys):
@@ -69,9 +72,9 @@ def sample_staggered(build: Callable, theta, count: int, *, num_samples: int, si
 
 
 def probe(problem, truncation: Truncation, num_particles: int, draw: Callable) -> GradientEstimator:
-    """What methods draw: `state.memory` is `draw(theta, key)` of each particle with the key that a window is given.
+    """An estimator whose `state.memory` is `draw(theta, key)` of each particle with the key that a window is given.
 
-    It runs through the driver of all estimators, so the draws are theirs when the keys of the estimates are.
+    It uses the driver of all estimators, so that its draws equal theirs for equal keys of the estimates.
     """
 
     def start(theta, state):
@@ -86,7 +89,7 @@ def probe(problem, truncation: Truncation, num_particles: int, draw: Callable) -
 
 
 def normal(sigma) -> Callable:
-    """The perturbation of evolution strategies and the direction of forward gradients, flat: for `probe`."""
+    """Draw the flat perturbation of evolution strategies, or direction of forward gradients; for `probe`."""
     return lambda theta, key: ravel_pytree(trees.normal_like(key, theta, sigma))[0]
 
 

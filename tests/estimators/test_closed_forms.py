@@ -1,7 +1,7 @@
-"""Every member of the family against the closed forms of docs/theory.md §4 and §5, and the twins that must fail.
+"""All estimators against the closed forms of docs/theory.md §4 and §5, and twins with a mistake, which must fail.
 
-One sample is one particle (pair, direction) and the windows of its episode, so a closed form is checked window by
-window. Values come from tests/reference_numpy.py, which is itself held to printed numbers.
+A sample is one particle (pair, direction) with the windows of its episode, so that closed forms are checked window by
+window. Values are from tests/reference_numpy.py, which is tested against printed numbers.
 """
 
 import functools
@@ -35,7 +35,7 @@ from tests.statistics import rejects, squared_distances, within
 
 
 def es_family(problem, truncation):
-    """The estimators with noise, one particle each, as functions of σ."""
+    """Return the estimators with noise, one particle each, as functions of σ."""
     whole = Truncation(truncation.horizon, truncation.horizon)
     return {
         "truncated ES": lambda sigma: evolution_strategies(problem, truncation, sigma=sigma, num_pairs=1),
@@ -57,7 +57,7 @@ def es_family(problem, truncation):
 
 
 def exact_windows(build, theta, count):
-    """The windows of an estimator without noise."""
+    """Return the window estimates of an estimator without noise."""
     return sample(lambda sigma: build, theta, count, num_samples=1)[0]
 
 
@@ -146,7 +146,7 @@ FRESH, BLOCKS = ref.phase_walk_noise(HORIZON, LENGTH), {k: ref.phase_walk_noise(
 
 
 class Walk(NamedTuple):
-    """How unit noise enters an estimator: the accumulator ξ_t, the displacement η_t of s_t, its σ, and its windows."""
+    """How unit noise enters an estimator: the accumulator ξ_t, the displacement η_t of s_t, σ, and the windows."""
 
     accumulator: np.ndarray
     displacement: np.ndarray
@@ -195,7 +195,7 @@ def walk_variance(name):
 
 @pytest.mark.parametrize("name", WALKS)
 def test_c_mean_of_every_window_and_variance_of_the_episode(name):
-    """And the mean of every other member is rejected."""
+    """The means of the other estimators are rejected."""
     walk, builders = WALKS[name], es_family(phase_walk(), Truncation(HORIZON, LENGTH))
     walkers = 5 * WALKERS if name == "perturbed backprop" else WALKERS
     found = sample(builders[name], THETA, HORIZON // walk.length, num_samples=walkers, sigma=SIGMA)
@@ -232,7 +232,7 @@ def test_c_the_printed_sums(closed_form):
 
 @pytest.mark.parametrize("name", ["PES", "truncated ES", "UORO"])
 def test_c_a_staggered_particle_has_the_mean_of_the_window_it_is_at(name):
-    """Before and after its first reset. Over particles an estimate is then the episode mean."""
+    """This holds before and after its first reset. The mean over particles is then the episode mean."""
     builders = es_family(phase_walk(), Truncation(HORIZON, LENGTH, stagger=True))
     found, clocks = sample_staggered(lambda _: builders[name](SIGMA), THETA, 4, num_samples=60_000)
     exact = WALKS[name].windows
@@ -247,7 +247,7 @@ def test_c_a_staggered_particle_has_the_mean_of_the_window_it_is_at(name):
 
 
 def walk_of_episodes(drops):
-    """Two episodes of PES whose state is never reset: the weights of the noise, dropped before the windows `drops`."""
+    """The weights of the noise in two episodes of PES without a reset of the state; noise is dropped before `drops`."""
     accumulator, displacement = ref.phase_walk_noise(2 * HORIZON, LENGTH, LENGTH)
     for window in drops:
         accumulator[window * LENGTH :, :window] = 0
@@ -303,7 +303,10 @@ def test_the_twin_whose_state_runs_on_is_rejected_in_the_second_episode():
 
 
 def test_noise_kept_over_a_reset_shows_in_the_variance_and_not_in_the_mean():
-    """The second episode's accumulator starts with the noise of the first: three independent blocks on every window."""
+    """The accumulator of the second episode starts with the noise of the first.
+
+    Each window has three blocks of noise.
+    """
 
     def excess(found):
         first, second = ((found[:, episode].mean(axis=1) - PES.mean()) ** 2 for episode in range(2))
@@ -321,7 +324,7 @@ def test_noise_kept_over_a_reset_shows_in_the_variance_and_not_in_the_mean():
 
 
 def linear_in_the_copies(gradients):
-    """The state keeps θ as it was in each window; L_t = Σ_{τ ≤ t} g_{t,τ} · θ_τ."""
+    """A problem whose state stores the θ of each window: L_t = Σ_{τ ≤ t} g_{t,τ} · θ_τ."""
     count, size = len(gradients), len(gradients[0][0])
     table = np.zeros((count, count, size), np.float32)
     for t, row in enumerate(gradients):
@@ -383,7 +386,7 @@ def sine(omega):
 
 
 def sine_samples(build, omegas, calls, num_samples):
-    """`[ω, num_samples]`: the last of `calls` estimates of a fresh estimator on sin(ωθ) at θ = .3."""
+    """Return the last of `calls` estimates of a new estimator on sin(ωθ) at θ = .3, `[ω, num_samples]`."""
 
     def one(omega, keys):
         estimator, theta = build(sine(omega)), jnp.array(0.3, jnp.float32)
@@ -412,7 +415,7 @@ def test_f_variances_of_the_reparametrised_gradient_and_of_es(closed_form):
 
 
 def test_f_the_combination_reaches_the_optimal_variance_and_is_unbiased():
-    """Full episodes are independent from call to call, so weights from earlier calls leave the mean alone."""
+    """Full episodes are independent from call to call, so that weights from earlier calls do not change the mean."""
     particles, omegas = 128, [2.0, 5.0]
     parts = lambda p: [
         backprop(p, ONE, sigma=0.3, num_particles=particles),

@@ -1,4 +1,4 @@
-"""What every estimator promises: the public contract, one compilation, chunks, episode keys, divergence, sentences."""
+"""The contract of every estimator: results, one compilation, chunks, episode keys, divergence, error messages."""
 
 import functools
 
@@ -37,7 +37,7 @@ windowed = pytest.mark.parametrize("name", WINDOWED, scope="module")
 
 @functools.cache
 def make(name, truncation=TRUNCATION, problem=PROBLEM, **settings):
-    """One estimator per setting in the whole module, so that it is compiled once."""
+    """Return one estimator per setting for the whole module, so that it is compiled once."""
     return quick(EVERY[name](problem, truncation, **settings))
 
 
@@ -83,7 +83,7 @@ def test_chunks_of_one_and_chunks_that_leave_a_remainder_of_the_six_particles(si
 
 @windowed
 def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
-    """The loss of θ is then one number: unperturbed estimators see the same losses in every episode."""
+    """With an episode key, unperturbed estimators see the same losses in every episode."""
     if name not in ("backprop", "forward_mode", "forward_gradient", "uoro"):
         pytest.skip("perturbs θ")
     estimator = quick(EVERY[name](PROBLEM, Truncation(6, 2, key=jax.random.key(7))))
@@ -97,7 +97,7 @@ def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
 
 @pytest.mark.parametrize("name", ["backprop", "uoro", "persistent_es"], scope="module")
 def test_bfloat16_parameters_give_about_the_gradient_of_float32(name):
-    """Their noise is drawn in bfloat16 and so is another one: the loss tells whether the trajectories are the same."""
+    """The noise differs because it is drawn in bfloat16, so the loss shows whether the trajectories agree."""
     estimator = make(name)
     losses = []
     for dtype in (jnp.bfloat16, jnp.float32):
@@ -109,7 +109,7 @@ def test_bfloat16_parameters_give_about_the_gradient_of_float32(name):
 
 
 def blowing_up(threshold) -> InnerProblem:
-    """Diverges where its random start is beyond `threshold(theta)`, else s ← s/2 + θ."""
+    """A problem that diverges if its random start exceeds `threshold(theta)`; otherwise s ← s/2 + θ."""
 
     def init(theta, key):
         return jnp.where(jax.random.uniform(key) < threshold(theta), jnp.inf, 1.0) * jnp.ones((2,))
@@ -177,7 +177,10 @@ def test_truncations_are_equal_when_their_parts_are():
         (lambda: backprop(PROBLEM, TRUNCATION, chunk_size=0), "chunk_size must be at least 1"),
         (lambda: Truncation(6, 12), "longer than horizon"),
         (lambda: Truncation(6, 2, shared_minibatches=1), "shared_minibatches must be True or False"),
-        (lambda: Truncation(6, 2, key=jax.random.key(0), shared_minibatches=True), "the same one already"),
+        (
+            lambda: Truncation(6, 2, key=jax.random.key(0), shared_minibatches=True),
+            "all episodes share their random numbers",
+        ),
         (lambda: Truncation(10, 4), "not a multiple"),
         (lambda: Truncation(0, 1), "at least 1"),
         (lambda: Truncation(6.0, 2), "whole number"),
@@ -207,8 +210,8 @@ def _changed(**functions):
     ("problem", "theta", "sentence"),
     [
         (PROBLEM, {"rates": jnp.array([1, 2]), "scale": jnp.array(0.7)}, "dtype int32"),
-        (PROBLEM, {}, "no leaves"),
-        (PROBLEM, {"rates": jnp.array([0.2, 0.1]), "scale": "large"}, "is no number"),
+        (PROBLEM, {}, "at least one leaf"),
+        (PROBLEM, {"rates": jnp.array([0.2, 0.1]), "scale": "large"}, "must be a number or an array"),
         (_changed(step=lambda s, t, k: s | {"x": s["x"].astype(jnp.bfloat16)}), THETA, "keep shapes and dtypes"),
         (_changed(step=lambda s, t, k: s | {"x": jnp.zeros(3)}), THETA, "keep shapes and dtypes"),
         (_changed(step=lambda s, t, k: s["x"]), THETA, "structure"),

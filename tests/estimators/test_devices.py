@@ -1,4 +1,4 @@
-"""Particles spread over devices: the numbers of one device, up to the order of sums, in fresh processes of two devices."""
+"""Particles distributed over two devices give the numbers of one device, up to the order of sums."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What diverges counts the same in every estimator: against a closed form, at 1, 5 and 20 % of diverged runs."""
+"""Diverged runs count the same in every estimator: a closed form at 1, 5 and 20 % of diverged runs."""
 
 import functools
 
@@ -25,7 +25,7 @@ ESTIMATORS = {
 
 
 def fragile(share, diverged=jnp.nan) -> ml.InnerProblem:
-    """The loss θ², and from the third of four steps on `diverged`, with probability p(θ) = share · exp(2 (θ − 1/2))."""
+    """The loss is θ², and `diverged` from the third of four steps on with probability share · exp(2 (θ − 1/2))."""
 
     def init(theta, key):
         return {"luck": jax.random.uniform(key), "count": jnp.zeros((), jnp.int32), "ill": jnp.zeros(())}
@@ -49,7 +49,7 @@ def exact(share, cap):
 
 @functools.cache
 def episodes_of(name, capped):
-    """`(share, keys) -> estimates, counted shares`, of an episode for each key: one program for all shares."""
+    """Return `(share, keys) -> (estimates, counted shares)`, an episode for each key. All shares use one program."""
 
     def episode(share, key):
         problem = ml.saturate(fragile(share), CAP) if capped else fragile(share)
@@ -69,7 +69,7 @@ def episodes_of(name, capped):
 
 @functools.cache
 def measured(name, share, capped):
-    """Mean and standard error of the mean estimate of an episode, and the share that was counted."""
+    """Return the mean estimate of an episode, its standard error, and the counted share of diverged runs."""
     means, shares = episodes_of(name, capped)(share, jax.random.split(jax.random.key(0), BATCHES))
     means = np.asarray(means, np.float64)
     return means.mean(), means.std(ddof=1) / np.sqrt(BATCHES), float(shares.mean())
@@ -87,14 +87,14 @@ def test_estimators_of_one_target_agree_with_its_closed_form(name, capped, share
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
 def test_leaving_diverged_runs_out_fails_the_same_test(share):
-    """The gradient of the survivors' loss is that of θ² alone."""
+    """The gradient of the loss of the surviving runs is that of θ²."""
     mean, error, _ = measured("full ES", share, True)
     assert abs(mean - 2 * THETA) > 5 * error
 
 
 @pytest.mark.parametrize("capped", [True, False])
 def test_the_share_is_that_of_pairs_with_a_diverged_member(capped):
-    """A pair diverges where its larger member does: E max over ± of p(θ ± ε), at the ends of the windows after step 3."""
+    """A pair diverges if its larger member does: E max over ± of p(θ ± ε), at the ends of the windows after step 3."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(200)
     pair = float(np.sum(weights * 0.05 * np.exp(STEEP * SIGMA * np.abs(nodes))) / np.sum(weights))
     assert measured("full ES", 0.05, capped)[2] == pytest.approx(pair, rel=0.05)
@@ -110,7 +110,7 @@ def test_a_loss_that_is_not_finite_reads_as_a_number_whose_mean_is_finite(dtype)
 
 
 def test_a_cap_is_no_direction_of_the_state():
-    """Exponents of gradient descent on w² / 2 at a rate of 1/2: one number, ln 1/2."""
+    """Gradient descent on w² / 2 at a rate of 1/2 has one Lyapunov exponent, ln 1/2; the cap adds none."""
     task = ml.Task(lambda key: jnp.ones(1), lambda params, key: jnp.sum(params**2) / 2)
     problem = ml.training(task, lambda theta: optax.sgd(theta))
     found = ml.dynamics.lyapunov(problem, jnp.asarray(0.5), jax.random.key(0), num_steps=20)
@@ -186,7 +186,7 @@ def test_caps_of_all_kinds_of_numbers_have_derivatives(cap):
 
 
 def test_a_run_that_diverged_stays_at_the_cap_whatever_its_loss_reads():
-    """The state passes 1.8e19 at the first of four steps; the loss looks at the count of steps alone."""
+    """The state exceeds 1.8e19 at the first of four steps; the loss depends only on the number of steps."""
 
     def step(state, theta, key):
         return {"x": state["x"] * 1e15, "count": state["count"] + 1}

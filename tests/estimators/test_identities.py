@@ -1,7 +1,7 @@
-"""What holds exactly between estimators that are given the same keys, in float64: the identities of docs/theory.md §2.9.
+"""Exact identities between estimators with the same keys, in float64: docs/theory.md §2.9.
 
-An episode draws its start and its steps from one key and a method draws its noise from the key of the estimate, so
-estimators that are given the same keys at the start of an episode meet the same numbers whatever their windows are.
+An episode draws its start and its steps from one key, and a method draws its noise from the key of the estimate.
+Estimators with the same keys at the start of an episode therefore use the same numbers for any windows.
 """
 
 import functools
@@ -59,12 +59,12 @@ def theta_of(problem):
 
 
 def keys_of(window, episode=0):
-    """The key of an estimate: that of an episode's first window is the same whatever the length of the windows."""
+    """The key of an estimate. For the first window of an episode it does not depend on the length of the windows."""
     return jax.random.fold_in(jax.random.key(episode), window)
 
 
 def run(estimator, num_windows, problem=PROBLEM, first_episode=0):
-    """Estimates `[episodes, windows, d]` with θ flattened, and the episode keys `[episodes, particles]`."""
+    """Return estimates `[episodes, windows, d]` with θ flattened, and the episode keys `[episodes, particles]`."""
     estimator, theta, rows, episodes = quick(estimator), theta_of(problem), [], []
     state = estimator.init(theta, jax.random.key(9))
     for episode in range(first_episode, first_episode + EPISODES):
@@ -83,7 +83,7 @@ def estimates(name):
 
 @functools.cache
 def noises(problem, sigma=PAIRS["sigma"]):
-    """ε of each particle as its method draws it in a window: `[episodes, windows, particles, d]`."""
+    """Return the ε that each particle draws in a window: `[episodes, windows, particles, d]`."""
     theta, rows = theta_of(problem), []
     estimator = quick(probe(problem, CUTS, PARTICLES, normal(sigma)))
     state = estimator.init(theta, jax.random.key(9))
@@ -138,7 +138,7 @@ def test_full_es_is_the_finite_difference_of_the_meta_loss():
 
 
 def test_an_episode_key_makes_every_episode_of_every_particle_the_same_function():
-    """Then online ES estimates by windows the deterministic meta-loss that a landscape shows."""
+    """With an episode key, online ES estimates the gradient of the deterministic meta-loss that a landscape shows."""
     key = jax.random.key(17)
     found, _ = run(noise_reuse_es(PROBLEM, Truncation(HORIZON, 2, key=key), **PAIRS), WINDOWS)
     same(found.mean(axis=1), finite_difference([[key] * PARTICLES] * EPISODES))
@@ -151,7 +151,7 @@ def project(noise, gradient):
 
 
 def test_truncated_es_on_a_linear_quadratic_problem_projects_truncated_backprop():
-    """There g = ε εᵀ g_TBPTT / σ² for every ε, so that E[truncated ES] = TBPTT for every σ."""
+    """On this problem g = ε εᵀ g_TBPTT / σ² for every ε, so that E[truncated ES] = TBPTT for every σ."""
     problem = linear_quadratic(a=np.array([0.9, 0.7]), b=1.0, start=1.0, target=np.array([0.2, -0.3]))
     found, _ = run(evolution_strategies(problem, CUTS, **PAIRS), WINDOWS, problem)
     exact, _ = run(backprop(problem, CUTS, num_particles=PARTICLES), WINDOWS, problem)
@@ -159,7 +159,7 @@ def test_truncated_es_on_a_linear_quadratic_problem_projects_truncated_backprop(
 
 
 def test_members_of_a_pair_share_every_random_number():
-    """A loss made of noise alone, from start, map and reading, has a difference of exactly zero within each pair."""
+    """If the loss is only noise of the start, the map and the loss, its difference within each pair is exactly zero."""
 
     def draw(key):
         return jax.random.normal(key, (2,))
@@ -175,7 +175,7 @@ def test_members_of_a_pair_share_every_random_number():
 
 
 def test_noise_in_the_map_cancels_in_the_difference_of_a_pair():
-    """Noise in a linear map with a quadratic loss: L⁺ − L⁻ = 2 ε·∇L of the very episode, and g = ε εᵀ∇L/σ² once more."""
+    """With noise in a linear map and a quadratic loss, L⁺ − L⁻ = 2 ε·∇L of the same episode, and g = ε εᵀ∇L/σ²."""
     problem = noisy_linear_quadratic(a=0.9, b=1.0, start=1.0, target=0.0, noise=0.5)
     found, episodes = run(evolution_strategies(problem, WHOLE, **PAIRS), 1, problem)
     meta = jax.grad(lambda theta, key: meta_loss(problem, theta, key, HORIZON))
@@ -213,7 +213,7 @@ def test_rematerialised_backprop_is_backprop():
 
 
 def test_the_gradient_through_the_start_is_included_and_cut_with_the_first_window():
-    """θ acts through s_0 = sin θ alone and the map is the identity: ℓ_t = sin²θ · 2/(1+t), and RTRL sees it everywhere."""
+    """θ acts only through s_0 = sin θ, and the map is the identity. RTRL sees its effect in every window."""
     problem = InnerProblem(
         init=lambda theta, key: (jnp.sin(theta), jnp.ones(())),
         step=lambda state, theta, key: (state[0], state[1] + 1),
@@ -233,7 +233,7 @@ def test_the_gradient_through_the_start_is_included_and_cut_with_the_first_windo
 
 
 def test_forward_gradient_is_the_limit_of_noise_reuse():
-    """The difference shrinks like σ²."""
+    """The difference decreases like σ²."""
     limit, _ = run(forward_gradient(PROBLEM, CUTS, num_directions=PARTICLES), WINDOWS)
     distances = []
     for sigma in (1e-2, 1e-3):
@@ -265,7 +265,7 @@ def test_rematerialised_backprop_over_1000_steps_needs_a_tenth_of_the_memory():
 
 
 def test_the_final_loss_is_a_mean_over_windows():
-    """Its readings share one key per episode, so that the differences telescope although the loss is noisy."""
+    """All losses of an episode use one key, so that the differences telescope although the loss is noisy."""
     last = final_loss(PROBLEM, HORIZON)
 
     def reading(theta, key):
@@ -281,7 +281,7 @@ def test_the_final_loss_is_a_mean_over_windows():
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
 @pytest.mark.parametrize("count", [2, 300, 50_000])
 def test_the_variance_of_the_mean_is_right_for_any_number_of_particles(count, dtype):
-    """Also where count · (count − 1) is beyond the integers of 32 bits, or the numbers of the dtype."""
+    """This includes counts for which count · (count − 1) overflows 32-bit integers or the dtype."""
     numbers = jax.random.normal(jax.random.key(0), (count, 2)).astype(dtype)
     fine = jnp.zeros(count, bool)
     _, variance, metrics = average({"a": numbers}, Reading(jnp.ones(count), fine, fine))

@@ -1,4 +1,4 @@
-"""Problems in bfloat16 and float16: what is added or averaged is added in float32, and gradients have the dtype of θ."""
+"""Problems in bfloat16 and float16: sums and averages are in float32, and gradients have the dtype of θ."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ BFLOAT, HALF = jnp.bfloat16, jnp.float16
 
 
 def steady(kind, value=200.0):
-    """ℓ_t = value · θ at every step: the gradient is the value for every particle and every window."""
+    """ℓ_t = value · θ at every step, so that every particle and window has the gradient `value`."""
     return ml.InnerProblem(
         lambda theta, key: jnp.ones((), kind),
         lambda state, theta, key: state,
@@ -22,7 +22,7 @@ def steady(kind, value=200.0):
 
 
 def leaky(kind):
-    """s ← s/2 + θ, ℓ = s: the gradient of a late window is 2, and the exponent ln ½."""
+    """s ← s/2 + θ, ℓ = s. The gradient of a late window is 2, and the Lyapunov exponent is ln ½."""
     return ml.InnerProblem(
         lambda theta, key: jnp.zeros((), kind),
         lambda state, theta, key: state * jnp.asarray(0.5, kind) + theta,
@@ -92,7 +92,7 @@ def test_a_target_of_a_small_sigma_in_float16():
 
 
 def test_a_final_loss_telescopes():
-    """T (ℓ_t − ℓ_{t−1}) of 2000 steps, with differences of 60, is beyond float16."""
+    """T (ℓ_t − ℓ_{t−1}) with T = 2000 and differences of 60 overflows float16."""
     problem = ml.InnerProblem(
         lambda theta, key: jnp.zeros((), jnp.int32),
         lambda state, theta, key: state + 1,
@@ -103,7 +103,7 @@ def test_a_final_loss_telescopes():
 
 
 def test_exponents_and_gradients_of_long_orbits():
-    """More steps than bfloat16 can count."""
+    """The number of steps cannot be represented in bfloat16."""
     problem, theta = leaky(BFLOAT), jnp.ones((), BFLOAT)
     found = ml.dynamics.lyapunov(problem, theta, KEY, num_steps=400)
     assert float(found.exponents[0]) == pytest.approx(np.log(0.5), rel=1e-3)

@@ -1,4 +1,4 @@
-"""Several problems, one θ: the mixture's mean is the weighted mean of their gradients; a distribution's, the average."""
+"""Several problems with one θ: the mean of a mixture is the weighted mean, that of a distribution the average."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def test_exact_parts_make_an_exact_weighted_mean():
 
 
 def test_a_noisy_mixture_is_unbiased_and_knows_its_variance():
-    """Persistent ES of two problems with other windows; the smoothed gradient of a quadratic is its gradient."""
+    """Persistent ES of two problems with different windows. The smoothed gradient of a quadratic is its gradient."""
     parts = {
         "near": ml.persistent_es(NEAR, ml.Truncation(HORIZON, 4), sigma=0.3, num_pairs=8),
         "far": ml.persistent_es(FAR, ml.Truncation(2 * HORIZON, 8), sigma=0.3, num_pairs=8),
@@ -46,7 +46,7 @@ def test_a_noisy_mixture_is_unbiased_and_knows_its_variance():
 
 
 def sample_with_variance(estimator, count):
-    """Three windows in a row, which are an episode of both parts, `[count, 3]`."""
+    """Sample three consecutive windows, which are an episode of both parts, `[count, 3]`."""
 
     def one(key):
         def window(state, key):
@@ -86,7 +86,7 @@ def drawn_target(key):
 
 
 def towards(target):
-    """The linear quadratic, whose target may be traced here."""
+    """The linear quadratic problem with a target that may be traced."""
     base = ml.problems.linear_quadratic()
     return base._replace(loss=lambda state, theta, key: 0.5 * (state - target) ** 2)
 
@@ -96,7 +96,7 @@ TASKS = ml.task_distribution(towards, drawn_target)
 
 @pytest.mark.parametrize("length", [HORIZON, 3])
 def test_a_distribution_has_the_average_gradient(length):
-    """Targets 1 and 3, three to one: the mean of persistent ES is that of the two gradients, weighted so."""
+    """With targets 1 and 3 and weights 3 and 1, the mean of persistent ES is the weighted mean of the two gradients."""
     estimator = ml.persistent_es(TASKS, ml.Truncation(HORIZON, length), sigma=0.3, num_pairs=4)
 
     @jax.jit
@@ -127,7 +127,7 @@ def test_an_episode_keeps_its_task():
 
 
 def test_what_is_drawn_is_no_direction_of_the_state():
-    """The exponent of a contraction by 0.8 is log 0.8, whatever number the episode drew."""
+    """The exponent of a contraction by 0.8 is log 0.8 for any number that the episode drew."""
     drawn = ml.task_distribution(lambda number: ml.problems.linear_quadratic(0.8, 0.5), jax.random.normal)
     found = ml.dynamics.lyapunov_exponents(drawn, THETA, KEY, num_steps=400)
     assert float(found[0]) == pytest.approx(np.log(0.8), rel=1e-3)
@@ -135,7 +135,7 @@ def test_what_is_drawn_is_no_direction_of_the_state():
 
 @pytest.mark.parametrize(("impl", "wrap"), [("threefry2x32", lambda problem: ml.in_windows(problem, 2)), ("rbg", None)])
 def test_what_each_task_reads_at_its_own_cap_is_counted(impl, wrap):
-    """Losses of 1 are at the cap, u + 1/2 with u from 0 to 1, in half of the episodes."""
+    """The cap is u + 1/2 with u uniform in [0, 1], so that losses of 1 are at the cap in half of the episodes."""
     still = ml.InnerProblem(
         lambda theta, key: theta, lambda state, theta, key: state, lambda state, theta, key: 1 + 0 * jnp.sum(state)
     )

@@ -1,6 +1,6 @@
-"""Each estimator against ten naive lines of NumPy that are given the same noise, digit by digit, over two episodes.
+"""Each estimator against a naive NumPy implementation with the same noise, digit by digit, over two episodes.
 
-What a method draws in a window is read off by a probe, which runs through the same driver with the same keys.
+A probe reads the draws of a method in a window. It uses the same driver with the same keys.
 """
 
 import jax
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def network() -> InnerProblem:
-    """`small_network` in JAX: S = 3, d = 2, a start that depends on θ, and a clock beside the numbers."""
+    """`small_network` in JAX: S = 3, d = 2, a start that depends on θ, and a step counter in the state."""
     rng = np.random.default_rng(0)
     inner, outer, read = rng.normal(size=(3, 3)), rng.normal(size=(3, 2)), rng.normal(size=3)
 
@@ -52,7 +52,7 @@ def network() -> InnerProblem:
 
 
 def run(estimator, truncation):
-    """Estimates `[episodes, windows, 2]`, states and metrics after each, over two episodes with the same keys for all."""
+    """Return estimates `[episodes, windows, 2]`, states and metrics of two episodes. The keys are the same for all."""
     estimator, theta, found = quick(estimator), jnp.asarray(THETA), []
     state = estimator.init(theta, jax.random.key(3))
     for index in range(EPISODES * truncation.num_windows):
@@ -64,7 +64,7 @@ def run(estimator, truncation):
 
 
 def draws(truncation, draw):
-    """What `draw(theta, key)` gave in each window: `[episodes, windows, particles, ...]`."""
+    """Return what `draw(theta, key)` gave in each window: `[episodes, windows, particles, ...]`."""
     _, states, _ = run(probe(network(), truncation, PARTICLES, draw), truncation)
     return np.reshape([state.memory for state in states], (EPISODES, truncation.num_windows, PARTICLES, -1))
 
@@ -74,7 +74,7 @@ def signs(theta, key):
 
 
 def agree(estimator, truncation, naive):
-    """The mean of `naive(episode, particle)` over particles is the estimate in every window, its spread the variance."""
+    """Check estimates and variances against the mean and the spread of `naive(episode, particle)` over particles."""
     found, _, metrics = run(estimator, truncation)
     expected = np.array([np.mean([naive(episode, p) for p in range(PARTICLES)], axis=0) for episode in range(EPISODES)])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
@@ -154,7 +154,7 @@ def test_uoro():
 
 
 def test_artbp():
-    """The cuts are read off a problem that is cut by the same keys: θ_t enters step t alone, so ∂L/∂θ_t counts the way.
+    """The cuts are inferred from a problem with the same keys in which θ_t enters step t only.
 
     With F_t = T ∂L/∂θ_t and the weight w_t on the way into step t, F_t = 1 + w_{t+1} F_{t+1}; and ∂L/∂θ_T = w_0 F_0 /
     T.

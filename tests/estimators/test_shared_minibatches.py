@@ -1,4 +1,4 @@
-"""Minibatches shared by all particles: the mean is unchanged, and every particle sees the same ones."""
+"""Minibatches shared by all particles: the mean is unchanged, and every particle sees the same minibatches."""
 
 import itertools
 
@@ -27,7 +27,7 @@ def shaken():
 
 
 def expected(sequences):
-    """The mean over sequences of signs of the gradient of each window's mean loss."""
+    """Return the gradient of each window's mean loss, averaged over all sequences of signs."""
     gradients = []
     for signs in sequences:
         s, tangent, windows = 1.0, 0.0, []
@@ -60,7 +60,7 @@ def test_the_mean_is_that_of_a_fresh_minibatch_a_step(build):
 @pytest.mark.parametrize("stagger", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
 def test_all_particles_see_the_same_ones_and_start_on_their_own(shared, stagger):
-    """The state collects its start and the noise of the last step, for each particle."""
+    """The state of each particle stores its start and the noise of the last step."""
 
     def init(theta, key):
         return jnp.stack([jax.random.normal(key), jnp.zeros(())])

@@ -1,4 +1,4 @@
-"""Clipping, normalising and combining scripted estimators whose every call is known; the final loss as an objective."""
+"""Clipping, normalising and combining estimators with given results; the final loss as an objective."""
 
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class Script(NamedTuple):
 
 
 def scripted(gradients, variances, fractions=None, steps=10) -> GradientEstimator:
-    """An estimator that gives the rows of `gradients` and `variances`, `[calls, 3]`, in turn; a pilot sees the first."""
+    """An estimator that returns the rows of `gradients` and `variances`, `[calls, 3]`, in turn."""
     gradients, variances = jnp.asarray(gradients, jnp.float32), jnp.asarray(variances, jnp.float32)
     fractions = jnp.asarray([0.0] * len(gradients) if fractions is None else fractions)
     shape = lambda row: {"a": row[:2], "b": row[2]}
@@ -56,7 +56,7 @@ def scripted(gradients, variances, fractions=None, steps=10) -> GradientEstimato
 
 
 def calls(estimator, count):
-    """Gradients `[count, 3]`, metrics and states of `count` calls."""
+    """Return the gradients `[count, 3]`, metrics and states of `count` calls."""
     estimator, found = quick(estimator), []
     state = estimator.init(THETA, jax.random.key(0))
     for index in range(count):
@@ -86,7 +86,7 @@ def test_normalising_leaves_the_direction_of_all_but_zero():
 
 @pytest.mark.parametrize("size", [1e25, 1e-25])
 def test_a_gradient_whose_square_leaves_float32_keeps_its_direction(size):
-    """Backprop through chaos gives such gradients, and clipping is for them."""
+    """Backprop through chaotic dynamics produces such gradients, which clipping must handle."""
     row = np.array([[3.0, 0.0, 4.0]]) * size
     found, _, _ = calls(normalise_gradient(scripted(row, np.ones((1, 3)))), 1)
     np.testing.assert_allclose(found, [[0.6, 0, 0.8]], rtol=1e-5)
@@ -104,7 +104,7 @@ def test_a_norm_that_is_not_positive_is_refused(max_norm):
 
 
 def weighted(gradients, variances):
-    """Σ g/v / Σ 1/v and 1/Σ(1/v) over the first axis."""
+    """Return Σ g/v / Σ 1/v and 1/Σ(1/v) over the first axis."""
     precisions = 1 / np.array(variances)
     return np.sum(np.array(gradients) * precisions, axis=0) / precisions.sum(axis=0), 1 / precisions.sum(axis=0)
 
@@ -115,7 +115,7 @@ SECOND = np.array([[2.0, 1.0, 0.25]]) * np.array([1.0, 1.0, 3.0, 2.0, 5.0])[:, N
 
 
 def test_each_parameter_is_weighted_by_the_inverse_variances_of_earlier_calls():
-    """The pilot's first, then the running mean with decay 0.9; the call's own variance has no part in its weights."""
+    """The weights use the pilot, then the running mean with decay 0.9, but not the variance of the same call."""
     found, metrics, states = calls(combine([scripted(ONES, FIRST), scripted(-3 * ONES, SECOND)]), 3)
     running = np.array([FIRST[0], SECOND[0]])
     for call in range(3):
@@ -128,7 +128,7 @@ def test_each_parameter_is_weighted_by_the_inverse_variances_of_earlier_calls():
 
 @pytest.mark.parametrize("odd", [NAN, INF])
 def test_an_estimator_without_a_finite_variance_has_weight_zero_until_its_next_one(odd):
-    """For the parameter concerned alone; afterwards its running variance starts anew."""
+    """This concerns only the parameter itself. Its running variance starts anew afterwards."""
     variances, gradients = ONES.copy(), 5 * ONES
     variances[1, 0], gradients[2, 0] = odd, odd
     found, metrics, _ = calls(combine([scripted(ONES, ONES), scripted(gradients, variances)]), 5)
@@ -165,7 +165,7 @@ def test_the_pilot_is_charged_to_the_first_estimate():
 
 
 def test_a_combination_of_online_estimators_is_unbiased():
-    """Their noise lasts through an episode, so weights that change within it would lower large estimates: 1.3 to 1.6."""
+    """Noise lasts for an episode, so weights that change within it would reduce large estimates: 1.3 to 1.6."""
     slope = InnerProblem(
         lambda theta, key: theta, lambda state, theta, key: theta, lambda state, theta, key: 2.0 * state
     )
@@ -189,7 +189,7 @@ LAST = final_loss(linear_quadratic(**LINEAR), HORIZON)
 
 
 def last_gradient():
-    """(s_T − y) G(T): the closed form A with its last loss alone."""
+    """Return (s_T − y) G(T), the closed form A for the last loss."""
     every = [ref.linear_quadratic_gradients(**LINEAR, theta=0.3, horizon=h, length=h)[0][0] * h for h in (12, 11)]
     return every[0] - every[1]
 

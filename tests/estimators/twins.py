@@ -1,7 +1,7 @@
-"""Persistent ES with one mistake each, run by the driver that runs the real one.
+"""Variants of persistent ES with one mistake each, run by the same driver as the real one.
 
-A test of unbiasedness is worth what it rejects. The twins differ from persistent ES in when they drop the accumulated
-noise, or in that they never reset the state; `faithful` has no mistake and must agree with the library.
+A test of unbiasedness must reject biased estimators. The twins drop the accumulated noise at other times than
+persistent ES, or do not reset the state. `faithful` has no mistake and must agree with the library.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from metalearn.inner.unroll import Truncation
 
 
 def persistent(problem, truncation, sigma, num_pairs, drops: Callable) -> GradientEstimator:
-    """Persistent ES that drops the noise accumulated so far before the windows where `drops(clock)`."""
+    """Persistent ES that drops the accumulated noise before the windows where `drops(clock)` is true."""
 
     def start(theta, state):
         return trees.broadcast(state, 2), jax.tree.map(jnp.zeros_like, theta)
@@ -38,40 +38,40 @@ def persistent(problem, truncation, sigma, num_pairs, drops: Callable) -> Gradie
 
 
 def faithful(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:
-    """No mistake: what the twins have in common."""
+    """The common part of the twins, without a mistake."""
     return persistent(problem, truncation, sigma, num_pairs, lambda clock: clock == 0)
 
 
 def without_accumulator(
     problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1
 ) -> GradientEstimator:
-    """Credits each window to its own noise: the influence of earlier windows is lost, as in truncated ES."""
+    """Attribute each window to its own noise. The influence of earlier windows is lost, as in truncated ES."""
     return persistent(problem, truncation, sigma, num_pairs, lambda clock: clock >= 0)
 
 
 def last_loss_to_newest(
     problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1
 ) -> GradientEstimator:
-    """Drops the accumulator one window early: the last loss is credited to the newest noise alone."""
+    """Drop the accumulator one window early. The last loss is attributed to the newest noise only."""
     last = truncation.num_windows - 1
     return persistent(problem, truncation, sigma, num_pairs, lambda clock: (clock == 0) | (clock == last))
 
 
 def never_dropped(problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1) -> GradientEstimator:
-    """Keeps the noise of earlier episodes, independent of the later ones: no bias, but a variance that grows with each."""
+    """Keep the noise of earlier episodes, which adds no bias but a variance that grows with each episode."""
     return persistent(problem, truncation, sigma, num_pairs, lambda clock: clock < 0)
 
 
 def without_reset(
     problem: InnerProblem, truncation: Truncation, *, sigma, num_pairs: int = 1, num_episodes: int = 2
 ) -> GradientEstimator:
-    """Drops the accumulator at the end of an episode and forgets the state, which runs on into the next."""
+    """Drop the accumulator at the end of an episode but do not reset the state, which continues into the next."""
     endless = Truncation(num_episodes * truncation.horizon, truncation.length)
     return persistent(problem, endless, sigma, num_pairs, lambda clock: clock % truncation.num_windows == 0)
 
 
 def unweighted_artbp(problem: InnerProblem, truncation: Truncation, *, cut_probability: float) -> GradientEstimator:
-    """ARTBP without its factor 1/(1 − c): truncation at random places, and biased."""
+    """ARTBP without the factor 1/(1 − c): truncation at random places, which is biased."""
 
     def step(state, theta, key):
         keep = jax.random.bernoulli(jax.random.fold_in(key, CUT), 1 - cut_probability)

@@ -1,4 +1,4 @@
-"""The report on the command line, as small as it can be."""
+"""The report from the command line, with the smallest settings."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def test_the_report_has_every_part(tmp_path):
 
 def test_mistakes_are_one_line(tmp_path):
     for arguments, words in (
-        (("problem=phase_walk",), "has no plane to draw"),
+        (("problem=phase_walk",), "has no plane"),
         (("size=huge",), "size can be: full, half, quick"),
         (("seed=x",), "seed must be a whole number"),
         (("cut.points=2",), "cut.points at least 4"),

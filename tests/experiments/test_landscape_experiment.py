@@ -1,4 +1,4 @@
-"""The landscape experiments on the command line: pictures, dimensions, films, resumed runs, and mistakes in one line."""
+"""The landscape experiments from the command line: pictures, dimensions, films, resumed runs, one-line errors."""
 
 import json
 import signal
@@ -115,7 +115,7 @@ SMALL_FILES = (
 def test_a_disk_that_is_full_is_one_line(tmp_path):
     line = [sys.executable, "-c", SMALL_FILES, *command("landscape", tmp_path, *SMALL)]
     result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    refused(result, "cannot be written: file too large. What was finished before it is kept")
+    refused(result, "cannot be written: file too large. Finished files are kept")
     (status,) = tmp_path.glob("*/status.json")
     assert json.loads(status.read_text())["status"] == "failed"
 
@@ -184,8 +184,8 @@ def test_a_gallery_puts_conditions_side_by_side(tmp_path):
         ("landscape", ["condition=sigmoid"], "condition must be one of"),
         ("landscape", ["window=half"], "window must be one of"),
         ("landscape", ["resolution=0"], "resolution must be at least 2"),
-        ("landscape", ["problem=phase_walk"], "has no plane to draw"),
-        ("landscape", ["resume=nowhere"], "'nowhere' is no folder of a run"),
+        ("landscape", ["problem=phase_walk"], "has no plane"),
+        ("landscape", ["resume=nowhere"], "'nowhere' is not the folder of a run"),
         ("zoom", ["centre=[0.01,0.01]", "frames=6", "resolution=9", "num_steps=50"], "is not on the border"),
         ("zoom", ["centre=[1]"], r"centre must be [x, y]"),
         ("zoom", ["centre=48.3"], r"centre must be [x, y]"),

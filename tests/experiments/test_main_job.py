@@ -1,4 +1,4 @@
-"""The main job from the command line: what it leaves behind, and one clear line for every mistake."""
+"""The main experiment from the command line: its run folder, and one-line errors for mistakes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The experiment as a user runs it: it tunes, judges, keeps what it made, and goes on where it was stopped."""
+"""The meta-training experiment as a user runs it: tuning, evaluation, files, and resuming."""
 
 import json
 
@@ -99,7 +99,10 @@ def test_mistakes_are_one_line(tmp_path):
         (("outer.clip_norm=-1",), "outer.clip_norm must be"),
         (("outer.decay=maybe",), "outer.decay must be true or false"),
         (("outer.learning_rate=fast",), "outer.learning_rate must be"),
-        ((f"+matrix={{as tuned: {{_target_: {WINE}}}}}",), "matrix.as tuned has the name of the benchmark"),
+        (
+            (f"+matrix={{as tuned: {{_target_: {WINE}}}}}",),
+            "matrix.as tuned has the name of the tuning's own benchmark",
+        ),
         (("+matrix.wine=null",), "matrix.wine must be a benchmark"),
         (("problem.tuning=null",), "problem.tuning must have a _target_ and _partial_: true"),
         (("+problem.tuning.sizes=true",), "problem.tuning: got an unexpected keyword argument 'sizes'"),
@@ -110,7 +113,7 @@ def test_mistakes_are_one_line(tmp_path):
             "which cannot be cut into the 2",
         ),
         (("hyperparameter_steps=-1",), "hyperparameter_steps must be at least 0"),
-        (("mixture=true",), "mixture trains on the benchmarks of a matrix too"),
+        (("mixture=true",), "mixture also trains on the benchmarks of a matrix"),
     ):
         result = run(tmp_path, *arguments, how=run_here)
         assert result.returncode == 2, result.stderr

@@ -1,4 +1,4 @@
-"""The parts of the report: their numbers against derivatives taken another way, and what they say where there is nothing."""
+"""The parts of the report: their numbers against other derivatives, and their text if there is nothing to show."""
 
 import re
 
@@ -25,7 +25,7 @@ def in_float64():
 
 
 def bowl():
-    """Gradient descent with momentum-like θ: s ← s − θ₀ s + θ₁, ℓ = s²; converges for 0 < θ₀ < 2."""
+    """The map s ← s − θ₀ s + θ₁ with ℓ = s², which converges for 0 < θ₀ < 2."""
     return ml.InnerProblem(
         lambda theta, key: jnp.ones(()),
         lambda s, theta, key: s - theta[0] * s + theta[1],
@@ -70,7 +70,7 @@ TINY = explain.Settings(
 
 
 def arguments(build, x=RATE, horizon=24, length=8, descents=None, **settings):
-    """Of `explain`, for a problem as small as it can be."""
+    """Return the arguments of `explain` for the smallest problem."""
     plane = ml.landscape.Plane(x, PUSH, lambda a, b: jnp.stack([a, b]))
     if descents is None:
         es = descent(ml.evolution_strategies, sigma=0.05, num_pairs=2)
@@ -120,7 +120,7 @@ def test_smoothed_gradients_of_the_cut_are_those_of_the_smoothed_loss():
 
 def test_a_smooth_problem_is_said_to_be_smooth():
     found = parts(study(bowl))
-    assert "nowhere on this plane do gradients fail" in found["layers"].section.sentence
+    assert "gradients do not fail anywhere on this plane" in found["layers"].section.sentence
     assert "hardly any chaos to see" in found["law"].section.sentence
     assert "No zoom" in found["border"].section.sentence
     (usable,) = re.findall(
@@ -179,7 +179,7 @@ def test_a_sigma_too_narrow_for_the_grid_is_left_out_and_said_to_be():
 
 
 def test_the_report_from_python(tmp_path):
-    """Every part in its order, and a page whose links lead to the arrays; what the settings leave out is not there."""
+    """The report has every part that the settings ask for, in order, and its links lead to the arrays."""
     positional, named = arguments(bowl, zoom=explain.ZoomSettings(0), descents={}, comparison=explain.SignalSettings(0))
     told = []
     found = explain.explain(*positional, **named, progress=lambda name, done, total: told.append(name))
@@ -207,7 +207,7 @@ def test_the_report_from_python(tmp_path):
         (5, 0, TypeError, "key must be a typed key"),
         ("height", float("nan"), ValueError, "height must be"),
         ("descents", {"ES": ml.backprop}, TypeError, r"descents\['ES'\] must be an ml.outer.Descent"),
-        ("descents", [ml.backprop], TypeError, "descents must be ml.outer.Descents by name"),
+        ("descents", [ml.backprop], TypeError, "descents must be a mapping from names to ml.outer.Descent"),
         ("starts", None, ValueError, "starts must be pairs of coordinates"),
         ("starts", [0.3, 0.1], ValueError, "starts must be pairs of coordinates"),
         ("starts", [["a", "b"]], ValueError, "starts must be pairs of coordinates"),
@@ -254,7 +254,7 @@ def test_a_trajectory_ends_where_its_last_tenth_is():
 
 
 def test_what_is_a_long_gradient_depends_on_no_unit():
-    """Of the loss, or of an axis: a hundred times the span of the loss across the plane is long."""
+    """A gradient is long above 100 times the span of the loss across the plane, in any unit of the loss or an axis."""
     size = (2, 3)
     plane = ml.landscape.Plane(ml.landscape.Axis("x", 0.0, 1.0), ml.landscape.Axis("y", 0.0, 1.0), lambda x, y: x)
     direction = np.broadcast_to(np.array([1.0, 0.0]), (*size, 2))

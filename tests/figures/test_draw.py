@@ -1,4 +1,4 @@
-"""Figures are drawn from results as they come: labelled, and with zeros, infinities and unknowns in them."""
+"""Figures are drawn and labelled for results that contain zeros, infinities and NaN."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Every figure is drawn whatever the numbers are, and says what it leaves out."""
+"""Every figure is drawn for any numbers, and states what it leaves out."""
 
 import io
 import itertools
@@ -36,7 +36,7 @@ DRAWN = ("nan", "inf", "both ends", "everything")  # all others are tried on the
 
 
 class Source:
-    """Numbers in turn, as an array of any shape."""
+    """Return the next numbers of a sequence as an array of any shape."""
 
     def __init__(self, values):
         self._values = itertools.cycle(values)
@@ -165,7 +165,7 @@ FIGURES = {
 
 
 def drawn(figure):
-    """The words of a small picture that was written to a file."""
+    """Return the text of a small figure that was written to a file."""
     figure.set_layout_engine("none")
     figure.set_size_inches(2, 1.5)
     figure.savefig(io.BytesIO(), format="png", dpi=30)

@@ -1,4 +1,4 @@
-"""Pictures of trainability: ranks keep the side, every pixel has its colour, axes keep their digits."""
+"""Pictures of trainability: ranks do not cross the border, every pixel has a colour, axes keep their digits."""
 
 import io
 
@@ -74,5 +74,5 @@ def test_any_number_of_pictures_can_stand_side_by_side(count, columns):
 
 
 def test_the_labels_alone_are_refused():
-    with pytest.raises(TypeError, match="all of it; ndarray was given"):
+    with pytest.raises(TypeError, match=r"landscape must be the Landscape .*; ndarray was given"):
         draw_landscape(landscape().converged)  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Films: the zoom is exponential about the middle, frames fade over without a jump, and both formats can be read back."""
+"""Films: the zoom is exponential about the centre, frames blend without a jump, both formats can be read back."""
 
 import sys
 
@@ -13,7 +13,7 @@ SIZE = 64
 
 
 def frames(count=3, resolution=65):
-    """A half plane whose border passes the middle: every window looks alike."""
+    """Frames of a half plane whose border passes through the centre, so that all windows look alike."""
     plane = Plane(Axis("rate", -3, 3, "log10"), Axis("other rate", -3, 3, "log10"), lambda x, y: (x, y))
     measure = np.where(np.arange(resolution) < resolution / 2, -2.0, 3.0) * np.ones((resolution, 1))
     blank = np.zeros(measure.shape, bool)
@@ -34,7 +34,7 @@ def test_a_picture_that_looks_alike_at_every_depth_stands_still():
 
 
 def test_the_window_shrinks_exponentially_about_the_middle():
-    """A square a quarter of the first frame wide fills half of it after one halving, whatever the deeper frame shows."""
+    """A square a quarter of the frame wide fills half of it after one halving, for any content of the deeper frame."""
     wide, deep = frames(2)
     square = np.where(np.maximum.outer(*[np.abs(np.arange(65) - 32)] * 2) <= 8, -2.0, 3.0)
     inside = np.where(np.maximum.outer(*[np.abs(np.arange(65) - 32)] * 2) <= 16, -2.0, 3.0)

@@ -1,4 +1,4 @@
-"""The report: a page that needs nothing but itself."""
+"""The report is a self-contained HTML page."""
 
 import re
 

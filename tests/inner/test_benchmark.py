@@ -1,4 +1,4 @@
-"""Benchmarks are disjoint parts of their data, and hyperparameters start where optax's do."""
+"""Benchmarks have disjoint parts of data, and hyperparameters start at the defaults of optax."""
 
 import jax
 import jax.numpy as jnp
@@ -126,7 +126,7 @@ def test_everything_starts_where_the_benchmark_does():
 
 
 def test_no_theta_lets_b2_round_to_one():
-    """Beyond the limit v̂ would be divided by zero: logits of 100 are finite trainings, unsaturated."""
+    """At b2 = 1 the bias correction of Adam would divide by zero. Training stays finite at logits of 100."""
     benchmark = small()
     tuning = ml.hyperparameters.all_hyperparameters(benchmark)
     assert np.float32(tuning_module.B2_LIMIT) < 1
@@ -148,7 +148,7 @@ def test_dropout_of_the_inputs():
 
 
 def overlapping():
-    """Three of the training examples in the validation data, one of them with another label."""
+    """Data whose validation part contains three training examples, one of them with another label."""
     benchmark = small()
     inputs = jnp.concatenate([benchmark.validation.inputs, benchmark.train.inputs[:, :3]], axis=1)
     targets = jnp.concatenate([benchmark.validation.targets, (benchmark.train.targets[:3] + 1) % 10])
@@ -160,7 +160,7 @@ def test_repeated_examples_are_counted_and_traced_data_pass():
     parts = {"a": ml.data.Data(first, jnp.zeros(3, int)), "b": ml.data.Data(second, jnp.zeros(4, int))}
     with pytest.raises(ValueError, match="3 of the 4 examples of b are in a too"):
         check_disjoint(parts)
-    with pytest.raises(TypeError, match=r"a must be an ml\.Data\(inputs, targets\); a tuple was given"):
+    with pytest.raises(TypeError, match=r"a must be an ml\.data\.Data\(inputs, targets\); a tuple was given"):
         check_disjoint(parts | {"a": tuple(parts["a"])})
     jax.jit(lambda inputs: check_disjoint(parts | {"a": ml.data.Data(inputs, parts["a"].targets)}))(first)
 

@@ -1,4 +1,4 @@
-"""The published inner problems against their known numbers, all computed by NumPy loops or closed forms."""
+"""The published inner problems against known numbers from NumPy loops or closed forms."""
 
 import pathlib
 
@@ -18,7 +18,7 @@ TOY_POINTS = {(-4.0, -4.0): 2487.77, (-1.0, -1.0): 2429.1838, (0.0, 0.0): 2423.4
 
 
 def orbit(problem, theta, num_steps, read=lambda state: state):
-    """The states s_1 … s_T."""
+    """Return the states s_1 … s_T."""
 
     def body(state, index):
         state = problem.step(state, theta, jax.random.fold_in(KEY, index))
@@ -146,7 +146,7 @@ def test_influence_balancing_rests_at_its_optimum(float64, n, p, optimum):
 
 
 def toy_sum(theta, horizon):
-    """Σ_t f(x_t) by a NumPy loop with the gradient written by hand."""
+    """Return Σ_t f(x_t) from a NumPy loop with a gradient derived by hand."""
     x, total = np.ones(2), 0.0
     for t in range(horizon):
         rate = (1 - t / horizon) * np.exp(theta[0]) + t / horizon * np.exp(theta[1])
@@ -298,7 +298,7 @@ def test_henon_contracts_areas_by_b(float64):
 
 
 def lorenz_losses(start, log_a, log_r, num_steps):
-    """(z − z_true)² by a NumPy loop; the starts are `[3, N]`."""
+    """Return (z − z_true)² from a NumPy loop; the starts are `[3, N]`."""
 
     def move(point, a, r):
         x, y, z = point

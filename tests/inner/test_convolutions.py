@@ -1,4 +1,4 @@
-"""Convolutions replaced by matrix products: the same numbers, and no change where there is none."""
+"""Convolutions replaced by matrix products: equal results, and no change in programs without convolutions."""
 
 import functools
 
@@ -52,7 +52,7 @@ def _convolution(case):
 
 
 def _derivatives(function):
-    """Value, tangent and gradients."""
+    """Return the value, the tangent and the gradients."""
 
     def all_of(image, kernel):
         tangents = jnp.cos(image), jnp.sin(kernel)
@@ -80,7 +80,7 @@ SUMMED = ("image, strided", "as large as the image", "transposed")  # slice by s
     ("name", "room"), [*((name, patches.MAX_BYTES) for name in CASES), *((name, 0) for name in SUMMED)]
 )
 def test_values_and_derivatives_are_those_of_a_convolution(name, room, monkeypatch):
-    """Derivatives from outside (through the products) and from inside (convolutions that are replaced)."""
+    """Derivatives are taken outside (through the products) and inside (of convolutions that are then replaced)."""
     monkeypatch.setattr(patches, "MAX_BYTES", room)
     convolution, arguments = _convolution(CASES[name]), _arrays(*CASES[name][:2])
     outside = _derivatives(without_convolutions(convolution))
@@ -134,7 +134,7 @@ def test_flax_modules():
 
 
 def _problem():
-    """Gradient descent on one kernel, the gradient inside a loop and a branch of the step."""
+    """Gradient descent on one kernel, with the gradient inside a loop and a branch of the step."""
     (images,) = _arrays((2, 6, 6, 1))
 
     def measure(kernel):

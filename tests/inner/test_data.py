@@ -1,4 +1,4 @@
-"""Datasets: shapes, moments, reproducibility and the sentences."""
+"""Datasets: shapes, moments, reproducibility and error messages."""
 
 import sys
 
@@ -96,7 +96,11 @@ def test_a_missing_scikit_learn_is_one_sentence(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
-        (lambda: datasets.split(datasets.wine(), (100, 100)), ValueError, "ask for 200 examples; the data has 178"),
+        (
+            lambda: datasets.split(datasets.wine(), (100, 100)),
+            ValueError,
+            r"at most 178, the number of examples in the data; \(100, 100\) was given",
+        ),
         (lambda: datasets.split(datasets.wine(), (0.5,)), TypeError, r"sizes must be a whole number; 0\.5"),
         (lambda: datasets.gaussian_regression(KEY, 0, 3), ValueError, "num_features must be at least 1; 0 was given"),
         (

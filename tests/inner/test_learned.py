@@ -1,4 +1,4 @@
-"""Learned optimisers against NumPy, Adam, finite differences, and everything optax does with an optimiser."""
+"""Learned optimisers against NumPy, Adam and finite differences, and in the wrappers of optax."""
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +32,13 @@ def draw(seed, dtype=np.float64, scale=1.0):
 
 
 def moved(theta, amount=0.3):
-    """θ away from its start, so that no weight is zero."""
+    """Return θ away from its start, so that no weight is zero."""
     flat, unravel = ravel_pytree(theta)
     return unravel(flat + amount * jax.random.normal(jax.random.key(3), flat.shape, flat.dtype))
 
 
 def follow(transformation, gradients, params):
-    """Updates of every step."""
+    """Return the updates of every step."""
     step = jax.jit(transformation.update, compiler_options=QUICK)
     state, updates = transformation.init(params), []
     for gradient in gradients:
@@ -67,7 +67,7 @@ def test_the_numbers_of_weights_are_those_of_the_documentation():
 
 @pytest.mark.parametrize("make", [learned.nominal_optimizer, learned.recurrent_optimizer])
 def test_at_its_start_it_is_adam(make, float64):
-    """Tensors of every rank, one of them with a gradient of exactly zero."""
+    """This includes tensors of every rank and a gradient of exactly zero."""
     optimizer = make(learning_rate=0.02)
     gradients = [draw(seed) | {"vector": jnp.zeros(5)} for seed in range(30)]
     ours = follow(optimizer(optimizer.init(KEY)), gradients, draw(99))
@@ -122,7 +122,7 @@ def test_the_per_parameter_rules_are_their_formula(name, float64):
 
 
 def test_the_loop_of_the_benchmark_takes_the_same_steps():
-    """A ratio of speeds means something where both do the same."""
+    """The ratio of speeds is meaningful only if both take the same steps."""
     optimizer = learned.mlp_optimizer()
     theta = moved(optimizer.init(KEY), 0.1)
     shapes = {"a": (by_hand.WIDTH, by_hand.WIDTH), "b": (1, by_hand.WIDTH)}
@@ -139,7 +139,7 @@ def test_the_loop_of_the_benchmark_takes_the_same_steps():
 
 
 def perceptron(network, x, t):
-    """(a, b) of the columns of x at step t, counted from 0."""
+    """Return (a, b) for the columns of x at step t, counted from 0."""
     network = jax.tree.map(np.asarray, network)
     times = np.tanh(t / (3 * 10 ** np.linspace(0, 3, 7)) - 1)
     x = network["layer_0"]["weight"] @ x + (network["layer_0"]["bias"] + network["layer_0"]["time"] @ times)[:, None]
@@ -149,7 +149,7 @@ def perceptron(network, x, t):
 
 
 def numpy_factored(theta, gradients, params):
-    """The rule with factored moments in NumPy: all moments as weighted sums over the past, matrix by matrix."""
+    """The rule with factored moments in NumPy, with all moments as weighted sums over the past, matrix by matrix."""
     updates, params = [], {name: np.array(value) for name, value in params.items()}
     for t in range(1, len(gradients) + 1):
         update = {}
@@ -187,7 +187,7 @@ def numpy_factored(theta, gradients, params):
 
 
 def numpy_recurrent(theta, gradients, params):
-    """The rule with a recurrent unit in NumPy: gates first, then what they gate."""
+    """The rule with a recurrent unit in NumPy."""
     theta = jax.tree.map(np.asarray, theta)
     logistic = lambda x: 1 / (1 + np.exp(-x))
     hidden = {name: np.zeros(theta["output"]["weight"].shape) for name in params}
@@ -235,7 +235,7 @@ def test_a_twin_with_its_gates_exchanged_is_another_rule(float64):
 
 
 def test_adafactors_factor_of_a_square_of_rank_one_is_that_of_adam(float64):
-    """Where g² = a bᵀ the factored second moment is exact; where it is not, it is another number."""
+    """If g² = a bᵀ, the factored second moment is exact. Otherwise it differs."""
     rows, columns = jnp.asarray([1.0, 2.0, 0.5]), jnp.asarray([3.0, 1.0, 0.2, 1.5])
     for square, exact in ((jnp.outer(rows, columns), True), (jnp.square(draw(1)["matrix"]), False)):
         row, column = (jnp.mean(square, axis=axis, keepdims=True) for axis in (-1, -2))
@@ -255,7 +255,7 @@ def test_the_unit_of_the_loss_does_not_matter(name, float64):
 
 
 def quadratic(dtype=None, zero=0.0):
-    """A Task on parameters of two ranks whose entry `zero` says how many have no gradient at all."""
+    """A task with parameters of two ranks, `zero` of which have no gradient."""
     curvature = jnp.asarray([[1.0, 3.0, zero]], dtype)
 
     def init(key):
@@ -284,7 +284,7 @@ def test_meta_gradients_are_those_of_finite_differences(name, float64):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_backpropagation_is_finite_at_a_gradient_of_zero(name):
-    """The third weight has none, and the last tensor has none at all, nor has it any size."""
+    """The third weight has a zero gradient, and so has the last tensor, which is zero itself."""
     optimizer = EVERY[name]()
     task = quadratic(jnp.float32)
     blank = Task(lambda key: task.init(key) | {"dead": jnp.zeros((2, 3))}, task.loss)
@@ -308,7 +308,7 @@ def test_low_precision_parameters_stay_so_and_moments_are_wide(name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_it_is_an_optax_transformation_like_any_other(name):
-    """In a chain, for a part of the parameters, and under jit, with the updates it has alone."""
+    """It gives the same updates in a chain, for a part of the parameters, and under jit."""
     optimizer = EVERY[name]()
     theta = moved(optimizer.init(KEY))
     params, gradient = draw(99, np.float32), draw(1, np.float32)
@@ -334,7 +334,7 @@ def test_parameters_are_needed():
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
-        (lambda: learned.mlp_optimizer(()), ValueError, "hidden needs at least one width"),
+        (lambda: learned.mlp_optimizer(()), ValueError, "hidden must have at least one width"),
         (lambda: learned.mlp_optimizer((4, 0.5)), TypeError, "hidden must be a whole number"),
         (lambda: learned.mlp_optimizer(decays=(1.0,)), ValueError, "decays must be a number"),
         (
@@ -343,7 +343,7 @@ def test_parameters_are_needed():
             r"a sequence of rates, such as \(0\.9,\); 0\.9 was given",
         ),
         (lambda: learned.mlp_optimizer(step_size=0), ValueError, "step_size must be a number"),
-        (lambda: learned.nominal_optimizer(decays=(0.5,)), ValueError, "decays must hold 0.9"),
+        (lambda: learned.nominal_optimizer(decays=(0.5,)), ValueError, "decays must contain 0.9"),
         (lambda: learned.nominal_optimizer(learning_rate=-1.0), ValueError, "learning_rate must be a number"),
         (lambda: learned.factored_optimizer(step_size="big"), TypeError, "step_size must be"),
         (lambda: learned.recurrent_optimizer(0), ValueError, "hidden must be at least 1"),

@@ -1,4 +1,4 @@
-"""Optimisers of parameters, and of θ, in 16 bits: what is advised where Adam fails does not fail."""
+"""Optimisers of 16-bit parameters and of a 16-bit θ, and the remedies that error messages suggest."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ MAKE = {
 @pytest.mark.parametrize("kind", [jnp.float16, jnp.bfloat16])
 @pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 def test_updates_are_those_of_float32(make, kind):
-    """Gradients of zero, small ones whose squares are zero in float16, and large ones whose squares are infinite."""
+    """This includes gradients of zero, and those whose squares underflow or overflow in float16."""
     theta = {"rate": np.log(0.01), "eps": np.log(1e-8), "b2": np.log(0.999 / 0.001)}
     grads = jnp.array([0.0, 2e-5, -0.5, 2000.0], kind)
 

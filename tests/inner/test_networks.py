@@ -1,4 +1,4 @@
-"""Networks against NumPy, lax convolutions, and hand-made Linen and NNX modules."""
+"""Networks against NumPy, lax convolutions, and Linen and NNX modules written by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ FUNCTIONS = {
 
 
 def fill(network, seed=0):
-    """Parameters drawn by NumPy: compiling jax.random for every shape is what makes tests slow."""
+    """Return parameters drawn by NumPy, because compiling jax.random for every shape is slow."""
     generator = np.random.default_rng(seed)
     shapes = jax.eval_shape(network.init, KEY)
     return jax.tree.map(lambda leaf: jnp.asarray(generator.normal(size=leaf.shape) / 2, leaf.dtype), shapes)
@@ -256,7 +256,7 @@ def test_wrong_types_are_sentences():
 
 @pytest.mark.parametrize("rate", [0.7, 0.99, 0.999])
 def test_dropout_in_low_precision_keeps_its_rate(rate):
-    """bfloat16 rounds 0.999 to 1: the share kept would be zero and the derivative NaN."""
+    """bfloat16 rounds 0.999 to 1. The share of kept units would be zero and the derivative NaN."""
     network = mlp((2, 20_000, 1), "relu", dropout=rate, bias=False, dtype=jnp.bfloat16)
     params = network.init(jax.random.key(0))
     params = jax.tree.map(jnp.ones_like, params)

@@ -27,7 +27,7 @@ STEPS = 6
 
 
 def train(transformation, num_steps=STEPS, params=PARAMS):
-    """The parameters after some steps on ½ Σ c w² + Σ sin w."""
+    """Return the parameters after some steps on ½ Σ c w² + Σ sin w."""
 
     def loss(params):
         terms = jax.tree.map(lambda c, w: jnp.sum(c.astype(w.dtype) * w**2 / 2 + jnp.sin(w)), CURVATURE, params)
@@ -104,7 +104,7 @@ DIFFERENTIABLE = {
 
 
 def test_every_hyperparameter_differentiates():
-    """One program for all: compilation is what takes time."""
+    """All hyperparameters share one program, because compilation takes most of the time."""
 
     def lengths(x):
         params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), PARAMS)
@@ -143,7 +143,7 @@ def test_backpropagation_is_finite_at_a_gradient_of_zero(name):
 
 
 def test_optax_alone_is_not_finite_there():
-    """The reason for eps_root: without it this is NaN, so the test above can fail."""
+    """Without eps_root the derivative is NaN, so that the test above can fail."""
 
     def step(scale):
         transformation = optax.adam(0.1)
@@ -281,8 +281,8 @@ def test_per_layer_takes_the_users_labels():
             ValueError,
             "interpolation must be one of constant, linear",
         ),
-        (lambda: piecewise_schedule((), ()), ValueError, "at least one boundary"),
-        (lambda: sigmoid("x", 1, 0), ValueError, "needs low < high"),
+        (lambda: piecewise_schedule((), ()), ValueError, "boundaries must have at least one entry"),
+        (lambda: sigmoid("x", 1, 0), ValueError, "low must be below high"),
     ],
 )
 def test_mistakes_are_sentences(make, error, sentence):

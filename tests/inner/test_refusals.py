@@ -1,4 +1,4 @@
-"""What does not fit is refused in a sentence: data, networks and losses of another form than documented."""
+"""Data, networks and losses of another form than documented raise errors with an explanation."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ REFUSED = {
     "split of lists": (split([[1.0, 2.0]], [0, 1]), "data must have arrays; its inputs are a list"),
     "split of texts": (split(INPUTS, np.array(list("abcd"))), "data must have numbers; the dtype of its targets is <U1"),
     "split of a tuple": (lambda: ml.data.split((INPUTS, LABELS), (2,)), "data must be an ml.data.Data"),
-    "split of rows": (split(INPUTS.T, LABELS), "data must be inputs .* Examples are columns: transpose rows"),
+    "split of rows": (split(INPUTS.T, LABELS), "data must be inputs .* Examples are columns; transpose arrays"),
     "split of vectors": (split(LABELS, LABELS), "data must be inputs"),
     "split into a number": (split(INPUTS, LABELS, 2), r"sizes must be a sequence, such as \(80, 20\); 2 was given"),
     "split of nothing": (split(INPUTS[:, :0], LABELS[:0]), "data must have at least one example"),
@@ -46,8 +46,8 @@ REFUSED = {
     "evaluate on lists": (lambda: ml.metric_loss(NETWORK, ml.data.Data(INPUTS, [0] * 4)), "data must have arrays"),
     "train a module": (lambda: ml.classification(Linen(), ml.data.Data(INPUTS, LABELS)), "a Linen was given. ml.from_linen"),
     "train a class": (lambda: ml.classification(Linen, ml.data.Data(INPUTS, LABELS)), "the class Linen was given"),
-    "a Linen class": (lambda: ml.from_linen(Linen, (1, 3)), "the class Linen was given: call it"),
-    "an NNX module as Linen": (lambda: ml.from_linen(Nnx(rngs=nnx.Rngs(0)), (1, 3)), "Nnx was given: use from_nnx"),
+    "a Linen class": (lambda: ml.from_linen(Linen, (1, 3)), "the class Linen was given. Call it"),
+    "an NNX module as Linen": (lambda: ml.from_linen(Nnx(rngs=nnx.Rngs(0)), (1, 3)), "Nnx was given. Use from_nnx"),
     "a function as Linen": (lambda: ml.from_linen(print, (1, 3)), "must be an instance of a Linen module"),
     "a number as a shape": (lambda: ml.from_linen(Linen(), 3), r"inputs_shape must be the shape of an array"),
     "no example in a shape": (lambda: ml.from_linen(Linen(), (0, 3)), "Every side of inputs_shape must be at least 1"),
@@ -55,7 +55,7 @@ REFUSED = {
     "an NNX instance": (lambda: ml.from_nnx(Nnx(rngs=nnx.Rngs(0))), r"an instance of Nnx was given. Write lambda rngs: Nnx\("),
     "an NNX class with arguments": (lambda: ml.from_nnx(nnx.Linear), "must be a function of rngs alone"),
     "a factory of nothing": (lambda: ml.from_nnx(lambda rngs: None), "must return an NNX module; it returned a NoneType"),
-    "a Linen module as NNX": (lambda: ml.from_nnx(Linen()), "a Linen module was given: use from_linen"),
+    "a Linen module as NNX": (lambda: ml.from_nnx(Linen()), r"a Linen module was given\. Use from_linen"),
     "a number as a factory": (lambda: ml.from_nnx(3), "must be a function rngs -> module; a int was given"),
 }  # fmt: skip
 
@@ -73,8 +73,11 @@ def test_modules_that_fit_are_taken():
 
 TASK = ml.classification(NETWORK, ml.data.Data(INPUTS, LABELS))
 OUTPUTS = {
-    "an auxiliary output": (lambda value: (value, {"seen": value}), "it returned a tuple of 2. Return the loss alone"),
-    "a dictionary": (lambda value: {"loss": value}, "it returned a dict of 1"),
+    "an auxiliary output": (
+        lambda value: (value, {"seen": value}),
+        "it returned a tuple of length 2. Return the loss alone",
+    ),
+    "a dictionary": (lambda value: {"loss": value}, "it returned a dict of length 1"),
     "a vector": (lambda value: jnp.stack([value, value]), r"shape \(2,\) and dtype float32. Take its mean"),
     "an integer": (lambda value: value.astype(int), r"shape \(\) and dtype int32"),
     "nothing": (lambda value: None, "it returned a NoneType"),

@@ -164,7 +164,7 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
         (
             lambda: classification(LINEAR, Data(INPUTS.T, LABELS.targets)),
             ValueError,
-            "Examples are columns: transpose rows",
+            "Examples are columns; transpose arrays",
         ),
         (lambda: classification(LINEAR, NUMBERS), ValueError, r"labels \[examples\]"),
         (
@@ -209,22 +209,22 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
         (
             lambda: classification(LINEAR, Data(INPUTS, jax.nn.one_hot(LABELS.targets, 3, axis=0))),
             ValueError,
-            r"one-hot columns take jnp.argmax\(targets, axis=0\)",
+            r"one-hot columns with jnp.argmax\(targets, axis=0\)",
         ),
         (
             lambda: classification(LINEAR, (INPUTS, LABELS.targets)),
             TypeError,
             r"an ml.data.Data\(inputs, targets\); a tuple",
         ),
-        (lambda: classification(LINEAR, Data(INPUTS, LABELS.targets[None])), ValueError, r"take targets\.ravel\(\)"),
+        (lambda: classification(LINEAR, Data(INPUTS, LABELS.targets[None])), ValueError, r"use targets\.ravel\(\)"),
         (
             lambda: classification(LINEAR, Data(INPUTS.T, jax.nn.one_hot(LABELS.targets, 3))),
             ValueError,
-            "columns: transpose rows",
+            "columns; transpose arrays",
         ),
         (lambda: classification(lambda inputs: inputs, LABELS), TypeError, "network must be a Network"),
         (lambda: metric_loss(LINEAR, (INPUTS, LABELS.targets)), TypeError, "data must be an ml.data.Data"),
-        (lambda: classification(ROWS, LABELS), ValueError, "examples as rows is wrapped with examples_first=True"),
+        (lambda: classification(ROWS, LABELS), ValueError, "examples as rows with examples_first=True"),
     ],
 )
 def test_mistakes_are_sentences(make, error, sentence):
@@ -241,7 +241,7 @@ def test_example_weights_multiply_the_losses_of_their_examples():
 
 
 def test_weights_go_with_their_examples_into_a_minibatch():
-    """The weight of one example alone: minibatches see it as often as it is drawn."""
+    """Only one example has weight, and minibatches see it as often as it is drawn."""
     alone = jnp.zeros(EXAMPLES).at[5].set(1.0)
     task = classification(LINEAR, LABELS, 4, example_weights=alone)
     losses = jax.vmap(lambda key: task.loss(PARAMS, key))(jax.random.split(KEY, 4000))
@@ -284,9 +284,9 @@ def test_noise_of_its_strength_is_added_to_the_minibatch():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"example_weights": jnp.ones(3)}, "example_weights must be one number for each of the 12 examples"),
+        ({"example_weights": jnp.ones(3)}, "example_weights must have shape .12,., one number per example"),
         ({"num_examples": 3}, "give a batch_size with it"),
-        ({"num_examples": 13, "batch_size": 2}, "num_examples must be at most the 12 examples"),
+        ({"num_examples": 13, "batch_size": 2}, "num_examples must be at most 12, the number of examples"),
         ({"num_examples": 0, "batch_size": 2}, "num_examples must be at least 1"),
         ({"example_weights": jnp.ones(12), "metric": "error_rate"}, "belong to the metric cross_entropy"),
     ],

@@ -1,4 +1,4 @@
-"""Training as a map: the published fractal trajectories, NumPy loops, and every transformation of JAX."""
+"""Training as a map: the published fractal trajectories, NumPy loops, and the transformations of JAX."""
 
 import functools
 import pathlib
@@ -35,7 +35,7 @@ THETA = {"rate": jnp.asarray(-2.0), "b1": jnp.asarray(0.5)}
 
 
 def classify(batch_size=None):
-    """The classification from a fixed start: compiling random draws of every shape is what makes tests slow."""
+    """A classification with a fixed start, because compiling random draws for every shape is slow."""
     return classification(NETWORK, LABELS, batch_size)._replace(init=lambda key: START)
 
 
@@ -195,7 +195,7 @@ def test_optimisers_that_need_the_loss_get_it(name):
 
 
 def test_injected_hyperparameters_are_those_of_this_theta():
-    """optax.inject_hyperparams keeps its numbers in the state, where θ of the episode's start would stay."""
+    """optax.inject_hyperparams keeps its numbers in the state, where those of θ at the episode's start would stay."""
     plain = training(classify(), lambda theta: optax.sgd(jnp.exp(theta)))
     injected = training(classify(), lambda theta: optax.inject_hyperparams(optax.sgd)(learning_rate=jnp.exp(theta)))
     theta = jnp.float32(-1.0)
@@ -222,7 +222,7 @@ def test_injected_hyperparameters_are_those_of_this_theta():
         (lambda: training(lambda theta: 3, sgd(0.1)).init(THETA, KEY), "must return a Task; it returned a int"),
         (
             lambda: training(classification(NETWORK, LABELS), sgd).init(0.1, KEY),
-            "Is a factory such as adam itself given",
+            "not the factory adam itself",
         ),
     ],
 )
@@ -232,7 +232,7 @@ def test_mistakes_are_sentences(make, sentence):
 
 
 def test_every_is_the_same_map_read_less_often():
-    """A deterministic map: the readings are every third of the whole; a counter in the state keeps its type."""
+    """For a deterministic map, the losses are every third of the full run. A counter in the state keeps its dtype."""
     problem = linear_quadratic(0.8, 0.5)
     theta, key = jnp.float32(0.3), jax.random.key(0)
     whole = unroll(problem, problem.init(theta, key), theta, key, 12)[1]
@@ -255,6 +255,8 @@ def test_every_draws_anew_in_each_step():
 def test_a_schedule_that_asks_for_its_number_of_steps_is_refused_with_those_that_do_not():
     task = Task(lambda key: jnp.ones(3), lambda params, key: jnp.sum(params**2))
     theta = jnp.float32(10.0)
-    with pytest.raises(TypeError, match=r"TracerBoolConversionError: no `if` may depend.*ml\.cosine"):
+    with pytest.raises(
+        TypeError, match=r"TracerBoolConversionError: no `if` may depend.*ml\.hyperparameters\.linear_schedule"
+    ):
         check_problem(training(task, lambda theta: optax.sgd(optax.cosine_decay_schedule(0.1, theta))), theta)
     check_problem(training(task, lambda theta: sgd(cosine_schedule(0.1, 0.0, lambda theta: theta))(theta)), theta)

@@ -1,4 +1,4 @@
-"""`unroll` against a loop in Python: every loss after its step, every key at its index, every derivative finite where it should be."""
+"""`unroll` against a loop in Python: losses after each step, the key of each step, and finite derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def test_it_is_the_loop(num_steps, start, rematerialise):
 
 
 def test_a_start_whose_loss_has_no_derivative_does_not_spoil_the_gradient():
-    """ℓ = √s + √(θ − θ₀ + s) is read at s_1, s_2, …, never at s_0 = 0, where its derivatives by s and θ are infinite."""
+    """ℓ is evaluated at s_1, s_2, …, but not at s_0 = 0, where its derivatives with respect to s and θ are infinite."""
     start = 0.5
     problem = ml.InnerProblem(
         lambda theta, key: jnp.zeros(()),

@@ -1,4 +1,4 @@
-"""Cuts whose roughness and borders whose dimension are theorems, drawn at random places; each takes a NumPy generator."""
+"""Random cuts with known roughness and random borders with known dimension; each takes a NumPy generator."""
 
 import math
 
@@ -8,7 +8,7 @@ KOCH = math.log(4) / math.log(3)
 
 
 def brownian(exponent, count, random):
-    """Fractional Brownian motion of any exponent, exact in law (Davies & Harte 1987)."""
+    """Fractional Brownian motion of any exponent, with the exact distribution (Davies & Harte 1987)."""
     lag = np.arange(count + 1.0)
     power = 2 * exponent
     correlation = ((lag + 1) ** power - 2 * lag**power + np.abs(lag - 1) ** power) / 2
@@ -25,18 +25,21 @@ def waves(exponent, count, random, length=1.0, wave=np.cos):
 
 
 def triangles(exponent, count, random):
-    """The same of triangle waves (Takagi)."""
+    """The same sum with triangle waves (Takagi)."""
     return waves(exponent, count, random, wave=lambda angle: np.abs((angle / (2 * np.pi)) % 1 - 0.5))
 
 
 def under(cut, side):
-    """Labels of the area under a graph; of a cut of roughness H the border has the dimension 2 − H."""
+    """Labels of the area under a graph. For a cut of roughness H, the border has dimension 2 − H."""
     height = (cut - cut.min()) / (cut.max() - cut.min()) * 0.8 * side + 0.1 * side
     return np.arange(side)[:, None] < height
 
 
 def koch(side, random, *, angle=math.pi / 3, both_sides=False):
-    """A snowflake at a random place, size and rotation; its bumps are on random sides if asked for. D = ln 4 / ln(2 + 2 cos)."""
+    """A snowflake of random place, size and rotation, optionally with bumps on random sides.
+
+    D = ln 4 / ln(2 + 2 cos).
+    """
     curve = np.exp(2j * np.pi * np.arange(4) / 3) * side * random.uniform(0.25, 0.38)
     ratio = 1 / (2 + 2 * math.cos(angle))
     while abs(curve[1] - curve[0]) > 0.5:
@@ -50,7 +53,7 @@ def koch(side, random, *, angle=math.pi / 3, both_sides=False):
 
 
 def inside(corners, side):
-    """Labels of the pixels inside a polygon of complex corners, by even and odd crossings."""
+    """Labels of the pixels inside a polygon with complex corners, by the even-odd rule."""
     ends = np.roll(corners, -1)
     low, high = (f(corners.imag, ends.imag) for f in (np.minimum, np.maximum))
     first, crossings = np.ceil(low).astype(int), np.ceil(high).astype(int) - np.ceil(low).astype(int)

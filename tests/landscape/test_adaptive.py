@@ -1,4 +1,4 @@
-"""Adaptive pictures agree with full ones where they train, say how wrong they are where they do not, and cost N^D."""
+"""Adaptive pictures equal full ones at trained pixels, estimate the error at the others, and cost N^D."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def test_the_cost_grows_like_the_border_and_not_like_the_picture():
 
 
 def cell_by_cell(labels, spacing):
-    """The definition, a recursion: cut every square that holds two labels or an undecided pixel, rims included."""
+    """The recursive definition: divide every square, including its rim, that has two labels or an undecided pixel."""
     computed = lattice(*labels.shape, spacing)
     while True:
         new = computed.copy()
@@ -96,7 +96,7 @@ def test_undecided_cells_are_cut_too():
 
 
 def test_an_island_that_no_cell_touches_is_missed_and_the_check_says_so():
-    """The check is the only thing that can see it: a tenth of the picture inside one coarse cell."""
+    """The island is a tenth of the picture inside one coarse cell. Only the random check can detect it."""
     dots = ml.InnerProblem(
         lambda theta, key: jnp.ones(()),
         lambda s, theta, key: s * jnp.where(jnp.all(jnp.cos(2 * jnp.pi * theta) < 0.9), 2.0, 0.5),

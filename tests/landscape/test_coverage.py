@@ -1,7 +1,7 @@
-"""Errors of roughness and of dimensions cover: 200 repetitions of cuts and borders whose answers are theorems.
+"""The errors of roughness and of dimensions cover: 200 repetitions of cuts and borders with known answers.
 
-The rules were made on fractional Brownian motion, the snowflake and graphs of waves; triangles, snowflakes with bumps
-on random sides or of another angle, and graphs of Brownian motion are checks.
+The rules were developed on fractional Brownian motion, the snowflake and graphs of waves. Triangle waves, snowflakes
+with bumps on random sides or of another angle, and graphs of Brownian motion are independent checks.
 """
 
 import math
@@ -32,7 +32,7 @@ def test_roughness_of_sums_of_waves(make, exponent):
 
 
 def test_first_differences_would_not_cover_above_three_quarters():
-    """The twin that made the error: at H = 0.9 the spread over stretches says little of their error."""
+    """With first differences at H = 0.9, the spread over stretches underestimates the error."""
 
     def first(values):
         lags = 2 ** np.arange(7)
@@ -65,7 +65,7 @@ WIDER = {
 
 @pytest.mark.parametrize("name", WIDER)
 def test_the_three_point_rule_covers_with_errors_that_may_be_too_wide(name):
-    """Few independent differences: 68 % are covered by the stated error, or more."""
+    """With few independent differences, the stated error covers 68 % of the repetitions or more."""
     make, dimension = WIDER[name]
     values, errors = repeated(lambda labels: border(by_uncertainty(labels)), make)
     seen = coverage(values, errors, dimension)
@@ -91,14 +91,14 @@ def test_the_bias_of_the_published_rule_has_no_sign_and_that_of_nested_boxes_has
 
 
 def test_a_self_affine_border_has_the_exponent_of_its_rougher_axis():
-    """Averaged over both axes the graph would read about 1.4."""
+    """An average over both axes would give about 1.4 for the graph."""
     labels = under(waves(0.5, 1024, np.random.default_rng(0)), 1024)
     for turned in (labels, labels.T):
         assert by_uncertainty(turned).dimension == pytest.approx(1.5, abs=0.06)
 
 
 def test_box_counts_say_that_their_error_is_a_lower_bound():
-    """They read low by many errors, which nothing in the picture shows."""
+    """They are low by many errors, which cannot be seen in the picture."""
     makes = (
         (lambda random: under(waves(0.5, 256, random), 256), 1.5, edges),
         (lambda random: disc(256, random), 2.0, lambda x: x),
@@ -116,7 +116,7 @@ def test_box_counts_say_that_their_error_is_a_lower_bound():
 
 
 def test_the_line_joins_sampling_noise_and_scatter():
-    """A line through points whose noise is known, and through points that scatter by more than it."""
+    """The fit of a line to points with known noise, and to points that scatter by more than that."""
     sizes = 2.0 ** np.arange(9)
     noise = np.diag(0.02**2 * sizes / 8)
     for scatter in (0.0, 0.1):

@@ -1,4 +1,4 @@
-"""A picture is shared among all devices of all processes, and has the bits it has on one device."""
+"""A picture that is computed on all devices of all processes has the same bits as on one device."""
 
 import json
 import os

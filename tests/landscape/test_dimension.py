@@ -1,4 +1,4 @@
-"""Dimensions against sets whose dimension is a theorem, and against what must be refused: docs/theory.md §8.6."""
+"""Dimensions of sets with known dimension, and input that raises an error: docs/theory.md §8.6."""
 
 import jax
 import jax.numpy as jnp
@@ -106,9 +106,9 @@ def test_exact_sets_in_their_own_base():
 
 @pytest.mark.parametrize(("rate", "repeller"), [(3.1, 0.833059176), (4.0, 0.5516185684)])
 def test_the_repeller_of_descent_on_the_cubic_loss(rate, repeller):
-    """x ← x − η (x − x²), η > 3: the starts that stay form a Cantor set; parity of the escape tells its gaps apart.
+    """The starts from which x ← x − η (x − x²), η > 3, does not escape form a Cantor set. Gaps differ in escape parity.
 
-    At distances near the size of its largest gap the set looks denser than it is, so that the finest ones count.
+    At distances near the size of its largest gap the set looks denser than it is, so only the smallest are used.
     """
     problem = ml.InnerProblem(
         lambda theta, key: theta,
@@ -119,6 +119,16 @@ def test_the_repeller_of_descent_on_the_cubic_loss(rate, repeller):
     steps = render(escape_time(problem, 200, 10.0), plane, (4097, 2), chunk_size=4097, float64=True)["step"][0]
     fit = uncertainty_dimension(np.broadcast_to(steps % 2 == 0, (4097, 4097)))
     assert np.mean(fit.local_slopes[:3]) - 1 == pytest.approx(repeller, abs=0.03)
+
+
+def test_local_slopes_are_dimensions_also_where_the_fit_is_refused():
+    line = np.zeros((64, 64), bool)
+    line[17] = True
+    fit = box_counting_dimension(line)
+    np.testing.assert_allclose(fit.local_slopes, 1, atol=0.1)
+    refused = box_counting_dimension(np.ones((16, 16), bool), base=3)
+    assert refused.refused
+    assert np.all(refused.local_slopes > 1.5)
 
 
 def test_the_report_names_every_error_and_a_control():
@@ -148,7 +158,7 @@ def test_a_small_picture_has_every_row(side):
 
 
 def test_the_bootstrap_of_boxes_knows_how_much_border_there_is():
-    """A border in one corner could be anywhere: its dimension is less certain than one that is everywhere."""
+    """The dimension of a border in one corner is less certain than that of a border everywhere."""
     everywhere = np.indices((512, 512)).sum(axis=0) % 128 == 0
     corner = everywhere & (np.indices((512, 512)).max(axis=0) < 160)
     assert box_counting_dimension(corner).standard_error > 3 * box_counting_dimension(everywhere).standard_error

@@ -1,4 +1,4 @@
-"""The precision gauge: an equal update rounds differently, and labels differ where rounding decides."""
+"""`precision`: an algebraically equal update rounds differently, and labels differ where rounding decides."""
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ def test_a_deep_zoom_of_a_network_is_rounding():
     assert wide.median_difference < 1e-8 < deep.median_difference
 
 
-def test_the_other_update_is_the_same_map_in_other_units():
+def test_the_other_update_is_the_same_map_in_other_units(float64):
     problem = condition("single").problem
     theta, key = {"input_rate": jnp.array(2.0), "output_rate": jnp.array(3.0)}, jax.random.key(0)
     other = rescaled(problem)
@@ -56,8 +56,8 @@ def test_the_other_update_is_the_same_map_in_other_units():
     for _ in range(3):
         state, mirrored = problem.step(state, theta, key), other.step(mirrored, theta, key)
     for one, three in zip(jax.tree.leaves(state), jax.tree.leaves(mirrored)):
-        np.testing.assert_allclose(three, 3 * one, rtol=1e-5)
-    assert float(other.loss(mirrored, theta, key)) == pytest.approx(float(problem.loss(state, theta, key)), rel=1e-5)
+        np.testing.assert_allclose(three, 3 * one, rtol=1e-11)
+    assert float(other.loss(mirrored, theta, key)) == pytest.approx(float(problem.loss(state, theta, key)), rel=1e-11)
     assert rescaled(problem) is other
 
 

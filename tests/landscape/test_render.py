@@ -1,4 +1,4 @@
-"""Planes and grids: rows are y, ascending; ends included; a value does not depend on the image it belongs to."""
+"""Planes and grids: rows are ascending y, ends are included, and a pixel does not depend on the rest of the image."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Smoothed landscapes against what Gaussians do exactly: polynomials and waves; minima, roughness and gradient maps."""
+"""Smoothed landscapes of polynomials and waves against exact results; minima, roughness and gradient maps."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_near_the_rim_it_is_the_average_of_what_was_seen():
 
 
 def test_the_gradient_is_that_of_the_value():
-    """Also where the kernel is cut by the rim and the landscape is rough."""
+    """This includes kernels that are cut by the rim and a rough landscape."""
     values = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH))
     found = smooth(values, PLANE, 0.15)
     pitch = 6 / (WIDTH - 1)

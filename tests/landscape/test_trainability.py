@@ -1,4 +1,4 @@
-"""Trainability against the published notebook's own numbers: docs/theory.md §8.1, and data computed with its mathematics."""
+"""Trainability against the numbers of the published notebook (docs/theory.md §8.1) and data from its formulas."""
 
 import os
 import pathlib
@@ -47,7 +47,7 @@ def test_the_map_is_the_published_one_up_to_chaos(rendered):
 
 
 def losses_of(problem, thetas, num_steps):
-    """ℓ_t read before step t, `[pixels, num_steps]`."""
+    """Return ℓ_t before step t, `[pixels, num_steps]`."""
 
     def one(theta):
         def body(state, _):
@@ -60,7 +60,7 @@ def losses_of(problem, thetas, num_steps):
 
 
 def notebook(data, activation, thetas, num_steps):
-    """The same training in the published layout: examples first, x @ W, nothing folded."""
+    """The same training in the published layout: examples first, x @ W."""
 
     def error(weights):
         outputs = activation(np.sqrt(2 / 16) * (data["X"] @ weights[0])) @ weights[1] / 16
@@ -78,7 +78,7 @@ def notebook(data, activation, thetas, num_steps):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_ten_losses(name):
-    """To 1e-10 where ten steps do not amplify a rounding beyond it: at four of five pixels; the layout decides."""
+    """The losses agree to 1e-10 at four of five pixels, where ten steps do not amplify rounding beyond this."""
     problem, plane = of_500_steps(name)[:2]
     reference = REFERENCE[f"{name}_losses"].reshape(576, 10)
     with jax.enable_x64(True):
@@ -91,7 +91,7 @@ def test_the_first_ten_losses(name):
 
 
 def test_the_published_layout_gives_the_published_losses_at_every_pixel():
-    """So the mathematics is the same, and what differs above is the order of sums."""
+    """The formulas are therefore the same, and the differences above are due to the order of sums."""
     process = FORKING.Process(target=compare_with_published_losses)
     process.start()
     process.join(TIMEOUT)
@@ -99,7 +99,7 @@ def test_the_published_layout_gives_the_published_losses_at_every_pixel():
 
 
 def compare_with_published_losses():
-    """In a process of its own, with the roundings of JAX's default options, which the suite's cannot give."""
+    """Compare in a separate process with JAX's default options, which round differently from those of the suite."""
     os.environ["XLA_FLAGS"] = ""
     plane, data = of_500_steps("tanh").plane, ml.data.two_layer_data()
     with jax.enable_x64(True):
@@ -131,7 +131,7 @@ def test_the_stored_data_are_those_of_the_old_generator():
 
 
 def naive_measure(losses):
-    """The definition of docs/theory.md §8.2, loss by loss."""
+    """The definition of docs/theory.md §8.2 as a loop over losses."""
     v = np.array([loss if np.isfinite(loss) else 1e6 for loss in losses])
     v = np.minimum(v / v[0], 1e6)
     return -v.sum() if v[-20:].mean() < 1 else (1 / v).sum()
@@ -175,7 +175,7 @@ def history_measure(problem, num_steps):
 
 
 def test_a_state_that_comes_back_from_nan_is_followed_where_nothing_is_dropped():
-    """Its value is NaN from step 29 to 59 and then goes on."""
+    """Its value is NaN from step 29 to 59 and finite afterwards."""
     gap = lambda v, count: jnp.where((count >= 29) & (count < 60), jnp.nan, v)
     problem = ml.InnerProblem(
         lambda theta, key: (jnp.ones(()), jnp.ones(()), jnp.zeros(())),
@@ -190,7 +190,7 @@ def test_a_state_that_comes_back_from_nan_is_followed_where_nothing_is_dropped()
 
 
 def test_only_a_pixel_whose_loss_is_lost_is_dropped():
-    """An array of the state that is NaN throughout, or empty, means nothing while the loss is finite."""
+    """An array of the state that is all NaN, or empty, has no effect while the loss is finite."""
     problem = ml.InnerProblem(
         lambda theta, key: (jnp.ones(()), jnp.full(2, jnp.nan), jnp.zeros((0, 3))),
         lambda s, theta, key: (theta[0] * s[0], *s[1:]),
@@ -354,7 +354,7 @@ def test_a_dimension_of_a_whole_landscape_says_what_it_needs():
 
 
 def test_a_run_that_diverged_counts_as_such_under_a_cap():
-    """w ← w (1 − rate), ℓ = w²: it diverges beyond a rate of 2, and the cap of a training hides no step of it."""
+    """w ← w (1 − rate), ℓ = w² diverges beyond a rate of 2, and the cap of a training does not hide any step of it."""
     task = ml.Task(lambda key: jnp.ones(()), lambda params, key: params**2 / 2)
     plane = Plane(Axis("rate", 1.0, 101.0), Axis("nothing", 0, 1), lambda x, y: jnp.stack([x, y]))
     ends = [

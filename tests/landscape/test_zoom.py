@@ -1,4 +1,4 @@
-"""Zooms shrink about their point, and the point that is found lies on the border at every depth."""
+"""Zooms shrink about their centre, and the point that is found lies on the border at every depth."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +22,7 @@ def test_the_point_is_on_the_border_at_every_depth():
 
 
 def test_the_exact_border_of_a_map_is_found():
-    """x ← θ x with loss x² converges for |θ| < 1 only, whatever y is."""
+    """x ← θ x with loss x² converges only for |θ| < 1, for any y."""
     problem = ml.InnerProblem(
         lambda theta, key: jnp.ones_like(theta[0]), lambda x, theta, key: theta[0] * x, lambda x, theta, key: x * x
     )

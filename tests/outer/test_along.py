@@ -1,4 +1,4 @@
-"""The bias of a moving θ against its closed form: s ← s + θ, ℓ = s², two windows of one step."""
+"""The bias while θ moves against its closed form: s ← s + θ, ℓ = s², two windows of one step."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ ESTIMATORS = {
 
 @pytest.fixture(scope="module")
 def moving():
-    """θ is 1 at the first and 0.5 at the second window of three episodes; targets are 5 θ there, at the second."""
+    """θ is 1 in the first and 0.5 in the second window of three episodes. The target is 5 θ at the second window."""
     trajectory = jnp.array([1.0, 0.5] * 3)
     return ml.compare(
         ESTIMATORS, jnp.float32(1.0), KEY, num_episodes=200, along=trajectory, reference_pairs=4096, timed=False
@@ -28,7 +28,7 @@ def moving():
 
 @pytest.mark.parametrize(("name", "mean"), [("PES", 4.0), ("NRES", 4.0), ("TBPTT", 2.5)])
 def test_the_mean_along_a_trajectory_is_that_of_the_losses_its_states_saw(moving, name, mean):
-    """ℓ_1 = θ_1², ℓ_2 = (θ_1 + θ_2)²: persistent methods have the mean 3 θ_1 + 2 θ_2, truncated backprop 2 θ_1 + θ_2."""
+    """ℓ_1 = θ_1², ℓ_2 = (θ_1 + θ_2)². Persistent methods have mean 3 θ_1 + 2 θ_2, truncated backprop 2 θ_1 + θ_2."""
     report = moving[name]
     assert report.mean.shape == (3,)
     np.testing.assert_array_less(np.abs(report.mean - mean), 5 * report.mean_error + 1e-5)
@@ -51,9 +51,9 @@ def test_a_frozen_theta_has_no_hysteresis():
     ("change", "sentence"),
     [
         ({"along": jnp.ones(1)}, "at least one episode"),
-        ({"along": jnp.ones((4, 2))}, "trajectory of theta"),
-        ({"along": jnp.float32(1.0)}, "trajectory of theta"),
-        ({"along": jnp.ones(4), "reference": jnp.float32(1.0)}, "leave reference None"),
+        ({"along": jnp.ones((4, 2))}, "along must have the structure of theta"),
+        ({"along": jnp.float32(1.0)}, "along must have the structure of theta"),
+        ({"along": jnp.ones(4), "reference": jnp.float32(1.0)}, "do not give reference"),
     ],
 )
 def test_what_is_no_trajectory_is_refused(change, sentence):

@@ -1,4 +1,4 @@
-"""A plane under every measure, against a map whose answers are known; and the law on numbers that obey it."""
+"""All measures on a plane against a map with known answers, and the law on numbers that obey it."""
 
 import jax
 import jax.numpy as jnp

@@ -146,7 +146,7 @@ WALK = ml.problems.phase_walk(omega=1.5)
 
 
 def smoothed_in_four_ways():
-    """Estimators made anew, of one problem."""
+    """Return new estimators of one problem with four smoothings."""
     problem, windows = WALK, ml.Truncation(12, 4)
     es = {"sigma": 0.2, "num_pairs": 4}
     return {
@@ -159,7 +159,7 @@ def smoothed_in_four_ways():
 
 
 def compared(theta=0.3, **arguments):
-    """A comparison, and how many programs it compiled."""
+    """Return a comparison, and the number of programs that it compiled."""
     before = len(ml.compiled_programs())
     found = ml.compare(smoothed_in_four_ways(), jnp.float32(theta), jax.random.key(1), num_episodes=16, **arguments)
     return found, len(ml.compiled_programs()) - before
@@ -192,7 +192,7 @@ def test_reports_come_as_soon_as_they_are_known():
 
 
 def test_smoothings_in_blocks_have_their_own_targets():
-    """∂/∂θ of E Σ_t sin(ω s_t) / T, s_t = Σ_b n_b(t) (θ + ε_b), in closed form: cos(ω t θ) ω t exp(−ω² σ² Σ_b n_b² / 2)."""
+    """For s_t = Σ_b n_b(t) (θ + ε_b), ∂/∂θ E sin(ω s_t) = cos(ω t θ) ω t exp(−ω² σ² Σ_b n_b² / 2)."""
     found = ml.compare(smoothed_in_four_ways(), THETA, jax.random.key(2), num_episodes=4, reference_pairs=100_000)
     steps, omega = np.arange(1, 13), 1.5
     for name, period, sigma in (("PES", 4, 0.2), ("NRES", 12, 0.2), ("GPES", 8, 0.2), ("wide", 12, 0.4)):

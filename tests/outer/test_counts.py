@@ -1,4 +1,4 @@
-"""Counts beyond 2³¹ and 2²⁴, and the θ that a history keeps. The estimators here do no work; they say what they cost."""
+"""Counts beyond 2³¹ and 2²⁴, and the θ that a history keeps. The estimators here only report a cost."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ ONE = jax.eval_shape(lambda: START)
 
 
 def costly(steps, dtype=jnp.int32):
-    """The gradient 1, for so many inner steps."""
+    """An estimator that returns the gradient 1 and reports the given number of inner steps."""
 
     def estimate(theta, state, key):
         metrics = {"loss": theta, "fraction_diverged": jnp.zeros(()), "inner_steps": jnp.asarray(steps, dtype)}
@@ -63,7 +63,7 @@ def huge(stagger=False):
 
 
 def reported(estimator, state):
-    """`inner_steps` of an estimate that is not computed: nothing but the state is read."""
+    """Return the dtype of `inner_steps` of an estimate, without computing the estimate."""
     key = jax.eval_shape(lambda: KEY)
     metrics = jax.make_jaxpr(lambda *given: estimator.estimate(*given)[2]["inner_steps"])(ONE, state, key)
     return metrics.out_avals[0].dtype

@@ -1,4 +1,4 @@
-"""The card: numbers against closed forms, advice where it is known, and sentences where something cannot be measured."""
+"""`diagnose`: numbers against closed forms, known recommendations, and notes on what could not be measured."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def calm():
 
 @pytest.fixture(scope="module")
 def chaotic():
-    """Gradient descent on x²/2 − x³/3 with a step in its chaos."""
+    """Gradient descent on x²/2 − x³/3 with a chaotic step size."""
     with jax.enable_x64(True):
         return ml.diagnose(ml.problems.cubic_loss(0.3), jnp.asarray(2.9), 0.02, ml.Truncation(60, 10), KEY)
 
@@ -66,7 +66,7 @@ def test_a_chaotic_place(chaotic):
 
 
 def test_noise_is_never_recommended(with_effort):
-    """Where gradients explode their pilot has now and then a signal, and an error that allows any bias."""
+    """Exploding gradients sometimes have a signal in the pilot, with an error so large that any bias is possible."""
     with_effort("low")  # chaos makes other numbers of other roundings
     problem = ml.problems.cubic_loss(0.3)
     methods = {
@@ -79,7 +79,7 @@ def test_noise_is_never_recommended(with_effort):
 
 
 def test_in_many_dimensions_the_length_is_not_that_of_the_noise():
-    """s ← .9 s + Σθ/√d, ℓ = s: the gradient is the same everywhere, and a cloud of 256 pairs does not see its direction."""
+    """s ← .9 s + Σθ/√d, ℓ = s has a constant gradient, whose direction a cloud of 256 pairs cannot determine."""
     size, steps = 200, 20
     many = ml.InnerProblem(
         lambda theta, key: jnp.ones(()),
@@ -95,8 +95,8 @@ def test_in_many_dimensions_the_length_is_not_that_of_the_noise():
 
 
 def test_numbers_of_noisy_episodes_have_errors_and_the_cap_its_share(monkeypatch, capsys):
-    """ℓ = aᵀθ with a ~ N((1, 1), 0.04 I) from episode to episode, and in one of ten the cap: ∇L = 0.9 (1, 1) at every
-    σ. What takes long is said while it runs.
+    """ℓ = aᵀθ with a ~ N((1, 1), 0.04 I) in each episode, and the cap in one of ten: ∇L = 0.9 (1, 1) at every
+    σ. Parts that take long are printed while they run.
     """
 
     def init(theta, key):
@@ -146,7 +146,7 @@ def test_a_card_has_every_line(calm, chaotic):
 
 
 def test_the_border_is_where_it_is():
-    """s ← θ s diverges beyond |θ| = 1: from .9 that is .1 away."""
+    """s ← θ s diverges beyond |θ| = 1, which is at a distance of .1 from θ = .9."""
     powers = ml.InnerProblem(lambda t, k: jnp.ones(()), lambda s, t, k: t * s, lambda s, t, k: s * s)
     found = ml.diagnose(ml.saturate(powers, 1.0), jnp.asarray(0.9), 0.1, ml.Truncation(100, 50), KEY)
     assert found.converged

@@ -1,4 +1,4 @@
-"""A few particles with huge losses are said, whether they diverged or not; losses that merely fall are not."""
+"""A few particles with huge losses are reported, whether they diverged or not; losses that decrease are not."""
 
 import warnings
 
@@ -15,7 +15,7 @@ WINDOWS, KEY = ml.Truncation(2, 2), jax.random.key(0)
 
 
 def unlucky(huge, chance) -> ml.InnerProblem:
-    """The loss θ², and `huge` in the episodes whose luck is below `chance`, more of them for a larger θ."""
+    """The loss is θ², and `huge` in episodes whose random number is below `chance`, more of them for larger θ."""
     beyond = lambda luck, theta: luck < chance * (1 + 0.5 * jnp.tanh(theta))
     return ml.InnerProblem(
         lambda theta, key: jax.random.uniform(key),
@@ -69,7 +69,7 @@ def test_compare_says_it_below_its_table():
 
 @pytest.mark.parametrize("num_particles", [2, 8, 200])
 def test_falling_and_spread_out_losses_are_no_dominance(num_particles):
-    """Losses that fall by a factor 10⁶, each exponentially distributed, and whose signs differ."""
+    """The losses decrease by a factor of 10⁶, are exponentially distributed, and have random signs."""
     draws = np.random.default_rng(0)
     losses = np.geomspace(1e3, 1e-3, 500)[:, None] * draws.exponential(size=(500, num_particles))
     losses *= draws.choice([-1, 1], size=losses.shape)

@@ -1,4 +1,4 @@
-"""The errors of bias, cosine and signal to noise cover what they should, over 400 comparisons whose answers are known."""
+"""The errors of bias, cosine and signal to noise cover, over 400 comparisons with known answers."""
 
 import math
 
@@ -24,7 +24,7 @@ COVERAGE = (0.60, 0.76)  # of one error
 
 
 def repeated(measure, size, episodes, gap, noise, target_noise=0.0, heavy=False):
-    """`measure(mean, target)` of samples about two vectors: the target (1, 0, …), the mean `gap` away from it along the last axis."""
+    """Yield `measure(mean, target)` of samples. The target is (1, 0, …); the mean is `gap` away on the last axis."""
     random = np.random.default_rng(size + 10 * episodes)
     target, mean = np.zeros(size), np.zeros(size)
     target[0] = mean[0] = 1.0
@@ -41,7 +41,7 @@ def repeated(measure, size, episodes, gap, noise, target_noise=0.0, heavy=False)
 
 
 def coverage(found, truth, stretch=1.0, shift=0.0):
-    """How often the truth is within one and within two errors."""
+    """Return how often the truth is within one and within two errors."""
     gaps = np.array(
         [abs(one.value + shift - truth) / (stretch * one.error) for one in found if math.isfinite(one.value)]
     )
@@ -71,7 +71,7 @@ def test_a_bias_is_within_its_error(size, episodes, gap, noise, target_noise, he
 @pytest.mark.parametrize(("episodes", "num_pairs"), [(16, 8), (40, 32)])
 @pytest.mark.parametrize("size", [2, 10, 50])
 def test_errors_cover_with_references_of_the_default_size(size, episodes, num_pairs):
-    """As many pairs as the estimator runs, in the groups that `compare` plans: 8 of 16, and 20 of 64."""
+    """The references have as many pairs as the estimator, in the groups that `compare` plans: 8 of 16, and 20 of 64."""
     estimator = ml.evolution_strategies(
         ml.problems.linear_quadratic(), ml.Truncation(4, 4), sigma=0.1, num_pairs=num_pairs
     )
@@ -91,7 +91,7 @@ def test_errors_cover_with_references_of_the_default_size(size, episodes, num_pa
 
 @pytest.mark.parametrize(("size", "episodes"), [(2, 16), (20, 60), (200, 30)])
 def test_an_unbiased_estimator_reads_as_unbiased(size, episodes):
-    """A bias is not negative: where it is none, its error is conservative."""
+    """A bias is not negative. If the true bias is zero, its error is conservative."""
     found = list(repeated(relative_bias, size, episodes, 0.0, 1.0))
     once, twice = coverage(found, 0.0)
     assert once >= COVERAGE[0]
@@ -144,7 +144,7 @@ def test_a_gradient_that_exploded_is_measured():
 
 
 def test_the_signal_to_noise_is_within_its_error():
-    """‖μ‖² / tr Σ of Gaussian episodes."""
+    """The signal to noise of Gaussian episodes is ‖μ‖² / tr Σ."""
     random, found = np.random.default_rng(5), []
     for _ in range(REPETITIONS):
         means = np.array([1.0, 0.5]) + random.standard_normal((100, 2))
@@ -170,7 +170,7 @@ def test_a_bias_is_within_its_error_where_one_of_the_means_is_of_many_more_episo
 
 
 def test_a_signal_to_noise_that_reads_as_nothing_has_an_error():
-    """Half of all comparisons of a gradient of zero read so."""
+    """Half of all comparisons with a zero gradient have a signal to noise of zero."""
     for seed in range(20):
         means = np.random.default_rng(seed).standard_normal((64, 3))
         _, errors = jackknife(statistics, means, np.sum(means**2, axis=1))

@@ -1,4 +1,4 @@
-"""Judging an optimiser: curves against a loop by hand, sweeps against brute force, and a table that says what was seen."""
+"""`evaluate`: curves against a loop written by hand, sweeps against brute force, and the printed table."""
 
 import importlib
 
@@ -24,7 +24,7 @@ BENCHMARK = ml.problems.wine_benchmark((4,), num_steps=40, batch_size=16)
 
 
 def by_hand(transformation, key, task=None):
-    """One training, step by step: validation losses, the test loss and the test error at the end."""
+    """Return the validation losses of one training, and the test loss and the test error at the end."""
     start, steps = jax.random.split(key)
     task, network = task or BENCHMARK.task(), BENCHMARK.network
     params = network.init(start)
@@ -77,7 +77,7 @@ def test_a_rate_at_the_end_of_the_sweep_is_marked():
     row = lambda rate: evaluation._row("wine", f"SGD {rate}", rate, curves)
     table = str(Evaluation((row(1e-4), row(0.1), row(1.0), row(np.nan))))
     assert [line.split()[3] for line in table.splitlines()[2:6]] == ["0.0001*", "0.1", "1*", "–"]
-    assert "one beyond may be better" in table
+    assert "a rate outside of the sweep may be better" in table
     assert "*" not in str(Evaluation((row(0.1), row(np.nan))))
     with pytest.raises(ValueError, match="benchmark must be one of wine; 'digits' was given"):
         draw_learning_curves(Evaluation((row(0.1),)), "digits")
@@ -94,7 +94,7 @@ def test_a_linear_schedule_ends_at_zero():
 
 
 def test_a_table_of_all(monkeypatch):
-    """The nominal optimiser starts as Adam; the task of a pair is what is descended; a function is given the benchmark."""
+    """The nominal optimiser starts as Adam, a pair brings its own task, and a function is called with the benchmark."""
     monkeypatch.setattr(baselines, "RATES", (1e-3, 3e-2))
     monkeypatch.setattr(evaluation, "BASELINES", {"Adam": optax.adam})
     learned = ml.learned.nominal_optimizer((4,), learning_rate=0.03)
@@ -125,7 +125,10 @@ def test_a_table_of_all(monkeypatch):
 
 
 def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
-    """Losses e^(−rate · t): twice the rate is there in half the steps; half the rate never, in this run."""
+    """Losses are e^(−rate · t).
+
+    Twice the rate needs half the steps. Half the rate does not reach the loss in this run.
+    """
 
     def row(name, rate):
         losses = np.tile(np.exp(-rate * np.arange(1, 1001)), (2, 1))
@@ -145,7 +148,7 @@ def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
 
 
 def test_noise_on_few_readings_moves_the_speed_up_little():
-    """Fifty readings with noise of .01: two equal optimisers are told apart by less than a tenth of the steps."""
+    """With fifty losses and noise of .01, two equal optimisers differ by less than a tenth of the steps."""
     random, steps, speeds = np.random.default_rng(0), np.arange(10, 501, 10), []
     for _ in range(200):
         rows = {}
@@ -166,7 +169,7 @@ SHAPES = {
 
 
 def trained(shape, num_seeds, random):
-    """Curves of an optimiser twice as fast as Adam; what a seed is like is in part shared by both."""
+    """Return the curves of Adam and of an optimiser twice as fast. Both share a part of the randomness of a seed."""
     shared = random.normal(size=(num_seeds, 1))
 
     def curves(rate):
@@ -247,13 +250,13 @@ def test_what_an_interval_cannot_say_is_said_in_words():
                 "benchmarks": {"a": BENCHMARK, "b": BENCHMARK},
             },
             ValueError,
-            "holds the training data of one benchmark",
+            "contains the training data of one benchmark",
         ),
         ({"optimizers": {"mine": 0.1}}, TypeError, "'mine' must be an optax transformation"),
         (
             {"optimizers": {"mine": ml.hyperparameters.all_hyperparameters(BENCHMARK)}},
             TypeError,
-            "Of a Tuning give tuning.at.theta.",
+            "For a Tuning give tuning.at.theta.",
         ),
         ({"optimizers": {"Adam, constant": optax.adam(0.1)}}, ValueError, "are names of swept baselines"),
         ({"optimizers": {"mine": optax.adam}}, TypeError, "'mine' cannot take a step on 'wine'"),
@@ -315,5 +318,5 @@ def test_ratios_are_to_the_best_swept_baseline_of_each_benchmark():
     assert [text.get_text() for text in axes.texts] == ["0.50 ± 0.46", "2.00 ± 1.84"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a\nSGD: 0.4", "b\nAdam: 3"]
     for results in (swept, judged):
-        with pytest.raises(ValueError, match="Ratios set optimisers beside swept baselines"):
+        with pytest.raises(ValueError, match="Ratios compare optimisers with swept baselines"):
             ml.outer.Evaluation(tuple(results)).ratios()

@@ -1,4 +1,4 @@
-"""A problem whose loss contains the number of its steps is refused wherever episodes of another length are asked for."""
+"""A problem whose loss contains the number of steps raises an error in episodes of another length."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The outer loop: it descends, repeats itself, and does not depend on how it is cut into chunks."""
+"""The outer loop: it descends, is reproducible, and does not depend on the length of its chunks."""
 
 import warnings
 
@@ -17,7 +17,7 @@ START, KEY = jnp.float32(0.3), jax.random.key(1)
 
 
 def optimum():
-    """θ at which Σ (s_t − y)² is least, by least squares: s_t = a^t s_0 + b θ (1 − a^t)/(1 − a)."""
+    """Return the θ that minimises Σ (s_t − y)², by least squares: s_t = a^t s_0 + b θ (1 − a^t)/(1 − a)."""
     powers = 0.9 ** np.arange(1, 13)
     slopes = (1 - powers) / 0.1
     return -(powers @ slopes) / (slopes @ slopes)
@@ -56,7 +56,7 @@ def test_it_maps_over_starts_and_respects_the_projection():
 
 
 def held_out(theta, key):
-    """The meta-loss itself, of an episode without randomness."""
+    """Return the meta-loss of an episode without randomness."""
     return ml.meta_loss(PROBLEM, theta, key, 12)
 
 
@@ -93,7 +93,7 @@ def test_evaluations_are_those_of_theta_and_the_best_is_kept():
 
 
 def test_the_best_is_not_the_last_where_the_last_is_worse():
-    """One large step beyond the optimum of a descent that began near it."""
+    """The descent begins near the optimum, and one large step leads beyond it."""
     near = jnp.float32(optimum() + 0.01)
     _, history = ml.meta_train(
         ESTIMATOR, optax.sgd(10.0), near, jax.random.key(0), 2, evaluate=held_out, chunk_length=1
@@ -128,7 +128,7 @@ def test_a_run_that_was_interrupted_goes_on_with_the_same_bits(estimator):
 
 
 def test_a_schedule_of_estimators_changes_the_estimator():
-    """Before the change the bits are those of the first alone; the steps cost what each of them costs."""
+    """Before the change the bits are those of the first estimator alone. Each step has the cost of its estimator."""
     longer = ml.noise_reuse_es(PROBLEM, ml.Truncation(12, 6), sigma=0.1, num_pairs=4)
     arguments = (optax.adam(0.02), START, jax.random.key(0), 9)
     _, alone = ml.meta_train(ESTIMATOR, *arguments)
@@ -139,7 +139,7 @@ def test_a_schedule_of_estimators_changes_the_estimator():
 
 
 def explosive(at):
-    """An estimator whose gradient is infinite at one step of its life, counted in its state."""
+    """An estimator whose gradient is infinite at one step, which it counts in its state."""
 
     def init(theta, key):
         return jnp.zeros((), jnp.int32)
@@ -223,7 +223,7 @@ def test_diverged_particles_are_said_once_in_the_chunk_in_which_they_first_pass_
 
 
 def test_no_warning_names_a_step_that_was_not_taken():
-    """Training stops at step 2; the reports of the chunk beyond it, all diverged, are not those of a step."""
+    """Training stops at step 2. The warning does not count the rest of the chunk, in which everything diverged."""
     last = jax.random.key_data(jax.random.fold_in(jax.random.split(KEY)[1], 2))
 
     def estimate(theta, state, key):
@@ -240,7 +240,7 @@ def test_no_warning_names_a_step_that_was_not_taken():
 
 @pytest.mark.parametrize("name", ["polyak_sgd", "reduce_on_plateau"])
 def test_an_outer_optimiser_is_given_the_loss(name):
-    """The step of Polyak is value/‖g‖² times the gradient, so that one step is known."""
+    """Polyak's step is value/‖g‖² times the gradient, so that one step has a known result."""
     plateau = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=2, cooldown=0, factor=0.1))
     outer = {"polyak_sgd": optax.polyak_sgd(1e3), "reduce_on_plateau": plateau}[name]
     theta, _ = ml.meta_train(explosive(99), outer, START, KEY, 1 if name == "polyak_sgd" else 30)
@@ -302,7 +302,7 @@ def test_progress_is_told_of_every_chunk():
         ({"chunk_length": 0}, "chunk_length must be at least 1"),
         ({"key": 1}, "typed key"),
         ({"evaluate": 3.0}, "evaluate must be a function"),
-        ({"evaluate": lambda theta: 0.0}, "evaluate must be a function .theta, key. -> scalar; .* has too many"),
+        ({"evaluate": lambda theta: 0.0}, "evaluate must be a function .theta, key. -> scalar; .*too many"),
         ({"evaluate": lambda theta, key: jnp.ones(2)}, "evaluate must return one floating-point number"),
         ({"estimator": {3: ESTIMATOR}}, "must begin at outer step 0"),
         ({"estimator": {0: ESTIMATOR, 2: 1.0}}, "estimator must be a GradientEstimator"),
@@ -313,7 +313,7 @@ def test_progress_is_told_of_every_chunk():
         ({"project": lambda theta: None}, "project must return a theta of the same structure"),
         ({"callback": 3}, "callback must be a function"),
         ({"progress": True}, "progress must be a function"),
-        ({"theta": jnp.float32(np.nan)}, "theta must be finite where meta-training starts"),
+        ({"theta": jnp.float32(np.nan)}, "theta must be finite at the start of meta-training"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(change, sentence):
@@ -333,7 +333,9 @@ def test_the_snapshot_of_another_run_is_refused():
         ((make(2), optax.sgd(0.1), theta), "optimizer_state"),
         ((make(2), adam, {"rates": theta}), "theta"),
     ):
-        with pytest.raises(ValueError, match=f"snapshot of another run: its {part} has another structure"):
+        with pytest.raises(
+            ValueError, match=f"snapshot of another run: the structure or the shapes of its {part} differ"
+        ):
             go_on(*arguments)
     assert go_on(make(2), adam, theta)[1].snapshot.step == 4
     later = {0: make(2), 2: make(3)}  # whose second stage begins anew at the snapshot
@@ -342,7 +344,7 @@ def test_the_snapshot_of_another_run_is_refused():
 
 def test_a_run_that_is_over_cannot_go_on():
     _, history = run(5)
-    with pytest.raises(ValueError, match="has taken 5 outer steps and num_steps is 5"):
+    with pytest.raises(ValueError, match="has already taken 5 outer steps, and num_steps=5"):
         run(5, resume=history.snapshot)
 
 

@@ -1,4 +1,4 @@
-"""Whose mean is trusted, how many pairs are asked for, and programs that are not confused when they are kept."""
+"""Trusted estimators, the recommended number of pairs, and programs that are kept for later calls."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ NOTHING = ml.outer.Measurement(math.nan, math.nan)
 
 
 def report(name, bias, bias_error, snr, diverged=0.0):
-    """One that took 1000 inner steps in each of 16 episodes."""
+    """Return a report of an estimator that took 1000 inner steps in each of 16 episodes."""
     unknown = {field.name: NOTHING for field in dataclasses.fields(ml.outer.Report)}
     known = {
         "name": name,
@@ -66,7 +66,7 @@ def test_whose_mean_is_trusted(one, right):
 def test_the_largest_signal_to_noise_of_those_that_are_right():
     found = choose(report("NRES", 0.1, 0.1, 0.5), report("PES", 0.1, 0.05, 2.0), report("truncated ES", 0.9, 0.1, 8.0))
     assert (found.method, found.length, found.sigma) == ("PES", 10, 0.1)
-    assert "truncated ES would be quieter, but not known to be right" in found.reason
+    assert "truncated ES would have less noise, but the bias is not known to be small" in found.reason
 
 
 def test_as_many_pairs_as_make_the_signal_as_large_as_the_noise():
@@ -99,7 +99,7 @@ def test_an_entry_that_could_not_be_run_did_not_diverge():
 
 
 def test_a_program_that_is_kept_serves_its_own_precision_and_kind_of_key():
-    """θ = 0.3 in float64, in float32, and with another kind of key: the same bits as a problem that is new each time."""
+    """θ = 0.3 in float64, in float32, and with another kind of key gives the same bits as with a new problem."""
     truncation, kept = ml.Truncation(6, 3), ml.problems.linear_quadratic()
 
     def measured(problem, wide, impl):

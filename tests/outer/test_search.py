@@ -1,4 +1,4 @@
-"""Searches find the least of what they tried, and population-based training the line of its best member."""
+"""Searches return the best of their trials, and population-based training the schedule of its best member."""
 
 import importlib
 
@@ -118,7 +118,7 @@ TRUNCATION = ml.Truncation(12, 3)
 
 
 def pursuit():
-    """s ← s + θ towards a target that turns back halfway: the best θ changes with time."""
+    """s ← s + θ follows a target that turns back halfway, so that the best θ changes with time."""
 
     def step(state, theta, key):
         return (state[0] + theta, state[1] + 1)
@@ -140,7 +140,7 @@ def population():
 
 @pytest.fixture(scope="module")
 def crowd():
-    """So many members that the best of their schedules beats every constant whatever the key (eight of eight were tried)."""
+    """Run so many members that the best schedule is better than every constant for any key (eight were tried)."""
     sample = ml.search.uniform(jnp.float32(-1.0), jnp.float32(1.0))
     return ml.search.population_based_training(
         pursuit(), TRUNCATION, sample, jax.random.key(0), num_members=1024, sigma=1.0
@@ -154,7 +154,10 @@ def replay(thetas):
 
 
 def test_the_schedule_leads_to_the_best_member(crowd):
-    """Run anew, it ends in that member's state with that member's loss; its own θ alone do not: it was somebody else."""
+    """A new run of the schedule ends in the state and the loss of the best member.
+
+    Its θ without its ancestors' do not.
+    """
     best = int(crowd.best)
     state, losses = replay(crowd.schedule)
     assert losses[-3:].mean() == pytest.approx(float(crowd.loss[-1].min()), rel=1e-5)
@@ -206,10 +209,10 @@ def test_a_member_that_diverged_is_replaced():
     ("call", "message"),
     [
         (lambda: ml.search.random_search(bowl, SAMPLE, KEY, 0), "num_trials must be at least 1; 0 was given"),
-        (lambda: ml.search.grid_search(bowl, LOW, KEY), "Every leaf of axes must be the values"),
+        (lambda: ml.search.grid_search(bowl, LOW, KEY), "Every leaf of axes must be a 1-D array of values"),
         (lambda: ml.search.uniform(LOW, HIGH | {"a": jnp.float32(jnp.inf)}), "low and high must be finite"),
         (lambda: ml.search.uniform(HIGH, LOW), "low must nowhere be above high"),
-        (lambda: ml.search.uniform(LOW, {"a": 1.0}), "low and high must have one structure"),
+        (lambda: ml.search.uniform(LOW, {"a": 1.0}), "low and high must have the same structure"),
         (lambda: ml.search.evolve(bowl, "bayes", LOW, KEY, 3), "algorithm must be one of"),
         (
             lambda: ml.search.population_based_training(

@@ -1,4 +1,4 @@
-"""Jacobians by window, the variances that follow from them, and the bias of every truncation."""
+"""Window Jacobians, the variances that follow from them, and the bias of every truncation."""
 
 import json
 import pathlib
@@ -52,7 +52,7 @@ def test_the_jacobians_of_a_training_run_sum_to_its_gradient():
 
 
 def jacobians_of(parts):
-    """Windows of which the k-th before contributes parts[k]."""
+    """Return Jacobians in which the k-th window before contributes parts[k]."""
     count = len(parts)
     lag = np.subtract.outer(np.arange(count), np.arange(count))
     return np.where(lag >= 0, np.asarray(parts)[np.maximum(lag, 0)] / np.maximum(count - lag, 1), 0)[..., None]
@@ -79,7 +79,7 @@ def test_a_plateau_is_a_safe_truncation(parts, plateau):
 
 
 def test_influence_balancing_is_told_from_its_spectrum():
-    """Its short truncations point the other way."""
+    """Its short truncations have the opposite sign."""
     problem, truncation = ml.problems.influence_balancing(), ml.Truncation(120, 1)
     jacobians = ml.diagnosis.window_jacobians(problem, jnp.asarray(0.5), truncation, KEY)
     gradients = ml.diagnosis.truncation_spectrum(jacobians, truncation).gradients[:, 0]

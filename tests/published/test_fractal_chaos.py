@@ -1,4 +1,4 @@
-"""What training two learning rates of a small network shows, on the published data and on two draws of it."""
+"""Training a small network with two learning rates, on the published data and on two other draws of the data."""
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def descend(estimator, num_steps, rate):
 
 
 def test_where_estimators_go():
-    """Six starts, one destination for unbiased smoothing; another two decades away for truncated ES; none for backprop."""
+    """Unbiased estimators end at one point from six starts, truncated ES two decades away, backprop at no one point."""
     problem = ml.problems.fractal_training()
     smooth = {"sigma": SIGMA, "num_pairs": 4}
     ends, full = descend(ml.evolution_strategies(problem, WHOLE, **smooth), 120, 0.06)

@@ -3,7 +3,7 @@
 Tallec and Ollivier 2017 (arXiv 1705.08209); Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835).
 
 n = 23, p = 10, θ_0 = ½, σ = 0.1, SGD 1e-4, 3000 outer steps of one episode that is never reset; the optimum is θ* =
-−1/6. Who forgets, climbs.
+−1/6. Methods that forget early steps increase the loss.
 """
 
 import jax
@@ -17,7 +17,7 @@ from metalearn.reproductions.influence import HUNDREDS, NUM_STEPS, OPTIMUM, PROB
 
 
 def last_loss(problem, length):
-    """The window's LAST loss in place of its mean: length · ℓ_t at the end of a window, zero elsewhere."""
+    """A problem with the last loss of a window in place of its mean: length · ℓ_t at its end, zero elsewhere."""
 
     def step(state, theta, key):
         return problem.step(state[0], theta, key), state[1] + 1
@@ -38,16 +38,17 @@ def test_online_es_with_many_pairs_finds_the_optimum(make):
 
 
 def test_noise_reuse_with_two_pairs_is_the_exact_gradient_at_a_random_rate():
-    """One episode, linear dynamics, quadratic loss: the estimate is the exact gradient times c = mean(ε²)/σ², drawn once.
+    """In one episode of this linear-quadratic problem the estimate is the exact gradient times c = mean(ε²)/σ².
 
-    So every seed ends where forward mode with the learning rate c · 1e-4 ends, and the median seed ends at the optimum,
-    in the published range −0.13 … −0.167. Seeds with a small c have not arrived, and one with c above 4 oscillates.
+    c is drawn once. Every seed therefore ends where forward mode with the learning rate c · 1e-4 ends. The median seed
+    ends at the optimum, in the published range −0.13 … −0.167. Seeds with a small c have not arrived, and one with c
+    above 4 oscillates.
     """
     estimator, seeds = ml.noise_reuse_es(PROBLEM, STEPWISE, sigma=SIGMA, num_pairs=2), range(10)
     optimizer = optax.sgd(RATE)
 
     def noise_and_iterate(key):
-        """The ε of `ml.meta_train`'s one episode, read from the estimator's state after its first window, and its last θ."""
+        """Return the ε of the one episode of `ml.meta_train`, from the state after the first window, and the last θ."""
         key_init, key_steps = jax.random.split(key)
         theta = jnp.float32(0.5)
         _, state, _ = estimator.estimate(theta, estimator.init(theta, key_init), jax.random.fold_in(key_steps, 0))
@@ -69,7 +70,7 @@ def test_noise_reuse_with_two_pairs_is_the_exact_gradient_at_a_random_rate():
 
 
 def test_persistent_es_with_two_pairs_diverges():
-    """Its accumulator is a random walk that is never reset: the variance grows with the number of windows."""
+    """Its accumulator is a random walk without a reset, so that the variance grows with the number of windows."""
     ends = descend(ml.persistent_es(PROBLEM, STEPWISE, sigma=SIGMA, num_pairs=2))
     assert np.all(~(np.abs(ends) < 1e3)), ends
 

@@ -2,9 +2,9 @@
 
 Li et al. 2023, Noise-reuse in online evolution strategies (arXiv 2304.12180).
 
-T = 2000, W = 100, σ = 0.04, SGD from (3.116, 3.7), workers at independent times of their episodes (staggered). Trained
-on one start, tested on starts with N(0, I) added. Iterates jitter, so a method is judged by the median test loss over
-the last tenth of them. Its tail is heavy: near the optimum a mean over 100 starts is off by several units, hence 1000.
+T = 2000, W = 100, σ = 0.04, SGD from (3.116, 3.7), workers at independent times of their episodes (staggered). Training
+uses one start, and the test adds N(0, I) to it. Iterates jitter, so the result is the median test loss over their last
+tenth. The loss has a heavy tail: near the optimum the mean over 100 starts is off by several units, so 1000 are used.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ SCRIPT = {
 
 
 def outer_steps_below(thetas, bound, stride=10):
-    """The outer steps until the test loss is first below the bound, `[seeds]`."""
+    """Return the number of outer steps until the test loss is first below the bound, `[seeds]`."""
     below = losses_under_test(thetas[:, : 100 * stride : stride]) < bound
     assert np.all(below.any(axis=1))
     return np.argmax(below, axis=1) * stride
@@ -64,7 +64,10 @@ def test_the_test_loss_at_the_published_start_and_at_the_truth():
 
 @pytest.mark.slow
 def test_noise_reuse_es_needs_fewer_sequential_steps_than_full_es_and_more_in_all():
-    """Both end below 55. To fall below 60 NRES needs about 6 times fewer steps one after another, and 3 times more in all."""
+    """Both end below 55.
+
+    To get below 60, NRES needs about 6 times fewer sequential steps, and 3 times more in total.
+    """
     losses, _, online = descend(*settings("NRES"), THREE)
     assert inside("NRES", losses), losses
     losses, _, whole = descend(*settings("full ES"), THREE)
@@ -84,7 +87,7 @@ def test_truncated_methods_are_biased_towards_a_large_a(name):
 
 @pytest.mark.slow
 def test_persistent_es_ends_below_truncated_methods():
-    """Its iterates still scatter between seeds by about 5 where they stop; the expected 51 to 56 is held against the mean."""
+    """The last iterates differ between seeds by about 5, so the expected 51 to 56 is compared with the mean."""
     losses, log_a, _ = descend(*settings("PES"))
     error = np.std(losses, ddof=1) / np.sqrt(len(losses))
     assert 51 - 2 * error < np.mean(losses) < 56 + 2 * error, losses

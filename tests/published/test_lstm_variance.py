@@ -1,4 +1,4 @@
-"""Variance against the number of windows on an LSTM: docs/theory.md §4.4; the setting is that of the reproduction."""
+"""Variance against the number of windows on an LSTM (docs/theory.md §4.4), in the setting of the reproduction."""
 
 import numpy as np
 import pytest

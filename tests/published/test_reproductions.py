@@ -1,4 +1,4 @@
-"""The table of reproductions says inside or outside, and why."""
+"""The table of reproductions states whether a number is inside its band, and why not."""
 
 import json
 import re

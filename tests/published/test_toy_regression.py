@@ -1,9 +1,9 @@
-"""Toy 2-D regression, whose optimum lies behind a range of chaos: docs/theory.md §5.6.
+"""Toy 2-D regression, whose optimum lies behind a chaotic region: docs/theory.md §5.6.
 
 Vicol, Metz and Sohl-Dickstein 2021 (arXiv 2112.13835).
 
-T = 100, W = 10, 50 pairs, σ = 0.3, Adam 0.01 with b1 = 0.99, 20 000 outer steps from (−4, −4), SUM objective. A method
-is judged by the median of L over the last tenth of its iterates.
+T = 100, W = 10, 50 pairs, σ = 0.3, Adam 0.01 with b1 = 0.99, 20 000 outer steps from (−4, −4), SUM objective. The
+result of a method is the median of L over the last tenth of its iterates.
 """
 
 import json
@@ -90,9 +90,10 @@ def test_uoro_rarely_leaves_the_chaos_boundary_vicol_2021():
 
 
 def persistent_es_with_analytic_gradient(problem, truncation, *, sigma, num_pairs):
-    """PES+A, naively: the newest window's share of the gradient by backprop through it, earlier windows by ES.
+    """Naive PES+A: backprop for the newest window's part of the gradient, ES for earlier windows.
 
-    g_t = ξ_{t−1} (L_t⁺ − L_t⁻) / (2σ²) + ½ (∇L_t⁺ + ∇L_t⁻), of the mean of PES and with what chaos does to ∇L_t.
+    g_t = ξ_{t−1} (L_t⁺ − L_t⁻) / (2σ²) + ½ (∇L_t⁺ + ∇L_t⁻). The mean is that of PES. Chaos in
+    ∇L_t makes the variance large.
     """
 
     def start(theta, state):
@@ -121,7 +122,7 @@ def test_a_naive_analytic_gradient_makes_persistent_es_fail_vicol_2021():
 
 
 def means_of(estimator, num_episodes):
-    """θ -> the mean estimate of each of `num_episodes` episodes at that frozen θ, `[num_episodes, 2]`."""
+    """Return a function from θ to the mean estimate of each episode at this frozen θ, `[num_episodes, 2]`."""
     keys = jax.random.split(jax.random.key(0), num_episodes)
     run = episode_means(estimator, keys, estimator.description.truncation.num_windows)
     return lambda theta: np.asarray(run(jnp.asarray(theta, jnp.float32)), np.float64)
@@ -145,7 +146,7 @@ def test_backprop_at_fixed_theta_is_that_of_an_independent_implementation(name, 
 
 
 def test_at_the_origin_truncated_es_points_away_from_the_smoothed_gradient():
-    """The cosine between the mean of truncated ES and that of NRES is −0.93: its bias is of sign, not of size."""
+    """The cosine between the means of truncated ES and NRES is −0.93, so the bias reverses the direction."""
     pair = []
     for make in (ml.evolution_strategies, ml.noise_reuse_es):
         pair.append(

@@ -1,4 +1,4 @@
-"""Learned optimisers and snapshots come back from their files as they were, and nothing else does."""
+"""Learned optimisers and snapshots are restored from their files unchanged, and other files raise errors."""
 
 import flax.serialization
 import jax
@@ -37,7 +37,7 @@ def test_a_file_holds_the_optimiser(optimizer, tmp_path):
 
 def test_a_file_of_another_architecture_is_refused(tmp_path):
     path = save_optimizer(tmp_path / "one.msgpack", MADE[1], MADE[1].init(KEY))
-    with pytest.raises(ValueError, match=r"holds the architecture .*nominal.* and .*recurrent.* was expected"):
+    with pytest.raises(ValueError, match=r"contains the architecture .*nominal.* but .*recurrent.* was expected"):
         load_optimizer(path, MADE[3])
     with pytest.raises(ValueError, match="weights of theta do not fit"):
         save_optimizer(tmp_path / "two.msgpack", MADE[1], MADE[0].init(KEY))
@@ -48,14 +48,14 @@ def test_a_file_of_another_architecture_is_refused(tmp_path):
 def test_what_is_no_file_of_an_optimiser_is_refused(tmp_path):
     other = tmp_path / "other"
     other.write_bytes(b"\x93\x01\x02\x03")
-    with pytest.raises(ValueError, match="is no file of a learned optimiser"):
+    with pytest.raises(ValueError, match="is not a file of a learned optimiser"):
         load_optimizer(other)
     with pytest.raises(FileNotFoundError):
         load_optimizer(tmp_path / "none")
     whole = save_optimizer(tmp_path / "one.msgpack", MADE[1], MADE[1].init(KEY))
     content = dict(flax.serialization.msgpack_restore(whole.read_bytes()))
     other.write_bytes(flax.serialization.msgpack_serialize({k: v for k, v in content.items() if k != "theta"}))
-    with pytest.raises(ValueError, match="is no file of a learned optimiser: KeyError: 'theta'"):
+    with pytest.raises(ValueError, match="is not a file of a learned optimiser: KeyError: 'theta'"):
         load_optimizer(other)
     with pytest.raises(TypeError, match="expected must be a learned optimiser"):
         load_optimizer(whole, MADE[1].init(KEY))
@@ -73,10 +73,10 @@ def test_every_type_of_array_comes_back(tmp_path):
 def test_what_is_no_snapshot_is_refused(tmp_path):
     path = save_snapshot(tmp_path / "one.npz", {"a": jnp.ones(3)})
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match="is no file that save_snapshot wrote"):
+    with pytest.raises(ValueError, match="was not written by save_snapshot"):
         load_snapshot(path, {"a": jnp.ones(3)})
     np.savez(tmp_path / "two.npz", other=np.ones(3))
-    with pytest.raises(ValueError, match="is no file that save_snapshot wrote"):
+    with pytest.raises(ValueError, match="was not written by save_snapshot"):
         load_snapshot(tmp_path / "two.npz", {"a": jnp.ones(3)})
 
 
@@ -91,12 +91,12 @@ def test_a_run_goes_on_from_a_file_with_the_same_bits(tmp_path):
     other = ml.first_snapshot(estimator, optax.sgd(0.02), *arguments[2:])
     with pytest.raises(ValueError, match=r"is the snapshot of another run: it has \d+ arrays"):
         load_snapshot(path, other)
-    with pytest.raises(ValueError, match=r"its theta is float32\[\], and here it is float32\[2\]"):
+    with pytest.raises(ValueError, match=r"its theta is float32\[\], but here it must be float32\[2\]"):
         load_snapshot(path, ml.first_snapshot(estimator, optax.adam(0.02), jnp.ones(2), KEY))
 
 
 def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):
-    """What a run saw after its last snapshot it sees again; the curve has it once."""
+    """Evaluations after the last snapshot are repeated by the resumed run, and occur once in the curve."""
     path = tmp_path / "curve.npz"
     curve = lambda *steps: {"step": jnp.asarray(steps, jnp.int32), "loss": jnp.asarray(steps, float) / 10}
     extend_evaluations(path, curve(0, 2))
@@ -106,5 +106,5 @@ def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):
     np.testing.assert_allclose(np.load(path)["loss"], [0, 0.2, 0.4, 0.6], rtol=1e-6)
     assert extend_evaluations(path, curve())["step"].tolist() == [0, 2, 4, 6]
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="is no file that extend_evaluations wrote"):
+    with pytest.raises(ValueError, match="was not written by extend_evaluations"):
         extend_evaluations(path, curve(8))

@@ -1,4 +1,4 @@
-"""Landscapes kept in files: what was finished is never computed twice, never lost, and never mixed up."""
+"""Landscapes in files: finished tiles are not computed again, lost, or confused with others."""
 
 import errno
 
@@ -23,7 +23,7 @@ def render(keep=None, plane=PLANE, **more):
 
 
 class Counting(Tiles):
-    """Counts what is computed, and stops where it is told to."""
+    """Count the computed tiles, and stop at a given one."""
 
     def __init__(self, folder, stop_at=None):
         super().__init__(folder, SETTINGS)
@@ -57,7 +57,7 @@ def test_an_interrupted_picture_goes_on_where_it_was(tmp_path, adaptive):
 def test_tiles_of_another_picture_are_refused(tmp_path):
     render(Tiles(tmp_path, SETTINGS))
     other = Plane(Axis("x", 0.2, 2.2), PLANE.y, PLANE.place)
-    with pytest.raises(ValueError, match="are of another picture"):
+    with pytest.raises(ValueError, match="belong to another landscape"):
         render(Tiles(tmp_path, SETTINGS), other)
     with pytest.raises(ValueError, match="another number of steps"):
         trainability(POWERS, PLANE, **(SIZE | {"num_steps": 51}), keep=Tiles(tmp_path, SETTINGS))
@@ -97,7 +97,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tiles, "save_arrays", full_after_two)
     folder = LandscapeFolder(tmp_path, SETTINGS)
-    with pytest.raises(RunFolderError, match=r"cannot be written: no space left on device\. What was finished"):
+    with pytest.raises(RunFolderError, match=r"cannot be written: no space left on device\. Finished files are kept"):
         folder.landscape("frame", PLANE, render)
     assert [path.name for path in sorted((tmp_path / "frame.tiles").iterdir())][:3] == [
         "00001.npz",

@@ -1,4 +1,4 @@
-"""Recording a run: what is in its folder, what W&B can read back, and that nothing is lost, leaked or waited for."""
+"""Recording a run: its folder, what W&B can read, and that nothing is lost, leaked or blocks the run."""
 
 import json
 import math
@@ -61,7 +61,7 @@ with open_run("runs", config, name="demo", mode=sys.argv[1], group="g", tags=["a
 
 
 def isolated(folder: pathlib.Path, **extra: str) -> dict[str, str]:
-    """An environment whose W&B finds no account, no settings and no server."""
+    """An environment in which W&B finds no account, no settings and no server."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "HYDRA_"))}
     home = {"HOME": str(folder), "MPLCONFIGDIR": matplotlib.get_cachedir()}
     home |= {"WANDB_CONFIG_DIR": str(folder / "config"), "NETRC": str(folder / "netrc")}
@@ -96,7 +96,7 @@ class Recorded(NamedTuple):
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory):
-    """A run that records everything, offline, with secrets wherever they could come from, and fails at its end."""
+    """An offline run that records everything, with secrets in every place they can come from, and fails at its end."""
     folder = tmp_path_factory.mktemp("offline")
     arguments = (
         "offline",
@@ -189,7 +189,7 @@ def test_online_falls_back_to_offline_without_a_prompt_or_a_long_wait(tmp_path):
         assert process.returncode == 0, err
         assert "wandb:" not in err
         (line,) = [line for line in err.splitlines() if "W&B" in line]
-        assert "records offline; upload the run later with: wandb sync runs/" in line
+        assert "is recorded offline; upload it later with: wandb sync runs/" in line
         (run,) = (tmp_path / case / "runs").iterdir()
         assert json.loads((run / "status.json").read_text())["status"] == "finished"
         assert list(run.glob("wandb/offline-run-*/*.wandb"))
@@ -303,7 +303,7 @@ def test_finish_happens_once_and_interruptions_are_named(tmp_path, capsys):
 def test_a_file_in_the_place_of_the_folder_is_told_in_a_sentence(tmp_path, below):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(
-        RunFolderError, match=r"The run folder '.*' cannot be written: there is a file .* folder=<path>\."
+        RunFolderError, match=r"The run folder '.*' cannot be written: a file has its name.* folder=<path>\."
     ):
         open_run(tmp_path / "runs" / below, {}, mode="disabled")
     assert issubclass(RunFolderError, OSError)
@@ -325,7 +325,7 @@ def test_an_unknown_mode_is_refused_before_anything_is_written(tmp_path):
 
 
 class BrokenWandb:
-    """A W&B run whose every call fails, as when its service has died."""
+    """A W&B run of which every call fails, as after the end of its service process."""
 
     offline = True
     dir = property(lambda self: self.log())
@@ -347,7 +347,7 @@ def test_a_failing_wandb_is_told_once_and_never_ends_a_run(tmp_path, capsys):
         run.table("rows", [{"a": 1}])
         run.arrays("arrays", {"a": np.ones(1)})
     told = capsys.readouterr().err.splitlines()
-    assert told == ["W&B failed and the run goes on, recorded in its folder: the service is gone"]
+    assert told == ["W&B failed; the run continues and is recorded in its folder: the service is gone"]
     assert len(read_metrics(tmp_path)) == 3
     assert json.loads((tmp_path / "status.json").read_text())["status"] == "finished"
 

@@ -1,4 +1,4 @@
-"""Values of configurations are written and compared as what they are; commands can be pasted whatever the names in them."""
+"""Values of configurations are written and compared by type, and printed commands can be pasted into a shell."""
 
 import enum
 import functools
@@ -94,7 +94,7 @@ def test_a_run_does_not_go_on_with_other_values(tmp_path, before, after, capsys)
 
 
 def test_names_that_are_written_alike_are_refused():
-    with pytest.raises(ValueError, match="Two entries of a mapping are named '1'"):
+    with pytest.raises(ValueError, match="Two keys of a mapping are written as '1'"):
         plain({1: "a", "1": "b"})
 
 
@@ -141,5 +141,5 @@ def test_printed_commands_are_quoted(tmp_path, capsys, monkeypatch):
     (again,) = (line.partition("same command and ")[2] for line in lines if "same command" in line)
     (override,) = shlex.split(again)
     assert pathlib.Path(OverridesParser.create().parse_override(override).value()).is_dir()
-    with pytest.raises(ValueError, match=r"leave it out with '~matrix\.my wine'"):
+    with pytest.raises(ValueError, match=r"Leave it out with '~matrix\.my wine'"):
         build_benchmarks({"my wine": 3})

@@ -1,4 +1,4 @@
-"""The contract suite rejects estimators with one mistake each, and says which."""
+"""`check_estimator` rejects estimators with one mistake each, and names the mistake."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def sound(problem, truncation) -> GradientEstimator:
 
 
 def wrapped(change):
-    """A factory whose estimates are changed: `change(theta, before, key, result) -> result`."""
+    """A factory of estimators with changed estimates: `change(theta, before, key, result) -> result`."""
 
     def make(problem, truncation):
         inner = sound(problem, truncation)
@@ -51,7 +51,7 @@ def drifting(theta, state, key, result):
 
 
 def counting(problem, truncation):
-    """Keeps a count outside of its state."""
+    """An estimator that keeps a count outside of its state."""
     inner, calls = sound(problem, truncation), itertools.count()
 
     def estimate(theta, state, key):
@@ -62,7 +62,7 @@ def counting(problem, truncation):
 
 
 def in_place(problem, truncation):
-    """Writes into the state that it is given."""
+    """An estimator that writes into the state that it is given."""
     inner = sound(problem, truncation)
 
     def estimate(theta, state, key):
@@ -74,13 +74,13 @@ def in_place(problem, truncation):
 
 
 def deaf(problem, truncation):
-    """Ignores the key of the estimate."""
+    """An estimator that ignores the key of the estimate."""
     inner = sound(problem, truncation)
     return inner._replace(estimate=lambda theta, state, key: inner.estimate(theta, state, jax.random.key(0)))
 
 
 def on_the_host(problem, truncation):
-    """Branches in Python, which no transformation can follow."""
+    """An estimator that branches in Python, which JAX cannot trace."""
     inner = sound(problem, truncation)
 
     def estimate(theta, state, key):
@@ -91,7 +91,7 @@ def on_the_host(problem, truncation):
 
 
 def at_first_theta(problem, truncation):
-    """Estimates at the θ that init was given, instead of the present one."""
+    """An estimator that uses the θ of `init` instead of the current one."""
     inner = sound(problem, truncation)
 
     def estimate(theta, state, key):
@@ -102,12 +102,12 @@ def at_first_theta(problem, truncation):
 
 
 def lockstep(problem, truncation):
-    """Ignores that particles are to be staggered."""
+    """An estimator that does not stagger its particles."""
     return sound(problem, ml.Truncation(truncation.horizon, truncation.length))
 
 
 def whole(problem, truncation):
-    """Runs whole episodes where windows are asked for."""
+    """An estimator that runs whole episodes in place of windows."""
     return sound(problem, ml.Truncation(truncation.horizon, truncation.horizon))
 
 
@@ -116,7 +116,7 @@ def in_float32(theta, state, key, result):
 
 
 def spoiled(theta, state, key, result):
-    """The gradient is NaN where a particle diverged."""
+    """An estimator whose gradient is NaN if a particle diverged."""
     ill = result[2]["fraction_diverged"] > 0
     return jax.tree.map(lambda leaf: jnp.where(ill, jnp.nan, leaf), result[0]), *result[1:]
 
@@ -142,7 +142,7 @@ BROKEN = {
         "dtypes of theta",
     ),
     "an error of its own": (wrapped(lambda t, s, k, r: {}["nothing"]), "failed with KeyError"),
-    "no steps": (metric(inner_steps=lambda m: m["inner_steps"] * 0), "at least 4 in all"),
+    "no steps": (metric(inner_steps=lambda m: m["inner_steps"] * 0), "at least 4, the steps of one window"),
     "half a step": (metric(inner_steps=lambda m: m["inner_steps"] + 0.5), "whole number"),
     "the sum of the losses": (metric(loss=lambda m: 2 * m["loss"]), "mean over the window"),
     "steps of one member of a pair": (metric(inner_steps=lambda m: m["inner_steps"] // 2), "took 8 and reported 4"),

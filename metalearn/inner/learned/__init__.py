@@ -1,8 +1,8 @@
-"""Learned optimisers: θ holds the weights of a network, which turns what it sees of a gradient into an update.
+"""Learned optimisers: θ holds the weights of a network that maps features of the gradients to updates.
 
-Each is a `LearnedOptimizer`: `learned.init(key)` draws θ, `learned(theta)` is an ordinary optax transformation for
-parameters of any shapes, in any training loop, in `optax.chain` and `optax.partition`. `ml.training(task, learned)` is
-the inner problem that trains it.
+Each is a `LearnedOptimizer`. `learned.init(key)` draws θ. `learned(theta)` is an optax transformation for parameters of
+any shapes, which works in any training loop, in `optax.chain` and in `optax.partition`. `ml.training(task, learned)` is
+the inner problem for meta-training it.
 """
 
 from metalearn.inner.learned.base import LearnedOptimizer

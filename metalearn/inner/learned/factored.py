@@ -1,4 +1,4 @@
-"""A perceptron for every parameter that sees second moments of rows and columns, as Adafactor keeps them."""
+"""A perceptron applied to every parameter, with second moments of rows and columns, as in Adafactor, as features."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,14 +14,14 @@ BOUND = 5.0  # of every feature
 
 
 class FactoredMoments(NamedTuple):
-    """What the rule remembers.
+    """The state of the optimiser.
 
     Attributes:
-      count: steps taken.
+      count: the number of steps taken.
       means: running means of g, one tree for each of five decays.
-      square: running mean of g², decay 0.999.
-      rows, columns: running means of g² averaged over the last axis, and over the one before, one tree for each of
-        three decays; of tensors with fewer than two axes both are that of g² itself.
+      square: the running mean of g², with decay 0.999.
+      rows, columns: running means of g² averaged over the last axis and over the second to last, one tree for each of
+        three decays. For tensors with fewer than two axes both are running means of g² itself.
     """
 
     count: jax.Array
@@ -32,19 +32,25 @@ class FactoredMoments(NamedTuple):
 
 
 def factored_optimizer(hidden: Sequence[int] = (4, 4), *, step_size: float = 0.01) -> base.LearnedOptimizer:
-    """A narrow perceptron over many features, among them gradients scaled by factored second moments.
+    """Return a narrow perceptron with many features, among them gradients scaled by factored second moments.
 
         u = −c a exp(0.1 b),   (a, b) = MLP(features, time)
 
-    With r, s the running means of g² over the columns and over the rows of a matrix (of the last two axes of a tensor),
-    √(mean r / r s) is what Adafactor multiplies a gradient with. The 25 features, each within ±5: g, p and five running
-    means m of g (0.1 … 0.999), over their root mean square in the tensor; g and the five m over √v; g and the five m
-    times Adafactor's factor of decay 0.999; g times that of 0.9 and of 0.99; 1/√v and the three factors 1/√r, over
-    their root mean square. All running means with Adam's correction. Seven features of time shift the first bias. With
-    `hidden=(4, 4)` these are 162 weights.
+    g is the gradient, p the parameter, and v the running mean of g² with decay 0.999. r and s are running means of g²
+    averaged over the columns and over the rows of a matrix (the last two axes of a tensor). Adafactor multiplies the
+    gradient by √(mean r / r s). The 25 features, each clipped to ±5, are
+
+    - g, p and the running means m of g with five decays (0.1 … 0.999), divided by their root mean square in the tensor;
+    - g and the five m, divided by √v;
+    - g and the five m, multiplied by Adafactor's factor with decay 0.999;
+    - g multiplied by Adafactor's factors with decays 0.9 and 0.99;
+    - 1/√v and 1/√r for three decays, divided by their root mean square in the tensor.
+
+    Running means have Adam's bias correction. Seven features of time are added to the first bias through further
+    weights. With `hidden=(4, 4)` there are 162 weights.
 
     Args:
-      hidden: widths of the hidden layers, ReLU.
+      hidden: widths of the hidden layers, which have ReLU activations.
       step_size: c.
 
     Raises:
@@ -114,12 +120,12 @@ def _moved(state, grads):
 
 
 def _means(tree, axis):
-    """Averages over an axis, of tensors that have rows and columns."""
+    """Average tensors with two or more axes over an axis; return other tensors unchanged."""
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=axis, keepdims=True) if leaf.ndim > 1 else leaf, tree)
 
 
 def _features(count, gradient, param, *moments):
-    """Features `[25, size]` of one tensor."""
+    """Return the features `[25, size]` of one tensor."""
     means, square = moments[: len(MEANS)], moments[len(MEANS)]
     rows, columns = moments[len(MEANS) + 1 :][: len(SQUARES)], moments[-len(SQUARES) :]
     means = [base.unbiased(mean, decay, count) for mean, decay in zip(means, MEANS)]
@@ -136,7 +142,7 @@ def _features(count, gradient, param, *moments):
 
 
 def _factor(row, column):
-    """√(mean r / (r s)), of a vector 1/√r; zero where one of them reads as zero."""
+    """Return √(mean r / (r s)), or 1/√r for a vector; zero where r or s is treated as zero."""
     if row.ndim < 2:
         return base.inverse_root(row)
     mean = jnp.mean(row, axis=-2, keepdims=True)

@@ -1,4 +1,4 @@
-"""A perceptron for every parameter: alone, or as the correction of Adam."""
+"""A perceptron applied to every parameter, which computes the update itself or a correction of Adam."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,12 +15,12 @@ EPS = 1e-8
 
 
 class Moments(NamedTuple):
-    """What a per-parameter rule remembers, of all tensors side by side: one array instead of many small ones.
+    """The state of a per-parameter optimiser. All tensors are concatenated, so that it has few large arrays.
 
     Attributes:
-      count: steps taken.
+      count: the number of steps taken.
       means: running means of g, `[decays, parameters]`.
-      square: running mean of g², decay 0.999, `[parameters]`.
+      square: the running mean of g² with decay 0.999, `[parameters]`.
     """
 
     count: jax.Array
@@ -31,17 +31,18 @@ class Moments(NamedTuple):
 def mlp_optimizer(
     hidden: Sequence[int] = (32, 32), *, decays: Sequence[float] = DECAYS, step_size: float = 0.01
 ) -> base.LearnedOptimizer:
-    """A perceptron that sees the features of one parameter and returns its update.
+    """Return a perceptron that maps the features of one parameter to its update.
 
         u = −c a exp(0.1 b),   (a, b) = MLP(features, time), |b| ≤ 60
 
-    Features, each within ±5: g, its running means m_β and the parameter p, over their root mean square in the tensor; g
-    and m_β over √v, with v the running mean of g² (0.999); all means with Adam's correction. Seven features of time,
-    tanh(t/τ − 1) with τ from 3 to 3000 steps, shift the first bias. With `hidden=(32, 32)` these are 1666 weights.
+    The features, each clipped to ±5, are the gradient g, its running means m_β and the parameter p, divided by their
+    root mean square in the tensor, and g and m_β divided by √v, with v the running mean of g² with decay 0.999. Running
+    means have Adam's bias correction. Seven features of time, tanh(t/τ − 1) with τ from 3 to 3000 steps, are added to
+    the first bias through further weights. With `hidden=(32, 32)` there are 1666 weights.
 
     Args:
-      hidden: widths of the hidden layers, ReLU.
-      decays: the β of the means.
+      hidden: widths of the hidden layers, which have ReLU activations.
+      decays: the decay rates β of the running means.
       step_size: c.
 
     Raises:
@@ -71,17 +72,18 @@ def mlp_optimizer(
 def nominal_optimizer(
     hidden: Sequence[int] = (8, 8), *, learning_rate: float = 0.03, decays: Sequence[float] = DECAYS
 ) -> base.LearnedOptimizer:
-    """Adam, corrected by a perceptron for every parameter whose last layer starts at zero: meta-training starts at Adam.
+    """Return Adam with a correction from a perceptron for every parameter.
 
         u = −η (m̂_0.9 / (√v̂ + 1e-8) · exp(clip(b, −6, 3)) + a),   (a, b) = MLP(features, time),   η = exp(θ_η)
 
-    Features and time as in `mlp_optimizer`, m and v as in Adam (0.9 and 0.999). With `hidden=(8, 8)` these are 227
-    weights, the logarithm of the learning rate among them.
+    The last layer of the perceptron starts at zero, so that meta-training starts at Adam. Features and time are those
+    of `mlp_optimizer`, and m and v those of Adam, with decays 0.9 and 0.999. With `hidden=(8, 8)` there are 227
+    weights, including the logarithm of the learning rate.
 
     Args:
-      hidden: widths of the hidden layers, ReLU.
-      learning_rate: η at the start; it is learned too.
-      decays: the β of the means; 0.9 must be among them.
+      hidden: widths of the hidden layers, which have ReLU activations.
+      learning_rate: the initial η, which is learned as well.
+      decays: the decay rates β of the running means; 0.9 must be among them.
 
     Raises:
       TypeError: `hidden` is not a sequence of whole numbers, `decays` is not a sequence of numbers, or `learning_rate`
@@ -97,7 +99,7 @@ def nominal_optimizer(
     widths, rates = base.check_widths(hidden), base.check_decays(decays)
     check_number("learning_rate", learning_rate, 0, open_low=True)
     if 0.9 not in rates:
-        raise ValueError(f"decays must hold 0.9, the momentum of Adam; {rates} was given.")
+        raise ValueError(f"decays must contain 0.9, the momentum of Adam; {rates} was given.")
 
     def init(key):
         rate = jnp.log(jnp.asarray(learning_rate, jnp.result_type(float)))
@@ -125,7 +127,10 @@ def _network(key, widths, decays, *, zero_last=False):
 
 
 def _per_parameter(theta, decays, rule):
-    """`rule(outputs [2, parameters], adam [parameters]) -> updates [parameters]`."""
+    """Return a transformation with updates from `rule(outputs [2, parameters], adam [parameters]) -> [parameters]`.
+
+    `outputs` are those of the network, and `adam` is m̂_0.9 / (√v̂ + 1e-8), or None if 0.9 is not among `decays`.
+    """
 
     def begin(params):
         flat = base.side_by_side(base.zeros(params))

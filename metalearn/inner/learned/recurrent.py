@@ -1,4 +1,4 @@
-"""A recurrent network for every tensor, which sets the learning rate of Adam for it, step by step."""
+"""A recurrent network for every tensor, which sets Adam's learning rate for the tensor at every step."""
 
 import math
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ NUM_INPUTS = 6
 
 
 class RecurrentState(NamedTuple):
-    """What the rule remembers.
+    """The state of the optimiser.
 
     Attributes:
-      count: steps taken.
+      count: the number of steps taken.
       mean, square: Adam's running means of g and g².
       hidden: a vector for every tensor, in the structure of the parameters.
     """
@@ -30,17 +30,18 @@ class RecurrentState(NamedTuple):
 
 
 def recurrent_optimizer(hidden: int = 16, *, learning_rate: float = 0.03) -> base.LearnedOptimizer:
-    """Adam whose learning rate is set for every tensor at every step by a gated recurrent unit.
+    """Return Adam with a learning rate that a gated recurrent unit sets for every tensor at every step.
 
         u = −η exp(clip(o, −6, 3)) m̂ / (√v̂ + 1e-8),   h ← GRU(x, h),   o = w · h + c,   η = exp(θ_η)
 
-    One h for every tensor, the weights are shared by all. x holds the logarithms of the root mean squares of g, of m̂
-    and of p, divided by 10, the cosine of g and m̂, the share of entries whose g and m̂ have one sign, and tanh(t/1000
-    − 1). w and c start at zero: meta-training starts at Adam. It costs next to nothing per parameter.
+    Every tensor has its own h, and all tensors share the weights. The input x consists of the logarithms of the root
+    mean squares of the gradient g, of m̂ and of the parameters p, divided by 10, the cosine of g and m̂, the fraction
+    of entries for which g and m̂ have the same sign, and tanh(t/1000 − 1). w and c start at zero, so that meta-training
+    starts at Adam. The additional cost per parameter is negligible.
 
     Args:
       hidden: the width of h.
-      learning_rate: η at the start; it is learned too.
+      learning_rate: the initial η, which is learned as well.
 
     Raises:
       TypeError: `hidden` is not a whole number, or `learning_rate` is not a real number.
@@ -97,7 +98,7 @@ def _inputs(gradient, mean, param, count):
 
 
 def _gated(theta, inputs, hidden):
-    """h ← (1 − z) h + z tanh(W [x, r h] + b), with the gates z and r."""
+    """Return the new h = (1 − z) h + z tanh(W [x, r h] + b), with the gates z and r."""
     seen = jnp.concatenate([inputs, hidden])
     update, reset = (jax.nn.sigmoid(theta["gates"][gate] @ seen + theta["gate_bias"][gate]) for gate in (0, 1))
     proposal = jnp.tanh(theta["gates"][2] @ jnp.concatenate([inputs, reset * hidden]) + theta["gate_bias"][2])

@@ -1,4 +1,4 @@
-"""Inner problems that are ready to use: known and chaotic maps, classical fractals, and training runs on real data."""
+"""Ready-made inner problems: known and chaotic maps, classical fractals, and training runs on real data."""
 
 from metalearn.inner.problems.chaotic import cubic_loss, double_well, henon, logistic_map, lorenz, toy_regression
 from metalearn.inner.problems.fractals import burning_ship, julia, lyapunov_logistic, magnet, mandelbrot, newton

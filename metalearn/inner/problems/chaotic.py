@@ -1,9 +1,9 @@
-"""Chaotic maps, and training runs that are chaotic maps: inner problems whose exponents or orbits are known.
+"""Chaotic maps, and training runs that are chaotic maps, with known Lyapunov exponents or orbits.
 
-Gradient descent on a cubic loss *is* the logistic map, and on a double well it is the cubic Chebyshev map at learning
-rate 2. They are real inner loops with exact answers, in one dimension. Their exact statements are about real numbers:
-at an exponent λ, rounding in float64 reaches the size of the attractor after about 36/λ steps (float32: 16/λ); averages
-and exponents survive, single orbits do not.
+Gradient descent on a cubic loss is equivalent to the logistic map. On a double well, at learning rate 2, it is
+equivalent to the cubic Chebyshev map. These one-dimensional training runs have exact solutions. The exact statements
+hold in real arithmetic. With a Lyapunov exponent λ, rounding errors in float64 reach the size of the attractor after
+about 36/λ steps (float32: 16/λ). Averages and exponents are still correct after that, single orbits are not.
 
 To make the start a hyperparameter, replace `init`: `problem._replace(init=lambda theta, key: theta)`.
 """
@@ -20,10 +20,10 @@ from metalearn.inner.problems.known import as_pair, as_scalar, check_finite
 
 
 def logistic_map(start: float = 0.3) -> InnerProblem:
-    """The logistic map x ← r x (1 − x) with θ = r; ℓ = x, so that the meta-loss is the time average.
+    """Return the logistic map x ← r x (1 − x) with θ = r. The loss is ℓ = x, so that the meta-loss is the time average.
 
-    Lyapunov exponent: ln|2 − r| for 1 < r < 3, zero at 3.5699456718709449 (Feigenbaum), ln 2 at r = 4, where the time
-    average is ½.
+    The Lyapunov exponent is ln|2 − r| for 1 < r < 3, zero at r = 3.5699456718709449 (Feigenbaum), and ln 2 at r = 4,
+    where the time average is ½.
 
     Args:
       start: x_0 in (0, 1).
@@ -42,11 +42,11 @@ def logistic_map(start: float = 0.3) -> InnerProblem:
 
 
 def cubic_loss(start: float = 0.3, *, log_learning_rate: bool = False) -> InnerProblem:
-    """Gradient descent on f(x) = x²/2 − x³/3 with learning rate η: x ← x − η (x − x²), ℓ = f(x).
+    """Return gradient descent on f(x) = x²/2 − x³/3 with learning rate η: x ← x − η (x − x²), ℓ = f(x).
 
-    With y = η (1 − x)/(1 + η) this is the logistic map at r = 1 + η. The minimum is x = 0 with sharpness 1, stable for
-    η < 2; η = 2.5699456718709449 is Feigenbaum's point; at η = 3 the exponent is ln 2 and x_t = 1 − (4/3) sin²(2^t φ)
-    exactly; beyond 3 almost every start diverges.
+    With y = η (1 − x)/(1 + η) this is the logistic map at r = 1 + η. The minimum x = 0 has sharpness 1 and is stable
+    for η < 2. Feigenbaum's point is η = 2.5699456718709449. At η = 3 the Lyapunov exponent is ln 2, and x_t = 1 − (4/3)
+    sin²(2^t φ) exactly. For η > 3 almost every start diverges.
 
     Args:
       start: x_0.
@@ -62,10 +62,10 @@ def cubic_loss(start: float = 0.3, *, log_learning_rate: bool = False) -> InnerP
 
 
 def double_well(start: float = 0.3, *, log_learning_rate: bool = False) -> InnerProblem:
-    """Gradient descent on f(x) = (x² − 1)²/4 with learning rate η: x ← x − η (x³ − x), ℓ = f(x).
+    """Return gradient descent on f(x) = (x² − 1)²/4 with learning rate η: x ← x − η (x³ − x), ℓ = f(x).
 
-    The minima ±1 have sharpness 2 and are stable for η < 1, where the exponent is ln|1 − 2η|. At η = 2 the map is the
-    cubic Chebyshev map: exponent ln 3 and x_t = √2 sin(3^t φ) exactly.
+    The minima ±1 have sharpness 2 and are stable for η < 1, where the Lyapunov exponent is ln|1 − 2η|. At η = 2 the map
+    is equivalent to the cubic Chebyshev map. There the exponent is ln 3, and x_t = √2 sin(3^t φ) exactly.
 
     Args:
       start, log_learning_rate: as in `cubic_loss`.
@@ -80,10 +80,10 @@ def double_well(start: float = 0.3, *, log_learning_rate: bool = False) -> Inner
 
 
 def henon(start: tuple[float, float] = (0.1, 0.1)) -> InnerProblem:
-    """The Hénon map (x, y) ← (1 − a x² + y, b x) with θ = (a, b); ℓ = x.
+    """Return the Hénon map (x, y) ← (1 − a x² + y, b x) with θ = (a, b) and ℓ = x.
 
-    The Jacobian's determinant is −b everywhere, so the two exponents sum to ln|b|. At (1.4, 0.3) they are 0.419217 and
-    −1.623190.
+    The determinant of the Jacobian is −b everywhere, so the two Lyapunov exponents sum to ln|b|. At (1.4, 0.3) they are
+    0.419217 and −1.623190.
 
     Args:
       start: (x_0, y_0).
@@ -112,29 +112,32 @@ def henon(start: tuple[float, float] = (0.1, 0.1)) -> InnerProblem:
 
 
 class ToyState(NamedTuple):
-    """The point x `[2]` of the toy regression, and how many steps were taken."""
+    """The point x `[2]` of the toy regression, and the number of steps taken."""
 
     x: jax.Array
     clock: jax.Array
 
 
 def toy_regression(horizon: int = 100, *, objective: str = "mean") -> InnerProblem:
-    """Two learning rates for gradient descent in a wavy valley; the optimum lies behind a range of chaos.
+    """Return a problem with two learning rates of gradient descent in a wavy valley, the toy regression.
+
+    A chaotic region separates the published start from the optimum.
 
     f(x) = √(x0² + 5) − √5 + sin²(x1) e^{−5 x0²} + ¼ |x1 − 100|, x(0) = (1, 1), x ← x − lr_t ∇f(x),
-    lr_t = (1 − t/T) e^{θ0} + (t/T) e^{θ1} for t = 0 … T − 1, ℓ = f(x) read after the step.
+    lr_t = (1 − t/T) e^{θ0} + (t/T) e^{θ1} for t = 0 … T − 1, and ℓ = f(x) after the step.
 
     The published objective is the sum Σ_t ℓ_t, T times the mean. With it L(−4, −4) = 2487.77, L(0, 0) = 2423.47, and
     the minimum on a grid is 555.1 at (2.775, −2.65); published runs start from (−4, −4).
 
     Args:
-      horizon: T, the steps of an episode and of the learning-rate schedule; give the truncation the same horizon.
+      horizon: T, the number of steps of the schedule and of an episode; the truncation must have the same horizon.
       objective: "mean": ℓ_t = f(x_t). "sum": ℓ_t = T f(x_t), so that the mean over an episode is the published sum.
 
     Returns:
       A problem with θ: `[2]`, the logarithms of the first and the last learning rate; state: `ToyState`.
 
     Raises:
+      TypeError: the horizon is not a whole number.
       ValueError: the horizon is not positive, or the objective is neither "mean" nor "sum".
 
     References:
@@ -163,7 +166,7 @@ def _toy_function(x: jax.Array) -> jax.Array:
 
 
 class LorenzState(NamedTuple):
-    """The trajectory that is fitted and the one that is given, each `[3]`, at the same time."""
+    """The points of the fitted and of the true trajectory at the same time, each `[3]`."""
 
     point: jax.Array
     true_point: jax.Array
@@ -178,30 +181,32 @@ def lorenz(
     true_r: float = 28.0,
     b: float = 8 / 3,
 ) -> InnerProblem:
-    """Find the parameters of the Lorenz system from z: θ = (ln a, ln r), ℓ_t = (z_t − z_t^true)².
+    """Return a fit of the parameters of the Lorenz system to z: θ = (ln a, ln r), ℓ_t = (z_t − z_t^true)².
 
-    Forward Euler steps of x' = a (y − x), y' = x (r − z) − y, z' = x y − b z. The true trajectory is computed beside
-    the fitted one from the same start and carries no tangent, so exponents are those of the fitted system, any horizon
-    will do, and no data is stored.
+    A step is a forward Euler step of x' = a (y − x), y' = x (r − z) − y, z' = x y − b z. The true trajectory starts at
+    the same point and is computed together with the fitted one, without tangents. Lyapunov exponents are therefore
+    those of the fitted system, every horizon is possible, and no data is stored.
 
-    Published runs: 2000 steps, from θ = (3.116, 3.7), without noise; the reported test loss is with noise = 1: 312 at
-    the published start, and about 0.005 at the truth in float32, where the rounding of e^θ grows with the exponent 0.9
-    per unit of time.
+    Published runs take 2000 steps and start from θ = (3.116, 3.7), without noise. The reported test loss uses noise =
+    1. It is 312 at the published start, and about 0.005 at the true parameters in float32, where the rounding error of
+    e^θ grows at the exponent 0.9 per unit of time.
 
     Args:
-      noise: the standard deviation of a perturbation of the start, drawn from the key of the episode and shared by both
-        trajectories.
+      noise: the standard deviation of a perturbation of the start. It is drawn from the key of the episode and shared
+        by both trajectories.
       dt: the time step.
       start: (x, y, z) at time 0, before the noise.
       true_a: a of the true system.
       true_r: r of the true system.
-      b: the third parameter, known to both.
+      b: the third parameter, the same for both systems.
 
     Returns:
       A problem with θ: `[2]`, state: `LorenzState`.
 
     Raises:
-      ValueError: an argument is not finite, dt, true_a or true_r is not positive, or the noise is negative.
+      TypeError: `noise`, `dt`, `true_a`, `true_r` or `b` is not a real number.
+      ValueError: `start` is not three finite numbers, another argument is not finite, `dt`, `true_a` or `true_r` is not
+        positive, or `noise` is negative.
 
     References:
       Li, Harrison, Sohl-Dickstein, Smith and Metz, "Variance-reduced gradient estimation via noise-reuse in online

@@ -1,8 +1,8 @@
-"""Classical fractals as inner problems: what a renderer and an estimator of dimensions are checked with.
+"""Classical fractals as inner problems, for tests of rendering and of estimates of fractal dimensions.
 
-θ = {"x": …, "y": …} is a point of the plane that the picture shows, the state an array `[2]` or `[4]` of real and
-imaginary parts. The loss is |z|², which `ml.landscape.escape_time` compares with a bound; where there are several
-attractors it is zero in one of them.
+θ = {"x": …, "y": …} is a point of the plane of the picture. The state z is an array `[2]` of a real and an imaginary
+part. The loss is |z|², which `ml.landscape.escape_time` compares with a bound, or the squared distance from one of
+several attractors (`newton`). `lyapunov_logistic` has a real state and its own loss.
 """
 
 import cmath
@@ -39,17 +39,25 @@ def _modulus(z, theta, key):
 
 
 def mandelbrot() -> InnerProblem:
-    """z ← z² + c from 0, with θ = c. Escapes beyond |z| = 2. Its border has dimension 2 (Shishikura 1998)."""
+    """Return the Mandelbrot set: z ← z² + c from 0, with θ = c. Orbits with |z| > 2 escape.
+
+    The boundary has dimension 2 (Shishikura 1998).
+    """
     return InnerProblem(_origin, lambda z, theta, key: _square(z) + _point(theta), _modulus)
 
 
 def julia(c: complex = -1.0) -> InnerProblem:
-    """z ← z² + c from θ, for a fixed c. Escapes beyond max(2, |c|).
+    """Return a Julia set: z ← z² + c from θ, for a fixed c. Orbits with |z| > max(2, |c|) escape.
 
-    Dimensions of the border: 1 at c = 0, 1.26835 at −1, 1.3934 at the rabbit −0.122561 + 0.744862i (McMullen 1998).
+    The boundary has dimension 1 at c = 0, 1.26835 at −1 and 1.3934 at −0.122561 + 0.744862i, Douady's rabbit (McMullen
+    1998).
+
+    Args:
+      c: the constant.
 
     Raises:
-      TypeError, ValueError: c is no finite number.
+      TypeError: `c` cannot be converted to a complex number.
+      ValueError: `c` is a string or a bool, or it is not finite.
     """
     if isinstance(c, (str, bool)) or not cmath.isfinite(complex(c)):
         raise ValueError(f"c must be a finite complex number; {c!r} was given.")
@@ -59,12 +67,15 @@ def julia(c: complex = -1.0) -> InnerProblem:
 
 
 def burning_ship() -> InnerProblem:
-    """z ← (|Re z| + i |Im z|)² + c from 0, with θ = c. Escapes beyond |z| = 2."""
+    """Return the burning ship: z ← (|Re z| + i |Im z|)² + c from 0, with θ = c. Orbits with |z| > 2 escape."""
     return InnerProblem(_origin, lambda z, theta, key: _square(jnp.abs(z)) + _point(theta), _modulus)
 
 
 def magnet() -> InnerProblem:
-    """z ← ((z² + c − 1) / (2z + c − 2))² from 0, with θ = c; the magnetic model I. Escapes beyond |z| = 100, or converges to 1."""
+    """Return the magnetic model I: z ← ((z² + c − 1) / (2z + c − 2))² from 0, with θ = c.
+
+    Orbits with |z| > 100 escape. Other orbits may converge to 1.
+    """
 
     def step(z, theta, key):
         c = _point(theta)
@@ -75,15 +86,15 @@ def magnet() -> InnerProblem:
 
 
 def newton(root: complex = 1.0) -> InnerProblem:
-    """Newton's method for z³ = 1 from θ; the loss is |z − root|².
+    """Return Newton's method for z³ = 1 from θ, with the loss |z − root|².
 
-    The border between the three basins has dimension 1.4444.
+    The boundary between the three basins of attraction has dimension 1.4444.
 
     Args:
-      root: the root whose basin is asked for, a cube root of 1.
+      root: a cube root of 1; the loss tends to zero in its basin.
 
     Raises:
-      ValueError: no cube root of 1.
+      ValueError: `root` is not a cube root of 1.
     """
     number = complex(root)
     if abs(number**3 - 1) > 1e-3:
@@ -103,23 +114,24 @@ def newton(root: complex = 1.0) -> InnerProblem:
 
 
 def lyapunov_logistic(pattern: str = "AB", start: float = 0.5) -> InnerProblem:
-    """The logistic map whose r alternates between θ["x"] and θ["y"] as the pattern says; the picture of Markus and Hess.
+    """Return the logistic map with r alternating between θ["x"] and θ["y"] in a given pattern (Markus and Hess).
 
-    The state is (x, t), the loss ln|r (1 − 2x)|, whose mean over a run is the Lyapunov exponent: below zero where the
-    orbit is stable. It is bounded below by −50, for superstable orbits.
+    The state is (x, t). The loss is ln|r (1 − 2x)|, whose mean over a run is the Lyapunov exponent. It is negative for
+    stable orbits. The loss is bounded below by −50 because of superstable orbits.
 
     Args:
-      pattern: a word of A and B; A takes θ["x"].
+      pattern: a string of the letters A and B, repeated periodically. A stands for θ["x"] and B for θ["y"].
       start: x_0.
 
     Raises:
-      TypeError, ValueError: another pattern, or no finite start.
+      TypeError: `start` is not a real number.
+      ValueError: `pattern` is not a string of A and B, or `start` is not finite.
 
     References:
       Markus & Hess, Lyapunov exponents of the logistic map with periodic forcing, 1989.
     """
     if not isinstance(pattern, str) or not pattern or set(pattern) - {"A", "B"}:
-        raise ValueError(f'pattern must be a word of A and B, such as "AABAB"; {pattern!r} was given.')
+        raise ValueError(f'pattern must be a string of A and B, such as "AABAB"; {pattern!r} was given.')
     check_number("start", start)
     letters = tuple(letter == "A" for letter in pattern)
 

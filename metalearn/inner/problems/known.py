@@ -1,8 +1,8 @@
-"""Published inner problems whose gradients, optima or failures are known: the yardsticks of every estimator.
+"""Published inner problems with known gradients, optima or failures, for tests of estimators.
 
-Each factory returns an `InnerProblem`; θ is a plain array. The state takes the dtype of θ, so that the same problem
-serves float32 training and float64 landscapes. The meta-loss is the *mean* of the losses ℓ_t over an episode; where a
-paper sums them, its numbers are the horizon T times ours. Problems whose map is chaotic are in `chaotic.py`.
+Each function returns an `InnerProblem`, and θ is an array. The state has the dtype of θ, so that one problem is suited
+to float32 training and to float64 landscapes. The meta-loss is the *mean* of the losses ℓ_t over an episode. In papers
+that use the sum, the numbers are T times ours, with the horizon T. Chaotic maps are in `chaotic.py`.
 """
 
 import jax
@@ -15,11 +15,11 @@ from metalearn.inner.problem import InnerProblem
 
 
 def phase_walk(omega: float = 1.0, start: float = 0.0) -> InnerProblem:
-    """A phase that advances by θ: s_t = s_{t−1} + θ, ℓ_t = sin(ω s_t).
+    """Return a phase that advances by θ: s_t = s_{t−1} + θ, ℓ_t = sin(ω s_t).
 
-    The smallest problem that tells all estimators apart. With s_0 = 0, ∂L/∂θ = (1/T) Σ_t ω t cos(ω t θ). Each kind of
-    smoothing damps the terms by its own factor: noise of variance σ²v_t on s_t multiplies term t by e^{−ω²σ²v_t/2},
-    with v = t² for one perturbation per episode (full ES, NRES), v = ⌊t/W⌋W² + (t mod W)² for persistent ES.
+    This is the smallest problem on which all estimators have different means. With s_0 = 0, ∂L/∂θ = (1/T) Σ_t ω t
+    cos(ω t θ). Smoothing damps each term: noise of variance σ²v_t on s_t multiplies term t by e^{−ω²σ²v_t/2}. Here v_t
+    = t² for one perturbation per episode (full ES, NRES), and v_t = ⌊t/W⌋W² + (t mod W)² for persistent ES.
 
     Args:
       omega: ω, the frequency of the loss.
@@ -43,19 +43,19 @@ def phase_walk(omega: float = 1.0, start: float = 0.0) -> InnerProblem:
 def linear_quadratic(
     a: ArrayLike = 0.9, b: ArrayLike = 1.0, start: ArrayLike = 1.0, target: ArrayLike = 0.0
 ) -> InnerProblem:
-    """Linear dynamics, quadratic loss: s_t = a s_{t−1} + b θ, ℓ_t = ½ Σ_i (s_t − y)_i².
+    """Return linear dynamics with a quadratic loss: s_t = a s_{t−1} + b θ, ℓ_t = ½ Σ_i (s_t − y)_i².
 
-    ∂L/∂θ = (1/T) Σ_t (s_t − y) G(t), G(h) = b (1 − a^h)/(1 − a). Every unbiased estimator has this mean for every σ;
-    truncated backprop and truncated ES have G(h_t), h_t = ((t − 1) mod W) + 1, in place of G(t).
+    The gradient is ∂L/∂θ = (1/T) Σ_t (s_t − y) G(t) with G(h) = b (1 − a^h)/(1 − a). Every unbiased estimator has this
+    mean for every σ. Truncated backprop and truncated ES have G(h_t) in place of G(t), with h_t = ((t − 1) mod W) + 1.
 
     Args:
       a: the contraction, a scalar or an array of the shape of θ.
-      b: the influence of θ, likewise.
-      start: s_0, likewise.
-      target: y, likewise.
+      b: the influence of θ, a scalar or an array of the shape of θ.
+      start: s_0, a scalar or an array of the shape of θ.
+      target: y, a scalar or an array of the shape of θ.
 
     Returns:
-      A problem with θ of any shape and a state of that shape; the components do not interact.
+      A problem with θ of any shape and a state of the same shape. The components are independent.
 
     Raises:
       ValueError: an argument is not finite.
@@ -66,20 +66,21 @@ def linear_quadratic(
 def noisy_linear_quadratic(
     a: ArrayLike = 0.9, b: ArrayLike = 1.0, start: ArrayLike = 1.0, target: ArrayLike = 0.0, noise: float = 0.1
 ) -> InnerProblem:
-    """`linear_quadratic` with noise: s_t = a s_{t−1} + b θ + n_t, n_t ~ N(0, noise²) from the key of the step.
+    """Return `linear_quadratic` with noise: s_t = a s_{t−1} + b θ + n_t, n_t ~ N(0, noise²) from the key of the step.
 
-    The mean of ∂L/∂θ is that without noise; its variance is not zero, and pairs that do not share n_t give themselves
-    away.
+    The mean of ∂L/∂θ is that without noise, but its variance is not zero. Antithetic pairs that do not share n_t
+    are detected by their variance.
 
     Args:
       a, b, start, target: as in `linear_quadratic`.
       noise: the standard deviation of n_t.
 
     Returns:
-      A problem with θ of any shape and a state of that shape.
+      A problem with θ of any shape and a state of the same shape.
 
     Raises:
-      ValueError: an argument is not finite, or the noise is negative.
+      TypeError: `noise` is not a real number.
+      ValueError: an argument is not finite, or `noise` is negative.
     """
     for name, value in (("a", a), ("b", b), ("start", start), ("target", target)):
         check_finite(name, value)
@@ -99,24 +100,26 @@ def noisy_linear_quadratic(
 
 
 def influence_balancing(n: int = 23, p: int = 10) -> InnerProblem:
-    """A gradient whose sign comes from long ago.
+    """Return influence balancing: the sign of the gradient is determined by steps in the distant past.
 
-    s_{t+1} = A s_t + θ c with A_ii = A_{i,i+1} = ½, c = 1 for the first p components and −1 for the others;
+    s_{t+1} = A s_t + θ c with A_ii = A_{i,i+1} = ½, c = 1 for the first p components and −1 for the others, and
     ℓ = ½ (s¹ − 1)².
 
-    ds¹_t/dθ = a_t is positive for the first steps and tends to 2 (2p − n), which is negative for p < n/2 (for 23 and 10
-    it changes sign at t = 41): short windows climb. The optimum is θ* = 1 / (2 (2p − n)), −1/6. Published runs start
-    from θ = 0.5 and never reset.
+    The derivative ds¹_t/dθ is positive for the first steps and tends to 2 (2p − n), which is negative for p < n/2. For
+    n = 23 and p = 10 it changes sign at t = 41. Truncated gradients with short windows therefore have the wrong sign.
+    The optimum is θ* = 1 / (2 (2p − n)), which is −1/6 by default. Published runs start from θ = 0.5 and never reset
+    the state.
 
     Args:
       n: the number of components of the state.
-      p: the components that θ pushes up; the others it pushes down.
+      p: the number of components that increase with θ; the others decrease.
 
     Returns:
-      A problem with θ: scalar, state: `[n]`, started at ones.
+      A problem with θ: scalar, state: `[n]`, which starts at ones.
 
     Raises:
-      ValueError: not 0 ≤ p ≤ n with n ≥ 1.
+      TypeError: `n` or `p` is not a whole number.
+      ValueError: `n` is below 1, or `p` is outside of 0 … n.
 
     References:
       Tallec and Ollivier, "Unbiased online recurrent optimization", 2017, arXiv:1702.05043.
@@ -141,11 +144,11 @@ def influence_balancing(n: int = 23, p: int = 10) -> InnerProblem:
 
 
 def l2_tuning(x_train, y_train, x_val, y_val, learning_rate: float = 0.001) -> InnerProblem:
-    """One weight decay for a linear model: w ← w − lr (Xᵀ(Xw − y) + e^θ w), ℓ = (1/n_val) ‖X_val w − y_val‖².
+    """Return weight decay tuning of a linear model: w ← w − lr (Xᵀ(Xw − y) + e^θ w), ℓ = (1/n_val) ‖X_val w − y_val‖².
 
-    The step is full-batch gradient descent on ½‖Xw − y‖² + ½ e^θ ‖w‖², whose fixed point w(θ) = (XᵀX + e^θ I)⁻¹ Xᵀy
-    gives the optimum in closed form: ∇ℓ · (XᵀX + e^θ I)⁻¹ w = 0. With windows of one step and no reset, truncated
-    backprop and truncated ES rest where ∇ℓ · w = 0 instead.
+    The step is full-batch gradient descent on ½‖Xw − y‖² + ½ e^θ ‖w‖². The fixed point w(θ) = (XᵀX + e^θ I)⁻¹ Xᵀy gives
+    the condition ∇ℓ · (XᵀX + e^θ I)⁻¹ w = 0 for the optimum. With windows of one step and no reset, truncated backprop
+    and truncated ES converge to ∇ℓ · w = 0 instead.
 
     Args:
       x_train: X, `[num_examples, num_features]`.
@@ -155,10 +158,11 @@ def l2_tuning(x_train, y_train, x_val, y_val, learning_rate: float = 0.001) -> I
       learning_rate: lr; it must be below 2 / (largest eigenvalue of XᵀX + e^θ).
 
     Returns:
-      A problem with θ: scalar, the logarithm of the weight decay; state: w `[num_features]`, started at zero.
+      A problem with θ: scalar, the logarithm of the weight decay; state: w `[num_features]`, which starts at zero.
 
     Raises:
-      ValueError: shapes do not fit, or numbers are not finite.
+      TypeError: `learning_rate` is not a real number.
+      ValueError: the shapes of the arrays do not fit, numbers are not finite, or `learning_rate` is not positive.
 
     References:
       Vicol, Metz and Sohl-Dickstein, 2021, arXiv:2112.13835, tune the weight decay of a linear model on the UCI yacht
@@ -188,14 +192,17 @@ def l2_tuning(x_train, y_train, x_val, y_val, learning_rate: float = 0.001) -> I
 
 
 def as_scalar(theta) -> jax.Array:
-    """θ as one number, or a sentence."""
+    """Check that θ is one number, and return it as an array."""
     if jnp.shape(theta) != ():
         raise ValueError(f"theta must be one scalar for this problem; an array of shape {jnp.shape(theta)} was given.")
     return jnp.asarray(theta)
 
 
 def as_pair(theta) -> tuple[jax.Array, jax.Array]:
-    """θ as two numbers, or a sentence: indexing beyond the end would return the last element in silence."""
+    """Check that θ has the shape (2,), and return its two numbers.
+
+    Without the check, indexing a shorter array would silently return its last element.
+    """
     if jnp.shape(theta) != (2,):
         raise ValueError(f"theta must be an array of shape (2,) for this problem; shape {jnp.shape(theta)} was given.")
     theta = jnp.asarray(theta)
@@ -203,14 +210,14 @@ def as_pair(theta) -> tuple[jax.Array, jax.Array]:
 
 
 def check_finite(name: str, value, shape: tuple[int, ...] | None = None) -> None:
-    """Refuse constants that are not finite or, where `shape` is given, not of that shape."""
+    """Check that constants are finite and, if `shape` is given, that they have this shape."""
     if (shape is not None and np.shape(value) != shape) or not np.all(np.isfinite(value)):
         kind = "a finite number or an array of them" if shape is None else f"finite numbers of shape {shape}"
         raise ValueError(f"{name} must be {kind}; {value!r} was given.")
 
 
 def _constant(value, theta) -> jax.Array:
-    """A constant of the problem in the shape and dtype of θ."""
+    """Return a constant of the problem in the shape and dtype of θ."""
     return jnp.broadcast_to(jnp.asarray(value, jnp.result_type(theta)), jnp.shape(theta))
 
 

@@ -1,4 +1,4 @@
-"""Training problems that are ready to use, on real data, with the settings that docs and experiments refer to."""
+"""Ready-made training problems with the settings that the documentation and the experiments use."""
 
 import numpy as np
 
@@ -27,23 +27,23 @@ def digits_training(
     cap: float | None = 1.0,
     seed: int = 0,
 ) -> InnerProblem:
-    """A small network on handwritten digits, trained by plain SGD whose learning rate is interpolated between two ends.
+    """Return the training of a small network on handwritten digits by SGD with a log-linear learning-rate schedule.
 
-    θ = (log10 η_0, log10 η_T), η_t = η_0^{1−t/T} η_T^{t/T}; the network is 64 – hidden – 10 without biases, W_1 ~
-    2N(0,1)/√64, W_2 ~ N(0,1)/√hidden, on pixels with their mean subtracted. It descends the cross-entropy; the
-    meta-loss reads cross-entropy / log 10, so that an undecided network has the loss 1, and losses beyond the cap,
-    diverged ones among them, read as the cap. The best θ, near (0.8, 0.6), lies at the edge of a chaotic zone; beyond
-    it training diverges.
+    θ = (log10 η_0, log10 η_T), and η_t = η_0^{1−t/T} η_T^{t/T}. The network is 64 – hidden – 10 without biases, with
+    W_1 ~ 2N(0,1)/√64 and W_2 ~ N(0,1)/√hidden. Its inputs are pixels from which the mean is subtracted. The training
+    minimises the cross-entropy. The meta-loss is cross-entropy / log 10, so that a network with equal outputs has the
+    loss 1. Losses above the cap, including those of diverged runs, are replaced by the cap. The best θ, near (0.8,
+    0.6), lies at the edge of a chaotic region, beyond which training diverges.
 
     Args:
-      num_steps: T, over which the learning rate is interpolated; the horizon of its meta-loss.
-      hidden: width of the hidden layer.
-      activation: as in `mlp`. tanh gives a rough landscape, ReLU a cliff.
-      batch_size: examples in a minibatch.
-      num_examples: training examples; as many of the rest as there are, at most 400, are for validation.
-      meta_loss: "training" (of a fresh minibatch), "validation", or "validation_error", which is piecewise constant.
-      cap: see `saturate`; None for losses as they are.
-      seed: how the data are split.
+      num_steps: T, the number of steps of the learning-rate schedule and the horizon of the meta-loss.
+      hidden: the width of the hidden layer.
+      activation: as in `mlp`. tanh gives a rough landscape, ReLU one with a cliff.
+      batch_size: the number of examples in a minibatch.
+      num_examples: the number of training examples. The remaining examples, at most 400, are used for validation.
+      meta_loss: "training" (on a fresh minibatch), "validation" or "validation_error", which is piecewise constant.
+      cap: see `saturate`; None does not bound the losses.
+      seed: the seed of the random split of the data.
 
     Raises:
       ImportError: scikit-learn is missing.
@@ -56,7 +56,9 @@ def digits_training(
     check_count("num_examples", num_examples)
     held_out = min(400, 1797 - num_examples)
     if held_out < 1:
-        raise ValueError(f"num_examples must leave digits for validation, at most 1796; {num_examples} was given.")
+        raise ValueError(
+            f"num_examples must be at most 1796, so that digits remain for validation; {num_examples} was given."
+        )
     train, validation = split(digits(centre=True), (num_examples, held_out), seed)
     network = mlp((64, hidden, 10), activation, bias=False, gain=1.0, initial_scale=(2.0, 1.0))
     observables = {
@@ -69,18 +71,18 @@ def digits_training(
 
 
 def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: float | None = 1.0) -> InnerProblem:
-    """The training run whose border of trainability is a fractal, as an outer problem: two learning rates as logarithms.
+    """Return the training run with a fractal boundary of trainability; θ holds the logarithms of two learning rates.
 
-    θ = (log10 η_0, log10 η_1), the rates of the input and the output layer of a 16-16-1 network on 272 points, full
-    batch. The meta-loss reads ℓ_t / ℓ_0, so that the start has the loss 1, and losses beyond the cap, diverged ones
-    among them, read as the cap. It is deterministic. On 500 steps chaos begins well inside the trainable region, and
-    the best θ, near (2.35, 1.43), lies inside it.
+    θ = (log10 η_0, log10 η_1) are the learning rates of the input and the output layer of a 16-16-1 network, which is
+    trained on 272 examples in full batches. The loss is ℓ_t / ℓ_0, so that the start has the loss 1. Losses above the
+    cap, including those of diverged runs, are replaced by the cap. The problem is deterministic. With 500 steps, chaos
+    begins well inside the trainable region, and the best θ, near (2.35, 1.43), lies inside it.
 
     Args:
-      seed: None for the data and initial weights of the published picture; a whole number draws others, standard
-        normal, by NumPy's `default_rng(seed)` in the order X, Y, W0, W1.
+      seed: None for the data and initial weights of the published picture. A whole number draws other ones, standard
+        normal, from NumPy's `default_rng(seed)` in the order X, Y, W0, W1.
       activation: "tanh", "relu" or "identity".
-      cap: see `saturate`; None for losses as they are.
+      cap: see `saturate`; None does not bound the losses.
 
     Raises:
       TypeError: `seed` is not a whole number, or `cap` is not a real number.

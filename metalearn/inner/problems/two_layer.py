@@ -1,8 +1,8 @@
-"""Training runs whose border of trainability is a fractal: the network and the data of the published pictures.
+"""Training runs with a fractal boundary of trainability: the network and the data of the published pictures.
 
-One hidden layer, as wide as the input, in mean-field scaling and without biases; full-batch gradient descent on the
-mean squared error with one learning rate per layer. The data of the published pictures came from a random number
-generator that JAX has since replaced, so they are stored with the package, not drawn.
+The network has one hidden layer, as wide as the input, with mean-field scaling and without biases. It is trained by
+full-batch gradient descent on the mean squared error, with one learning rate per layer. The data of the published
+pictures came from a random number generator that JAX has replaced since, so they are stored with the package.
 """
 
 import functools
@@ -24,7 +24,7 @@ Offset = Literal["none", "once", "drift"]
 
 
 class MinibatchState(NamedTuple):
-    """Parameters, and the number of steps taken, which says what minibatch is next."""
+    """The parameters, and the number of steps taken, which determines the next minibatch."""
 
     params: Params
     clock: jax.Array
@@ -40,26 +40,27 @@ def _stored() -> dict[str, np.ndarray]:
 
 
 def two_layer_data(num_examples: int = 272, num_steps: int = 1000) -> dict[str, np.ndarray]:
-    """The data and initial weights of the published pictures, float64.
+    """Return the data and initial weights of the published pictures, in float64.
 
     Args:
-      num_examples: 272, 16 or 1; the draws of one are not a part of the draws of another.
-      num_steps: 1000 or 500, the steps for which minibatches were drawn; neither are these.
+      num_examples: 272, 16 or 1. Each number has its own draw; a smaller one is not a part of a larger one.
+      num_steps: 1000 or 500, the number of minibatches drawn. Each number has its own draw as well.
 
     Returns:
-      `X` (N, 16), `Y` (N, 1), `W0` (16, 16), `W1` (16, 1), `batch_indices` (num_steps, 16) into 272 examples.
+      `X` (N, 16), `Y` (N, 1), `W0` (16, 16), `W1` (16, 1), and `batch_indices` (num_steps, 16) into 272 examples.
 
     Raises:
-      ValueError: other numbers than these.
+      ValueError: `num_examples` or `num_steps` is another number.
 
     References:
-      Sohl-Dickstein, The boundary of neural network trainability is fractal, 2024, arXiv 2402.06184. Drawn with the
-      notebook's seeds, in float64, by the generator of its time (jax_threefry_partitionable=False).
+      Sohl-Dickstein, The boundary of neural network trainability is fractal, 2024, arXiv 2402.06184. The numbers were
+      drawn with the seeds of the paper's notebook, in float64, by JAX's random number generator of that time
+      (jax_threefry_partitionable=False).
     """
     if num_examples not in (272, 16, 1) or num_steps not in (1000, 500):
         raise ValueError(
             "The stored data have 272, 16 or 1 examples and minibatches for 1000 or 500 steps; "
-            f"{num_examples} examples and {num_steps} steps were asked for."
+            f"num_examples = {num_examples} and num_steps = {num_steps} were given."
         )
     stored = _stored()
     names = {
@@ -79,23 +80,23 @@ def two_layer_training(
     minibatches: bool = False,
     offset: Offset = "none",
 ) -> InnerProblem:
-    """Gradient descent on a network of one hidden layer, deterministic given its data.
+    """Return gradient descent on a network with one hidden layer, deterministic for given data.
 
         ŷ = (1/m) W1ᵀ act(√(g²/n) W0ᵀ x),  ℓ = mean (ŷ − y)²,  W_i ← W_i − η_i ∂ℓ/∂W_i
 
-    with n inputs, m hidden units, g² = 2, or 1 for the identity. The loss of a state is that of all examples, before
-    the step that leaves it; with minibatches the step alone sees only its batch.
+    with n inputs, m hidden units, and g² = 2, or 1 for the identity. The loss of a state is the loss over all examples,
+    also with minibatches, which affect only the step.
 
     Args:
       data: `X` (N, n), `Y` (N, 1), `W0` (n, m), `W1` (m, 1), and with minibatches `batch_indices` (steps, size).
       activation: "tanh", "relu" or "identity".
-      minibatches: whether step t descends on the examples `batch_indices[t]` only. Beyond the last row they start over.
-      offset: what θ is. "none": θ = {"input_rate": η_0, "output_rate": η_1}. Otherwise θ = {"offset": c, "rate": η}
-        with one rate for both layers, and c is added to every entry of W0: "once", at the start, or as a "drift", at
-        every step, before the loss and the gradient are taken, as the published picture has it.
+      minibatches: whether step t uses only the examples `batch_indices[t]`. After the last row the first one follows.
+      offset: the meaning of θ. With "none", θ = {"input_rate": η_0, "output_rate": η_1}. Otherwise θ = {"offset": c,
+        "rate": η} with one rate for both layers, and c is added to every entry of W0: with "once" at the start, with
+        "drift" at every step, before the loss and the gradient are computed, as in the published picture.
 
     Raises:
-      ValueError: a word is unknown, an array is missing, not finite or of the wrong shape.
+      ValueError: `activation` or `offset` is unknown, or an array is missing, not finite or of the wrong shape.
     """
     check_choice("activation", activation, ("tanh", "relu", "identity"))
     check_choice("offset", offset, ("none", "once", "drift"))
@@ -148,7 +149,11 @@ def two_layer_training(
 
 
 def check_data(data: Arrays, minibatches: bool = False) -> dict[str, np.ndarray]:
-    """The arrays of a data set, converted, or a sentence about what does not fit."""
+    """Check the arrays of a dataset and return them as NumPy arrays.
+
+    Raises:
+      ValueError: an array is missing, not finite or of the wrong shape, or indices are out of range.
+    """
     needed = ("X", "Y", "W0", "W1") + (("batch_indices",) if minibatches else ())
     missing = [name for name in needed if name not in data]
     if missing:
@@ -171,7 +176,7 @@ def check_data(data: Arrays, minibatches: bool = False) -> dict[str, np.ndarray]
     if minibatches:
         indices = np.asarray(data["batch_indices"])
         if indices.ndim != 2 or not indices.size or indices.dtype.kind not in "iu":
-            raise ValueError("data['batch_indices'] must be whole numbers of shape (steps, batch size).")
+            raise ValueError("data['batch_indices'] must be an array of whole numbers of shape (steps, batch size).")
         if indices.min() < 0 or indices.max() >= examples:
             raise ValueError(f"data['batch_indices'] must be in 0 … {examples - 1}, the rows of X.")
         arrays["batch_indices"] = indices.astype(np.int32)

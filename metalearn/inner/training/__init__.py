@@ -1,4 +1,4 @@
-"""Training as an inner problem: tasks, networks, data, optimisers whose hyperparameters are functions of θ."""
+"""Training as an inner problem: tasks, networks, data, and optimisers whose hyperparameters are functions of θ."""
 
 from metalearn.inner.training.benchmark import (
     Benchmark,

@@ -1,4 +1,4 @@
-"""Small networks on real data, in three parts: what hyperparameters and learned optimisers are tuned and judged on."""
+"""Benchmarks for tuning and judging hyperparameters and learned optimisers: small networks, and data in three parts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,13 +21,13 @@ READINGS = ("validation_batch", "validation", "test")
 
 
 class Benchmark(NamedTuple):
-    """A classification to train on, with data to tune on and data to judge on.
+    """A classification task with separate data for training, tuning and judging.
 
     Attributes:
-      network: what is trained.
+      network: the network to train.
       train, validation, test: disjoint parts of the data.
-      batch_size: examples in a minibatch.
-      num_steps: T, inner steps of a training.
+      batch_size: the number of examples in a minibatch.
+      num_steps: T, the number of inner steps of a training run.
     """
 
     network: Network
@@ -47,19 +47,22 @@ class Benchmark(NamedTuple):
         at_the_end: bool = False,
         cap: float | None = 20.0,
     ) -> InnerProblem:
-        """The training of the network by an optimiser that is a function of θ.
+        """Return the inner problem of training the network by an optimiser that is a function of θ.
 
         Args:
           optimizer: θ -> optax transformation.
-          reading: what the meta-loss is read on: "validation_batch" of a fresh minibatch of the validation data, which
-            is what to descend; "validation" or "test" of all of it, which is what to judge by.
-          task: what is descended, where θ sets more than the optimiser; by default the cross-entropy of a minibatch.
-          metric: of the reading; "error_rate" is piecewise constant.
-          at_the_end: read the last loss alone; by default the mean over the training.
-          cap: losses beyond it, diverged ones among them, read as it; None for losses as they are.
+          reading: the data on which the meta-loss is evaluated. "validation_batch", a fresh minibatch of the validation
+            data, is meant for meta-training; "validation" and "test", all examples of the part, for judging.
+          task: the task to train on, for a θ that sets more than the optimiser. The default is the cross-entropy of a
+            minibatch.
+          metric: the metric of the meta-loss; "error_rate" is piecewise constant.
+          at_the_end: whether the meta-loss is the last loss alone. The default is the mean over the training run.
+          cap: the largest loss; larger losses, including those of diverged runs, are replaced by it. "start" as in
+            `training`. None does not bound the losses.
 
         Raises:
-          TypeError: `optimizer`, `task` or `cap` is of another type.
+          TypeError: `optimizer` is not a function, `task` is neither a `Task` nor a function of θ, or `cap` is neither
+            a number nor a string nor None.
           ValueError: `reading` or `metric` is unknown, `cap` is not finite or another string than "start", or two parts
             of the data have an example in common.
         """
@@ -71,7 +74,7 @@ class Benchmark(NamedTuple):
         return final_loss(trained, self.num_steps) if at_the_end else trained
 
     def check(self) -> None:
-        """Refuse parts that have an example in common.
+        """Check that the parts of the data are disjoint.
 
         Raises:
           ValueError: two of `train`, `validation` and `test` have an example in common.
@@ -79,7 +82,12 @@ class Benchmark(NamedTuple):
         check_disjoint({"train": self.train, "validation": self.validation, "test": self.test})
 
     def task(self, network: Network | None = None, label_smoothing: Any = 0.0) -> Task:
-        """The cross-entropy of minibatches of the training data, of the network or of one like it."""
+        """Return the task of minimising the cross-entropy of a network on minibatches of the training data.
+
+        Args:
+          network: the network, by default that of the benchmark.
+          label_smoothing: as in `classification`.
+        """
         network = self.network if network is None else network
         return classification(network, self.train, self.batch_size, label_smoothing=label_smoothing)
 
@@ -92,14 +100,16 @@ def digits_benchmark(
     label_noise: float = 0.0,
     seed: int = 0,
 ) -> Benchmark:
-    """Handwritten digits: 1000 to train, 400 to validate, 397 to test; a ReLU network 64 – hidden – 10.
+    """Return a benchmark on handwritten digits with a ReLU network 64 – hidden – 10.
+
+    The parts are 1000 examples for training, 400 for validation and 397 for testing.
 
     Args:
       hidden: widths of the hidden layers.
-      num_steps: T.
-      batch_size: examples in a minibatch.
-      label_noise: the fraction of the training labels that are replaced by random ones.
-      seed: of the split and the noise.
+      num_steps: T, the number of inner steps of a training run.
+      batch_size: the number of examples in a minibatch.
+      label_noise: the fraction of the training labels that are replaced by random labels.
+      seed: the seed of the split and of the label noise.
 
     Raises:
       ImportError: scikit-learn is missing.
@@ -114,24 +124,33 @@ def digits_benchmark(
 def wine_benchmark(
     hidden: Sequence[int] = (32,), *, num_steps: int = 500, batch_size: int = 64, seed: int = 0
 ) -> Benchmark:
-    """Wines by 13 measurements: 90 to train, 44 each to validate and to test; 13 – hidden – 3. Arguments as of
-    `digits_benchmark`."""
+    """Return a benchmark on wines described by 13 measurements, with a ReLU network 13 – hidden – 3.
+
+    The parts are 90 examples for training and 44 each for validation and testing. Arguments and errors are those of
+    `digits_benchmark`.
+    """
     return _benchmark(wine(), (90, 44, 44), 3, hidden, num_steps, batch_size, 0.0, seed)
 
 
 def breast_cancer_benchmark(
     hidden: Sequence[int] = (32,), *, num_steps: int = 500, batch_size: int = 64, seed: int = 0
 ) -> Benchmark:
-    """Tumours by 30 measurements: 300 to train, 135 to validate, 134 to test; 30 – hidden – 2. Arguments as of
-    `digits_benchmark`."""
+    """Return a benchmark on tumours described by 30 measurements, with a ReLU network 30 – hidden – 2.
+
+    The parts are 300 examples for training, 135 for validation and 134 for testing. Arguments and errors are those of
+    `digits_benchmark`.
+    """
     return _benchmark(breast_cancer(), (300, 135, 134), 2, hidden, num_steps, batch_size, 0.0, seed)
 
 
 def teacher_benchmark(
     hidden: Sequence[int] = (32,), *, num_steps: int = 500, batch_size: int = 64, noise: float = 0.5, seed: int = 0
 ) -> Benchmark:
-    """Labels of a random network with noise in its outputs: 20 – hidden – 5; 1000 to train, 400 each to validate and to
-    test. Arguments as of `digits_benchmark`; noise as of `teacher`."""
+    """Return a benchmark on labels from a random network with noisy outputs, with a ReLU network 20 – hidden – 5.
+
+    The parts are 1000 examples for training and 400 each for validation and testing. `noise` is that of `teacher`. The
+    other arguments are those of `digits_benchmark`.
+    """
     key = jax.random.key(check_seed("seed", seed))
     data = teacher(key, 20, 1800, 5, hidden=(32,), noise=noise, classification=True)
     return _benchmark(data, (1000, 400, 400), 5, hidden, num_steps, batch_size, 0.0, seed)
@@ -150,7 +169,7 @@ def _benchmark(data, sizes, num_classes, hidden, num_steps, batch_size, label_no
 
 
 def _with_label_noise(data, fraction, num_classes, seed):
-    """That fraction of the labels drawn anew, uniformly; some are right by chance."""
+    """Replace a fraction of the labels by uniformly random labels, some of which are correct by chance."""
     if not fraction:
         return data
     random = np.random.RandomState((seed + 1) % 2**32)

@@ -1,5 +1,7 @@
-"""Datasets: random ones as pure functions of a key, real ones that come with scikit-learn. Examples are columns
-(features first)."""
+"""Datasets: random ones as pure functions of a key, and real ones from scikit-learn.
+
+Examples are columns (features first).
+"""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -16,11 +18,11 @@ from metalearn.words import counted
 
 
 class Data(NamedTuple):
-    """Examples with what is to be predicted.
+    """Examples: inputs and the targets to predict.
 
     Attributes:
       inputs: `[features, examples]`, floating point.
-      targets: `[outputs, examples]`, floating point, for a regression; `[examples]`, integer labels from 0, for a
+      targets: `[outputs, examples]`, floating point, for regression; `[examples]`, integer labels from 0, for
         classification.
     """
 
@@ -29,10 +31,20 @@ class Data(NamedTuple):
 
 
 def gaussian_regression(key: Key, num_features: int, num_examples: int, num_outputs: int = 1) -> Data:
-    """Pure noise to be memorised: all inputs and targets are independent N(0, 1).
+    """Draw a dataset of pure noise: all inputs and targets are independent N(0, 1).
+
+    Args:
+      key: the random key.
+      num_features: the number of inputs of an example.
+      num_examples: the number of examples.
+      num_outputs: the number of targets of an example.
 
     Returns:
-      Data with inputs `[num_features, num_examples]`, targets `[num_outputs, num_examples]`.
+      Data with inputs `[num_features, num_examples]` and targets `[num_outputs, num_examples]`.
+
+    Raises:
+      TypeError: a count is not a whole number.
+      ValueError: a count is below 1.
     """
     for name, value in (("num_features", num_features), ("num_examples", num_examples), ("num_outputs", num_outputs)):
         check_count(name, value)
@@ -52,23 +64,23 @@ def teacher(
     noise=0.1,
     classification: bool = False,
 ) -> Data:
-    """What a random tanh network says about Gaussian inputs, with noise: y = f(x) + noise · ε, x, ε ~ N(0, I).
+    """Draw a dataset from a random tanh network, the teacher: y = f(x) + noise · ε, x, ε ~ N(0, I).
 
     f is `mlp` with standard scaling and gain √2, drawn from the key. With `classification` the target is the label
     argmax y.
 
     Args:
-      key: draws the teacher, the inputs and the noise.
-      num_features: entries of x.
-      num_examples: how many x.
-      num_outputs: entries of y, or the number of classes.
-      hidden: the teacher's hidden widths.
+      key: the random key of the teacher, the inputs and the noise.
+      num_features: the number of entries of x.
+      num_examples: the number of examples.
+      num_outputs: the number of entries of y, or the number of classes.
+      hidden: the hidden widths of the teacher.
       noise: the standard deviation of the noise; may be traced.
       classification: whether the targets are labels.
 
     Raises:
-      TypeError: a count is not a whole number, or the noise is no number.
-      ValueError: a count is too small, or the noise negative.
+      TypeError: a count is not a whole number, or `noise` is not a real number.
+      ValueError: a count is below 1, `num_outputs` is below 2 for a classification, or `noise` is negative.
     """
     for name, value in (("num_features", num_features), ("num_examples", num_examples), ("num_outputs", num_outputs)):
         check_count(name, value, 2 if name == "num_outputs" and classification else 1)
@@ -82,20 +94,20 @@ def teacher(
 
 
 def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
-    """Disjoint random parts of a dataset, such as training, validation and test.
+    """Split a dataset into disjoint random parts, such as training, validation and test data.
 
-    The order is NumPy's `RandomState(seed).permutation`, whose stream is frozen: a seed means the same split with every
-    release.
+    The order is NumPy's `RandomState(seed).permutation`. Its stream is frozen, so that a seed gives the same split in
+    every release.
 
     Args:
       data: the dataset.
-      sizes: the number of examples of each part; what is left over belongs to none.
-      seed: which permutation.
+      sizes: the number of examples of each part; remaining examples are not used.
+      seed: the seed of the permutation.
 
     Raises:
-      TypeError: the data are no `Data` of arrays, a size is not a whole number, or the seed is none.
-      ValueError: a size is not positive, there are not enough examples, inputs and targets have different numbers of
-        them, or the seed is outside of 0 … 2³² − 1.
+      TypeError: `data` is not a `Data` of arrays, or a size or `seed` is not a whole number.
+      ValueError: a size is below 1, there are not enough examples, inputs and targets have different numbers of
+        examples, or `seed` is outside of 0 … 2³² − 1.
     """
     check_is_data("data", data)
     if isinstance(sizes, str) or not hasattr(sizes, "__iter__"):
@@ -106,15 +118,16 @@ def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
     if data.inputs.ndim != 2 or data.targets.shape[-1:] != (available,):
         raise ValueError(
             "data must be inputs [features, examples] and as many targets [..., examples]; inputs of shape "
-            f"{data.inputs.shape} and targets of shape {data.targets.shape} were given. Examples are columns: transpose rows."
+            f"{data.inputs.shape} and targets of shape {data.targets.shape} were given. Examples are columns; "
+            "transpose arrays whose examples are rows."
         )
     if sum(sizes) > available:
         raise ValueError(
-            f"sizes {tuple(sizes)} ask for {counted(sum(sizes), 'example')}; the data has {available}. Ask for fewer."
+            f"sizes must sum to at most {available}, the number of examples in the data; {tuple(sizes)} was given, "
+            f"with the sum {sum(sizes)}."
         )
-    order = np.random.RandomState(check_seed("seed", seed)).permutation(
-        available
-    )  # the only generator whose stream is frozen
+    # RandomState is NumPy's only generator whose stream is frozen.
+    order = np.random.RandomState(check_seed("seed", seed)).permutation(available)
     ends = np.cumsum(sizes)
     parts = [order[end - size : end] for size, end in zip(sizes, ends)]
     return tuple(Data(data.inputs[:, part], data.targets[..., part]) for part in parts)
@@ -142,14 +155,14 @@ def check_is_data(name: str, data) -> None:
 
 
 def check_disjoint(parts: Mapping[str, Data]) -> None:
-    """Refuse parts of data that have an example in common: who is tuned on what they train on looks better than they are.
+    """Check that parts of a dataset are disjoint. Results on a part that shares examples with others would be biased.
 
     Args:
-      parts: name -> data; inputs that are equal in all features are one example, whatever their targets. Traced data
-        cannot be looked at and passes.
+      parts: name -> data. Two examples are the same if all their inputs are equal, whatever their targets. Traced data
+        is not checked.
 
     Raises:
-      TypeError: a part is no `Data`.
+      TypeError: a part is not a `Data`.
       ValueError: two parts have an example in common.
     """
     for name, part in parts.items():
@@ -161,21 +174,21 @@ def check_disjoint(parts: Mapping[str, Data]) -> None:
         if common:
             raise ValueError(
                 f"{first} and {second} must be disjoint; {common} of the {counted(len(theirs), 'example')} of {second} "
-                f"{'is' if common == 1 else 'are'} in {first} too. Cut "
-                "the data with ml.data.split, and drop what occurs in it twice."
+                f"{'is' if common == 1 else 'are'} in {first} too. Split the data with ml.data.split, after removing "
+                "repeated examples."
             )
 
 
 def _rows(inputs) -> list[bytes]:
-    """The bits of every example, in one type and with one zero."""
+    """Return the bytes of every example as float64, with −0 replaced by 0."""
     return [row.tobytes() for row in np.ascontiguousarray(np.asarray(inputs, np.float64).T + 0.0)]
 
 
 def digits(*, centre: bool = False) -> Data:
-    """1797 handwritten digits of 8×8 pixels: inputs `[64, 1797]` = pixels / 16 in [0, 1], labels 0 … 9.
+    """Load 1797 handwritten digits of 8×8 pixels: inputs `[64, 1797]` = pixels / 16 in [0, 1], labels 0 … 9.
 
     Args:
-      centre: subtract from every pixel its mean over all images.
+      centre: whether to subtract from every pixel its mean over all images.
 
     Raises:
       ImportError: scikit-learn is not installed.
@@ -189,7 +202,9 @@ def digits(*, centre: bool = False) -> Data:
 
 
 def breast_cancer() -> Data:
-    """569 tumours by 30 measurements, each standardised to mean 0 and variance 1; labels 0 (malignant) and 1 (benign).
+    """Load 569 tumours described by 30 measurements, which are standardised to mean 0 and variance 1.
+
+    Labels are 0 (malignant) and 1 (benign).
 
     Raises:
       ImportError: scikit-learn is not installed.
@@ -202,7 +217,9 @@ def breast_cancer() -> Data:
 
 
 def wine() -> Data:
-    """178 wines by 13 measurements, each standardised to mean 0 and variance 1; labels 0 … 2 (the cultivar).
+    """Load 178 wines described by 13 measurements, which are standardised to mean 0 and variance 1.
+
+    Labels are 0 … 2, the cultivar.
 
     Raises:
       ImportError: scikit-learn is not installed.
@@ -226,5 +243,5 @@ def _load(name: str):
 
 
 def _data(inputs: np.ndarray, labels: np.ndarray) -> Data:
-    """Rows of examples as columns, in JAX's default float and 32-bit labels."""
+    """Make a `Data` of rows of examples, with inputs in JAX's default float type and 32-bit labels."""
     return Data(jnp.asarray(inputs.T, jnp.result_type(float)), jnp.asarray(labels, jnp.int32))

@@ -1,4 +1,4 @@
-"""Networks written as Flax modules, Linen or NNX, as two pure functions."""
+"""Wrappers that turn Flax modules, Linen or NNX, into networks of two pure functions."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_first: bool = False) -> Network:
     """Wrap a Flax Linen module.
 
-    Where the module's call has an argument `deterministic`, `train` or `training`, it is set by whether a key is given;
-    the key itself is the stream "dropout".
+    The network is in training mode if it is called with a key, and in evaluation mode without one. The mode sets the
+    arguments `deterministic`, `train` and `training` of the module's call, as far as it has them. The key is the random
+    stream "dropout".
 
     Args:
-      module: the module; its parameters are the only variables it may have.
-      inputs_shape: the shape of an array to initialise it with, as the module itself takes it, such as (64, 1).
-      examples_first: True for the usual layout `[examples, features]`, which Linen's own Dense takes: inputs and
-        outputs are transposed.
+      module: the module. It must not have variables other than parameters.
+      inputs_shape: the shape of the inputs with which the module is initialised, in the module's own layout, such as
+        (64, 1).
+      examples_first: whether the module has the layout `[examples, features]`, as Linen's own Dense. Inputs and outputs
+        are then transposed.
 
     Raises:
-      TypeError: the module is not an instance of a Linen module, or `inputs_shape` is not a shape.
-      ValueError: the module cannot take such inputs, or keeps other variables (running averages), which a training
-        state of parameters cannot carry.
+      TypeError: `module` is not an instance of a Linen module, or `inputs_shape` is not a shape.
+      ValueError: the module fails on inputs of this shape, or it has variables other than parameters, such as running
+        averages, for which a training state has no place.
     """
     _check_linen(module)
     if isinstance(inputs_shape, int) or not hasattr(inputs_shape, "__iter__"):
@@ -56,7 +58,7 @@ def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_fir
     if others:
         raise ValueError(
             f"The module keeps the collections {', '.join(sorted(others))} besides its parameters; "
-            "training carries parameters only. "
+            "the training state holds parameters only. "
             "Use layers without running averages (LayerNorm or GroupNorm instead of BatchNorm)."
         )
 
@@ -71,19 +73,19 @@ def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_fir
 def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_first: bool = False) -> Network:
     """Wrap a Flax NNX module.
 
-    The parameters are the pure dictionary of the module's `nnx.Param` variables. A forward pass builds the module anew
-    around them, from streams of the given key in training mode, or in evaluation mode without one; the initial values
-    it draws are unused, and compiled away.
+    The parameters are the module's `nnx.Param` variables as a pure dictionary. Each forward pass builds the module
+    again and replaces its parameters; the compiler removes the unused initialisation. With a key, the module is in
+    training mode and draws from the key. Without one, it is in evaluation mode.
 
     Args:
       module_factory: `rngs -> module`, such as `lambda rngs: MyModule(64, 10, rngs=rngs)`.
-      examples_first: True for the usual layout `[examples, features]`, which nnx.Linear takes: inputs and outputs are
-        transposed.
+      examples_first: whether the module has the layout `[examples, features]`, as nnx.Linear. Inputs and outputs are
+        then transposed.
 
     Raises:
-      TypeError: `module_factory` is not a function `rngs -> NNX module`; a module itself is one such mistake.
-      ValueError: the module keeps other variables (running averages), which a training state of parameters cannot
-        carry.
+      TypeError: `module_factory` is not a function `rngs -> NNX module`, for instance because it is a module itself.
+      ValueError: the module has variables other than parameters, such as running averages, for which a training state
+        has no place.
     """
 
     from flax import nnx
@@ -97,7 +99,7 @@ def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_fir
     if others:
         raise ValueError(
             f"The module keeps {counted(len(others), 'array')} besides its parameters; "
-            "training carries parameters only. "
+            "the training state holds parameters only. "
             "Use layers without running averages (LayerNorm or GroupNorm instead of BatchNorm)."
         )
 
@@ -123,11 +125,12 @@ def _check_linen(module) -> None:
 
     if isinstance(module, type):
         raise TypeError(
-            f"module must be an instance of a Linen module; the class {module.__name__} was given: call it with its arguments."
+            f"module must be an instance of a Linen module; the class {module.__name__} was given. Call it with its "
+            "arguments."
         )
     if isinstance(module, nnx.Module):
         raise TypeError(
-            f"module must be a Linen module; the NNX module {type(module).__name__} was given: use from_nnx."
+            f"module must be a Linen module; the NNX module {type(module).__name__} was given. Use from_nnx."
         )
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be an instance of a Linen module; a {type(module).__name__} was given.")
@@ -141,18 +144,19 @@ def _check_nnx(factory) -> None:
     if isinstance(factory, nnx.Module):
         name = type(factory).__name__
         raise TypeError(
-            f"module_factory must be a function of rngs; an instance of {name} was given. Write lambda rngs: {name}(..., rngs=rngs)."
+            f"module_factory must be a function of rngs; an instance of {name} was given. Write "
+            f"lambda rngs: {name}(..., rngs=rngs)."
         )
     if isinstance(factory, nn.Module) or (isinstance(factory, type) and issubclass(factory, nn.Module)):
-        raise TypeError("module_factory must make an NNX module; a Linen module was given: use from_linen.")
+        raise TypeError("module_factory must make an NNX module; a Linen module was given. Use from_linen.")
     if not callable(factory):
         raise TypeError(f"module_factory must be a function rngs -> module; a {type(factory).__name__} was given.")
     try:
         made = nnx.eval_shape(lambda: factory(nnx.Rngs(0)))
     except Exception as error:
         raise TypeError(
-            "module_factory must be a function of rngs alone, such as lambda rngs: MyModule(64, 10, rngs=rngs); calling it "
-            f"failed: {_reason(error)}"
+            "module_factory must be a function of rngs alone, such as lambda rngs: MyModule(64, 10, rngs=rngs); "
+            f"calling it failed: {_reason(error)}"
         ) from error
     if not isinstance(made, nnx.Module):
         raise TypeError(f"module_factory must return an NNX module; it returned a {type(made).__name__}.")

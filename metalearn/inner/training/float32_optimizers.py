@@ -1,4 +1,4 @@
-"""Optimisers in float32, whatever the precision of the parameters."""
+"""Optimisers that compute in float32 or wider for parameters of any precision."""
 
 import optax
 
@@ -6,10 +6,11 @@ from metalearn import trees
 
 
 def widened(transformation: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """The transformation of gradients and parameters in float32 or wider; updates have the dtypes of the gradients.
+    """Run a transformation on gradients and parameters in float32 or wider. Updates have the dtypes of the gradients.
 
-    In float16 the ε of Adam and the squares of small gradients are zero, and those of large ones infinite; in bfloat16
-    a running mean that decays by 0.999 a step stands still. Parameters in float32 or float64 are not touched.
+    In float16, Adam's ε and the squares of small gradients are rounded to zero, and the squares of large ones overflow.
+    In bfloat16, a running mean with decay 0.999 does not change, because of rounding. Parameters in float32 or float64
+    are not affected.
     """
     wide = optax.with_extra_args_support(transformation)
 

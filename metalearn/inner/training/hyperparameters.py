@@ -1,8 +1,8 @@
-"""Hyperparameters as functions of θ: entries of θ behind a transform, and schedules whose knots depend on θ.
+"""Hyperparameters as functions of θ: transforms of entries of θ, and schedules whose arguments depend on θ.
 
-θ is unconstrained, so the transform to a positive number or to an interval sits here. A schedule factory returns
-`theta -> (count -> value)`, a function of θ returning an optax schedule. optax's own compare some of their arguments
-with numbers and cannot be traced there; these can.
+θ is unconstrained, so the transforms map its entries to positive numbers or to an interval. A schedule factory returns
+a function `theta -> optax schedule`, where an optax schedule is a function `count -> value`. Optax's own schedules
+compare some of their arguments with numbers, so that these arguments cannot be traced. Here all arguments can be.
 """
 
 import itertools
@@ -18,16 +18,18 @@ from metalearn.types import Theta
 
 Hyperparameter = Any  # a number, or a function of θ returning one
 Schedule = Callable[[Theta], optax.Schedule]
-Name = Any  # a dictionary key, a field of a named tuple, an index into an array or a sequence, or a path of those
+Name = Any  # a dictionary key, a field of a named tuple, an index into an array or a sequence, or a tuple of these
 
 
 def resolve(hyperparameter: Hyperparameter, theta: Theta) -> Any:
-    """The value at θ: a function of θ is called, everything else is what it is."""
+    """Return the value of a hyperparameter at θ: a function is called with θ, anything else is returned as it is."""
     return hyperparameter(theta) if callable(hyperparameter) else hyperparameter
 
 
 def value(name: Name) -> Callable[[Theta], jax.Array]:
-    """θ ↦ θ[name].
+    """Return the function θ ↦ θ[name].
+
+    The function raises a KeyError if θ has no such entry.
 
     Args:
       name: a dictionary key, a field of a named tuple, an index into an array or a sequence, or a tuple of these as a
@@ -44,39 +46,43 @@ def value(name: Name) -> Callable[[Theta], jax.Array]:
 
 
 def exp(name: Name) -> Callable[[Theta], jax.Array]:
-    """θ ↦ exp(θ[name]): θ holds the natural logarithm of a positive number."""
+    """Return the function θ ↦ exp(θ[name]), where θ holds the natural logarithm of a positive number."""
     read = value(name)
     return lambda theta: jnp.exp(read(theta))
 
 
 def exp10(name: Name) -> Callable[[Theta], jax.Array]:
-    """θ ↦ 10^θ[name]: θ holds the decimal logarithm of a positive number."""
+    """Return the function θ ↦ 10^θ[name], where θ holds the decimal logarithm of a positive number."""
     read = value(name)
     return lambda theta: 10.0 ** read(theta)
 
 
 def sigmoid(name: Name, low: float = 0.0, high: float = 1.0) -> Callable[[Theta], jax.Array]:
-    """θ ↦ low + (high − low) / (1 + exp(−θ[name])): a number between `low` and `high`.
+    """Return the function θ ↦ low + (high − low) / (1 + exp(−θ[name])): a number between `low` and `high`.
 
-    In floating point the bounds themselves are reached. For Adam keep `high` below 1, such as 0.9999: with b2 = 1 it
-    divides by zero.
+    In floating point the bounds themselves can be reached. For the decay rates of Adam choose `high` below 1, such as
+    0.9999, because Adam divides by zero if b2 = 1.
+
+    Args:
+      name: as in `value`.
+      low, high: the bounds.
 
     Raises:
       ValueError: `low` is not below `high`.
     """
     if not low < high:
-        raise ValueError(f"logit needs low < high; low {low} and high {high} were given.")
+        raise ValueError(f"low must be below high; low = {low} and high = {high} were given.")
     read = value(name)
     return lambda theta: low + (high - low) * jax.nn.sigmoid(read(theta))
 
 
 def linear_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: Hyperparameter) -> Schedule:
-    """From `start` at count 0 to `end` at count `num_steps`, then constant: start (1 − f) + end f, f = min(count /
-    num_steps, 1).
+    """Return a linear schedule: start (1 − f) + end f with f = min(count / num_steps, 1).
 
     Args:
-      start, end: the two values.
-      num_steps: how many steps lie between them, more than 0; a function of θ as well.
+      start: the value at count 0, a number or a function of θ.
+      end: the value from count `num_steps` on, a number or a function of θ.
+      num_steps: the number of steps between the two values, above 0; a number or a function of θ.
 
     Raises:
       TypeError: an argument is neither a number nor a function of θ.
@@ -86,9 +92,9 @@ def linear_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: Hyper
 
 
 def log_linear_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: Hyperparameter) -> Schedule:
-    """From `start` to `end` geometrically, then constant: start^(1−f) end^f, f = min(count / num_steps, 1).
+    """Return a schedule that is linear in the logarithm: start^(1−f) end^f with f = min(count / num_steps, 1).
 
-    Args and errors as in `linear_schedule`; both values are positive.
+    Arguments and errors are those of `linear_schedule`. Both values must be positive.
     """
 
     def interpolate(start, end, fraction):
@@ -98,10 +104,9 @@ def log_linear_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: H
 
 
 def cosine_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: Hyperparameter) -> Schedule:
-    """From `start` to `end` along half a cosine, then constant: end + (start − end) (1 + cos πf) / 2, f = min(count /
-    num_steps, 1).
+    """Return a cosine schedule: end + (start − end) (1 + cos πf) / 2 with f = min(count / num_steps, 1).
 
-    Args and errors as in `linear_schedule`.
+    Arguments and errors are those of `linear_schedule`.
 
     References:
       Loshchilov & Hutter, SGDR: stochastic gradient descent with warm restarts, 2017, arXiv 1608.03983.
@@ -114,15 +119,15 @@ def cosine_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: Hyper
 
 
 def inverse_time_schedule(start: Hyperparameter, rate: Hyperparameter) -> Schedule:
-    """start / (1 + rate · count), for ever.
+    """Return the schedule start / (1 + rate · count).
 
     Args:
-      start: the value at count 0.
-      rate: at least 0; after 1/rate steps the value has halved.
+      start: the value at count 0, a number or a function of θ.
+      rate: the decay rate, at least 0; a number or a function of θ. At count 1/rate the value is start/2.
 
     Raises:
       TypeError: an argument is neither a number nor a function of θ.
-      ValueError: the rate is negative.
+      ValueError: `rate` is negative.
     """
     _check("start", start)
     _check("rate", rate, 0)
@@ -139,26 +144,30 @@ def piecewise_schedule(
     boundaries: Sequence[Hyperparameter],
     interpolation: str = "linear",
 ) -> Schedule:
-    """A schedule through knots.
+    """Return a piecewise linear or piecewise constant schedule.
 
-    "linear": values[i] at count boundaries[i], straight lines between, constant outside; as many values as boundaries.
-    "constant": values[0] before boundaries[0], values[i] from count boundaries[i−1] on; one value more. A constant
-    piece has no derivative by its boundaries.
+    With "linear", the value is values[i] at count boundaries[i], linear between the boundaries and constant outside.
+    There are as many values as boundaries. With "constant", the value is values[0] before boundaries[0] and values[i]
+    from count boundaries[i−1] on. There is one value more than boundaries. JAX's derivative of a piecewise constant
+    schedule with respect to its boundaries is zero.
 
     Args:
-      values: numbers or functions of θ; or one function of θ returning all of them, such as `log("rates")` of an array.
-      boundaries: increasing counts; numbers or functions of θ.
+      values: numbers or functions of θ, or one function of θ that returns all values, such as `exp("rates")` of an
+        array.
+      boundaries: increasing counts, numbers or functions of θ.
       interpolation: "linear" or "constant".
 
     Raises:
       TypeError: an entry is neither a number nor a function of θ.
-      ValueError: the interpolation is unknown, the lengths do not fit, or the boundaries do not increase.
+      ValueError: the interpolation is unknown, there are no boundaries, the lengths do not fit, or the boundaries do
+        not increase.
     """
     check_choice("interpolation", interpolation, ("linear", "constant"))
     wanted = len(boundaries) + (interpolation == "constant")
     if not len(boundaries):
         raise ValueError(
-            "piecewise needs at least one boundary; none was given. Give the number itself where nothing changes."
+            "boundaries must have at least one entry; none was given. Use a number instead of a schedule if the value "
+            "is constant."
         )
     if not callable(values):
         _check_length(len(values), wanted, interpolation)
@@ -180,7 +189,7 @@ def piecewise_schedule(
 
 
 def _real(count):
-    """A count in the default float: an integer divided would be float32 in float64 programs too."""
+    """Convert a count to the default float type. Dividing an integer would give float32 in float64 programs too."""
     return jnp.asarray(count, jnp.result_type(float))
 
 
@@ -222,7 +231,7 @@ def _check_length(given, wanted, interpolation):
 
 
 def _entry(theta, step, name):
-    """One step of a path; an index out of range is an error here, where JAX would silently read the last entry."""
+    """Return an entry of θ. An index out of range raises an error, where JAX would silently return the last entry."""
     if isinstance(theta, dict):
         if step in theta:
             return theta[step]
@@ -236,4 +245,4 @@ def _entry(theta, step, name):
         if -length <= step < length:
             return theta[step]
         has = f"{length} entries"
-    raise KeyError(f"theta has no entry {step!r} (asked for as {name!r}); it has {has}.")
+    raise KeyError(f"theta has no entry {step!r} (given as {name!r}); it has {has}.")

@@ -1,4 +1,4 @@
-"""How the layers of a network are drawn and scaled: what `mlp` and `convolutional` share with their Flax modules."""
+"""Initialisation and scaling of layers, shared by `mlp`, `convolutional` and their Flax modules."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 from metalearn.inner.checks import check_choice, check_number
 
-Number = Any  # a real number, Python's or JAX's, possibly traced: it may depend on θ
+Number = Any  # a real number of Python or JAX, possibly traced, so that it may depend on θ
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "identity": lambda x: x, "gelu": jax.nn.gelu}
 SCALINGS = ("standard", "ntk", "mean_field")
 
 
 class Layer(NamedTuple):
-    """How one layer is drawn and applied: W ~ N(0, deviation²), output = factor · W x + b, with b = 0 at the start."""
+    """The settings of one layer: W ~ N(0, deviation²), output = factor · W x + b, with b = 0 at the start."""
 
     features: int
     deviation: Number
@@ -26,7 +26,7 @@ class Layer(NamedTuple):
 
 
 def draw_layers(outputs, fans, activation, scaling, bias, gain, initial_scale, dtype) -> tuple[Layer, ...]:
-    """How each layer is drawn and applied, by the arguments of `mlp`; `fans` are the inputs of each."""
+    """Return the settings of each layer for the arguments of `mlp`; `fans` are the numbers of inputs of the layers."""
     check_choice("scaling", scaling, SCALINGS)
     count = len(outputs)
     if gain is None:
@@ -45,7 +45,7 @@ def draw_layers(outputs, fans, activation, scaling, bias, gain, initial_scale, d
 
 
 def per_layer_numbers(name, value, count, low=None, high=None, *, open_high=False):
-    """One number, or one per layer, as a tuple of `count` checked numbers."""
+    """Check one number or one number per layer, and return a tuple of `count` numbers."""
     values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * count
     if len(values) != count:
         raise ValueError(
@@ -57,7 +57,7 @@ def per_layer_numbers(name, value, count, low=None, high=None, *, open_high=Fals
 
 
 def find_activation(activation: str | Callable) -> Callable:
-    """A function of an array, by its name or as it is."""
+    """Return the activation function with a given name, or the given function itself."""
     if callable(activation):
         return activation
     check_choice("activation", activation, ACTIVATIONS)
@@ -65,5 +65,5 @@ def find_activation(activation: str | Callable) -> Callable:
 
 
 def out_length(side: int, stride: int) -> int:
-    """The number of windows along a side: ⌈side / stride⌉."""
+    """Return the number of windows along a side, ⌈side / stride⌉."""
     return -(-side // stride)

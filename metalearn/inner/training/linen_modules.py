@@ -1,4 +1,4 @@
-"""The Flax Linen modules behind `mlp` and `convolutional`, written features first."""
+"""The Flax Linen modules of `mlp` and `convolutional`, with features first."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ class Dense(nn.Module):
 
         weight = self.param("weight", draw, (features, inputs.shape[0]))
         if not (isinstance(factor, float) and factor == 1.0):
-            weight = jnp.asarray(factor, weight.dtype) * weight  # the small matrix, not its many products
+            weight = jnp.asarray(factor, weight.dtype) * weight  # cheaper than scaling the outputs
         outputs = weight @ inputs.astype(weight.dtype)
         if bias:
             outputs = outputs + self.param("bias", nn.initializers.zeros, (features,), dtype)[:, None]
@@ -48,7 +48,7 @@ class MultilayerPerceptron(nn.Module):
 
 
 class ConvolutionalNetwork(nn.Module):
-    """Strided convolutions, each one matrix product over the windows of all images, then one dense layer."""
+    """Strided convolutions, each as one matrix product over the windows of all images, and a final dense layer."""
 
     shape: tuple[int, int, int]
     layers: tuple[Layer, ...]
@@ -71,18 +71,20 @@ class ConvolutionalNetwork(nn.Module):
 
 
 def _dropout(module, rate, values):
-    """Zero with probability `rate`, the rest divided by 1 − rate; nothing without a key. The rate may be traced."""
+    """Set entries to zero with probability `rate` and divide the others by 1 − rate; do nothing without a key."""
     if not module.has_rng("dropout") or (isinstance(rate, (int, float)) and rate == 0):
         return values
     bits, rate = jax.random.bits(module.make_rng("dropout"), values.shape, jnp.uint32), jnp.asarray(rate)
     rate = rate.astype(jnp.promote_types(rate.dtype, jnp.float32))
-    kept = bits >= (rate * 2.0**32).astype(jnp.uint32)  # bits that particles share, whatever their rates
+    kept = bits >= (rate * 2.0**32).astype(jnp.uint32)  # particles with different rates share the random bits
     return jnp.where(kept, values * (1 / (1 - rate)).astype(values.dtype), jnp.zeros_like(values))
 
 
 def _windows(images, window, stride):
-    """The zero-padded windows of images `[channels, height, width, examples]`: `[window² · channels, height', width',
-    examples]`."""
+    """Return the zero-padded windows `[window² · channels, height', width', examples]` of images.
+
+    Images are `[channels, height, width, examples]`.
+    """
     sides = images.shape[1:3]
     outputs = [out_length(side, stride) for side in sides]
     missing = [max((out - 1) * stride + window - side, 0) for out, side in zip(outputs, sides)]

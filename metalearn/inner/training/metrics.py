@@ -1,4 +1,4 @@
-"""What outputs are measured with: each a number for a whole batch, the smaller the better."""
+"""Metrics of the outputs of a network. Each returns one number for a batch, and smaller is better."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from metalearn.types import Scalar
 
 
 def cross_entropy(outputs: jax.Array, labels: jax.Array, label_smoothing=0.0, weights=None) -> Scalar:
-    """The mean over examples of −w Σ_c q_c log softmax(outputs)_c, with q = (1 − s) · onehot(label) + s / classes.
+    """Return the mean over examples of −w Σ_c q_c log softmax(outputs)_c, q = (1 − s) · onehot(label) + s / classes.
 
     Args:
       outputs: logits `[classes, examples]`.
@@ -15,7 +15,7 @@ def cross_entropy(outputs: jax.Array, labels: jax.Array, label_smoothing=0.0, we
       label_smoothing: s; may be traced.
       weights: w `[examples]`, 1 by default; may be traced.
     """
-    # Low precision is enough for the network, not for a sum of exponentials.
+    # A sum of exponentials needs at least float32, even if the network computes in lower precision.
     outputs = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
     logs = jax.nn.log_softmax(outputs, axis=0)
     chosen = labels[None, :] == jnp.arange(outputs.shape[0])[:, None]
@@ -28,15 +28,20 @@ def cross_entropy(outputs: jax.Array, labels: jax.Array, label_smoothing=0.0, we
 
 
 def error_rate(outputs: jax.Array, labels: jax.Array) -> Scalar:
-    """The fraction of examples whose largest output is not the label (1 − accuracy); an output that is NaN is an error.
+    """Return the fraction of misclassified examples (1 − accuracy). An example with a NaN output is misclassified.
 
-    Piecewise constant: its derivative is zero wherever it exists, so only evolution strategies can descend it.
+    The metric is piecewise constant. Its derivative is zero wherever it exists, so only evolution strategies can
+    minimise it.
+
+    Args:
+      outputs: logits `[classes, examples]`.
+      labels: integers `[examples]`.
     """
     wrong = (jnp.argmax(outputs, axis=0) != labels) | jnp.any(jnp.isnan(outputs), axis=0)
     return jnp.mean(wrong.astype(jnp.promote_types(outputs.dtype, jnp.float32)))
 
 
 def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> Scalar:
-    """The mean of (outputs − targets)² over outputs and examples, without ½."""
+    """Return the mean of (outputs − targets)² over outputs and examples, without the factor ½."""
     errors = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32)) - targets
     return jnp.mean(errors**2)

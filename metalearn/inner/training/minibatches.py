@@ -1,4 +1,4 @@
-"""Minibatches of a task: drawn with replacement from columns, checked before anything is traced."""
+"""Minibatches drawn with replacement, and checks of the data and arguments of a task."""
 
 from collections.abc import Callable
 
@@ -10,27 +10,30 @@ from metalearn.inner.training.datasets import check_is_data
 from metalearn.inner.training.networks import Network
 from metalearn.types import Key
 
-_FLAX = "A Flax module that takes examples as rows is wrapped with examples_first=True."
+_FLAX = "Wrap a Flax module that takes examples as rows with examples_first=True."
 Augment = Callable[[jax.Array, Key], jax.Array]  # (inputs [features, examples], key) -> inputs
 
 
 def batches(data, batch_size, weights=None, num_examples=None):
-    """`key -> (inputs, targets)`, and the weights where there are any: a minibatch drawn with replacement, or everything."""
+    """Return a function `key -> (inputs, targets)`, or `key -> (inputs, targets, weights)` if weights are given.
+
+    It draws a minibatch with replacement, or returns all examples if `batch_size` is None.
+    """
     others = () if weights is None else (jnp.asarray(weights),)
     if batch_size is None:
         return lambda key: (*data, *others)
     check_count("batch_size", batch_size)
-    # A minibatch gathered from rows and transposed costs a fraction of one gathered from columns.
+    # Gathering rows and transposing them is several times faster than gathering columns.
     others = (jnp.asarray(data.targets), *others)
     if is_known(data.inputs):
-        with jax.ensure_compile_time_eval():  # once, also where the task is a function of θ and built while tracing
+        with jax.ensure_compile_time_eval():  # transpose only once, also if the task is a function of θ
             rows = jnp.asarray(data.inputs).T
     else:
         rows = data.inputs.T
     count = jnp.asarray(rows.shape[0] if num_examples is None else jnp.clip(num_examples, 1, rows.shape[0]), jnp.uint32)
 
     def draw(key):
-        # randint draws its bits twice, which is half the time of a small step; this bias is below count / 2³².
+        # randint draws bits twice, which takes half the time of a small step. Here the bias is below count / 2³².
         indices = (jax.random.bits(key, (batch_size,), jnp.uint32) % count).astype(jnp.int32)
         inputs = rows.at[indices].get(mode="promise_in_bounds").T
         return inputs, *(every.at[..., indices].get(mode="promise_in_bounds") for every in others)
@@ -39,10 +42,14 @@ def batches(data, batch_size, weights=None, num_examples=None):
 
 
 def gaussian_noise(strength) -> Augment:
-    """Augmentation by noise, x + a N(0, 1) for every input, for `classification(augment=...)`; a may be traced.
+    """Return an augmentation that adds noise a N(0, 1) to every input, for `classification(augment=...)`.
+
+    Args:
+      strength: a, the standard deviation of the noise; may be traced.
 
     Raises:
-      TypeError, ValueError: the strength is no number of at least 0.
+      TypeError: `strength` is not a real number.
+      ValueError: `strength` is negative.
     """
     check_number("strength", strength, 0)
     return lambda inputs, key: (
@@ -51,15 +58,17 @@ def gaussian_noise(strength) -> Augment:
 
 
 def check_examples(data, batch_size, weights, num_examples, augment):
-    """Refuse weights, numbers of examples and augmentations that do not fit the data."""
+    """Check that weights, the number of examples and the augmentation fit the data."""
     count = data.inputs.shape[1]
     if weights is not None and jnp.shape(weights) != (count,):
         raise ValueError(
-            f"example_weights must be one number for each of the {count} examples; shape {jnp.shape(weights)} was given."
+            f"example_weights must have shape ({count},), one number per example; shape {jnp.shape(weights)} was given."
         )
     if num_examples is not None:
         if batch_size is None:
-            raise ValueError("num_examples says where minibatches are drawn from; give a batch_size with it.")
+            raise ValueError(
+                "num_examples limits the examples from which minibatches are drawn; give a batch_size with it."
+            )
         whole = hasattr(num_examples, "__index__") or hasattr(num_examples, "dtype")
         if not whole or jnp.shape(num_examples) != () or not jnp.issubdtype(jnp.result_type(num_examples), jnp.integer):
             raise TypeError(f"num_examples must be one whole number; {num_examples!r} was given.")
@@ -67,14 +76,14 @@ def check_examples(data, batch_size, weights, num_examples, augment):
             check_count("num_examples", num_examples)
             if num_examples > count:
                 raise ValueError(
-                    f"num_examples must be at most the {count} examples there are; {num_examples} was given."
+                    f"num_examples must be at most {count}, the number of examples; {num_examples} was given."
                 )
     if augment is not None and not callable(augment):
         raise TypeError(f"augment must be a function (inputs, key) -> inputs; {augment!r} was given.")
 
 
 def check_data(network, data, metric, *, classes):
-    """Refuse a metric that is unknown, and data that do not fit it or the network."""
+    """Check that the metric is known and that the data fit the metric and the network."""
     if not callable(metric):
         check_choice("metric", metric, ("cross_entropy", "error_rate") if classes else ("mean_squared_error",))
     check_is_data("The data", data)
@@ -95,7 +104,7 @@ def check_data(network, data, metric, *, classes):
         )
     if not classes and outputs.shape != shapes[1]:
         raise ValueError(
-            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; make them equal."
+            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; the shapes must be equal."
         )
     if classes and (len(outputs.shape) != 2 or outputs.shape[1] != shapes[0][1]):
         raise ValueError(
@@ -106,19 +115,18 @@ def check_data(network, data, metric, *, classes):
             low, high = int(jnp.min(data.targets)), int(jnp.max(data.targets))
         if low < 0 or high >= outputs.shape[0]:
             raise ValueError(
-                f"Labels must be integers from 0 to {outputs.shape[0] - 1}, one less than the network's "
-                f"{outputs.shape[0]} outputs; "
-                f"labels from {low} to {high} were given."
+                f"Labels must be integers from 0 to {outputs.shape[0] - 1}, because the network has "
+                f"{outputs.shape[0]} outputs; labels from {low} to {high} were given."
             )
 
 
 def _outputs(network, data):
-    """The form of what the network says about the inputs."""
+    """Return the shape and dtype of the network's outputs for the inputs."""
     if not isinstance(network, Network):
         given = f"the class {network.__name__}" if isinstance(network, type) else f"a {type(network).__name__}"
         raise TypeError(
-            f"network must be a Network, such as ml.mlp((64, 32, 10)); {given} was given. ml.from_linen and ml.from_nnx wrap Flax "
-            "modules, ml.Network(init, apply) two functions."
+            f"network must be a Network, such as ml.mlp((64, 32, 10)); {given} was given. ml.from_linen and "
+            "ml.from_nnx wrap Flax modules, and ml.Network(init, apply) wraps two functions."
         )
     key = jax.eval_shape(lambda: jax.random.key(0))
     try:
@@ -134,9 +142,9 @@ def _outputs(network, data):
 
 
 def _layout(shapes, classes) -> str:
-    """What to do about data of another form."""
+    """Return advice about data with other shapes."""
     if classes and len(shapes[1]) == 2 and 1 in shapes[1]:
-        return "Labels are one integer an example: take targets.ravel()."
+        return "Labels are one integer per example; use targets.ravel()."
     if classes and len(shapes[1]) == 2 and shapes[0][1:] == shapes[1][1:]:
-        return "Labels are one integer an example: of one-hot columns take jnp.argmax(targets, axis=0)."
-    return "Examples are columns: transpose rows."
+        return "Labels are one integer per example; convert one-hot columns with jnp.argmax(targets, axis=0)."
+    return "Examples are columns; transpose arrays whose examples are rows."

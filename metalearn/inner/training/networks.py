@@ -1,8 +1,8 @@
-"""Small networks, features first: weights (out, in), inputs [features, examples], layers W x.
+"""Small networks with features first: weights (out, in), inputs [features, examples], layers W x.
 
-Mapped over particles, W x is one large matrix product without transposes: two to three times the speed of the usual x
-W. The networks here are Flax Linen modules written that way, wrapped into a pair of pure functions; any other pair
-serves as well.
+Mapped over particles, W x is one large matrix product without transposes, which is two to three times as fast as the
+usual x W. The networks here are Flax Linen modules with this layout, wrapped into a pair of pure functions. Any other
+pair of functions can be used as well.
 """
 
 import math
@@ -22,10 +22,10 @@ class Network(NamedTuple):
 
     Attributes:
       init: `key -> params`, any pytree.
-      apply: `(params, inputs, key) -> outputs`, inputs `[features, examples]`, outputs `[outputs, examples]`. The key
-        draws what is random in a forward pass (dropout); None asks for the deterministic network.
+      apply: `(params, inputs, key) -> outputs` with inputs `[features, examples]` and outputs `[outputs, examples]`.
+        The key is for the random parts of a forward pass (dropout). With None the network is deterministic.
 
-    A user's own network is such a pair. With Haiku (`f = haiku.transform(...)`, examples first):
+    Your own network is such a pair. With Haiku (`f = haiku.transform(...)`, examples first):
 
         Network(lambda key: f.init(key, example), lambda params, inputs, key=None: f.apply(params, key, inputs.T).T)
 
@@ -36,7 +36,7 @@ class Network(NamedTuple):
         model = lambda params: jax.vmap(equinox.combine(params, static), in_axes=1, out_axes=1)
         Network(lambda key: split(key)[0], lambda params, inputs, key=None: model(params)(inputs))
 
-    Flax modules come through `from_linen` and `from_nnx`.
+    `from_linen` and `from_nnx` wrap Flax modules.
     """
 
     init: Callable[[Key], Params]
@@ -54,9 +54,9 @@ def mlp(
     dtype: Any = None,
     input_dropout: Number = 0.0,
 ) -> Network:
-    """A multilayer perceptron: x ← act(α W x + b) for every layer but the last, which is affine.
+    """Return a multilayer perceptron: x ← act(α W x + b) for every layer except the last, which is affine.
 
-    With n the layer's inputs (fan-in), g its gain, c its initial scale:
+    With n the number of inputs of a layer (fan-in), g its gain and c its initial scale:
 
       standard    W ~ N(0, c² g²/n), α = 1
       ntk         W ~ N(0, c²), α = g/√n
@@ -69,22 +69,22 @@ def mlp(
       widths: inputs, hidden widths …, outputs.
       activation: "tanh", "relu", "identity", "gelu" or a function of an array.
       scaling: "standard", "ntk" or "mean_field".
-      bias: whether layers have a bias, zero at the start.
-      gain: g, one number or one per layer (then also in the last α of mean_field, g/n). By default √2 for tanh, ReLU
-        and GELU, 1 otherwise.
-      dropout: the probability to drop a hidden unit, one number or one per hidden layer; may be traced. Its derivative
-        is that of the factor 1/(1 − rate) under a fixed mask: backpropagation does not see the change of the mask,
-        evolution strategies do.
+      bias: whether layers have a bias, which is zero at the start.
+      gain: g, one number or one per layer. The default is √2 for tanh, ReLU and GELU, and 1 otherwise. If it is one
+        per layer, the last α of mean_field is g/n.
+      dropout: the probability to drop a hidden unit, one number or one per hidden layer; may be traced. The derivative
+        with respect to it is that of the factor 1/(1 − rate) for a fixed mask. Backpropagation therefore ignores the
+        change of the mask, which evolution strategies take into account.
       initial_scale: c, one number or one per layer; may be traced.
-      dtype: the dtype of the parameters, JAX's default float by default; inputs are converted to it.
+      dtype: the dtype of the parameters, to which inputs are converted. The default is JAX's default float type.
       input_dropout: the probability to drop an input; may be traced.
 
     Returns:
       A `Network`; its parameters are `{"layer_0": {"weight": (out, in), "bias": (out,)}, …}`.
 
     Raises:
-      TypeError: a number is none, or a width is not a whole number.
-      ValueError: a word is unknown, a number is out of range, or a sequence has the wrong length.
+      TypeError: a width is not a whole number, or another number is not real.
+      ValueError: `activation` or `scaling` is unknown, a number is out of range, or a sequence has the wrong length.
 
     References:
       Jacot, Gabriel & Hongler, Neural Tangent Kernel, 2018, arXiv 1806.07572. Mei, Montanari & Nguyen, A mean field
@@ -95,7 +95,7 @@ def mlp(
 
     widths = tuple(widths)
     if len(widths) < 2:
-        raise ValueError(f"widths must name at least inputs and outputs, such as (64, 32, 10); {widths} was given.")
+        raise ValueError(f"widths must contain at least inputs and outputs, such as (64, 32, 10); {widths} was given.")
     for width in widths:
         check_count("Every one of widths", width)
     layers = draw_layers(widths[1:], widths[:-1], activation, scaling, bias, gain, initial_scale, dtype)
@@ -118,24 +118,24 @@ def convolutional(
     stride: int = 2,
     dtype: Any = None,
 ) -> Network:
-    """A small convolutional network: one strided convolution per entry of `channels` (zero padding), then an affine
-    layer.
+    """Return a small convolutional network: strided convolutions with zero padding, and an affine layer.
 
-    Every convolution is W times the matrix of all windows, `[window² · channels, height' · width' · examples]`, so
-    particles share one matrix product as in `mlp`. height' = ⌈height / stride⌉; a layer's fan-in is window² · channels.
+    Each convolution multiplies W by the matrix of all windows, `[window² · channels, height' · width' · examples]` with
+    height' = ⌈height / stride⌉, so that particles share one matrix product as in `mlp`. The fan-in is window² ·
+    channels.
 
     Args:
-      shape: (height, width, channels) of an image; inputs are `[height · width · channels, examples]`, the channel
-        running fastest.
-      channels: the channels of each convolution.
-      num_outputs: the outputs of the last layer.
+      shape: (height, width, channels) of an image. Inputs are `[height · width · channels, examples]`, and the channel
+        is the fastest index.
+      channels: the number of output channels of each convolution.
+      num_outputs: the number of outputs of the last layer.
       window: the side of a window.
-      stride: the step of the windows.
+      stride: the distance between neighbouring windows.
       activation, scaling, bias, gain, dropout, initial_scale, dtype: as in `mlp`.
 
     Raises:
-      TypeError: a number is none, or a count is not a whole number.
-      ValueError: a word is unknown, a number is out of range, or a sequence has the wrong length.
+      TypeError: a count is not a whole number, or another number is not real.
+      ValueError: `activation` or `scaling` is unknown, a number is out of range, or a sequence has the wrong length.
     """
     from metalearn.inner.training.linen_modules import ConvolutionalNetwork
 

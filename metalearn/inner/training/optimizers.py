@@ -1,9 +1,9 @@
-"""Optimisers as functions of θ: every factory returns `theta -> optax.GradientTransformation`.
+"""Optimisers as functions of θ: every factory returns a function `theta -> optax.GradientTransformation`.
 
-A hyperparameter is a number or a function of θ returning a number; a learning rate may also be a function of θ
-returning an optax schedule (count -> value). θ is unconstrained and the transform sits here:
-`adam(exp("learning_rate"), b1=sigmoid("b1", 0, 0.999))`. The structure of the optimiser's state never depends on θ. Any
-function `theta -> optax.GradientTransformation` of one's own serves as well. Hyperparameters and the state of the
+A hyperparameter is a number or a function of θ that returns a number. A learning rate may also be a function of θ that
+returns an optax schedule (count -> value). θ is unconstrained, and transforms map it to the allowed range, as in
+`adam(exp("learning_rate"), b1=sigmoid("b1", 0, 0.999))`. The structure of the optimiser's state never depends on θ.
+Your own functions `theta -> optax.GradientTransformation` can be used as well. Hyperparameters and the state of the
 optimiser are in float32 or wider, also for parameters and θ in bfloat16 or float16.
 """
 
@@ -24,17 +24,17 @@ Optimizer = Callable[[Theta], optax.GradientTransformation]
 
 
 def sgd(learning_rate: Hyperparameter, momentum: Hyperparameter | None = None, nesterov: bool = False) -> Optimizer:
-    """Gradient descent: m ← μ m + g, w ← w − η m; with Nesterov's momentum w ← w − η (g + μ m).
+    """Return gradient descent: m ← μ m + g, w ← w − η m, or w ← w − η (g + μ m) with Nesterov momentum.
 
     Args:
-      learning_rate: η.
-      momentum: μ; None keeps no m. Whether there is a momentum is part of the state's structure, so it cannot depend on
-        θ.
-      nesterov: whether the momentum is Nesterov's.
+      learning_rate: η, a number, a function of θ that returns a number, or one that returns an optax schedule.
+      momentum: μ, a number or a function of θ. None omits m from the state; this cannot depend on θ, because it changes
+        the structure of the state.
+      nesterov: whether to use Nesterov momentum.
 
     Raises:
       TypeError: a hyperparameter is neither a number nor a function of θ.
-      ValueError: a number is out of range, or Nesterov's variant is asked for without momentum.
+      ValueError: a number is out of range, or `nesterov` is True without a momentum.
 
     References:
       Sutskever, Martens, Dahl & Hinton, On the importance of initialization and momentum in deep learning, 2013.
@@ -42,7 +42,7 @@ def sgd(learning_rate: Hyperparameter, momentum: Hyperparameter | None = None, n
     _check("learning_rate", learning_rate, 0)
     if momentum is None and nesterov:
         raise ValueError(
-            "nesterov is a kind of momentum, and momentum is None; give a momentum such as 0.9 or leave nesterov False."
+            "nesterov needs a momentum, and momentum is None; give a momentum such as 0.9 or leave nesterov False."
         )
     if momentum is not None:
         _check("momentum", momentum, 0)
@@ -61,14 +61,14 @@ def adam(
     eps: Hyperparameter = 1e-8,
     eps_root: Hyperparameter = 1e-12,
 ) -> Optimizer:
-    """Adam: w ← w − η m̂ / (√(v̂ + ε_root) + ε), with m̂ and v̂ the bias-corrected means of g and g².
+    """Return Adam: w ← w − η m̂ / (√(v̂ + ε_root) + ε), with m̂ and v̂ the bias-corrected means of g and g².
 
-    ε_root > 0 keeps the derivative of the root finite at a gradient of exactly zero (a dead pixel has one in the first
-    step); with optax's default of 0 backpropagation through training returns NaN there. It acts on gradients below
-    √ε_root = 1e-6.
+    With ε_root > 0, the derivative of the root is finite at a gradient of exactly zero, such as that of the weights of
+    a constant pixel in the first step. With optax's default of 0, backpropagation through training returns NaN there.
+    The default affects gradients below √ε_root = 1e-6.
 
     Args:
-      learning_rate: η.
+      learning_rate: η, as in `sgd`.
       b1, b2: the decay rates of the means of g and g², in [0, 1).
       eps, eps_root: ε and ε_root.
 
@@ -95,11 +95,11 @@ def adamw(
     eps_root: Hyperparameter = 1e-12,
     weight_decay: Hyperparameter = 1e-4,
 ) -> Optimizer:
-    """Adam with decoupled weight decay λ: w ← w − η (m̂ / (√(v̂ + ε_root) + ε) + λ w).
+    """Return Adam with decoupled weight decay λ: w ← w − η (m̂ / (√(v̂ + ε_root) + ε) + λ w).
 
     Args:
       learning_rate, b1, b2, eps, eps_root: as in `adam`.
-      weight_decay: λ, on all parameters; `per_layer` gives every layer its own.
+      weight_decay: λ, for all parameters. Use `per_layer` for a different λ in every layer.
 
     Raises:
       TypeError: a hyperparameter is neither a number nor a function of θ.
@@ -119,17 +119,18 @@ def adamw(
 
 
 def clipped(optimizer: Optimizer, max_norm: Hyperparameter) -> Optimizer:
-    """The optimiser on gradients cut to a length: g ← g · min(1, c / ‖g‖), the norm over all parameters.
+    """Clip gradients to a maximal norm before they reach an optimiser: g ← g · min(1, c / ‖g‖).
 
-    Unlike optax's own, differentiable at a gradient of zero, and exact for finite gradients whose squares overflow.
+    The norm is taken over all parameters. Unlike optax's clipping, this is differentiable at a gradient of zero, and
+    exact for finite gradients whose squares overflow.
 
     Args:
       optimizer: a function of θ.
-      max_norm: c > 0.
+      max_norm: c > 0, a number or a function of θ.
 
     Raises:
-      TypeError: the optimiser is not a function of θ, or c is neither a number nor a function of θ.
-      ValueError: c is not positive.
+      TypeError: `optimizer` is not a function of θ, or `max_norm` is neither a number nor a function of θ.
+      ValueError: `max_norm` is not positive.
     """
     check_optimizer(optimizer)
     _check("max_norm", max_norm, 0, open_low=True)
@@ -148,9 +149,8 @@ def clipped(optimizer: Optimizer, max_norm: Hyperparameter) -> Optimizer:
 def _clip(updates, limit):
     leaves = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in jax.tree.leaves(updates)]
     peak = jax.lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves])))
-    unit = jnp.where(
-        peak > 0, peak, 1
-    )  # the norm is homogeneous: the result does not depend on the unit, nor does its derivative
+    # The norm is homogeneous, so neither the result nor its derivative depends on the unit.
+    unit = jnp.where(peak > 0, peak, 1)
     squared = sum((jnp.sum((leaf / unit) ** 2) for leaf in leaves), start=jnp.zeros(()))
     too_long = unit * jnp.sqrt(jax.lax.stop_gradient(squared)) > limit
     factor = jnp.where(too_long, limit / unit / jnp.sqrt(jnp.where(too_long, squared, 1)), 1)
@@ -158,7 +158,7 @@ def _clip(updates, limit):
 
 
 def per_layer(optimizers: Mapping[str, Optimizer], label_function: Callable[[Any], Any] | None = None) -> Optimizer:
-    """A different optimiser for every group of parameters, through `optax.partition`.
+    """Return a different optimiser for every group of parameters, through `optax.partition`.
 
     Args:
       optimizers: label -> optimiser, each a function of the same θ.
@@ -167,7 +167,8 @@ def per_layer(optimizers: Mapping[str, Optimizer], label_function: Callable[[Any
 
     Raises:
       TypeError: an optimiser is not a function of θ.
-      ValueError: there is no optimiser; or, when the state is made, labels and optimisers do not match one to one.
+      ValueError: there are no optimisers. When the state is initialised, it is also raised if the labels of the
+        optimisers and of the parameters differ.
     """
     if not optimizers:
         raise ValueError(
@@ -185,7 +186,7 @@ def per_layer(optimizers: Mapping[str, Optimizer], label_function: Callable[[Any
             raise ValueError(
                 f"per_layer was given optimisers for {', '.join(sorted(given))}; "
                 f"the parameters are labelled {', '.join(sorted(found))}. "
-                "Give every label one optimiser, and no other."
+                "Give one optimiser for each label of the parameters."
             )
         return tree
 
@@ -197,16 +198,16 @@ def _first_keys(params):
 
 
 def check_optimizer(optimizer) -> None:
-    """Refuse what is no function of θ.
+    """Check that an optimiser is a function of θ.
 
     Raises:
-      TypeError: a transformation itself, or anything else that cannot be called, was given.
+      TypeError: `optimizer` cannot be called, for instance because it is an optax transformation.
     """
     if not callable(optimizer):
         raise TypeError(
-            f"An optimiser is a function of theta that returns an optax.GradientTransformation; "
+            f"An optimiser must be a function of theta that returns an optax.GradientTransformation; "
             f"a {type(optimizer).__name__} was given. "
-            "Use a factory of metalearn, or write lambda theta: optax.adam(1e-3)."
+            "Use a factory of metalearn such as ml.adam, or write lambda theta: optax.adam(1e-3)."
         )
 
 
@@ -225,8 +226,7 @@ def _check_adam(learning_rate, b1, b2, eps, eps_root):
 
 
 def _schedule(learning_rate, theta) -> Any:
-    """Always a schedule: optax keeps a counter for a schedule and none for a number, and θ must not change the
-    structure."""
+    """Return the learning rate as a schedule, also if it is a number: only schedules add a counter to the state."""
     rate = resolve(learning_rate, trees.wide(theta))
     if callable(rate):
         return rate
@@ -235,7 +235,7 @@ def _schedule(learning_rate, theta) -> Any:
 
 
 def _number(name, hyperparameter, theta):
-    number = resolve(hyperparameter, trees.wide(theta))  # a small ε is zero in float16, and 0.999 is 1 in bfloat16
+    number = resolve(hyperparameter, trees.wide(theta))  # in float16 a small ε is rounded to 0, in bfloat16 0.999 to 1
     if callable(number):
         raise TypeError(
             f"{name} must be a number or a function of theta returning one; it returned a {type(number).__name__}. "

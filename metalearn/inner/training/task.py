@@ -1,4 +1,4 @@
-"""What a network is trained on: a start and a loss that reads its own minibatch from the key."""
+"""Tasks: initial parameters, and a loss that draws its minibatch from a key."""
 
 import math
 from collections.abc import Callable
@@ -19,11 +19,11 @@ Metric = Callable[[jax.Array, jax.Array], Scalar]  # (outputs [outputs, examples
 
 
 class Task(NamedTuple):
-    """What is trained.
+    """A training task.
 
     Attributes:
-      init: `key -> params`.
-      loss: `(params, key) -> scalar`; the key draws the minibatch, the dropout mask, whatever is random.
+      init: `key -> params`, the initial parameters.
+      loss: `(params, key) -> scalar`. The key is for everything random, such as the minibatch and the dropout mask.
     """
 
     init: Callable[[Key], Params]
@@ -50,29 +50,33 @@ def classification(
     num_examples: Any = None,
     augment: Augment | None = None,
 ) -> Task:
-    """Train a network to name classes: loss = metric(outputs, labels) + (weight_decay / 2) ‖params‖².
+    """Return a classification task with loss = metric(outputs, labels) + (weight_decay / 2) ‖params‖².
 
-    The key is split once: its first half draws the minibatch (uniformly, with replacement) and the augmentation, its
-    second half the dropout mask. All numbers may be traced, so that a task can be a function of θ.
+    The key of the loss is split once. The first half draws the minibatch (uniformly, with replacement) and the
+    augmentation, the second half the dropout mask. All numbers except `batch_size` may be traced, so that a task can be
+    a function of θ.
 
     Args:
-      network: outputs are logits `[classes, examples]`.
-      data: inputs `[features, examples]`, labels `[examples]`.
-      batch_size: examples in a minibatch; None takes all of them.
+      network: the network, whose outputs are logits `[classes, examples]`.
+      data: inputs `[features, examples]` and labels `[examples]`.
+      batch_size: the number of examples in a minibatch; None uses all examples.
       label_smoothing: s in [0, 1], for the cross-entropy.
       weight_decay: the factor of ½‖params‖² over all parameters, biases included.
-      normalise: divide the cross-entropy by log(classes): an undecided network has the loss 1.
+      normalise: whether to divide the cross-entropy by log(classes), so that a network with equal outputs has the
+        loss 1.
       metric: "cross_entropy", "error_rate" or a function `(outputs, labels) -> scalar`.
-      example_weights: `[examples]`, for the cross-entropy: the loss of an example times its weight, averaged over the
-        minibatch without dividing by the weights.
-      num_examples: minibatches come from this many of the first examples only, for instance a number drawn for every
-        episode by `ml.task_distribution`; a traced one outside of 1 … examples is taken for the nearer end. All by
-        default.
+      example_weights: `[examples]`, for the cross-entropy. The loss of an example is multiplied by its weight and
+        averaged over the minibatch, without division by the sum of the weights.
+      num_examples: draw minibatches from the first `num_examples` examples only, for instance from a number that
+        `ml.task_distribution` draws for every episode. A traced number is clipped to 1 … examples. The default is all
+        examples.
       augment: `(inputs, key) -> inputs` of a minibatch, such as `ml.data.gaussian_noise(strength)`.
 
     Raises:
-      TypeError: labels are not integers, or a number is none.
-      ValueError: shapes do not fit, a label is not among the classes, or a number is out of range.
+      TypeError: `network` is not a `Network`, `data` is not a `Data`, labels are not integers, or an argument has the
+        wrong type.
+      ValueError: shapes do not fit, a label is not among the classes, `metric` is unknown or does not allow another
+        argument, or a number is out of range.
     """
     check_number("label_smoothing", label_smoothing, 0, 1)
     check_number("weight_decay", weight_decay, 0)
@@ -81,7 +85,7 @@ def classification(
     plain = isinstance(label_smoothing, (int, float)) and label_smoothing == 0 and example_weights is None
     if metric != "cross_entropy" and not plain:
         raise ValueError(
-            "label_smoothing and example_weights belong to the metric cross_entropy; leave them out with any other."
+            "label_smoothing and example_weights belong to the metric cross_entropy; omit them for any other metric."
         )
     smoothed = metric
     if metric == "cross_entropy":
@@ -98,18 +102,19 @@ def regression(
     weight_decay=0.0,
     metric: str | Metric = "mean_squared_error",
 ) -> Task:
-    """Train a network to predict numbers: loss = metric(outputs, targets) + (weight_decay / 2) ‖params‖².
+    """Return a regression task with loss = metric(outputs, targets) + (weight_decay / 2) ‖params‖².
 
     Args:
-      network: outputs `[outputs, examples]`.
-      data: inputs `[features, examples]`, targets `[outputs, examples]`.
-      batch_size: examples in a minibatch, drawn as in `classification`; None takes all of them.
+      network: the network, whose outputs are `[outputs, examples]`.
+      data: inputs `[features, examples]` and targets `[outputs, examples]`.
+      batch_size: the number of examples in a minibatch, drawn as in `classification`; None uses all examples.
       weight_decay: the factor of ½‖params‖² over all parameters, biases included; may be traced.
       metric: "mean_squared_error" or a function `(outputs, targets) -> scalar`.
 
     Raises:
-      TypeError: targets are not floating point, or a number is none.
-      ValueError: shapes do not fit, or a number is out of range.
+      TypeError: `network` is not a `Network`, `data` is not a `Data`, targets are not floating point, or an argument
+        has the wrong type.
+      ValueError: shapes do not fit, `metric` is unknown, or a number is out of range.
     """
     check_number("weight_decay", weight_decay, 0)
     check_data(network, data, metric, classes=False)
@@ -124,21 +129,25 @@ def metric_loss(
     metric: str | Metric = "cross_entropy",
     normalise: bool = False,
 ) -> Callable[[Params, Key], Scalar]:
-    """A metric of the deterministic network (no dropout) on data, fit for `training(..., meta_loss=...)`.
+    """Return a metric of a network on data as a function for `training(..., meta_loss=...)`.
+
+    The network is deterministic, that is, without dropout.
 
     Args:
       network: the network that is trained.
-      data: other data, for instance the validation part.
-      batch_size: examples in a minibatch, drawn from the key as in `classification`; None takes all of them.
+      data: the data for the metric, such as validation data.
+      batch_size: the number of examples in a minibatch, drawn as in `classification`; None uses all examples.
       metric: "cross_entropy", "error_rate", "mean_squared_error" or a function `(outputs, targets) -> scalar`.
-      normalise: divide the cross-entropy by log(classes).
+      normalise: whether to divide the cross-entropy by log(classes).
 
     Returns:
-      `(params, key) -> scalar`.
+      A function `(params, key) -> scalar`.
 
     Raises:
-      TypeError: the targets are of the wrong type for the metric.
-      ValueError: shapes do not fit, a label is not among the classes, or the metric is unknown.
+      TypeError: `network` is not a `Network`, `data` is not a `Data`, or the targets have the wrong type for the
+        metric.
+      ValueError: shapes do not fit, a label is not among the classes, `metric` is unknown, or `normalise` is True for
+        another metric than the cross-entropy.
     """
     if not callable(metric):
         check_choice("metric", metric, METRICS)
@@ -172,7 +181,7 @@ def _task(network, data, batch_size, measure, weight_decay, weights=None, num_ex
 
 def _metric(metric, normalise, name):
     if normalise and name != "cross_entropy":
-        raise ValueError("normalise divides the cross-entropy by log(classes); leave it False with any other metric.")
+        raise ValueError("normalise divides the cross-entropy by log(classes); leave it False for any other metric.")
     function = METRICS[metric] if isinstance(metric, str) else lambda *given: scalar("The metric", metric(*given))
     if not normalise:
         return function

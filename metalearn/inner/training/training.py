@@ -1,4 +1,4 @@
-"""Training as an iterated map: parameters and the optimiser's state go in, one update later they come out."""
+"""Training as an iterated map: a step updates the parameters and the state of the optimiser."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,17 +15,18 @@ from metalearn.inner.training.optimizers import Optimizer, check_optimizer
 from metalearn.inner.training.task import Task
 from metalearn.types import Key, Scalar, Theta
 
-FACTOR = 10  # of the first loss: far above what a training that converges reads on its way
+FACTOR = 10  # cap in multiples of the first loss, far above the losses of a training run that converges
 
 
 class TrainingState(NamedTuple):
-    """The state of an inner training.
+    """The state of a training run.
 
     Attributes:
-      params: the network's parameters.
+      params: the parameters of the network.
       optimizer_state: the state of the optax transformation.
-      cap: the bits of the number that a diverged loss of this episode reads as. Integers have no tangents, so the cap
-        adds nothing to Jacobians and Lyapunov exponents of the state. None where the training has no cap of its own.
+      cap: the number that replaces the loss if the run diverges, as the bits of an integer. Integers have no tangents,
+        so that the cap does not change Jacobians and Lyapunov exponents. None unless the cap is set at the start of the
+        episode (`cap="start"`).
     """
 
     params: Any
@@ -40,30 +41,31 @@ def training(
     *,
     cap: float | str | None = "start",
 ) -> InnerProblem:
-    """The training of a task by an optimiser, as the map (w, m) ← (w + u, m'), with (u, m') = optimizer(θ)(∇_w loss(w;
-    ξ), m, w).
+    """Return the inner problem of training a task by an optimiser.
 
-    The observable is the meta-loss, by default the task's own loss at the same parameters. The key ξ of a step or a
-    reading is handed to the task as it is: `unroll` gives the reading at s_t and the step away from s_t one key, so
-    that a default meta-loss and the step's gradient are one forward pass.
+        (w, m) ← (w + u, m'),   (u, m') = optimizer(θ)(∇_w loss(w; ξ), m, w)
 
-    The optimiser is given `value`, `grad` and `value_fn` as well, which line searches, Polyak steps and plateau rules
-    need. Parameters and optimiser's state keep their dtypes: bfloat16 parameters stay so under a float32
-    hyperparameter.
+    w are the parameters, m the state of the optimiser and ξ the key of the step. The observable is the meta-loss, by
+    default the loss of the task. Keys are passed to the task unchanged. `unroll` uses one key for the meta-loss at s_t
+    and for the step that leaves s_t, so that the default meta-loss and the gradient of the step share a forward pass.
+
+    The optimiser also receives `value`, `grad` and `value_fn`, which line searches, Polyak steps and plateau rules
+    need. The parameters and the optimiser's state keep their dtypes, such as bfloat16, also if hyperparameters are
+    float32.
 
     Args:
-      task: a `Task`, or a function θ -> `Task` where loss, data or start depend on θ.
+      task: a `Task`, or a function θ -> `Task` if the loss, the data or the start depends on θ.
       optimizer: a function θ -> `optax.GradientTransformation`; θ must not change the structure of its state.
-      meta_loss: `(params, key) -> scalar`, any metric on any data (see `evaluation`); it need not be differentiable.
-      cap: what a diverged loss reads as, and the largest loss there is (see `saturate`). "start", the default: ℓ_0 + 10
-        max(|ℓ_0|, 1), with ℓ_0 the meta-loss at the start of the episode, a constant for methods that differentiate. A
-        number: that number. None: losses as they are; the smoothed meta-loss is then infinite as soon as one training
-        in ten thousand diverges, and estimates are dominated by those.
+      meta_loss: `(params, key) -> scalar`, any metric on any data (see `metric_loss`). It need not be differentiable.
+      cap: the largest loss, which replaces larger losses and those of diverged runs (see `saturate`). "start", the
+        default, is ℓ_0 + 10 max(|ℓ_0|, 1), with ℓ_0 the meta-loss at the start of the episode; it is a constant under
+        differentiation. A number is the cap itself. None does not bound the losses. The smoothed meta-loss is then
+        infinite even if only one training run in ten thousand diverges, and diverged runs dominate the estimates.
 
     Raises:
-      TypeError: the task is not a task or function of θ, the optimiser is not a function of θ, the meta-loss is not a
-        function, or the cap is not a number, a string or None.
-      ValueError: the cap is not finite, or another string than "start".
+      TypeError: `task` is neither a `Task` nor a function of θ, `optimizer` is not a function of θ, `meta_loss` is not
+        a function, or `cap` is not a number, a string or None.
+      ValueError: `cap` is not finite, or another string than "start".
     """
     if not isinstance(task, Task) and not callable(task):
         raise TypeError(
@@ -72,9 +74,8 @@ def training(
     check_optimizer(optimizer)
     if meta_loss is not None and not callable(meta_loss):
         raise TypeError(
-            f"meta_loss must be a function (params, key) -> scalar, such as evaluation(network, validation_data), "
-            "or None; "
-            f"a {type(meta_loss).__name__} was given."
+            "meta_loss must be a function (params, key) -> scalar, such as ml.metric_loss(network, validation_data), "
+            f"or None; a {type(meta_loss).__name__} was given."
         )
     _check_cap(cap)
 
@@ -91,7 +92,7 @@ def training(
         updates, optimizer_state = transformation.update(
             grads, _current(transformation, state), state.params, value=value, grad=grads, value_fn=objective
         )
-        # A structure that changed passes, for `check_problem` to name.
+        # If the structure has changed, it is returned as it is, and `check_problem` reports it.
         changed = jax.tree.structure(optimizer_state) != jax.tree.structure(state.optimizer_state)
         return TrainingState(
             optax.apply_updates(state.params, updates),
@@ -113,14 +114,14 @@ def training(
 def _check_cap(cap) -> None:
     if isinstance(cap, str) and cap != "start":
         raise ValueError(
-            f'cap must be a number, "start" for a multiple of the first loss, or None for none; {cap!r} was given.'
+            f'cap must be a number, "start" for a multiple of the first loss, or None for no cap; {cap!r} was given.'
         )
     if cap is not None and not isinstance(cap, str):
         check_number("cap", cap)
 
 
 def _with_own_cap(problem):
-    """As `saturate`, with the cap that the state carries."""
+    """Bound the losses as `saturate` does, by the cap that is stored in the state."""
 
     def step(state, theta, key):
         return capped_step(problem.step, state, theta, key)
@@ -135,7 +136,7 @@ def _with_own_cap(problem):
 
 
 def _cap_at(first):
-    """The bits of the cap of an episode whose first loss this is."""
+    """Return the bits of the cap of an episode with the given first loss."""
     first = trees.wide(first)
     cap = first + FACTOR * jnp.maximum(jnp.abs(first), 1)
     return jax.lax.bitcast_convert_type(cap, jnp.int64 if cap.dtype == jnp.float64 else jnp.int32)
@@ -156,13 +157,13 @@ def _transformation_at(optimizer, theta) -> optax.GradientTransformation:
         raise TypeError(
             f"The optimiser must return an optax.GradientTransformation for theta; "
             f"it returned a {type(made).__name__}. "
-            "Is a factory such as adam itself given, in place of adam(learning_rate)?"
+            "Give the result of a factory, such as adam(learning_rate), and not the factory adam itself."
         )
     return made
 
 
 def _current(transformation, state):
-    """The optimiser's state; numbers that optax.inject_hyperparams keeps in it become those of this θ."""
+    """Return the optimiser's state; hyperparameters stored in it by optax.inject_hyperparams are set to those of θ."""
     injected = lambda node: isinstance(node, tuple) and hasattr(node, "hyperparams")
     old = state.optimizer_state
     if not any(map(injected, jax.tree.leaves(old, is_leaf=injected))):

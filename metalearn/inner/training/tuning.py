@@ -1,4 +1,4 @@
-"""Ready-made hyperparameters: θ from the learning rate of every tensor to label smoothing and dropout."""
+"""Ready-made sets of hyperparameters, from the learning rate of every tensor to label smoothing and dropout."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,23 +17,21 @@ from metalearn.inner.training.optimizers import Optimizer, adamw, per_layer
 from metalearn.inner.training.task import Task
 from metalearn.types import Theta
 
-B1_LIMIT, B2_LIMIT = (
-    1 - float(np.exp(-5)),
-    1 - float(np.exp(-9)),
-)  # beyond, b2 rounds to 1 in float32 and Adam divides by 0
+# Upper bounds below 1, also after rounding to float32, because Adam divides by zero if b2 = 1.
+B1_LIMIT, B2_LIMIT = 1 - float(np.exp(-5)), 1 - float(np.exp(-9))
 MOST_SMOOTHING, MOST_DROPOUT = 0.5, 0.9
 
 
 class Tuning(NamedTuple):
-    """Hyperparameters of a training, as functions of one θ.
+    """Hyperparameters of a training run as functions of one θ.
 
     Attributes:
-      theta: where to start, a dictionary of unconstrained numbers: logarithms and logits.
+      theta: the initial θ, a dictionary of unconstrained numbers such as logarithms and logits.
       optimizer: θ -> optax transformation.
-      task: θ -> Task, None where θ sets the optimiser alone.
-      learned: the learned optimiser whose weights θ holds, if it is one.
-      box: (low, high), two θ between which `ml.search.random_search` draws: what a practitioner would try; None for
-        weights.
+      task: θ -> Task; None if θ sets only the optimiser.
+      learned: the learned optimiser whose weights are θ; None for other optimisers.
+      box: (low, high), two values of θ between which `ml.search.random_search` draws, a range that a practitioner would
+        try; None for weights of learned optimisers.
     """
 
     theta: Theta
@@ -43,23 +41,24 @@ class Tuning(NamedTuple):
     box: tuple[Theta, Theta] | None = None
 
     def at(self, theta: Theta) -> tuple[optax.GradientTransformation, Task | None]:
-        """What θ stands for, an optax transformation and a task: for `ml.evaluate` and ordinary training."""
+        """Return the optax transformation and the task (or None) at θ, for `ml.evaluate` and ordinary training."""
         return self.optimizer(theta), None if self.task is None else self.task(theta)
 
 
 def per_tensor_adam(
     network: Network, num_steps: int, *, learning_rate: float = 1e-3, weight_decay: float = 1e-4, eps: float = 1e-8
 ) -> Tuning:
-    """AdamW with the hyperparameters of every tensor in θ.
+    """Return the hyperparameters of AdamW for every tensor and layer.
 
-    Every tensor has a learning rate that goes from exp(θ_start) to exp(θ_end) linearly over T steps; every layer (the
-    first key of the parameters) its b1 and b2, logistic in θ and at most 1 − e⁻⁵ and 1 − e⁻⁹, and its weight decay, a
-    logarithm; ε is one logarithm for all. That is 2 numbers a tensor, 3 a layer and 1.
+    Every tensor has a learning rate that changes linearly from exp(θ_start) to exp(θ_end) over T steps. Every layer
+    (the first key of the parameters) has b1 and b2, which are logistic functions of θ with the upper bounds 1 − e⁻⁵ and
+    1 − e⁻⁹, and the logarithm of a weight decay. The logarithm of ε is shared. θ has 2 numbers per tensor, 3 per layer,
+    and 1 for ε.
 
     Args:
-      network: whose parameters are trained, a dictionary of layers.
-      num_steps: T.
-      learning_rate, weight_decay, eps: where θ starts; b1 starts at 0.9 and b2 at 0.999.
+      network: the network to train, whose parameters are a dictionary of layers.
+      num_steps: T, the number of inner steps of a training run.
+      learning_rate, weight_decay, eps: the initial values; b1 starts at 0.9 and b2 at 0.999.
 
     Raises:
       TypeError: `num_steps` is not a whole number, or another number is not real.
@@ -100,12 +99,14 @@ def per_tensor_adam(
 
 
 def all_hyperparameters(benchmark: Benchmark, *, learning_rate: float = 1e-3) -> Tuning:
-    """All hyperparameters of training a perceptron on a benchmark: those of `per_tensor_adam`, label smoothing (at most
-    0.5), and the dropout of the inputs and of every hidden layer (at most 0.9). With one hidden layer 18 numbers.
+    """Return all hyperparameters of training a perceptron on a benchmark.
+
+    These are the hyperparameters of `per_tensor_adam`, label smoothing (at most 0.5), and the dropout rates of the
+    inputs and of every hidden layer (at most 0.9). With one hidden layer there are 18 numbers.
 
     Args:
-      benchmark: whose network is one of `mlp`.
-      learning_rate: where θ starts.
+      benchmark: a benchmark with a network of `mlp`.
+      learning_rate: the initial learning rate.
 
     Raises:
       TypeError: `learning_rate` is not a real number.
@@ -129,7 +130,7 @@ def all_hyperparameters(benchmark: Benchmark, *, learning_rate: float = 1e-3) ->
 
 
 def _widths(benchmark) -> tuple[int, ...]:
-    """Of the benchmark's network, which must be the ReLU perceptron that dropout is put into."""
+    """Return the widths of the benchmark's network, and check that the network is `mlp(widths, "relu")`."""
     try:
         params = benchmark.network.init(jax.random.key(0))
         weights = [params[f"layer_{index}"]["weight"] for index in range(len(params))]
@@ -137,18 +138,28 @@ def _widths(benchmark) -> tuple[int, ...]:
         inputs = benchmark.train.inputs[:, :2]
         outputs = [network.apply(params, inputs, None) for network in (mlp(widths, "relu"), benchmark.network)]
         same = bool(jnp.allclose(*outputs, rtol=1e-5, atol=1e-6))
-    except Exception:  # whatever another network raises when it is taken for this one
+    except Exception:  # other networks may raise any error here
         same, widths = False, ()
     if not same:
         raise ValueError(
-            "everything needs a benchmark whose network is mlp(widths, 'relu'), into which it puts dropout. Use per_tensor_adam for "
-            "any other."
+            "all_hyperparameters needs a benchmark whose network is mlp(widths, 'relu'), because it adds dropout to "
+            "the network. Use per_tensor_adam for other networks."
         )
     return widths
 
 
 def learned_tuning(benchmark: Benchmark, optimizer: LearnedOptimizer, seed: int = 0) -> Tuning:
-    """The weights of a learned optimiser, drawn from a seed; the benchmark is not looked at."""
+    """Return a learned optimiser with random weights as θ.
+
+    Args:
+      benchmark: not used; it is an argument so that all sets of hyperparameters have the same signature.
+      optimizer: the learned optimiser.
+      seed: the seed of the weights.
+
+    Raises:
+      TypeError: `seed` is not a whole number.
+      ValueError: `seed` is outside of 0 … 2³² − 1.
+    """
     return Tuning(optimizer.init(jax.random.key(check_seed("seed", seed))), optimizer, learned=optimizer)
 
 

@@ -1,8 +1,7 @@
-"""A comparison along a trajectory of θ: what estimators return while θ moves, against the targets at the θ of the moment.
+"""Compare estimators along a trajectory of θ with the targets at the θ of each episode.
 
-An online estimator is unbiased for a frozen θ. Where θ moves, its states and perturbations remember earlier θ:
-*hysteresis*. The trajectory is given, so that the bias is that of the estimate alone and not of what an optimiser makes
-of it.
+An online estimator is unbiased for a fixed θ. If θ moves, its states and perturbations depend on earlier θ:
+*hysteresis*. The trajectory is given, so that the bias is that of the estimate and does not depend on the optimiser.
 """
 
 from typing import Any
@@ -18,15 +17,17 @@ from metalearn.memoization import memoize
 from metalearn.outer.comparison.plan import Plan, Run
 from metalearn.types import Theta
 
-MOST_EPISODES = 16  # of the trajectory, whose targets are measured
+MOST_EPISODES = 16  # the largest number of episodes of the trajectory whose targets are measured
 
 
 def plan_along(plan: Plan, estimators: dict[str, GradientEstimator], thetas: Theta) -> Plan:
-    """The runs of a comparison along a trajectory: each gives the gradients of several episodes, one after the other, as one vector.
+    """Return the runs of a comparison along a trajectory.
+
+    Each run returns the gradients of several episodes, concatenated to one vector.
 
     Args:
       plan: the runs at one θ.
-      estimators: by name.
+      estimators: the estimators by name.
       thetas: θ before each estimate, `[num_steps, ...]`.
 
     Raises:
@@ -37,7 +38,7 @@ def plan_along(plan: Plan, estimators: dict[str, GradientEstimator], thetas: The
     steps = len(jax.tree.leaves(thetas)[0])
     count = steps // length
     if not count:
-        raise ValueError(f"along must hold at least one episode, {length} estimates; {steps} were given.")
+        raise ValueError(f"along must contain at least one episode ({length} estimates); {steps} were given.")
     chosen = tuple(sorted(set(np.linspace(0, count - 1, min(count, MOST_EPISODES)).round().astype(int).tolist())))
     middle = np.array([episode * length + length // 2 for episode in chosen])
     cut = jax.tree.map(lambda leaf: jnp.asarray(leaf)[: count * length], thetas)
@@ -53,7 +54,7 @@ def plan_along(plan: Plan, estimators: dict[str, GradientEstimator], thetas: The
 
 
 def _placed(theta: Any, places: Theta) -> Any:
-    """The argument of a reference at every place: θ itself, or a smoothing with its θ."""
+    """Return the argument of a reference at every place: θ itself, or a `Smoothed` with this θ."""
     if not hasattr(theta, "blocks"):
         return places
     count = len(jax.tree.leaves(places)[0])
@@ -62,7 +63,7 @@ def _placed(theta: Any, places: Theta) -> Any:
 
 @memoize
 def _following(estimator: GradientEstimator, length: int, chosen: tuple[int, ...]) -> GradientEstimator:
-    """One run of an estimator along a trajectory; the gradient is the mean over the windows of each chosen episode."""
+    """Return one run of an estimator along a trajectory, with the mean gradient over the windows of chosen episodes."""
 
     def estimate(thetas, state, key):
         def window(state, step):
@@ -82,7 +83,7 @@ def _following(estimator: GradientEstimator, length: int, chosen: tuple[int, ...
 
 @memoize
 def _at_each(target: GradientEstimator) -> GradientEstimator:
-    """A reference at several places, with the same randomness at each."""
+    """Return a reference at several places, with the same randomness at each."""
 
     def estimate(places, state, key):
         one = lambda place: target.estimate(place, (), key)
@@ -93,14 +94,14 @@ def _at_each(target: GradientEstimator) -> GradientEstimator:
 
 
 def episodes_along(estimators: dict[str, GradientEstimator], thetas: Theta) -> int:
-    """The episodes of a trajectory, each as long as the longest of the estimators."""
+    """Return the number of episodes of a trajectory; an episode is as long as that of the longest estimator."""
     described = [one.description for one in estimators.values() if one.description is not None]
     length = max((one.truncation.num_windows for one in described), default=1)
     return len(jax.tree.leaves(thetas)[0]) // length
 
 
 def _over(metrics, episodes):
-    """The mean over all steps; inner steps of an episode."""
+    """Return the mean of the metrics over all steps, and the inner steps per episode."""
     shares = {name: jnp.mean(metrics[name]) for name in SHARES if name in metrics}
     if "worst_share" in metrics:
         shares["worst_share"] = joint_share(metrics["worst_share"], metrics["loss"])

@@ -1,4 +1,4 @@
-"""The comparison of gradient estimators at a fixed θ, with standard errors."""
+"""Compare gradient estimators at a fixed θ, with standard errors."""
 
 import dataclasses
 import math
@@ -31,7 +31,7 @@ from metalearn.outer.comparison.statistics import (
 from metalearn.outer.meta_train_checks import check_functions
 from metalearn.types import Key, Progress, Theta
 
-EXPLODED = 1e3  # times the mean of an estimator: a longer ∇L is not a measure of its bias
+EXPLODED = 1e3  # if ∇L is longer than this times an estimator's mean, it cannot serve to measure the bias
 
 
 def compare(
@@ -48,45 +48,43 @@ def compare(
     progress: Progress | None = None,
     callback: Callable[[Report], None] | None = None,
 ) -> Comparison:
-    """Measure bias, variance, cosine and signal to noise of gradient estimators at a fixed θ.
+    """Measure bias, variance, cosine and signal-to-noise ratio of gradient estimators at a fixed θ.
 
-    Each estimator is run for `num_episodes` independent episodes. Its bias is taken against the gradient of its *own*
-    smoothed meta-loss: persistent and noise-reuse ES smooth differently, and so do two sigmas. What noise alone adds is
-    subtracted from bias and cosine (docs/theory.md §7). Variances and signal to noise have jackknife errors.
+    Each estimator is run for `num_episodes` independent episodes. Its bias is measured with respect to the gradient of
+    its *own* smoothed meta-loss: persistent and noise-reuse ES smooth differently, and so do two values of sigma. Bias
+    and cosine are corrected for noise (docs/theory.md §7). Variances and signal-to-noise ratios have jackknife errors.
 
-    Where the loss of a run is not finite, the smoothed meta-loss of a problem without a cap is infinite. Target, bias and
-    cosine are then NaN, and `fraction_diverged` says how often. With a cap (`saturate`, `training`) they are known.
+    If a loss is not finite, the smoothed meta-loss of a problem without a cap is infinite: target, bias and cosine are
+    NaN, and `fraction_diverged` is positive. With a cap (`saturate`, `training`) they are finite.
 
     Args:
-      estimators: names and estimators, all for θ.
-      theta: where to compare.
-      key: the randomness of everything.
+      estimators: name -> estimator; all are for the same θ.
+      theta: the point of the comparison.
+      key: the randomness of all runs.
       num_episodes: independent episodes per estimator, at least 2.
-      reference: None: every target is measured with `reference_pairs` pairs of full-horizon ES (or backprop episodes
-        where nothing is smoothed). A gradient in the structure of θ: the target of all. A mapping from names: of each.
-      reference_pairs: the size of the reference runs. By default as many pairs as the largest of the estimators runs in
-        all its episodes, from 16 to 4096, and a quarter as many episodes of backprop.
-      unsmoothed: False to leave the unsmoothed gradient, and the bias to it, unmeasured.
-      timed: False to leave the time of an episode, and signal to noise per second, unmeasured (NaN).
-      along: None: θ is frozen, for which estimators are unbiased. A trajectory `[num_steps, ...]`, such as
-        `history.theta` of `meta_train`: each estimator follows it `num_episodes` times, one θ an estimate, each time
-        from a fresh start. Its mean over the windows of an episode is set against the target at θ in the middle of that
-        episode; means and targets of up to 16 episodes, evenly over the trajectory, are one vector. The bias is then
-        that of a moving θ (hysteresis). Give every θ (`keep="all"`): a thinned history moves faster than the run did.
+      reference: None: targets are measured with `reference_pairs` pairs of full-horizon ES, or episodes of backprop if
+        an estimator does not smooth. A gradient: the target of all estimators. A mapping name -> gradient: of each.
+      reference_pairs: the size of the reference runs. By default the largest number of pairs that an estimator uses in
+        all its episodes, between 16 and 4096; for backprop a quarter as many episodes.
+      unsmoothed: False to skip the unsmoothed gradient and the bias with respect to it.
+      timed: False to skip the time of an episode and the signal-to-noise ratio per second (NaN).
+      along: None: θ is fixed. A trajectory `[num_steps, ...]`, such as `history.theta` of `meta_train`: each estimator
+        follows it `num_episodes` times from a new start, with one θ per estimate. Its mean over an episode is compared
+        with the target at the θ in the middle of the episode; up to 16 episodes, evenly spaced, form one vector. The
+        result is the bias for a moving θ (hysteresis). Use `keep="all"`: a thinned history moves too fast.
       progress: called as `progress(name, done, total)` between batches, and as `progress("compiling", done, total)`.
-      callback: called with the `Report` of each estimator as soon as it is known, in their order. Its times are NaN:
-        they are measured at the end, when nothing else runs.
+      callback: called with the `Report` of each estimator, in their order. Its times are NaN: they are measured last.
 
     Returns:
-      A `Comparison`. The row of an estimator that cannot be compiled or run, for want of a derivative or of memory,
-      says why in its `reason`; the others go on. A target that cannot be measured is NaN.
+      A `Comparison`. If an estimator cannot be compiled or run (no derivative, no memory), the `reason` of its report
+      says why, and the others are still measured. A target that cannot be measured is NaN.
 
     Raises:
       TypeError: an entry of `estimators` is not a `GradientEstimator`, θ has a leaf that is not floating point, `key`
         is not a typed key, a count is not a whole number, or `progress` or `callback` is not a function.
       ValueError: `estimators` is not a mapping with at least one entry, a count is below 2, θ is empty or not finite,
         `reference` or `along` does not have the structure and shapes of θ, or both are given.
-      Exception: the first error of an estimator, where none of them can be run.
+      Exception: the first error of an estimator, if none of them can be run.
     """
     _check(estimators, theta, key, num_episodes, reference_pairs)
     check_functions(theta, None, callback, progress)
@@ -121,7 +119,7 @@ def compare(
 
 
 def _measure(plan: Plan, tag: Tag, programs: Programs, key, progress, measured, failed) -> None:
-    """Run one of the plan; one that cannot be run is put aside with its error."""
+    """Execute one run of the plan, or record the error of a run that cannot be executed."""
     run, index = plan.runs[tag], list(plan.runs).index(tag)
     own, label = jax.random.fold_in(key, index), tag if isinstance(tag, str) else "reference"
     try:
@@ -145,7 +143,7 @@ def _make_report(name, estimators, theta, plan: Plan, measured, failed, given) -
 
 
 def _memory(description, theta) -> int | None:
-    """By formula; None where it needs a derivative of the whole state, which does not exist."""
+    """Return the memory by formula; None if it needs a derivative of the state that does not exist."""
     try:
         return description.memory(theta)
     except (TypeError, ValueError, NotImplementedError):
@@ -189,7 +187,7 @@ def _report(name: str, runs: Episodes, own, plain, memory) -> Report:
 
 
 def _center(source, runs: Episodes) -> Mean:
-    """A target: measured, given (exact), or unknown (NaN). It is unknown where a run of it or of the estimator diverged."""
+    """Return a target: measured, given (exact), or unknown (NaN) if one of its runs or of the estimator's diverged."""
     measured = isinstance(source, Episodes)
     if source is None or runs.fraction_diverged > 0 or (measured and source.fraction_diverged > 0):
         return exactly(np.full(runs.means.shape[1], math.nan))
@@ -199,14 +197,14 @@ def _center(source, runs: Episodes) -> Mean:
 def _trajectory(along, theta, reference) -> Theta:
     if reference is not None:
         raise ValueError(
-            "along measures its own targets, one for every episode of the trajectory; leave reference None."
+            "along measures its own targets, one for every episode of the trajectory; do not give reference."
         )
     rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(along)}
     one = jax.tree.map(lambda leaf: jnp.shape(leaf)[1:], along)
     if len(rows) != 1 or rows == {()} or one != jax.tree.map(jnp.shape, theta):
         raise ValueError(
-            "along must be a trajectory of theta, its structure with a first axis of steps in every leaf, such as history.theta; theta has "
-            f"the shapes {jax.tree.map(jnp.shape, theta)}, along {jax.tree.map(jnp.shape, along)}."
+            "along must have the structure of theta with a leading axis of steps in every leaf, such as history.theta; theta has "
+            f"the shapes {jax.tree.map(jnp.shape, theta)}, along has {jax.tree.map(jnp.shape, along)}."
         )
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), along, theta)
 
@@ -219,15 +217,17 @@ def _given_targets(reference, estimators, theta) -> dict[str, np.ndarray]:
     for name, gradient in gradients.items():
         if not trees.alike(gradient, theta):
             raise ValueError(
-                f"reference for {name!r} must be a gradient in the structure and shapes of theta, or a mapping from "
-                "every estimator's name to one."
+                f"reference for {name!r} must be a gradient with the structure and shapes of theta, or a mapping from "
+                "the name of every estimator to such a gradient."
             )
     return {name: np.asarray(ravel_pytree(gradient)[0], np.float64) for name, gradient in gradients.items()}
 
 
 def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
     if not isinstance(estimators, Mapping) or not estimators:
-        raise ValueError("compare needs estimators by name, at least one entry such as {'PES': ml.persistent_es(...)}.")
+        raise ValueError(
+            "estimators must be a mapping with at least one entry, such as {'PES': ml.persistent_es(...)}."
+        )
     for name, estimator in estimators.items():
         check_is_estimator(repr(name), estimator)
     check_count("num_episodes", num_episodes, 2)
@@ -236,7 +236,7 @@ def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
     check_theta(theta)
     check_key(key)
     if not trees.all_finite(theta):
-        raise ValueError(f"theta must be finite to compare estimators at it; {theta} was given.")
+        raise ValueError(f"theta must be finite; {theta} was given.")
     described = [one.description for one in estimators.values() if one.description is not None]
     refused = [error for one in described if (error := _mistake(one.problem, theta)) is not None]
     if refused and len(refused) == len(estimators):

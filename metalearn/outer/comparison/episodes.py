@@ -1,4 +1,4 @@
-"""Many independent episodes of an estimator at a fixed θ, with their cost."""
+"""Run many independent episodes of an estimator at a fixed θ, and measure their cost."""
 
 import dataclasses
 import math
@@ -25,16 +25,16 @@ SECONDS, FEWEST_TIMINGS, MOST_TIMINGS = 0.3, 3, 20
 
 @dataclasses.dataclass(frozen=True)
 class Episodes:
-    """What one estimator returned in many episodes; everything is float64 on the host.
+    """The results of one estimator in many episodes; everything is float64 on the host.
 
     Attributes:
       means: the mean estimate of each episode, `[num_episodes, d]`.
-      squares: the mean over its windows of ‖g_t‖², `[num_episodes]`.
-      inner_steps: applications of the map per episode, burn-in included.
-      seconds, seconds_error: time per episode after compilation; NaN where it was not measured.
-      fraction_diverged, fraction_capped: of the particles, on average over the windows.
-      loss: the mean loss the estimator saw.
-      dominance: the share of it that is due to the worst 1 % of the particles, where that is large (`outer.dominance`).
+      squares: the mean of ‖g_t‖² over the windows of each episode, `[num_episodes]`.
+      inner_steps: inner steps per episode, including the burn-in.
+      seconds, seconds_error: time per episode without compilation; NaN if it was not measured.
+      fraction_diverged, fraction_capped: fractions of the particles, averaged over the windows.
+      loss: the mean loss of the estimates.
+      dominance: the share of it that is due to the worst 1 % of the particles, or 0 if it is small (`outer.dominance`).
     """
 
     means: np.ndarray
@@ -53,12 +53,12 @@ class Episodes:
 
     @property
     def variance(self) -> float:
-        """Trace of the covariance of one episode's estimate."""
+        """The trace of the covariance of one episode's estimate."""
         return float(self.means.var(axis=0, ddof=1).sum()) if len(self.means) > 1 else float("nan")
 
 
 class Batch(NamedTuple):
-    """A compiled batch of episodes: `run(theta, keys)`, with `size` keys; `particles` are averaged in one estimate."""
+    """A compiled batch of episodes: `run(theta, keys)` with `size` keys; an estimate averages over `particles`."""
 
     run: Callable[[Theta, jax.Array], Any]
     size: int
@@ -66,8 +66,10 @@ class Batch(NamedTuple):
 
 
 def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: int, key: Key) -> Batch:
-    """One program for a batch of independent episodes at a frozen θ; each starts from `estimator.init` and sees every
-    window once. It is kept, and serves other θ of the same shapes.
+    """Compile one program for a batch of independent episodes at a fixed θ.
+
+    Each episode starts from `estimator.init` and contains every window once. The program is cached, and is reused for
+    other θ of the same shapes.
     """
     leaves, tree = jax.tree.flatten(jax.eval_shape(lambda theta: theta, theta))
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
@@ -75,7 +77,9 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
     make, numbers = shared_program(estimator)
     numbers = tuple(map(jnp.asarray, numbers))
     together, windows = _together(estimator.description, theta, num_episodes)
-    size = together * max(1, num_episodes // (BATCHES * together))  # whole groups: a remainder is a second program
+    size = together * max(
+        1, num_episodes // (BATCHES * together)
+    )  # whole groups, because a remainder would need a second program
     calls = -(-num_episodes // size)
     forms = tuple(map(jax.typeof, numbers))
     run = _compile(make, tree, tuple(leaves), forms, windows, together, size, calls, implementation, under)
@@ -84,13 +88,13 @@ def compile_episodes(estimator: GradientEstimator, theta: Theta, num_episodes: i
 
 
 def shared_program(estimator: GradientEstimator) -> tuple[Any, Any]:
-    """Estimators with one `make` share their programs: `(make, numbers)`; an estimator on its own is its own `make`."""
+    """Return `(make, numbers)`. Estimators with the same `make` share programs; others are their own `make`."""
     family = estimator.estimate.family if isinstance(estimator.estimate, Program) else None
     return (estimator, ()) if family is None or family.init is not estimator.init else (family.make, family.numbers)
 
 
 def _together(description, theta, num_episodes) -> tuple[int, int]:
-    """How many episodes are advanced together, and the windows of each."""
+    """Return how many episodes run together, and the windows of each."""
     if description is None:
         return 1, 1
     particles = description.num_particles
@@ -100,7 +104,7 @@ def _together(description, theta, num_episodes) -> tuple[int, int]:
 
 @memoize
 def _compile(make, tree, leaves, forms, windows, together, size, calls, implementation, under) -> Any:
-    """`under`: what the program is compiled under, and what tells it from others."""
+    """Compile; `under` holds the settings that affect the compilation, as a part of the cache key."""
 
     def episode(estimator, theta, key):
         keys = jax.random.split(key, windows + 1)
@@ -122,8 +126,9 @@ def _compile(make, tree, leaves, forms, windows, together, size, calls, implemen
 def run_episodes(
     batch: Batch, theta: Theta, key: Key, num_episodes: int, *, name: str = "", progress: Progress | None = None
 ) -> Episodes:
-    """Run a program at θ until it has seen `num_episodes`, two batches at a time on the cores of a lone CPU. The time
-    of an episode is left unknown (NaN): `seconds_per_episode` measures it.
+    """Run a program at θ for `num_episodes` episodes; on a single CPU device two batches run at a time.
+
+    The time of an episode is NaN; `seconds_per_episode` measures it.
     """
     size = batch.size
     keys = jax.random.split(key, -(-num_episodes // size) * size).reshape(-1, size)
@@ -150,9 +155,10 @@ def run_episodes(
 
 
 def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> tuple[float, float]:
-    """The time per episode of a batch, when nothing else runs, and its standard error: the mean over at least
-    `FEWEST_TIMINGS` runs, and as many more as fit into `SECONDS`, after one that does not count where it is shorter.
-    The batch must have run before.
+    """Measure the time per episode of a batch, and its standard error, when nothing else runs.
+
+    It is the mean over at least `FEWEST_TIMINGS` runs, and over more runs (at most `MOST_TIMINGS`) until they take
+    `SECONDS`. The first run is discarded if it is shorter than `SECONDS`. The batch must have run before.
     """
     keys = jax.block_until_ready(jax.random.split(key, batch.size))
 
@@ -162,7 +168,7 @@ def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> tuple[float, fl
         return time.perf_counter() - began
 
     first = once()
-    taken = [first] if first > SECONDS else []  # a long run warms its caches itself
+    taken = [first] if first > SECONDS else []  # a long run is hardly affected by cold caches
     while len(taken) < FEWEST_TIMINGS or (sum(taken) < SECONDS and len(taken) < MOST_TIMINGS):
         taken.append(once())
     spread = float(np.std(taken, ddof=1)) / math.sqrt(len(taken))

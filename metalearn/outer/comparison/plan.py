@@ -1,4 +1,4 @@
-"""The runs of a comparison: the estimators, and the references that their reports need, each once."""
+"""Plan the runs of a comparison: the estimators, and each reference that their reports need, once."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,15 +17,15 @@ from metalearn.outer.comparison.targets import (
 )
 from metalearn.types import Theta
 
-EPISODE_PAIRS = 64  # at most, in one episode of a smoothed reference
-GROUPS = 8  # at least so many episodes, whose spread gives the error of the target
-FEWEST_PAIRS, MOST_PAIRS = 16, 4096  # of a reference whose size is not given
+EPISODE_PAIRS = 64  # the largest number of pairs in one episode of a smoothed reference
+GROUPS = 8  # the least number of episodes, whose spread gives the error of the target
+FEWEST_PAIRS, MOST_PAIRS = 16, 4096  # limits of the default size of a reference
 
 Tag = Any
 
 
 class Run(NamedTuple):
-    """Independent episodes: of which estimator, at which θ (or what takes its place), and how many."""
+    """Independent episodes: the estimator, its θ (or the argument in its place), and their number."""
 
     estimator: GradientEstimator
     theta: Any
@@ -33,12 +33,12 @@ class Run(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is run.
+    """The runs of a comparison.
 
     Attributes:
-      runs: by tag; an estimator's tag is its name.
-      target: estimator's name -> the tag of its own smoothed target; absent where it is given or unknown.
-      gradient: estimator's name -> the tag of ∇L; absent where it is not asked for.
+      runs: tag -> run; the tag of an estimator is its name.
+      target: estimator's name -> the tag of its own smoothed target; missing if the target is given or unknown.
+      gradient: estimator's name -> the tag of ∇L; missing if ∇L is not requested.
     """
 
     runs: dict[Tag, Run]
@@ -46,11 +46,11 @@ class Plan(NamedTuple):
     gradient: dict[str, Tag]
 
     def needed(self, name: str) -> list[Tag]:
-        """The runs behind one report."""
+        """Return the tags of the runs that one report needs."""
         return list(dict.fromkeys([name, *(tags[name] for tags in (self.target, self.gradient) if name in tags)]))
 
     def order(self) -> list[Tag]:
-        """All runs; those behind the first report come first."""
+        """Return the tags of all runs; those that the first report needs come first."""
         names = [tag for tag in self.runs if isinstance(tag, str)]
         return list(dict.fromkeys(tag for name in names for tag in self.needed(name)))
 
@@ -64,11 +64,11 @@ def plan_runs(
     measured: bool,
     unsmoothed: bool,
 ) -> Plan:
-    """The runs of a comparison.
+    """Plan the runs of a comparison.
 
     Args:
       estimators, theta, num_episodes, reference_pairs, unsmoothed: as in `compare`.
-      measured: whether targets are measured; otherwise they are given.
+      measured: True to measure the targets, False if they are given.
     """
     plan = Plan({name: Run(one, theta, num_episodes) for name, one in estimators.items()}, {}, {})
     described = {name: one.description for name, one in estimators.items() if one.description is not None}
@@ -91,13 +91,13 @@ def plan_runs(
 
 
 def _enough(described: list[Description], num_episodes: int) -> int:
-    """As many pairs as the largest of the estimators runs: the target is then known as well as their means."""
+    """Return the largest number of pairs of an estimator, so that the target is as precise as the means."""
     run = num_episodes * max(description.num_particles for description in described)
     return min(MOST_PAIRS, max(run, FEWEST_PAIRS))
 
 
 def _whole(description: Description):
-    """The truncation of the references: whole episodes, with the same key."""
+    """Return the truncation of the references: whole episodes, with the same key."""
     whole = description.truncation
     return type(whole)(whole.horizon, whole.horizon, key=whole.key)
 
@@ -107,7 +107,7 @@ def _gradient_run(description: Description, theta: Theta, episodes: int) -> Run:
     try:
         rematerialise = needs_rematerialisation(problem, theta, whole.horizon)
     except Exception:
-        rematerialise = False  # reverse mode does not exist here, which compiling the reference will say
+        rematerialise = False  # no reverse mode: compiling the reference raises the error
     return Run(gradient_target(problem, whole, rematerialise), theta, 2 if whole.key is not None else episodes)
 
 
@@ -118,7 +118,7 @@ def _smoothed_run(description: Description, theta: Theta, pairs: int, parts: int
 
 
 def _place(description: Description) -> Tag:
-    """What references can share: the problem, the horizon and the key of repeated episodes."""
+    """Return what references can share: the problem, the horizon and the key of repeated episodes."""
     key = description.truncation.key
     repeated = None if key is None else (str(key.dtype), *np.ravel(jax.random.key_data(key)).tolist())
     return (*map(id, description.problem[:3]), description.truncation.horizon, repeated)

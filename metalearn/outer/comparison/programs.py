@@ -1,4 +1,4 @@
-"""The programs of a comparison, and what becomes of those that cannot be compiled or run."""
+"""Compile the programs of a comparison, and handle those that cannot be compiled or run."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from metalearn.types import Key, Progress
 
 
 class CannotRun(Exception):  # noqa: N818
-    """Carries, as its cause, the error of a program that cannot be compiled or run: one entry of several, which costs no other.
+    """Carry, as its cause, the error of a program that cannot be compiled or run. The other programs still run.
 
-    What JAX's debugging modes raise, and interrupts, are not among them.
+    Errors of JAX's debugging modes and interrupts are not converted to it.
     """
 
 
@@ -28,7 +28,7 @@ class Programs:
         self.plan, self.key, self.progress = plan, key, progress
         self.futures: dict[Any, Future] = {}
         self.first: dict[Any, Tag] = {}
-        order = {self._kind(tag): tag for tag in reversed(plan.order())}  # runs of one program: the first of them
+        order = {self._kind(tag): tag for tag in reversed(plan.order())}  # the first run of each program
         for index, (kind, tag) in enumerate(reversed(order.items())):
             title = f"{tag if isinstance(tag, str) else 'a reference'}, {index + 1} of {len(order)}"
             self.first[kind] = tag
@@ -40,10 +40,10 @@ class Programs:
         return id(shared_program(run.estimator)[0]), run.count
 
     def __call__(self, tag: Tag) -> Batch:
-        """The `Batch` of a run.
+        """Return the `Batch` of a run.
 
         Raises:
-          CannotRun: it cannot be compiled; its `run` raises the same where it cannot be run.
+          CannotRun: the program cannot be compiled. The batch's `run` raises it if the program cannot be run.
         """
         kind = self._kind(tag)
         error = self.futures[kind].exception()
@@ -53,7 +53,7 @@ class Programs:
                 raise error
             batch = self.futures[kind].result()
             if tag != self.first[kind]:
-                batch = _compile(str(tag), self.plan.runs[tag], self.key)  # kept, with its numbers
+                batch = _compile(str(tag), self.plan.runs[tag], self.key)  # cached; only the numbers differ
         return batch._replace(run=_guarded(batch.run))
 
     def _tell(self):
@@ -65,7 +65,7 @@ class Programs:
 
 @contextlib.contextmanager
 def compile_programs(plan: Plan, key: Key, progress: Progress | None) -> Iterator[Programs]:
-    """The programs of a plan, until the context ends."""
+    """Yield the programs of a plan, which are compiled in the background until the context ends."""
     pool = ThreadPoolExecutor(max_workers=2)
     try:
         yield Programs(plan, key, progress, pool)

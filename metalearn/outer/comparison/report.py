@@ -1,4 +1,4 @@
-"""What one estimator did, and several side by side: numbers with their errors, as a table and as rows."""
+"""Reports of one estimator and of several: numbers with their errors, as a table and as rows."""
 
 import dataclasses
 import math
@@ -26,34 +26,36 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What one estimator does at θ. Norms and traces are over all d parameters; an *episode* is one estimate per
-    window, averaged.
+    """The measurements of one estimator at θ.
+
+    Norms and traces are over all d parameters. An *episode* is the average of one estimate for each window.
 
     Attributes:
       name: its name in the comparison.
       mean: the mean estimate, `[d]`, and `mean_error` its standard errors.
-      target: the gradient of its own smoothed meta-loss, `[d]`, NaN where unknown; `gradient` the unsmoothed one.
-      bias: ‖E mean − E target‖ / ‖E target‖. The square of the distance is taken less the noise of both vectors, and
-        reads as zero where noise explains all of it; the error is conservative near zero. NaN where the target is
-        within its own noise.
-      bias_to_gradient: the same against the unsmoothed gradient.
-      exploded: the length of the unsmoothed gradient where it is more than 1000 times that of the mean, so that the
-        bias to it reads 1 for any estimator; None otherwise.
+      target: the gradient of its own smoothed meta-loss, `[d]`, NaN if unknown; `gradient` the unsmoothed gradient.
+      bias: ‖E mean − E target‖ / ‖E target‖. The noise of both vectors is subtracted from the squared distance, which
+        is zero if noise explains all of it; the error is conservative near zero. NaN if the target is within its noise.
+      bias_to_gradient: the same with respect to the unsmoothed gradient.
+      exploded: the length of the unsmoothed gradient if it is more than 1000 times that of the mean, so that the bias
+        with respect to it is 1 for any estimator; otherwise None.
       variance: tr Cov of one episode's estimate; variance_per_window: of the estimate at a random window.
-      cosine: between E mean and E target, the lengths less their noise; NaN where one of them is within its noise.
-      signal_to_noise: ‖mean‖² / variance of one episode, less what noise alone contributes; NaN for deterministic
+      cosine: between E mean and E target, whose lengths are corrected for noise; NaN if either is within its noise.
+      signal_to_noise: ‖mean‖² / variance of one episode, without the contribution of noise; NaN for deterministic
         estimators.
-      signal_to_noise_per_step: the same bought with 10⁶ inner steps; signal_to_noise_per_second: with a second on this
+      signal_to_noise_per_step: the same for 10⁶ inner steps; signal_to_noise_per_second: for one second on this
         machine.
-      fraction_diverged: particles with a loss or a gradient that was not finite, on average over the windows of an
-        episode; a run that diverges late is counted from then on, so that more have diverged by the end.
-      fraction_capped: particles at the cap of the problem at the end of a window, on average over the windows.
-      inner_steps, seconds: per episode, burn-in included, compilation not; seconds_error from repeated runs.
-      memory: peak bytes of states, accumulators and tapes by formula; None where the estimator has no description.
-      num_episodes: how many episodes were measured.
-      dominance: the share of the mean |loss| that is due to the worst 1 % of the particles, where it is more than half
-        (of fewer than 8 particles an estimate, more than nine tenths); else 0.
-      reason: why the estimator, or its target, could not be measured; empty where both were.
+      fraction_diverged: the fraction of particles with a loss or a gradient that is not finite, averaged over the
+        windows of an episode. A run counts from the window in which it diverges, so that the fraction at the end of an
+        episode is larger.
+      fraction_capped: the fraction of particles at the cap of the problem at the end of a window, averaged over the
+        windows.
+      inner_steps, seconds: per episode, with burn-in, without compilation; seconds_error from repeated runs.
+      memory: peak bytes of states, accumulators and tapes by formula; None if the estimator has no description.
+      num_episodes: the number of episodes.
+      dominance: the share of the mean |loss| that is due to the worst 1 % of the particles, if it is more than one half
+        (with fewer than 8 particles per estimate, more than nine tenths); otherwise 0.
+      reason: why the estimator, or its target, could not be measured; empty if both were.
     """
 
     name: str
@@ -81,7 +83,7 @@ class Report:
     reason: str = ""
 
     def __str__(self) -> str:
-        """One line: bias, cosine and signal to noise, and the share that diverged; or why there are none."""
+        """Return one line: bias, cosine, signal-to-noise ratio and the fraction that diverged, or the reason."""
         if not self.num_episodes:
             return f"{self.name}: {self.reason}"
         shown = ", ".join(f"{COLUMNS[field]} {getattr(self, field)}" for field in BRIEF)
@@ -134,7 +136,7 @@ class Comparison:
         return {report.name: report for report in self.reports}[name]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat dictionary of numbers per estimator; `x_error` is the standard error of `x`."""
+        """Return one flat dictionary of numbers per estimator; `x_error` is the standard error of `x`."""
         return [_row(report) for report in self.reports]
 
     def _table(self) -> tabular.Table:
@@ -145,7 +147,7 @@ class Comparison:
 
 
 def unmeasured(name: str, size: int, reason: str) -> Report:
-    """The report of an estimator that could not be run; everything is NaN."""
+    """Return the report of an estimator that could not be run; all numbers are NaN."""
     fields = {field.name: field.type for field in dataclasses.fields(Report)}
     blank: dict[Any, Any] = {
         np.ndarray: np.full(size, math.nan),
@@ -195,7 +197,7 @@ def _diverged(report: Report) -> str:
 
 
 def _notes(reports: tuple[Report, ...]) -> list[str]:
-    """What the numbers of a table cannot say, one sentence each."""
+    """Return notes about the numbers of a table, one sentence or two each."""
     diverged = [report.name for report in reports if report.fraction_diverged > 0]
     unknown = [
         one.name for one in reports if one.fraction_diverged == 0 and not one.reason and math.isnan(one.bias.value)
@@ -204,26 +206,26 @@ def _notes(reports: tuple[Report, ...]) -> list[str]:
     notes = []
     if diverged:
         notes.append(
-            f"Diverged: {', '.join(diverged)}. Without a cap the smoothed meta-loss is infinite there, and the means are those of "
-            "losses read as the largest number, or, for methods that differentiate, of the runs that survive: no target, bias or cosine. "
-            "Give the problem a cap with ml.saturate(problem, cap)."
+            f"Diverged: {', '.join(diverged)}. Without a cap the smoothed meta-loss is infinite, and target, bias and cosine are unknown. "
+            "The means are those of losses that are replaced by the largest number, or, for methods that differentiate, of the runs that "
+            "did not diverge. Give the problem a cap with ml.saturate(problem, cap)."
         )
     dominated = [report for report in reports if report.dominance > 0 and report.fraction_diverged == 0]
     if dominated:
         shares = ", ".join(f"{percent(one.dominance)} of {one.name}" for one in dominated)
         notes.append(
-            f"The mean loss is that of the worst 1 % of the particles ({shares}), and so are mean, variance and bias as far as "
-            "theta moves them. Give the problem a cap of the size of the other losses, with ml.saturate(problem, cap)."
+            f"The worst 1 % of the particles account for most of the mean loss ({shares}). If theta changes their losses, they also "
+            "dominate mean, variance and bias. Give the problem a cap of the size of the other losses, with ml.saturate(problem, cap)."
         )
     if unknown:
         notes.append(
-            f"–: unknown, because the target, or for the cosine the mean, is within four errors of zero ({', '.join(unknown)}). Take more "
-            "reference_pairs or episodes."
+            f"–: unknown, because the target (or, for the cosine, the mean) is within four standard errors of zero ({', '.join(unknown)}). "
+            "Use more reference_pairs or episodes."
         )
     if exploded:
         notes.append(
             f"∇L has exploded (|∇L| = {_short(max(one.exploded or 0 for one in reports))}): it is more than 1000 times as long as the "
-            f"mean of {', '.join(exploded)}, and no measure of bias."
+            f"mean of {', '.join(exploded)}, so the bias to ∇L has no meaning."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""Statistics of episodes: variance, bias, cosine and signal to noise, each less what noise alone gives, with their errors."""
+"""Statistics of episodes: variance, bias, cosine and signal-to-noise ratio, corrected for noise, with their errors."""
 
 import dataclasses
 import math
@@ -9,13 +9,13 @@ import numpy as np
 from metalearn.outer.comparison.report import Measurement
 
 GROUPS = 32
-EXACT = 1e-24  # of the squared mean: a smaller variance is rounding, and the estimator deterministic
-KNOWN = 4.0  # standard errors: a length that is not known to so many has no direction and no ratio
+EXACT = 1e-24  # relative to the squared mean: a smaller variance is rounding, and the estimator is deterministic
+KNOWN = 4.0  # standard errors: if a length is below this, directions and ratios are unknown
 UNKNOWN = Measurement(math.nan, math.nan)
 NEAR_ZERO, WIDER = (
     0.25,
     0.2,
-)  # of the error of a squared length: below it the error of the length stays; and widens by so much
+)  # relative to the error of a squared length: below NEAR_ZERO the error of the length is constant, widened by WIDER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Mean:
 
     Attributes:
       value: the mean, `[d]`.
-      factor: F, `[n, d]`, the deviations over √(n (n − 1)); no rows where the mean is exact.
+      factor: F, `[n, d]`, the deviations divided by √(n (n − 1)); no rows if the mean is exact.
     """
 
     value: np.ndarray
@@ -41,7 +41,7 @@ class Mean:
 
 
 def estimate_mean(samples: np.ndarray) -> Mean:
-    """The mean of independent samples `[n, d]`; exact where they are equal up to rounding."""
+    """Return the mean of independent samples `[n, d]`; it is exact if they are equal up to rounding."""
     value, count = samples.mean(axis=0), len(samples)
     factor = (samples - value) / math.sqrt(count * max(count - 1, 1))
     largest = np.max(np.abs(value))
@@ -50,14 +50,16 @@ def estimate_mean(samples: np.ndarray) -> Mean:
 
 
 def exactly(value: np.ndarray) -> Mean:
-    """A mean that is known."""
+    """Return a mean without error."""
     return Mean(value, np.zeros((0, len(value))))
 
 
 def length(mean: Mean, *parts: Mean) -> Measurement:
-    """‖E mean‖ from ‖mean‖² − tr C, zero where noise explains all of it. The error is s over twice the length, s the
-    error of the square; near zero, where that would be infinite, it is 1.2 √s, and conservative. A difference of means
-    has the two as its parts, whose covariances are known from samples of their own.
+    """Estimate ‖E mean‖ from ‖mean‖² − tr C; it is zero if noise explains all of ‖mean‖².
+
+    The error is s / (2 · length), where s is the error of the square. Near zero, where this would be infinite, it is
+    1.2 √s, which is conservative. For a difference of two means give both as `parts`; their covariances are estimated
+    from separate samples.
     """
     unit = _unit(mean)
     mean, samples = _over(mean, unit), [_over(one, unit) for one in parts or (mean,)]
@@ -71,7 +73,7 @@ def length(mean: Mean, *parts: Mean) -> Measurement:
 
 
 def relative_bias(mean: Mean, target: Mean) -> Measurement:
-    """‖E mean − E target‖ / ‖E target‖, less what noise alone gives; unknown where the target is not known."""
+    """Estimate ‖E mean − E target‖ / ‖E target‖, corrected for noise; NaN if the target is within its noise."""
     if not _is_finite(mean, target):
         return UNKNOWN
     unit = _unit(mean, target)
@@ -81,14 +83,14 @@ def relative_bias(mean: Mean, target: Mean) -> Measurement:
     if not _is_known(whole):
         return UNKNOWN
     ratio = apart.value / whole.value
-    both = (target.factor @ gap.value) @ (target.factor @ target.value)  # an error of the target is in both lengths
+    both = (target.factor @ gap.value) @ (target.factor @ target.value)  # both lengths contain the error of the target
     lengths = float(np.linalg.norm(gap.value) * np.linalg.norm(target.value))
     square = apart.error**2 + (ratio * whole.error) ** 2 + 2 * ratio * both / max(lengths, 1e-300)
     return Measurement(ratio, math.sqrt(max(square, 0.0)) / whole.value)
 
 
 def cosine(mean: Mean, target: Mean) -> Measurement:
-    """Between E mean and E target; the lengths are less what noise alone gives. Unknown where one of them is."""
+    """Estimate the cosine between E mean and E target, with lengths corrected for noise; NaN if either is unknown."""
     if not _is_finite(mean, target):
         return UNKNOWN
     mean, target = (_over(one, _unit(one)) for one in (mean, target))
@@ -101,7 +103,7 @@ def cosine(mean: Mean, target: Mean) -> Measurement:
 
 
 def _is_known(found: Measurement) -> bool:
-    """Whether a length stands out of its noise."""
+    """Return whether a length is larger than its noise."""
     return found.value > KNOWN * found.error
 
 
@@ -110,7 +112,7 @@ def _is_finite(*means: Mean) -> bool:
 
 
 def _unit(*means: Mean) -> float:
-    """The largest entry: the square of an exploding gradient may be beyond the largest float, that of its share is not."""
+    """Return the largest entry. Vectors are divided by it, because the square of an exploding gradient may overflow."""
     largest = max(float(np.max(np.abs(part), initial=0)) for mean in means for part in (mean.value, mean.factor))
     return largest if 0 < largest < math.inf else 1.0
 
@@ -120,8 +122,10 @@ def _over(mean: Mean, unit: float) -> Mean:
 
 
 def _turning(mean, other, size) -> float:
-    """The error of a cosine from the noise of one of its vectors. Noise across it turns it; near ±1 the cosine is of
-    second order in that, and the error is that of the length that was taken off.
+    """Return the error of a cosine that is due to the noise of one of its vectors.
+
+    Noise perpendicular to the vector rotates it. Near ±1 the cosine is of second order in this rotation, and the error
+    is that of the noise correction of the length.
     """
     direction = other.value / max(float(np.linalg.norm(other.value)), 1e-300)
     along = mean.value / size
@@ -131,8 +135,9 @@ def _turning(mean, other, size) -> float:
 
 
 def _trace_of_square(mean: Mean, other: Mean | None = None) -> float:
-    """tr C² without the part (tr C)² / (n − 1) that the noise of C itself adds; of the sum of two covariances, each
-    from samples of its own, where there are two.
+    """Estimate tr C² without the part (tr C)² / (n − 1) that is due to the noise of C itself.
+
+    With `other`, C is the sum of two covariances that are estimated from separate samples.
     """
     if other is not None:
         both = float(np.sum((mean.factor @ other.factor.T) ** 2))
@@ -149,8 +154,9 @@ def _trace_of_square(mean: Mean, other: Mean | None = None) -> float:
 
 
 def statistics(means: np.ndarray, squares: np.ndarray) -> dict[str, float]:
-    """Variance of an episode and of a window, and the signal to noise of an episode: negative where noise gives less
-    than it should, NaN where there is none.
+    """Return the variance of an episode and of a window, and the signal-to-noise ratio of an episode.
+
+    The ratio is negative if the mean is shorter than expected from noise alone, and NaN if there is no noise.
     """
     mean, count = means.mean(axis=0), len(means)
     with np.errstate(over="ignore", invalid="ignore"):  # an exploding gradient has an infinite variance
@@ -166,7 +172,7 @@ def statistics(means: np.ndarray, squares: np.ndarray) -> dict[str, float]:
 
 
 def jackknife(statistic: Any, *arrays: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
-    """The statistic of all episodes, and its standard error from leaving out one group at a time."""
+    """Return the statistic of all episodes, and its standard error from leaving out one group at a time."""
     values = statistic(*arrays)
     groups = np.array_split(np.arange(len(arrays[0])), min(GROUPS, len(arrays[0])))
     if len(arrays[0]) < 4:

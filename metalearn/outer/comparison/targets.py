@@ -1,9 +1,9 @@
-"""What an estimator should estimate, computed another way.
+"""The targets of estimators, computed independently of them.
 
-Each estimator has its own target: the gradient of the meta-loss as it smooths it (docs/theory.md §3). A target is
-measured over whole episodes, without an accumulator and without windows, so that an error in those shows as a bias. The
-smoothing is an argument of the program, not a part of it: all estimators of one problem share one program for smoothed
-targets and one for ∇L.
+Each estimator has its own target: the gradient of the meta-loss with the estimator's smoothing (docs/theory.md §3). A
+target is measured over whole episodes, without accumulators and without windows, so that errors in these show as a
+bias. The smoothing is an argument of the program: all estimators of one problem share one program for smoothed targets
+and one for ∇L.
 """
 
 import math
@@ -24,16 +24,16 @@ from metalearn.inner.unroll import Truncation, unroll_episode
 from metalearn.memoization import memoize
 from metalearn.types import Theta
 
-TAPE_BYTES = 2**28  # above it the steps of an episode are recomputed on the way back instead of stored
+TAPE_BYTES = 2**28  # for a larger tape, the steps of an episode are recomputed in the backward pass instead of stored
 
 
 class Smoothed(NamedTuple):
-    """Where and how a meta-loss is smoothed: the argument of `smoothed_target` in the place of θ.
+    """Where and how a meta-loss is smoothed; `smoothed_target` takes it in place of θ.
 
     Attributes:
       theta: θ.
       sigma: the standard deviation of the perturbation.
-      blocks: for each of the n equal parts of an episode, the first part that has the same perturbation, `[n]`.
+      blocks: for each of the n equal parts of an episode, the first part with the same perturbation, `[n]`.
     """
 
     theta: Theta
@@ -42,7 +42,7 @@ class Smoothed(NamedTuple):
 
 
 def describe_smoothing(description: Description, theta: Theta, parts: int) -> Smoothed:
-    """The smoothing of an estimator at θ, for a target whose episodes have this many parts (see `count_parts`)."""
+    """Return the smoothing of an estimator at θ, for a target whose episodes have `parts` parts (see `count_parts`)."""
     horizon, period = description.truncation.horizon, noise_period(description)
     starts = [part * (horizon // parts) // period * period // (horizon // parts) for part in range(parts)]
     kind = jnp.result_type(*jax.tree.leaves(trees.wide(theta)))
@@ -50,20 +50,23 @@ def describe_smoothing(description: Description, theta: Theta, parts: int) -> Sm
 
 
 def noise_period(description: Description) -> int:
-    """The inner steps for which one perturbation is kept."""
+    """Return the number of inner steps for which a perturbation is kept."""
     horizon = description.truncation.horizon
     return min(description.noise_period or horizon, horizon)
 
 
 def count_parts(descriptions: list[Description]) -> int:
-    """The parts of an episode of which the perturbations of all these estimators, which share a horizon, are made."""
+    """Return the number of equal parts of an episode, such that no perturbation of these estimators changes in a part.
+
+    All estimators must have the same horizon.
+    """
     horizon = descriptions[0].truncation.horizon
     return horizon // math.gcd(horizon, *map(noise_period, descriptions))
 
 
 @memoize
 def smoothed_target(problem: InnerProblem, truncation: Truncation, parts: int, num_pairs: int) -> GradientEstimator:
-    """The gradient of a smoothed meta-loss by antithetic ES over whole episodes; `Smoothed` takes the place of θ.
+    """Estimate the gradient of a smoothed meta-loss by antithetic ES over whole episodes; `Smoothed` replaces θ.
 
         g = Σ_b ε_b (L⁺ − L⁻) / (2σ²),   E g = Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_B + ε_B),
 
@@ -95,7 +98,7 @@ def smoothed_target(problem: InnerProblem, truncation: Truncation, parts: int, n
 
 @memoize
 def gradient_target(problem: InnerProblem, truncation: Truncation, rematerialise: bool) -> GradientEstimator:
-    """∇L by backpropagation through whole episodes."""
+    """Compute ∇L by backpropagation through whole episodes."""
 
     def estimate(theta, state, key):
         def loss(theta):
@@ -109,12 +112,12 @@ def gradient_target(problem: InnerProblem, truncation: Truncation, rematerialise
 
 
 def needs_rematerialisation(problem: InnerProblem, theta: Theta, num_steps: int) -> bool:
-    """Whether the tape of this many steps is too large to be kept."""
+    """Return whether the tape of this many steps is too large to be stored."""
     return num_steps * residual_bytes(problem, theta) > TAPE_BYTES
 
 
 def _read(problem, truncation, theta, key, rematerialise=False):
-    """The reading of one episode."""
+    """Return the reading of one episode."""
     episode = key if truncation.key is None else truncation.key
     state, losses = unroll_episode(problem, theta, episode, truncation.horizon, rematerialise=rematerialise)
     return read_window(problem, losses, state)

@@ -1,4 +1,4 @@
-"""Why meta-gradients work or fail at a point of θ-space, and which estimator to use there."""
+"""Diagnose why meta-gradients work or fail at a point of θ-space, and which estimator to use there."""
 
 from metalearn.outer.diagnosis.anatomy import Anatomy, Law, anatomy, lyapunov_law, on_plane
 from metalearn.outer.diagnosis.diagnose import Diagnosis, diagnose

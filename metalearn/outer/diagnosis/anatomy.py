@@ -1,4 +1,4 @@
-"""Where training is chaotic, and what that does to its meta-gradient: every measure of a plane at once."""
+"""Measure where training is chaotic and how this affects the meta-gradient, over a plane of θ-space."""
 
 from typing import NamedTuple
 
@@ -15,24 +15,24 @@ from metalearn.landscape.plane import check_plane
 from metalearn.types import Key, Progress
 
 DERIVED = ("log_gradient", "log_growth", "exponent", "exponent_error", "flip_fraction")
-CHAOTIC = 0.02  # nats a step: λ above which a run of training is looked at as chaotic
+CHAOTIC = 0.02  # nats per step: a training run with a larger λ is regarded as chaotic
 
 
 class Anatomy(NamedTuple):
-    """A plane of θ-space under every measure; arrays `[height, width]`, row = y, ascending.
+    """All measurements on a plane of θ-space, in arrays `[height, width]`; row = y, ascending.
 
     Gradients are with respect to the coordinates of the plane: per decade on a log10 axis.
 
     Attributes:
       plane: the plane.
       num_steps: T.
-      loss: the meta-loss L of the one episode.
-      converged: the mean of the last 20 losses is below the loss of the start.
-      log_gradient: ln ‖∇L‖, a number where ∇L overflows; −∞ where it is zero.
+      loss: the meta-loss L of one episode.
+      converged: whether the mean of the last 20 losses is below the loss at the start.
+      log_gradient: ln ‖∇L‖, finite even if ∇L overflows; −∞ if ∇L is zero.
       direction: ∇L / ‖∇L‖, `[height, width, 2]`.
       log_growth: ln ‖ds_T/d(x, y)‖.
       exponent, exponent_error: the largest Lyapunov exponent per step, and its standard error.
-      flip_fraction: how often the leading direction turned back; see `dynamics.lyapunov`.
+      flip_fraction: the fraction of steps at which the leading direction reverses; see `dynamics.lyapunov`.
     """
 
     plane: Plane
@@ -47,16 +47,16 @@ class Anatomy(NamedTuple):
     flip_fraction: np.ndarray
 
     def gradient_map(self, smoothed: Smoothed) -> GradientMap:
-        """The raw gradient beside that of the smoothed landscape."""
+        """Compare the gradient with that of the smoothed landscape."""
         return gradient_map(self.log_gradient, self.direction, smoothed.gradient)
 
 
 class Law(NamedTuple):
-    """A straight line through ln ‖∇L‖, or ln ‖ds_T/dθ‖, against λT.
+    """A straight line fitted to ln ‖∇L‖, or ln ‖ds_T/dθ‖, as a function of λT.
 
     Attributes:
-      correlation, slope: of the line; the Lyapunov law says 1 and 1.
-      count: points it was fitted to.
+      correlation, slope: of the line; the Lyapunov law predicts 1 for both.
+      count: the number of points.
     """
 
     correlation: float
@@ -65,7 +65,7 @@ class Law(NamedTuple):
 
 
 def on_plane(problem: InnerProblem, plane: Plane) -> tuple[InnerProblem, Plane]:
-    """The problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates."""
+    """Return the problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates."""
     theta = lambda point: plane.theta(point[0], point[1])
     restricted = problem._replace(
         init=lambda point, key: problem.init(theta(point), key),
@@ -88,17 +88,18 @@ def anatomy(
     progress: Progress | None = None,
     name: str = "anatomy",
 ) -> Anatomy:
-    """Measure one episode at every point of a plane: the loss, its gradient, the growth of tangents and the exponent.
+    """Measure one episode at every point of a plane: loss, gradient, tangent growth and Lyapunov exponent.
 
-    In the precision of the process: random numbers of float64 are others than those of float32, and an estimator that
-    is to be compared sees those of the process. Overflowing derivatives are numbers in either.
+    The computation uses the default precision of the process. The random numbers of float64 differ from those of
+    float32, so that the episode is the one that an estimator in the same process sees. Derivatives that overflow are
+    reported by their logarithms in either precision.
 
     Args:
       problem: the inner problem.
       plane, resolution, chunk_size, progress, name: as in `ml.landscape.render`.
-      key: of the episode, the same everywhere.
+      key: the random key of the episode, the same at every point.
       num_steps: T.
-      derivatives: False where the problem has none: those layers are NaN.
+      derivatives: False if the problem has no derivatives; the fields that need them are then NaN.
 
     Raises:
       TypeError: `problem` is not an `InnerProblem` or cannot be traced on the plane, `plane` is not a `Plane`, or
@@ -144,14 +145,14 @@ def anatomy(
 
 
 def lyapunov_law(found: Anatomy, least: float = CHAOTIC) -> dict[str, Law]:
-    """How well λT says how large the meta-gradient ("gradient") and its tangents ("growth") are.
+    """Fit ln ‖∇L‖ ("gradient") and ln ‖ds_T/dθ‖ ("growth") as linear functions of λT.
 
     Args:
-      found: of `anatomy`.
-      least: points that converged with a larger exponent are looked at.
+      found: the result of `anatomy`.
+      least: only points that converged and whose exponent is larger than this are used.
 
     Returns:
-      "gradient" and "growth" -> `Law`; NaN where fewer than three points remain.
+      "gradient" and "growth" -> `Law`; its numbers are NaN if fewer than three points remain.
     """
     chosen = found.converged & (found.exponent > least)
     size = found.exponent * found.num_steps

@@ -1,4 +1,4 @@
-"""The cloud of runs about θ: full-horizon ES, where the two ends of its pairs go, and where training stops to converge."""
+"""The cloud of training runs around θ: full-horizon ES, the end states of its pairs, and the border of convergence."""
 
 import functools
 import math
@@ -23,22 +23,23 @@ from metalearn.threads import in_these_modes, on_every_device
 from metalearn.types import Key, Theta
 
 CHUNK = 16  # pairs run together
-BOUND = 1e8  # of the state's entries: what left it has no place in the spread of the cloud
-DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is looked for, in σ
+BOUND = 1e8  # pairs whose end states have a larger entry are left out of the spread of the cloud
+DIRECTIONS, RINGS = 16, tuple(2.0 ** (k / 2) for k in range(-4, 11))  # where the border is searched, in units of σ
 
 
 class Cloud(NamedTuple):
-    """Antithetic pairs of whole runs at θ ± σε.
+    """Antithetic pairs of whole episodes at θ ± σε.
 
     Attributes:
-      mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN where a pair diverged, or fewer than two
-        had finite slopes.
-      length, length_error: of ∇L_σ, less what noise alone contributes, √max(‖mean‖² − ‖error‖², 0).
+      mean, error: full-horizon ES, ∇L_σ, and its standard error, `[d]`; NaN if a pair diverged, or if fewer than two
+        pairs have finite slopes.
+      length, length_error: the length of ∇L_σ without the contribution of noise, √max(‖mean‖² − ‖error‖², 0), and its
+        error.
       slopes: the estimate of each pair, `[num_pairs, d]`.
-      spread: half the distance of the two ends s_T of a pair, in the root mean square.
-      converged: whether the runs converged, `[num_pairs, 2]`.
-      diverged: the share of the pairs with a loss that was not finite.
-      capped: the share of the runs that end at the cap of the problem.
+      spread: half the root-mean-square distance between the two end states s_T of a pair.
+      converged: whether each run converged, `[num_pairs, 2]`.
+      diverged: the fraction of pairs with a loss that is not finite.
+      capped: the fraction of runs that end at the cap of the problem.
     """
 
     mean: np.ndarray
@@ -53,18 +54,18 @@ class Cloud(NamedTuple):
 
     @property
     def uncertainty(self) -> float:
-        """‖error‖ in units of the length."""
+        """‖error‖ relative to the length."""
         return float(np.linalg.norm(self.error)) / self.length if self.length > 0 else math.inf
 
     def cosine(self, samples: np.ndarray) -> Measurement:
-        """Between the mean of independent vectors `[n, d]` and ∇L_σ, with its error; unknown where one of them is."""
+        """Return the cosine between the mean of independent vectors `[n, d]` and ∇L_σ, or NaN if either is unknown."""
         return (
             cosine(estimate_mean(samples), estimate_mean(self.slopes)) if len(samples) and len(self.slopes) else UNKNOWN
         )
 
     @property
     def signal_to_noise(self) -> Measurement:
-        """Of one pair, less what noise alone contributes; unknown where all pairs are level."""
+        """The signal-to-noise ratio of one pair, without the contribution of noise; NaN if all slopes are equal."""
         if not len(self.slopes):
             return UNKNOWN
         values, errors = jackknife(statistics, self.slopes, np.sum(self.slopes**2, axis=1))
@@ -72,7 +73,7 @@ class Cloud(NamedTuple):
 
 
 def measure_cloud(problem: InnerProblem, theta: Theta, truncation: Truncation, sigma: float, key: Key, num_pairs: int):
-    """Run `num_pairs` pairs (rounded up to a multiple of 16) over whole episodes."""
+    """Run `num_pairs` pairs (rounded up to a multiple of 16) for whole episodes, and return the `Cloud`."""
     runs = _runs(problem, truncation.horizon)
     kind = trees.wide(ravel_pytree(theta)[0]).dtype
 
@@ -88,8 +89,10 @@ def measure_cloud(problem: InnerProblem, theta: Theta, truncation: Truncation, s
 def border_distance(
     problem: InnerProblem, theta: Theta, sigma: float, horizon: int, episode: Key, key: Key
 ) -> tuple[bool, float]:
-    """Whether training converges at θ, and the distance to where it does otherwise: the nearest of 15 rings, a factor
-    √2 apart from σ/4 (which stands for anything nearer) to 32 σ, on 16 rays; infinite where there is none.
+    """Return whether training converges at θ, and the distance to the nearest point where this differs.
+
+    The points are on 16 rays and 15 rings, whose radii grow by a factor √2 from σ/4 to 32 σ. The distance is the radius
+    of the first ring with a point that differs (σ/4 stands for any smaller distance), or infinity if there is none.
     """
     point = ravel_pytree(theta)[0]
     some = np.eye(min(len(point), DIRECTIONS // 2), len(point))
@@ -106,7 +109,7 @@ def border_distance(
 
 
 class _Ends(NamedTuple):
-    """What is read of whole runs, `[2 · CHUNK]` each."""
+    """The results of whole runs, `[2 · CHUNK]` each."""
 
     loss: Any
     diverged: Any
@@ -117,7 +120,7 @@ class _Ends(NamedTuple):
 
 @memoize
 def _runs(problem, horizon) -> Any:
-    """Whole runs at as many places as a chunk has ends, each with its own key: one program for the cloud and the border."""
+    """Return one program for the cloud and the border: 2 · CHUNK whole runs, each at its own θ and with its own key."""
 
     def run(theta, key):
         first, steps = split_episode(key)
@@ -136,7 +139,10 @@ def _runs(problem, horizon) -> Any:
 
 @functools.partial(jit, name="perturbations", calls=1)
 def _perturbed(theta, sigma, key, episode):
-    """The shifts of a chunk of pairs, the places of both ends, and the key of each run: all `episode` where that is given."""
+    """Return the perturbations of a chunk of pairs, both ends of each pair, and the key of each run.
+
+    All runs have the key `episode` if it is given.
+    """
     point = ravel_pytree(theta)[0]
     noise, seeds = jax.random.split(key)
     shifts = sigma * jax.random.normal(noise, (CHUNK, len(point)), sigma.dtype)
@@ -149,8 +155,8 @@ def _make_cloud(sigma, shifts, losses, diverged, capped, ends, labels) -> Cloud:
     losses, ends = losses.astype(np.float64), ends.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         slopes = shifts.astype(np.float64) * (losses[:, :1] - losses[:, 1:]) / (2 * sigma**2)
-    memoize = np.all(np.isfinite(slopes), axis=1)
-    slopes, share, at_cap = slopes[memoize], float(np.mean(diverged.any(axis=1) | ~memoize)), float(np.mean(capped))
+    finite = np.all(np.isfinite(slopes), axis=1)
+    slopes, share, at_cap = slopes[finite], float(np.mean(diverged.any(axis=1) | ~finite)), float(np.mean(capped))
     if len(slopes) < 2 or share > 0:
         nothing = np.full(shifts.shape[1], np.nan)
         return Cloud(nothing, nothing, math.nan, math.nan, slopes[:0], math.nan, labels, share, at_cap)

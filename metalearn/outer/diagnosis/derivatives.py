@@ -1,4 +1,4 @@
-"""What the derivatives of one training run say about its meta-gradient, before any estimator is run."""
+"""Diagnose the meta-gradient from the derivatives of one training run, before any estimator is run."""
 
 import math
 from typing import NamedTuple
@@ -23,20 +23,20 @@ from metalearn.outer.diagnosis.window_jacobians import (
 )
 from metalearn.types import Key, Theta
 
-EPISODES = 8  # whose raw gradients are averaged
+EPISODES = 8  # the number of episodes whose gradients are averaged
 
 
 class Derivatives(NamedTuple):
-    """What forward and reverse mode say of an orbit; NaN and a sentence in `left_out` for what there is not.
+    """What forward and reverse mode tell about an orbit. What cannot be computed is NaN and explained in `left_out`.
 
     Attributes:
       exponent, flip_fraction: as in `ml.dynamics.lyapunov`.
-      log_gradient, log_growth: ln ‖∇L‖, of the mean over the episodes, and ln ‖ds_T/dθ‖ of the first.
-      gradients: ∇L of each episode, in units of the length of their mean, `[num_episodes, d]`; None where there is no
-        gradient to follow.
-      predicted: method -> signal to noise per 10⁶ inner steps by `predicted_variance`.
-      spectrum: of truncated backprop.
-      left_out: sentences.
+      log_gradient, log_growth: ln ‖∇L‖ of the mean over the episodes, and ln ‖ds_T/dθ‖ of the first episode.
+      gradients: ∇L of each episode in units of the length of their mean, `[num_episodes, d]`; None if the gradient is
+        zero or cannot be computed.
+      predicted: method -> signal-to-noise ratio per 10⁶ inner steps from `predicted_variance`.
+      spectrum: the truncation spectrum of truncated backprop.
+      left_out: what could not be computed and why, a sentence each.
     """
 
     exponent: Measurement = Measurement(math.nan, math.nan)
@@ -51,7 +51,7 @@ class Derivatives(NamedTuple):
 
 @memoize
 def _orbit(problem, horizon):
-    """What forward mode says of the orbit of the first key, and the gradients of all."""
+    """Return a program for the exponents of the episode of the first key, and for the gradients of all episodes."""
     exponents = lambda theta, key: dynamics.lyapunov(problem, theta, key, num_steps=horizon)
     gradient = lambda theta, key: dynamics.meta_gradient(problem, theta, key, num_steps=horizon)
     gradients = lambda theta, keys: jax.lax.map(lambda key: gradient(theta, key), keys)
@@ -66,8 +66,9 @@ def _jacobians(problem, truncation):
 
 
 def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncation, key: Key) -> Derivatives:
-    """One episode at θ: its exponent, and the Jacobians of its windows; and the raw gradient, also of further episodes
-    where there are others.
+    """Measure the Lyapunov exponent, the gradient and the Jacobians of the windows at θ.
+
+    All are of one episode. If episodes differ, the gradient is also measured for further episodes.
     """
     orbit, windows = _orbit(problem, truncation.horizon), _jacobians(problem, truncation)
     keys = key[None] if truncation.key is not None else jnp.stack([key, *jax.random.split(key, EPISODES - 1)])
@@ -91,12 +92,12 @@ def _of_orbit(found, gradient) -> Derivatives:
     left_out, escaped = (), np.asarray(gradient.escape)
     if np.any(escaped >= 0):
         left_out += (
-            f"derivatives after step {np.min(escaped[escaped >= 0])}, at which an orbit escaped; those above stop there.",
+            f"derivatives after step {np.min(escaped[escaped >= 0])}, where an orbit escaped; the derivatives above stop there.",
         )
     directions = np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(gradient.direction), np.float64)
     logs = np.asarray(gradient.log_length, np.float64)
     shares = np.exp(logs - np.max(logs)) if np.isfinite(np.max(logs)) else np.ones(len(logs))
-    gradients = directions * shares[:, None]  # in units of the longest
+    gradients = directions * shares[:, None]  # in units of the longest gradient
     length = float(np.linalg.norm(gradients.mean(axis=0)))
     part = Derivatives(
         Measurement(float(found.exponents[0]), float(found.standard_errors[0])),
@@ -105,13 +106,13 @@ def _of_orbit(found, gradient) -> Derivatives:
         float(gradient.log_growth[0]),
     )
     if not length > 0:
-        flat = "raw gradients and predictions: the gradient is exactly zero, the loss is piecewise constant."
+        flat = "raw gradients and predictions: the gradient is exactly zero, because the loss is piecewise constant."
         return part._replace(left_out=left_out or (flat,))
     return part._replace(gradients=gradients / length, left_out=left_out)
 
 
 def _of_windows(part, jacobians, truncation) -> Derivatives:
-    """What reverse mode adds to the rest; ∇L as well, where forward mode does not exist."""
+    """Add the results of reverse mode, including ∇L if forward mode is not available."""
     predicted, horizon = {}, truncation.horizon
     for name, period in {"PES": 1, "NRES": truncation.num_windows}.items():
         square, variance = predicted_variance(jacobians, period)

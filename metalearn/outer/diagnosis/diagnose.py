@@ -1,4 +1,4 @@
-"""One card at a point of θ-space: can gradients be used here, why not, and what to use instead."""
+"""The diagnosis at a point of θ-space: whether gradients can be used, why not, and which estimator to use instead."""
 
 import dataclasses
 import math
@@ -38,28 +38,29 @@ SWEEP, SWEEP_PAIRS = (0.25, 0.5, 1.0, 2.0, 4.0), 32
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What was measured at θ; `print` shows the card.
+    """The measurements at θ; `print` shows a summary.
 
     Attributes:
-      converged: whether training converges at θ: the mean of the last 20 losses is below the loss of the start.
-      exponent: the largest Lyapunov exponent per step, and flip_fraction: how often its direction turned back.
-      log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖; NaN where they were left out.
-      kappa: σ ‖ds_T/dθ‖ over the spread of s_T, half the root-mean-square distance of the two ends of a pair. It is 1
-        where training is linear over the cloud, larger where it is not, NaN where the ends of all pairs are the same.
-      beyond: the share of the ES cloud that ends with another label than θ.
-      distance: to the nearest place with another label, along 16 rays, to a factor √2; infinite where none was seen.
+      converged: whether training converges at θ: the mean of the last 20 losses is below the loss at the start.
+      exponent, flip_fraction: the largest Lyapunov exponent per step; how often its direction reverses, per step.
+      log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖; NaN if they could not be measured.
+      kappa: σ ‖ds_T/dθ‖ divided by the spread of s_T (half the root-mean-square distance between the two ends of a
+        pair). It is 1 if training is linear over the cloud, and larger if the derivative predicts larger displacements
+        than those that occur; NaN if the ends of all pairs coincide.
+      beyond: the fraction of the runs of the ES cloud that converge if θ does not, or the reverse.
+      distance: to the nearest point where this differs, along 16 rays, up to a factor √2; infinite if none was found.
       smoothed, smoothed_error: ∇L_σ by full-horizon ES, `[d]`; smoothed_length: its length.
-      cosine, cosine_error, length_ratio: of the raw gradient, the mean over 8 episodes where episodes differ, to the
-        smoothed one; the cosine is NaN where one of them is within its noise, the ratio is to the error of the smoothed
-        one where noise hides it.
-      capped: the share of the runs of the cloud that end at the cap of the problem; NaN where it has none.
-      predicted: method -> signal to noise per 10⁶ inner steps by the linear formula, from one pass of Jacobians.
-      spectrum: truncated backprop for every truncation.
-      sweep: rows of sigma, length of the smoothed gradient, signal to noise of a pair ("snr"), and cosine with the
-        smoothed gradient; "length_error", "snr_error" and "cosine_error" are their standard errors.
-      comparison: the candidates, measured.
-      recommendation: what follows.
-      left_out: sentences on what could not be measured here.
+      cosine, cosine_error, length_ratio: of the unsmoothed gradient (the mean over 8 episodes if episodes differ) and
+        the smoothed one. The cosine is NaN if either is within its noise; the ratio is to the length or its error,
+        whichever is larger.
+      capped: the fraction of the runs of the cloud that end at the cap of the problem; NaN if it has none.
+      predicted: method -> signal-to-noise ratio per 10⁶ inner steps from the linear formula.
+      spectrum: the gradient of truncated backprop for every truncation.
+      sweep: a row for each sigma: "length" of the smoothed gradient, signal-to-noise ratio "snr" of a pair, "cosine"
+        with the smoothed gradient at `sigma`, and their standard errors ("length_error", …).
+      comparison: the measurements of the candidate estimators.
+      recommendation: the recommended estimator.
+      left_out: what could not be measured and why, a sentence each.
     """
 
     theta: Theta
@@ -101,20 +102,19 @@ def diagnose(
     num_pairs: int = 256,
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Measure everything that decides how to estimate the meta-gradient at θ, and recommend an estimator.
+    """Measure what determines how to estimate the meta-gradient at θ, and recommend an estimator.
 
-    The candidates are run (a pilot of 128 pairs, or 64 perturbed backprops, each), their bias is taken against ∇L_σ of
-    full-horizon ES. Of those that are `trusted` the one with the largest signal to noise per inner step is recommended.
+    Each candidate is run in a pilot of 128 pairs, or of 64 perturbed particles for backprop. Its bias is measured with
+    respect to ∇L_σ of full-horizon ES. The `trusted` one with the largest signal to noise per step is recommended.
 
     Args:
-      problem: the inner problem. Where it is not differentiable, what needs derivatives is left out, and said so.
-      theta: where.
-      sigma: the standard deviation of the smoothing that is wanted.
-      truncation: horizon and window; with a key all episodes are the same one.
+      problem: the inner problem. Measurements that need derivatives which do not exist are listed in `left_out`.
+      theta: the point of θ-space.
+      sigma: the standard deviation of the smoothing.
+      truncation: horizon and window length; with a key all episodes are the same.
       key: the randomness of everything else.
       num_pairs: antithetic pairs of the cloud that measures ∇L_σ.
-      progress: called as `progress(name, done, total)`. Without it, a line every 15 seconds says what is being
-        measured.
+      progress: called as `progress(name, done, total)`. Without it, the measurement is printed every 15 seconds.
 
     Raises:
       TypeError: θ has a leaf that is not floating point, `key` is not a typed key, `sigma` is not a real number,
@@ -130,7 +130,7 @@ def diagnose(
     theta = trees.strong(theta)
     check_problem(problem, theta)
     episode = jax.random.fold_in(key, 0) if truncation.key is None else truncation.key
-    keys = jax.random.split(jax.random.fold_in(key, 1), 5)  # apart from the steps of an episode of the same key
+    keys = jax.random.split(jax.random.fold_in(key, 1), 5)  # independent of the step keys of an episode with this key
     cloud, sweep, border, derivatives = _side_by_side(
         progress,
         lambda: measure_cloud(problem, theta, truncation, sigma, keys[1], num_pairs),
@@ -175,12 +175,12 @@ def diagnose(
 
 
 def _exponential(logarithm: float) -> float:
-    """Its exponential, where that overflows the largest there is; NaN remains NaN."""
+    """Return the exponential, or a large finite number if it overflows; NaN remains NaN."""
     return math.nan if math.isnan(logarithm) else math.exp(min(logarithm, 700))
 
 
 def _compared(problem, theta, truncation, sigma, cloud, differentiable, key, progress):
-    """The candidates at θ, their bias taken against the cloud's mean, whose own uncertainty counts."""
+    """Compare the candidates at θ, with the bias relative to the mean of the cloud, whose error is accounted for."""
     steps = (PILOT_PARTICLES * truncation.horizon, PILOT_PARTICLES * truncation.length)
     tapes = tuple(differentiable and needs_rematerialisation(problem, theta, count) for count in steps)
     candidates = make_candidates(problem, truncation, sigma, differentiable, tapes)
@@ -217,7 +217,7 @@ def _side_by_side(progress, *measurements):
 
 
 def _row(cloud, sigma, found):
-    """A line of the sweep over σ; `cloud` is that of σ itself."""
+    """Return one row of the sweep over σ; `cloud` is the cloud at σ itself."""
     measured = {
         "length": Measurement(found.length, found.length_error),
         "snr": found.signal_to_noise,

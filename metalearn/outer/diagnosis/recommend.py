@@ -1,4 +1,4 @@
-"""The candidates, which of them can be trusted, and which one to use."""
+"""The candidate estimators, which of them can be trusted, and which one to use."""
 
 import dataclasses
 import math
@@ -15,19 +15,19 @@ from metalearn.words import percent
 
 SEEN = 3.0
 UNBIASED = ("NRES", "perturbed backprop")
-BIASED = 0.3  # of the smoothed gradient: an estimator whose mean is farther away points elsewhere, or is too short
+BIASED = 0.3  # relative to the smoothed gradient: an estimator with a larger bias is not trusted
 PILOT_PAIRS, PILOT_PARTICLES, PILOT_EPISODES = 8, 4, 16
 
 
 class Recommendation(NamedTuple):
-    """What to descend with.
+    """The recommended estimator.
 
     Attributes:
       method: the name of a candidate.
       length: inner steps of a window.
       sigma: the standard deviation of the smoothing.
-      num_pairs: pairs (or perturbed particles) of an estimate of an episode whose signal is as large as its noise.
-      reason: why, in a sentence with the numbers.
+      num_pairs: the number of pairs (or perturbed particles) with which the signal-to-noise ratio of an episode is 1.
+      reason: the reason with its numbers, in one sentence.
     """
 
     method: str
@@ -39,7 +39,7 @@ class Recommendation(NamedTuple):
 
 @memoize
 def make_candidates(problem, truncation, sigma, differentiable, rematerialise) -> dict[str, Any]:
-    """The estimators that are run, by name; `rematerialise` for backprop through an episode and through a window."""
+    """Return the candidates by name; `rematerialise` is for backprop through an episode and through a window."""
     whole = dataclasses.replace(truncation, length=truncation.horizon)
     smooth = {"sigma": sigma, "num_pairs": PILOT_PAIRS}
     found = {
@@ -57,7 +57,7 @@ def make_candidates(problem, truncation, sigma, differentiable, rematerialise) -
 
 
 def with_target_error(comparison: Comparison, uncertainty: float) -> Comparison:
-    """The reference is itself measured: its error, relative to its length, is in the square of every bias, and part of its error."""
+    """Correct every bias for the error of the measured reference, which is given relative to the reference's length."""
     less = lambda bias: math.sqrt(max(bias.value**2 - uncertainty**2, 0.0)) if math.isfinite(bias.value) else math.nan
     both = lambda bias: Measurement(less(bias), math.hypot(bias.error, uncertainty))
     reports = tuple(dataclasses.replace(report, bias=both(report.bias)) for report in comparison.reports)
@@ -65,10 +65,11 @@ def with_target_error(comparison: Comparison, uncertainty: float) -> Comparison:
 
 
 def trusted(report: Report) -> bool:
-    """Whether a candidate's mean is that of ∇L_σ: in its pilot the signal is more than three times what noise alone
-    gives, at most 1 % of its particles diverged, and its bias is known to be at most 0.3 of ‖∇L_σ‖: two errors above
-    its value. Of those that are unbiased for ∇L_σ by construction it need only not be known to be larger: two errors
-    below.
+    """Return whether the mean of a candidate can be taken for ∇L_σ.
+
+    In its pilot, the signal must be more than three times what noise alone gives, and at most 1 % of the particles may
+    diverge. The bias plus two errors must be at most 0.3 ‖∇L_σ‖. For a candidate that is unbiased for ∇L_σ by
+    construction, the bias minus two errors must be at most 0.3 ‖∇L_σ‖.
     """
     side = -1 if report.name in UNBIASED else 1
     return (
@@ -79,27 +80,33 @@ def trusted(report: Report) -> bool:
 
 
 def _signal(report: Report) -> float:
-    """The signal to noise of an episode; infinite for a deterministic estimator."""
+    """Return the signal-to-noise ratio of an episode; infinite for a deterministic estimator."""
     return math.inf if report.variance.value == 0 else report.signal_to_noise.value
 
 
 def recommend(comparison: Comparison, truncation: Truncation, sigma: float, diverged: float = 0.0) -> Recommendation:
-    """The largest signal to noise per inner step among those whose mean is right; `diverged` is the share of the runs
-    behind the target that diverged, which leave nothing to set a mean against.
+    """Recommend the trusted candidate with the largest signal-to-noise ratio per inner step.
+
+    Args:
+      comparison: the candidates' measurements.
+      truncation: horizon and window length.
+      sigma: the standard deviation of the smoothing.
+      diverged: the fraction of the pairs behind the target that diverged. If it is positive, no candidate can be
+        compared with the target, and none is recommended.
     """
     if diverged > 0 or not any(np.isfinite(report.bias.value) for report in comparison.reports):
         shares = [report.fraction_diverged for report in comparison.reports if report.num_episodes]
         diverged = max(diverged, *shares, 0.0)
         reason = (
-            f"up to {percent(diverged)} of the particles diverge about θ, so that ∇L_σ is infinite; give the problem a cap with ml.saturate"
+            f"up to {percent(diverged)} of the particles diverge around θ, so ∇L_σ is infinite; give the problem a cap with ml.saturate"
             if diverged > 0
-            else "losses about θ are all the same, or ∇L_σ is within its noise; move θ, or take more pairs"
+            else "the losses around θ are all equal, or ∇L_σ is within its noise; change θ, or use more pairs"
         )
         return Recommendation("none of them", truncation.length, sigma, 0, reason)
     snr = lambda report: _signal(report) / report.inner_steps
     fit = [report for report in comparison.reports if trusted(report)]
     if not fit:
-        reason = "the pilot is too noisy to know any candidate's mean; noise-reuse ES is unbiased for ∇L_σ"
+        reason = "the pilot is too noisy to measure the mean of any candidate; noise-reuse ES is unbiased for ∇L_σ"
         return Recommendation("NRES", truncation.length, sigma, 4 * PILOT_PAIRS, reason)
     best = max(fit, key=snr)
     biased = [
@@ -108,13 +115,13 @@ def recommend(comparison: Comparison, truncation: Truncation, sigma: float, dive
         if report not in fit and report.fraction_diverged <= MOST_DIVERGED and snr(report) > snr(best)
     ]
     quality = (
-        f"{best.signal_to_noise_per_step} of signal to noise per 10⁶ inner steps"
+        f"{best.signal_to_noise_per_step} signal-to-noise ratio per 10⁶ inner steps"
         if best.variance.value
         else "deterministic"
     )
     reason = f"{quality}, its cosine with ∇L_σ is {best.cosine}"
     if biased:
-        reason += f"; {' and '.join(biased)} would be quieter, but not known to be right"
+        reason += f"; {' and '.join(biased)} would have less noise, but the bias is not known to be small"
     whole = best.name == "perturbed backprop"
     used, snr_of_one = (PILOT_PARTICLES if "backprop" in best.name else PILOT_PAIRS), _signal(best)
     pairs = 1 if snr_of_one > 1e300 else math.ceil(used / max(snr_of_one, 1e-6))

@@ -1,4 +1,4 @@
-"""A diagnosis in words and numbers."""
+"""The summary of a diagnosis, as text."""
 
 import math
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def _pair(found) -> tuple[float, float]:
 
 
 def write_summary(found) -> Iterator[str]:
-    """The lines of the card."""
+    """Yield the lines of the summary."""
     line = lambda name, value: f"{name:34s}{value}"
     yield line("training at θ", "converges" if found.converged else "does not converge")
     yield line(
@@ -64,7 +64,7 @@ def write_summary(found) -> Iterator[str]:
     yield line("κ = σ‖ds_T/dθ‖ / spread of s_T", f"{found.kappa:.3g}")
     yield line("‖∇L_σ‖ (full ES)", str(found.smoothed_length))
     yield line(
-        "raw against smoothed",
+        "unsmoothed against smoothed",
         f"{found.length_ratio:.3g} times as long, cosine {Measurement(found.cosine, found.cosine_error)}",
     )
     where = (

@@ -1,4 +1,4 @@
-"""What each window's θ does to each window's loss, and what follows for every estimator before one is run."""
+"""The Jacobians of the windows' losses with respect to each window's θ, and what they predict for each estimator."""
 
 from typing import NamedTuple
 
@@ -15,13 +15,13 @@ from metalearn.types import Key, Theta
 
 
 class Spectrum(NamedTuple):
-    """The gradient of truncated backprop for every truncation, in whole windows; K = n is the full gradient.
+    """The gradient of truncated backprop for every truncation length in whole windows; K = n is the full gradient.
 
     Attributes:
       lengths: K · W inner steps, `[n]`.
       gradients: Σ_t Σ_{τ > t−K} g_{t,τ} / n, `[n, d]`.
-      plateau: the shortest truncation from which on the gradient stays within 10 % of what it is there for at least
-        three windows and a doubling of the length, in inner steps; None where there is no plateau.
+      plateau: the shortest truncation length, in inner steps, from which the gradient changes by at most 10 % over at
+        least three windows and a doubling of the length; None if there is no plateau.
     """
 
     lengths: np.ndarray
@@ -30,18 +30,18 @@ class Spectrum(NamedTuple):
 
 
 def window_jacobians(problem: InnerProblem, theta: Theta, truncation: Truncation, key: Key) -> jax.Array:
-    """g_{t,τ} = ∂L_t/∂θ_τ: the loss L_t of window t, by the copy of θ that window τ uses.
+    """Compute g_{t,τ} = ∂L_t/∂θ_τ: the derivative of the loss of window t with respect to the θ of window τ.
 
-    One reverse pass for each window, through all windows before it.
+    Each window takes one reverse pass through all windows before it.
 
     Args:
-      problem: the inner problem; differentiable in reverse mode.
+      problem: the inner problem; it must be differentiable in reverse mode.
       theta: the meta-parameters.
       truncation: n windows.
-      key: of the episode.
+      key: the random key of the episode.
 
     Returns:
-      `[n, n, d]`; zero for τ > t. The start s_0 belongs to window 0.
+      `[n, n, d]`; zero for τ > t. The initial state s_0 uses the θ of window 0.
     """
     check_horizon(problem, truncation.horizon)
     point, unravel = ravel_pytree(trees.strong(theta))
@@ -63,16 +63,17 @@ def window_jacobians(problem: InnerProblem, theta: Theta, truncation: Truncation
 
 
 def predicted_variance(jacobians, noise_period_in_windows: int) -> tuple[float, float]:
-    """Mean square and variance of one antithetic pair, where the loss is linear in the copies of θ.
+    """Predict the squared mean and the variance of one antithetic pair, if the loss is linear in the copies of θ.
 
         G_{t,j} = Σ_{τ in block j, τ ≤ t} g_{t,τ},   m_ij = Σ_{t: b(t) ≥ max(i,j)} G_{t,j},
         tr Cov of the sum over an episode = d Σ_ij ‖m_ij‖² + Σ_ij m_ij·m_ji,
 
-    for blocks of so many windows that share one perturbation: 1 for persistent ES, n for noise-reuse and full ES. In
-    chaos the loss is linear over a much smaller range than σ, and this is an upper bound without use.
+    The windows of a block share one perturbation. A block has 1 window for persistent ES, and n windows for noise-reuse
+    and full ES. If training is chaotic, the loss is linear only over a range much smaller than σ, and the result is an
+    upper bound that is far too large.
 
     Args:
-      jacobians: g, `[n, n, d]`, as `window_jacobians` returns it.
+      jacobians: g, `[n, n, d]`, as returned by `window_jacobians`.
       noise_period_in_windows: K / W.
 
     Returns:
@@ -93,9 +94,9 @@ def predicted_variance(jacobians, noise_period_in_windows: int) -> tuple[float, 
 
 
 def truncation_spectrum(jacobians, truncation: Truncation) -> Spectrum:
-    """The gradient that truncated backprop would return for truncations of 1, 2, … n windows, from one set of Jacobians.
+    """Compute the gradient of truncated backprop for truncations of 1, 2, … n windows from one set of Jacobians.
 
-    A plateau before the explosion is a truncation that is safe; where there is none, no truncation is.
+    A truncation on a plateau is safe. If there is no plateau, no truncation is safe.
     """
     g = np.asarray(jacobians, np.float64)
     count = g.shape[0]

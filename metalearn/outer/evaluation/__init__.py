@@ -1,4 +1,4 @@
-"""How good an optimiser is: learning curves on benchmarks, beside baselines with swept learning rates."""
+"""Evaluate optimisers: learning curves on benchmarks, compared with baselines whose learning rates are swept."""
 
 from metalearn.outer.evaluation.baselines import learning_curves, swept_rate
 from metalearn.outer.evaluation.evaluate import evaluate

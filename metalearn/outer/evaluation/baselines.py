@@ -1,4 +1,4 @@
-"""Learning curves of optimisers on benchmarks, and baselines whose learning rates are swept for each."""
+"""Learning curves of optimisers on benchmarks, and baselines whose learning rates are swept for each benchmark."""
 
 import math
 from typing import Any
@@ -21,9 +21,9 @@ from metalearn.outer.evaluation.results import RATES, Curves
 from metalearn.types import Key
 
 SCHEDULES = ("constant", "linear")
-CAP = 20.0  # losses beyond it, and those that are not finite, read as it
+CAP = 20.0  # larger losses, and losses that are not finite, are replaced by it
 SWEEP_SEEDS = 4
-STRIDE = 10  # steps between two readings of all validation data, each as dear as several steps
+STRIDE = 10  # steps between two evaluations on all validation data, each of which costs as much as several steps
 
 BASELINES = {
     "SGD": lambda rate: optax.sgd(rate),
@@ -41,15 +41,17 @@ def learning_curves(
     num_seeds: int = 8,
     task: Task | None = None,
 ) -> Curves:
-    """Train the benchmark's network from several seeds and read all validation data after every tenth step (or as many
-    as divide its number of steps).
+    """Train the benchmark's network from several seeds, and evaluate all validation data every gcd(T, 10)-th step.
 
     Args:
-      benchmark: what is trained.
+      benchmark: the network and the data, trained for T steps.
       optimizer: an optax transformation, such as a learned optimiser at its θ.
-      key: of all seeds: start and minibatches.
-      num_seeds: trainings.
-      task: what is descended where it is not the benchmark's own cross-entropy.
+      key: the randomness of all seeds: initialisation and minibatches.
+      num_seeds: the number of trainings.
+      task: the task to train on, if it is not the benchmark's own cross-entropy.
+
+    Returns:
+      The `Curves`.
 
     Raises:
       TypeError: `key` is not a typed key, `num_seeds` is not a whole number, or `optimizer` is not an optax
@@ -69,7 +71,7 @@ def learning_curves(
 
 
 def baseline_optimizer(benchmark: Benchmark, name: str, schedule: str, rate: Any) -> optax.GradientTransformation:
-    """SGD, momentum (0.9), Adam or AdamW (decay 0.01), its learning rate constant or going to zero linearly."""
+    """Build SGD, momentum (0.9), Adam or AdamW (weight decay 0.01), with a constant or linearly decaying rate."""
     _check_baseline(name, schedule)
     falling = lambda count: rate * jnp.maximum(1 - count / benchmark.num_steps, 0)
     return BASELINES[name](falling if schedule == "linear" else lambda count: rate)
@@ -81,13 +83,13 @@ def _check_baseline(name, schedule) -> None:
 
 
 def swept_rate(benchmark: Benchmark, name: str, schedule: str, key: Key) -> float:
-    """The learning rate with the smallest mean validation loss, of 13, over four seeds.
+    """Return the learning rate with the smallest mean validation loss over four seeds, out of 13 rates.
 
     Args:
-      benchmark: what is trained.
+      benchmark: the network and the data.
       name: "SGD", "momentum", "Adam" or "AdamW".
       schedule: "constant" or "linear".
-      key: of the seeds.
+      key: the randomness of the seeds.
 
     Raises:
       TypeError: `key` is not a typed key.
@@ -108,13 +110,15 @@ def swept_rate(benchmark: Benchmark, name: str, schedule: str, key: Key) -> floa
 
 
 def _curves(benchmark, optimizer, keys, task):
-    """Capped validation losses `[num_seeds, T / stride]`, test losses, test errors and whether it diverged, `[num_seeds]`."""
+    """Return the capped validation losses `[num_seeds, T / stride]`, and the test losses, the test errors and whether
+    each seed diverged, `[num_seeds]`.
+    """
     task = benchmark.task() if task is None else task
     read = [metric_loss(benchmark.network, data) for data in (benchmark.validation, benchmark.test)]
     error = metric_loss(benchmark.network, benchmark.test, metric="error_rate")
     stride, nothing = math.gcd(benchmark.num_steps, STRIDE), jnp.zeros(())
     problem = strided(training(task, lambda theta: optimizer, read[0], cap=None), stride)
-    capped = lambda losses: jnp.where(losses < CAP, losses, CAP)  # what is not a number is not smaller
+    capped = lambda losses: jnp.where(losses < CAP, losses, CAP)  # NaN is not smaller than the cap
 
     def one(key):
         _, steps = split_episode(key)

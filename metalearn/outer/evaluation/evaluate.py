@@ -1,4 +1,4 @@
-"""How good an optimiser is: learning curves on benchmarks, beside baselines whose learning rates are swept for each."""
+"""Evaluate optimisers on benchmarks, together with baselines whose learning rates are swept for each benchmark."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,22 +29,26 @@ def evaluate(
     baselines: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Judge optimisers on benchmarks, those they were tuned on and others, beside baselines tuned for each.
+    """Evaluate optimisers on benchmarks, together with baselines that are tuned for each benchmark.
 
-    A baseline's learning rate is swept on every benchmark over 13 values from 1e-4 to 1, constant and with linear decay
-    to zero, with four seeds of its own, and chosen by the mean validation loss along the run. Those to be judged are
-    not tuned again. All see the same fresh seeds. Every loss, test error and speed-up has an interval over seeds, on
-    the validation and test data of the benchmark as they are.
+    Benchmarks can be those that the optimisers were tuned on, or others. The learning rate of a baseline is swept on
+    every benchmark over 13 values from 1e-4 to 1, constant and with linear decay to zero, with four separate seeds; the
+    rate with the smallest validation loss, averaged over the run, is used. The given optimisers are not tuned again.
+    All optimisers are evaluated on the same new seeds. Every loss, test error and speed-up has an interval over seeds,
+    for the fixed validation and test data of the benchmark.
 
     Args:
-      optimizers: name -> optax transformation, or (transformation, Task) where more than the optimiser was tuned; for
-        one that depends on the benchmark (its number of steps, its network) a function of the benchmark that returns
+      optimizers: name -> optax transformation, or (transformation, Task) if more than the optimiser was tuned. If it
+        depends on the benchmark (its number of steps, its network), give a function of the benchmark that returns
         either.
       benchmarks: name -> benchmark.
-      key: of all seeds.
-      num_seeds: trainings of each.
-      baselines: False to leave them out.
+      key: the randomness of all seeds.
+      num_seeds: the number of trainings of each optimiser.
+      baselines: False to leave the baselines out.
       progress: called as `progress("evaluation", done, total)`.
+
+    Returns:
+      An `Evaluation`.
 
     Raises:
       TypeError: `optimizers` or `benchmarks` is not a mapping, an entry is of another type or cannot take a step, `key`
@@ -76,7 +80,7 @@ def evaluate(
 
 
 def _at(optimizer: Any, benchmark: Benchmark) -> tuple[Any, Any]:
-    """The transformation and the task that an entry means on a benchmark."""
+    """Return the transformation and the task of an entry for a benchmark."""
     given = optimizer if hasattr(optimizer, "init") or isinstance(optimizer, tuple) else optimizer(benchmark)
     return (given, None) if hasattr(given, "init") else given
 
@@ -90,7 +94,7 @@ def _row(benchmark, name, rate, curves) -> Row:
 
 
 def _speed_up(row, found) -> SpeedUp:
-    """Over the swept Adam with the smaller mean loss."""
+    """Return the speed-up over the swept Adam with the smaller mean loss."""
     adams = [found[name] for name in ("Adam, constant", "Adam, linear") if name in found]
     if not adams:
         return NO_ADAM
@@ -110,18 +114,20 @@ def _check(optimizers, benchmarks, key, num_seeds, baselines) -> None:
         benchmark.check()
     swept = {f"{name}, {schedule}" for name in BASELINES for schedule in SCHEDULES}
     if baselines and swept & set(optimizers):
-        raise ValueError(f"{sorted(swept & set(optimizers))} are names of swept baselines; judge yours under others.")
+        raise ValueError(
+            f"{sorted(swept & set(optimizers))} are names of swept baselines; use other names for your optimisers."
+        )
     for name, optimizer in optimizers.items():
         pair = isinstance(optimizer, tuple) and len(optimizer) == 2
         if not (hasattr(optimizer, "init") or callable(optimizer) or pair):
             raise TypeError(
                 f"{name!r} must be an optax transformation, a pair (transformation, Task), or a function of a benchmark "
-                f"returning either; {optimizer!r} was given. Of a Tuning give tuning.at(theta)."
+                f"returning either; {optimizer!r} was given. For a Tuning give tuning.at(theta)."
             )
         _, task = (optimizer, None) if hasattr(optimizer, "init") or callable(optimizer) else optimizer
         if task is not None and len(benchmarks) > 1:
             raise ValueError(
-                f"{name!r} brings a Task, which holds the training data of one benchmark, and there are {len(benchmarks)}. Give a "
+                f"{name!r} has a Task, which contains the training data of one benchmark, but there are {len(benchmarks)}. Give a "
                 "function of the benchmark, such as lambda benchmark: ml.hyperparameters.all_hyperparameters(benchmark).at(theta)."
             )
         for place, benchmark in benchmarks.items():
@@ -129,7 +135,7 @@ def _check(optimizers, benchmarks, key, num_seeds, baselines) -> None:
 
 
 def _check_usable(name, optimizer, place, benchmark) -> None:
-    """Refuse what cannot take one step on a benchmark."""
+    """Check that an entry can take one step on a benchmark."""
     try:
         transformation, task = _at(optimizer, benchmark)
         problem = training(benchmark.task() if task is None else task, lambda theta: transformation, cap=None)

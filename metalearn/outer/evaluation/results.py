@@ -1,4 +1,4 @@
-"""What an evaluation found: learning curves, a row for every optimiser on every benchmark, and their table."""
+"""The results of an evaluation: learning curves, one row for each optimiser on each benchmark, and a table."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -11,9 +11,9 @@ from metalearn.outer.comparison.report import Measurement
 from metalearn.outer.evaluation.speed_up import SpeedUp
 from metalearn.words import table
 
-RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # of every sweep, from 1e-4 to 1
-ENDS = "* the first or last of the swept rates: one beyond may be better"
-DIVERGED = "† some seeds diverged and read as a loss of 20: each ± is a lower bound on the error"
+RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # the rates of every sweep, from 1e-4 to 1
+ENDS = "* the smallest or the largest of the swept rates: a rate outside of the sweep may be better"
+DIVERGED = "† some seeds diverged and count as a loss of 20: each ± is a lower bound on the error"
 FEW = "From fewer than four seeds each ± is a lower bound on the error."
 
 SHOWN = {
@@ -29,14 +29,14 @@ SHOWN = {
 
 
 class Curves(NamedTuple):
-    """Trainings of one optimiser on one benchmark, over seeds.
+    """The trainings of one optimiser on one benchmark, over seeds.
 
     Attributes:
-      steps: where the losses are read, every gcd(T, 10)-th step, `[points]`.
-      validation: the cross-entropy of all validation data there, `[num_seeds, points]`, capped at 20.
-      test_loss, test_error: at the end, `[num_seeds]`.
-      fraction_diverged: of the seeds, those whose parameters are not finite at the end, or whose last validation loss
-        reads as the cap.
+      steps: the steps at which the losses are evaluated, every gcd(T, 10)-th step, `[points]`.
+      validation: the cross-entropy of all validation data at these steps, `[num_seeds, points]`, capped at 20.
+      test_loss, test_error: at the end of training, `[num_seeds]`.
+      fraction_diverged: the fraction of seeds whose parameters are not finite at the end, or whose last validation loss
+        is at the cap.
     """
 
     steps: np.ndarray
@@ -51,15 +51,16 @@ class Row:
     """One optimiser on one benchmark.
 
     Attributes:
-      benchmark, optimizer: names.
-      learning_rate: the one a sweep chose; NaN where there was none.
-      mean_loss: the validation loss, averaged over the training's readings, every gcd(T, 10)-th step.
-      final_loss: the validation loss at the end; test_loss, test_error: of the test data, at the end. The error of each
-        is half the 68 % interval of its mean over seeds, by Student's t; a lower bound for fewer than four seeds, and
-        where some diverged.
-      speed_up: steps that swept Adam needs until its mean validation loss first is what it is at the end, over those
-        this one needs, with its interval; in words where it never gets there. It says little where Adam overfits.
-      curves: of all seeds.
+      benchmark, optimizer: their names.
+      learning_rate: the rate that the sweep chose; NaN if there was no sweep.
+      mean_loss: the validation loss, averaged over every gcd(T, 10)-th step of the training.
+      final_loss: the validation loss at the end; test_loss, test_error: on the test data at the end. Each error is half
+        the 68 % interval of the mean over seeds, by Student's t. It is a lower bound for fewer than four seeds, and if
+        some seeds diverged.
+      speed_up: the steps that the swept Adam needs to first reach its final mean validation loss, divided by the steps
+        that this optimiser needs to reach the same loss, with an interval; a text if it does not reach the loss. It has
+        little meaning if Adam overfits.
+      curves: the learning curves of all seeds.
     """
 
     benchmark: str
@@ -75,8 +76,10 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All optimisers on all benchmarks. `print` shows a table, with a star at a learning rate that is the first or last
-    of those swept, and says below it where an error is only a lower bound; `rows()` is for logging.
+    """The results of all optimisers on all benchmarks.
+
+    `print` shows a table. A star marks a learning rate that is the smallest or the largest of the sweep. Notes below
+    the table say where an error is only a lower bound. `rows()` is for logging.
     """
 
     results: tuple[Row, ...]
@@ -84,34 +87,39 @@ class Evaluation:
     __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
 
     def __getitem__(self, place: tuple[str, str]) -> Row:
-        """The row of (benchmark, optimiser)."""
+        """Return the row of (benchmark, optimiser)."""
         return {(row.benchmark, row.optimizer): row for row in self.results}[place]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat dictionary a row; `x_error` is half the 68 % interval of `x` over seeds, and `speed_up_low`,
-        `speed_up_high` its ends."""
+        """Return one flat dictionary for each row.
+
+        `x_error` is half the 68 % interval of `x` over seeds; `speed_up_low` and `speed_up_high` are the ends of an
+        interval.
+        """
         return [_flat(row) for row in self.results]
 
     def best_swept(self) -> dict[str, Row]:
-        """Benchmark -> the swept baseline with the smallest mean loss."""
+        """Return benchmark -> the swept baseline with the smallest mean loss."""
         swept = [row for row in self.results if np.isfinite(row.learning_rate)]
         loss = lambda row: row.mean_loss.value
         return {name: min((row for row in swept if row.benchmark == name), key=loss) for name in _benchmarks(swept)}
 
     def ratios(self) -> dict[str, dict[str, Measurement]]:
-        """Benchmark -> optimiser that was judged -> r = ā / b̄, its mean loss over that of the best swept baseline.
+        """Return benchmark -> optimiser -> r = ā / b̄, its mean loss divided by that of the best swept baseline.
 
-        Seeds are shared, so its error is that of the pairs: sd(a_i − r b_i) / (√n b̄), widened by Student's t. The best
-        of eight is chosen on the same seeds, which makes r too large on average, never too small.
+        The seeds are shared, so the error is that of the paired differences: sd(a_i − r b_i) / (√n b̄), widened by
+        Student's t. The best of the eight baselines is chosen on the same seeds, which biases r upwards.
 
         Raises:
-          ValueError: a benchmark has no swept baseline, or nothing was judged beside them.
+          ValueError: a benchmark has no swept baseline, or all optimisers are baselines.
         """
         best = self.best_swept()
         found: dict[str, dict[str, Measurement]] = {name: {} for name in _benchmarks(self.results)}
         judged = [row for row in self.results if not np.isfinite(row.learning_rate)]
         if not judged or best.keys() != found.keys():
-            raise ValueError("Ratios set optimisers beside swept baselines; evaluate at least one with baselines=True.")
+            raise ValueError(
+                "Ratios compare optimisers with swept baselines; evaluate at least one optimiser with baselines=True."
+            )
         for row in judged:
             found[row.benchmark][row.optimizer] = _ratio(row.curves, best[row.benchmark].curves)
         return found

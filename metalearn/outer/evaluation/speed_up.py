@@ -1,4 +1,4 @@
-"""How many times fewer steps an optimiser needs than Adam to the loss Adam ends with, and how well that is known."""
+"""The speed-up of an optimiser: how many times fewer steps than Adam it needs to reach Adam's final loss."""
 
 from typing import NamedTuple
 
@@ -7,17 +7,16 @@ import numpy as np
 from metalearn.intervals import student
 
 RESAMPLES = 400
-OUTSIDE = 0.16  # share of resamples beyond each end of a 68 % interval
+OUTSIDE = 0.16  # the share of resamples beyond each end of a 68 % interval
 
 
 class SpeedUp(NamedTuple):
     """A ratio of steps with its 68 % interval over seeds.
 
-    Attributes:
-      value: NaN where the loss is not reached within the run, or there is no Adam beside it.
-      low, high: of the interval, NaN for one seed; low is 0 where more than 16 % of the resamples do not reach the
-        loss.
-      said: why there is no value; empty where there is one.
+    value: the ratio; NaN if the loss is not reached within the run, or if there is no Adam to compare with.
+    low, high: the ends of the interval, NaN for one seed; `low` is 0 if more than 16 % of the resamples do not reach
+      the loss.
+    said: the reason why there is no value; empty if there is one.
     """
 
     value: float
@@ -38,11 +37,11 @@ NO_ADAM = SpeedUp(np.nan, np.nan, np.nan, "–")
 
 
 def speed_up(curves, adam) -> SpeedUp:
-    """Adam's steps to its last mean validation loss over those of `curves` to the same.
+    """Compute the number of steps to Adam's final mean validation loss: that of Adam divided by that of `curves`.
 
-    Both are first crossings of mean curves, smoothed and interpolated between readings. The interval is from resamples
-    of the seeds, the same ones for both: e^(±s) about the value, s the standard deviation of the logarithms, widened
-    for few seeds. A swept Adam was chosen before, which the interval does not include.
+    Both numbers are first crossings of mean curves, which are smoothed and interpolated between evaluations. The
+    interval is value · e^(±s), where s is the standard deviation of the logarithm over resamples of the seeds (the same
+    for both curves), widened for few seeds. It does not include the uncertainty of the choice of the swept Adam.
 
     Args:
       curves, adam: `Curves` of the same seeds.
@@ -63,13 +62,13 @@ def speed_up(curves, adam) -> SpeedUp:
 
 
 def _ratios(steps, own, adam):
-    """The ratio of steps for each pair of mean curves `[number, points]`; NaN where the loss is not reached."""
+    """Return the ratio of steps for each pair of mean curves `[number, points]`; NaN if the loss is not reached."""
     own, adam = _smooth(own), _smooth(adam)
     return _crossing(steps, adam, adam[:, -1:]) / _crossing(steps, own, adam[:, -1:])
 
 
 def _smooth(curves):
-    """Averages over a fiftieth of the run about each reading and at least its neighbours, less at both ends."""
+    """Average over a window of a fiftieth of the run, of at least three points; the window shrinks at both ends."""
     points = curves.shape[1]
     places, half = np.arange(points), max(1, points // 100)
     reach = np.minimum(half, np.minimum(places, places[::-1]))
@@ -78,7 +77,7 @@ def _smooth(curves):
 
 
 def _crossing(steps, curves, level):
-    """The step at which each curve first is at a level, linear between readings; NaN where it never is."""
+    """Return the step at which each curve first reaches a level, linear between evaluations; NaN if it never does."""
     below = curves <= level
     index = np.argmax(below, axis=1)
     before = np.maximum(index - 1, 0)

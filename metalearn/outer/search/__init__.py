@@ -1,4 +1,4 @@
-"""Search without gradients: random, on a grid, by evolution, and by population-based training. Baselines of `meta_train`."""
+"""Search without gradients, as baselines of `meta_train`: random, grid, evolution, and population-based training."""
 
 from metalearn.outer.search.evolve import evolve
 from metalearn.outer.search.population import Population, population_based_training

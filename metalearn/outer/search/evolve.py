@@ -1,4 +1,4 @@
-"""Search by evolution: CMA-ES or a genetic algorithm. Baselines of `meta_train`."""
+"""Search by evolution, as a baseline of `meta_train`: CMA-ES or a genetic algorithm."""
 
 from typing import Any
 
@@ -27,21 +27,21 @@ def evolve(
     sigma: float = 0.3,
     progress: Progress | None = None,
 ) -> tuple[Theta, Trials]:
-    """CMA-ES, or a genetic algorithm (the better half has children, by mutation), of evosax.
+    """Minimise the meta-loss with CMA-ES, or with a genetic algorithm (truncation selection and mutation), of evosax.
 
     Args:
-      evaluate: `(theta, key) -> scalar`; one key a generation, which its members share.
+      evaluate: `(theta, key) -> scalar`. All members of a generation share one key.
       algorithm: "cma_es" or "genetic".
-      theta: the mean of the first generation, whose standard deviation is sigma.
+      theta: the mean of the first generation, whose standard deviation is `sigma`.
       key: a typed key.
-      num_generations: at least 1.
+      num_generations: the number of generations, at least 1.
       population_size: members of a generation.
-      sigma: the first step size of CMA-ES; the size of all mutations of the genetic algorithm.
+      sigma: the initial step size of CMA-ES; the size of all mutations of the genetic algorithm.
       progress: called as `progress(algorithm, done, num_generations)`.
 
     Returns:
-      `(theta, trials)`: the last mean of CMA-ES, the best member of all of the genetic algorithm; trials
-      `[num_generations · population_size]`.
+      `(theta, trials)`: the last mean of CMA-ES, or the best of all members of the genetic algorithm; the fields of
+      `trials` have the leading axis `[num_generations · population_size]`.
 
     Raises:
       ImportError: evosax is missing: `pip install 'metalearn[search]'`.
@@ -74,7 +74,7 @@ def evolve(
             population, state = strategy.ask(ask, state, params)
         population = _like(population, theta)
         loss = measure(population, jnp.broadcast_to(read, (population_size,)))
-        worst = jnp.where(jnp.isfinite(loss), loss, jnp.finfo(loss.dtype).max)  # ranks are all that either uses
+        worst = jnp.where(jnp.isfinite(loss), loss, jnp.finfo(loss.dtype).max)  # both algorithms use only the ranks
         with debugging.unwatched():
             state, _ = strategy.tell(tell, population, worst, state, params)
         populations.append(population)
@@ -87,13 +87,13 @@ def evolve(
 
 
 def _like(population, theta):
-    """Members in the dtypes of θ, which evosax flattens to one."""
+    """Cast the members to the dtypes of θ, because evosax flattens θ to one array."""
     return jax.tree.map(lambda members, leaf: members.astype(leaf.dtype), population, theta)
 
 
 @memoize
 def _strategy(algorithm, population_size, leaves, structure, sigma) -> Any:
-    """The strategy and its parameters; evosax compiles anew for every strategy it is given."""
+    """Build the strategy and its parameters once, because evosax compiles again for every new strategy."""
     try:
         from evosax import algorithms
     except ImportError:
@@ -112,7 +112,7 @@ def _strategy(algorithm, population_size, leaves, structure, sigma) -> Any:
 
 
 def _first_state(strategy, params, theta, key, population_size):
-    """CMA-ES begins at a mean; the genetic algorithm at members, all θ, whose children are the first generation."""
+    """Return the first state. CMA-ES starts from a mean; the genetic algorithm starts from members that all equal θ."""
     start = jax.random.fold_in(key, 2**31)
     if hasattr(strategy, "get_mean"):
         return strategy.init(start, theta, params)

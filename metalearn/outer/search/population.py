@@ -1,4 +1,4 @@
-"""Population-based training: members train side by side, the worse copy the better, and hyperparameters wander."""
+"""Population-based training: members train in parallel, bad members copy good ones, and θ is perturbed."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,16 +16,17 @@ from metalearn.types import Key, State, Theta
 
 
 class Population(NamedTuple):
-    """What a population did.
+    """The result of population-based training.
 
     Attributes:
-      theta: of every member in every window, `[num_windows, num_members, ...]`.
-      loss: mean over the window, `[num_windows, num_members]`.
-      parents: whom each member went on as after the window, itself where it stayed, `[num_windows, num_members]`.
-      states: at the end, before the last exchange, `[num_members, ...]`.
-      best: the member with the smallest loss in the last window, −1 where none is finite.
-      schedule: the θ of the best member and its ancestors, `[num_windows, ...]`: what population-based training finds.
-        Run it anew with `ml.in_windows(problem, length)`. NaN where no member is finite.
+      theta: θ of every member in every window, `[num_windows, num_members, ...]`.
+      loss: the mean loss of every window, `[num_windows, num_members]`.
+      parents: the member that each member continues from after the window; a member that is not replaced is its own
+        parent, `[num_windows, num_members]`.
+      states: the inner states at the end, before the last exchange, `[num_members, ...]`.
+      best: the member with the smallest loss in the last window, or −1 if no loss is finite.
+      schedule: θ of the best member and of its ancestors, `[num_windows, ...]`. This is the result of population-based
+        training; run it again with `ml.in_windows(problem, length)`. NaN if `best` is −1.
     """
 
     theta: Theta
@@ -46,20 +47,20 @@ def population_based_training(
     sigma: float,
     exchanged: float = 0.25,
 ) -> Population:
-    """Truncation selection after every window of one episode.
+    """Train a population with truncation selection after every window of one episode.
 
-    The worst `exchanged` of the members, by the mean loss of the window, take state and θ of members drawn from the
-    best `exchanged`, and add σ N(0, 1) to every number of θ. A member whose loss is not finite counts as worst. The
-    cost is `num_members · horizon` inner steps.
+    Members are ranked by the mean loss of the window. The worst `exchanged` of them copy state and θ from members drawn
+    from the best `exchanged`, and add σ N(0, 1) to every number of θ. A member whose loss is not finite counts as the
+    worst. The cost is `num_members · horizon` inner steps.
 
     Args:
       problem: the inner problem.
-      truncation: horizon and window; the rest of it is not used.
-      sample: `key -> theta`, where members begin, such as `ml.search.uniform(low, high)`.
+      truncation: horizon and window length; its other fields are not used.
+      sample: `key -> theta`, the initial θ of a member, such as `ml.search.uniform(low, high)`.
       key: a typed key.
       num_members: at least 2.
-      sigma: the size of a mutation.
-      exchanged: the share of the members that is replaced, at most one half; at least one is.
+      sigma: the standard deviation of a mutation.
+      exchanged: the share of the members that is replaced, at most one half. At least one member is replaced.
 
     Raises:
       TypeError: `problem` is not an `InnerProblem` or cannot be traced with a drawn θ, `truncation` is not a
@@ -119,7 +120,7 @@ def _train(problem, truncation, sample, num_members, sigma, num_exchanged) -> An
 
 
 def _exchange(loss, count, key):
-    """Parents `[members]`, and which members are children of another."""
+    """Return the parents `[members]`, and whether each member was replaced."""
     members = len(loss)
     order = jnp.argsort(jnp.where(jnp.isfinite(loss), loss, jnp.inf))
     alive = jnp.clip(jnp.sum(jnp.isfinite(loss)), 1, count)
@@ -129,7 +130,7 @@ def _exchange(loss, count, key):
 
 
 def _ancestors(thetas, parents, best):
-    """θ along the line of one member, from its last window back to its first."""
+    """Return θ of a member's ancestors, from the first window to the last."""
 
     def back(member, window):
         theta, parent = window

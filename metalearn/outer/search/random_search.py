@@ -1,4 +1,4 @@
-"""Search without gradients, random or on a grid. Baselines of `meta_train`."""
+"""Random search and grid search, as baselines of `meta_train`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,16 +24,16 @@ def random_search(
     chunk_size: int = 16,
     progress: Progress | None = None,
 ) -> tuple[Theta, Trials]:
-    """Independent draws of θ, the best of them.
+    """Draw θ independently `num_trials` times, and return the best.
 
-    Trial i draws θ and its episodes from fold_in(key, i), so that more trials go on where fewer ended.
+    Trial i draws θ and its episodes from fold_in(key, i), so that a search with more trials continues a shorter one.
 
     Args:
       evaluate: `(theta, key) -> scalar`, such as `ml.held_out_loss(problem, horizon, 1)`, which costs `horizon` inner
         steps.
       sample: `key -> theta`, such as `ml.search.uniform(low, high)`.
       key: a typed key.
-      num_trials: draws, at least 1.
+      num_trials: the number of draws, at least 1.
       chunk_size: trials in one program.
       progress: called as `progress("random search", done, num_trials)`.
 
@@ -63,12 +63,12 @@ def random_search(
 def grid_search(
     evaluate: Evaluate, axes: Any, key: Key, *, chunk_size: int = 16, progress: Progress | None = None
 ) -> tuple[Theta, Trials]:
-    """Every combination of the values along the axes, the best of them. All are read with the same key.
+    """Evaluate every combination of the values along the axes with the same key, and return the best.
 
     Args:
       evaluate: `(theta, key) -> scalar`.
-      axes: a tree like θ, whose leaves are scalars there and here the values `[points]` to try; the last varies
-        fastest.
+      axes: a pytree with the structure of θ. Its leaves are the values `[points]` to try for the scalar leaf of θ; the
+        last leaf varies fastest.
       key: a typed key.
       chunk_size, progress: as in `random_search`.
 
@@ -86,23 +86,25 @@ def grid_search(
     leaves, structure = jax.tree.flatten(axes)
     if any(jnp.ndim(leaf) != 1 or not jnp.size(leaf) for leaf in leaves):
         shapes = [jnp.shape(leaf) for leaf in leaves]
-        raise ValueError(f"Every leaf of axes must be the values [points] of one number; shapes {shapes} were given.")
+        raise ValueError(f"Every leaf of axes must be a 1-D array of values [points]; shapes {shapes} were given.")
     thetas = jax.tree.unflatten(structure, [mesh.ravel() for mesh in jnp.meshgrid(*leaves, indexing="ij")])
     keys = jnp.broadcast_to(key, (len(jax.tree.leaves(thetas)[0]),))
     return _try("grid search", evaluate, thetas, keys, chunk_size, progress)
 
 
 def uniform(low: Theta, high: Theta) -> Callable[[Key], Theta]:
-    """`key -> θ`, uniform in the box between two θ of one structure.
+    """Return a function `key -> θ` that draws uniformly from the box with the corners `low` and `high`.
 
     Raises:
-      TypeError, ValueError: the two do not fit, or `low` is above `high` somewhere.
+      TypeError: `low` or `high` has a leaf that is not floating point.
+      ValueError: `low` and `high` differ in structure, shapes or dtypes, are not finite, or `low` is above `high`
+        somewhere.
     """
     check_theta(low)
     check_theta(high)
     if jax.tree.structure(low) != jax.tree.structure(high):
         raise ValueError(
-            f"low and high must have one structure; {jax.tree.structure(low)} and {jax.tree.structure(high)} were given."
+            f"low and high must have the same structure; {jax.tree.structure(low)} and {jax.tree.structure(high)} were given."
         )
     pairs = [(jnp.asarray(a), jnp.asarray(b)) for a, b in zip(jax.tree.leaves(low), jax.tree.leaves(high))]
     if any((a.shape, a.dtype) != (b.shape, b.dtype) or not bool(jnp.all(a <= b)) for a, b in pairs):
@@ -119,7 +121,7 @@ def uniform(low: Theta, high: Theta) -> Callable[[Key], Theta]:
 
 
 def _try(name, evaluate, thetas, keys, chunk_size, progress) -> tuple[Theta, Trials]:
-    """Read all θ in chunks of one size, the last filled up."""
+    """Evaluate all θ in chunks of one size; the last chunk is padded."""
     check_count("chunk_size", chunk_size)
     check_evaluate(evaluate, at(thetas, 0), keys[0])
     count, measure, losses = len(keys), measured(evaluate), []

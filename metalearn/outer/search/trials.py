@@ -1,4 +1,4 @@
-"""What a search without gradients tried, and the best of it."""
+"""The trials of a search without gradients."""
 
 from typing import Any, NamedTuple
 
@@ -14,13 +14,13 @@ from metalearn.words import counted
 
 
 class Trials(NamedTuple):
-    """What a search tried, in order.
+    """The trials of a search, in order.
 
     Attributes:
       theta: `[num_trials, ...]`.
       loss: `[num_trials]`, NaN or infinite where a trial diverged.
-      best: the index of the smallest finite loss. Chosen as the smallest of many noisy numbers, its
-        loss is too small on average: judge it on fresh episodes.
+      best: the index of the smallest finite loss. This loss is too small on average, because it is the smallest of
+        many noisy numbers: evaluate the θ again on new episodes.
     """
 
     theta: Theta
@@ -55,12 +55,12 @@ class Trials(NamedTuple):
 
 @memoize
 def measured(evaluate: Evaluate) -> Any:
-    """`(thetas, keys) -> losses`, compiled once for all searches."""
+    """Return `(thetas, keys) -> losses`, which is compiled once for all searches."""
     return jit(jax.vmap(evaluate), "the trials")
 
 
 def select_best(name: str, thetas: Theta, losses: jax.Array) -> tuple[Theta, Trials]:
-    """The θ of the smallest finite loss, and all of them.
+    """Return the θ with the smallest finite loss, and all trials.
 
     Raises:
       FloatingPointError: no trial had a finite loss.
@@ -68,11 +68,13 @@ def select_best(name: str, thetas: Theta, losses: jax.Array) -> tuple[Theta, Tri
     loss = np.asarray(losses)
     finite = np.isfinite(loss)
     if not finite.any():
-        raise FloatingPointError(f"None of the {len(loss)} trials of {name} had a finite loss; search elsewhere.")
+        raise FloatingPointError(
+            f"None of the {len(loss)} trials of {name} had a finite loss; search another region of theta."
+        )
     best = int(np.argmin(np.where(finite, loss, np.inf)))
     return at(thetas, best), Trials(thetas, loss, best)
 
 
 def at(tree: Theta, index: Any) -> Theta:
-    """The rows of every leaf at an index or indices."""
+    """Return the rows of every leaf at an index or at indices."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
