@@ -42,7 +42,7 @@ class Table(NamedTuple):
 
 
 def to_text(self) -> str:
-    """A table of at most 100 columns, with what each column is below it."""
+    """Return a table of at most 100 columns, with a legend below it."""
     found = _table_of(self)
     if found is None:
         return repr(self)
@@ -56,6 +56,8 @@ def to_text(self) -> str:
         lines = [*lines[:2], *itertools.chain.from_iterable(named)]
     legend = [found.columns[key] for key in keys if found.columns[key][1]]
     legend += [BLANK] * any("" in row for row in cells)
+    left_out = [found.columns[key][0] for key in found.columns if key not in keys and _is_filled(found, key)]
+    legend += [("(no room)", f"{', '.join(left_out)}: see rows()")] if left_out else []
     indent = max((len(name) for name, _ in legend), default=0) + 2
     notes = [textwrap.fill(note, WIDTH, break_on_hyphens=False) for note in found.notes]
     explained = [
@@ -68,7 +70,7 @@ def to_text(self) -> str:
 
 
 def short_repr(self) -> str:
-    """Two lines: what it is, and where the numbers are."""
+    """Return two lines: what it is, and how to get at the numbers."""
     found = _table_of(self)
     if found is None:
         return f"{type(self).__name__}({', '.join(self._fields)})"
@@ -76,7 +78,7 @@ def short_repr(self) -> str:
 
 
 def to_dataframe(self) -> Any:
-    """`rows()` as a pandas data frame.
+    """Return `rows()` as a pandas data frame.
 
     Raises:
       ImportError: pandas is not installed.
@@ -108,7 +110,7 @@ def to_csv(self, path: str | Path) -> Path:
 
 
 def to_latex(self, columns: Sequence[str] | None = None) -> str:
-    r"""A complete `tabular`, for `\\usepackage{booktabs}`: value ± error, rounded to the error.
+    r"""Return a complete `tabular`, for `\\usepackage{booktabs}`: value ± error, rounded to the error.
 
     Args:
       columns: keys of `rows()`, in their order; by default those that `print` shows.
@@ -130,7 +132,7 @@ def to_latex(self, columns: Sequence[str] | None = None) -> str:
 
 
 def to_html(self) -> str:
-    """The table and the figure, for a notebook."""
+    """Return the table and the figure as HTML, for a notebook."""
     found = self._table()
     keys = _fitting(found)
     cell = lambda kind, words: f"<{kind}>{html.escape(words)}</{kind}>"
@@ -144,7 +146,7 @@ def to_html(self) -> str:
 
 
 def plot(self, **settings: Any) -> Any:
-    """A matplotlib figure, by the function of `ml.figures` for this kind of result.
+    """Draw a matplotlib figure with the function of `ml.figures` for this kind of result.
 
     Args:
       settings: of that function, such as `title`.
@@ -201,7 +203,12 @@ def _fitting(found: Table) -> list[str]:
     width = lambda key: max(map(len, [found.columns[key][0], *(text(row, key) for row in found.rows)]))
     keys, room = [first], WIDTH - min(width(first), NAME)
     for key in others:
-        if any(text(row, key) for row in found.rows) and (needed := width(key) + 2) <= room:
+        if _is_filled(found, key) and (needed := width(key) + 2) <= room:
             keys.append(key)
             room -= needed
     return keys
+
+
+def _is_filled(found: Table, key: str) -> bool:
+    """Whether any row has something in a column."""
+    return any(text(row, key) for row in found.rows)

@@ -157,6 +157,14 @@ def test_a_comparison_fits_a_terminal_and_says_what_its_columns_are(length, numb
     assert "has exploded" in "\n".join(lines)
 
 
+def test_an_evaluation_fits_a_terminal_too():
+    lines = str(evaluation()).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[0].split()[:3] == ["benchmark", "optimiser", "rate"]
+    assert "2 (1.5 … 2.5)" in lines[2]
+    assert lines[3].split()[:3] == ["wine", "adam", "0.1"]
+
+
 def test_cells_that_do_not_apply_are_blank_and_unknown_ones_are_not():
     unknown = Measurement(math.nan, math.nan)
     exact = report("exact", variance=Measurement(0.0, 0.0), signal_to_noise_per_step=unknown, bias=unknown)

@@ -57,7 +57,7 @@ class BorderDimension(NamedTuple):
     __repr__, to_dataframe, to_latex, to_csv, _repr_html_ = tabular.METHODS[:-1]  # it has no figure
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat dictionary; `dimension_error` is `statistical`."""
+        """Return one flat dictionary; `dimension_error` is `statistical`."""
         return [self._asdict() | {"dimension_error": self.statistical}]
 
     def _table(self) -> tabular.Table:

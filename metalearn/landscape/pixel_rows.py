@@ -20,7 +20,7 @@ SHOWN = {
 
 
 def pixel_rows(self) -> list[dict[str, Any]]:
-    """One flat dictionary per pixel, row by row: its coordinates on the axes, and what was measured there."""
+    """Return one flat dictionary per pixel, row by row: its coordinates on the axes, and what was measured there."""
     height, width = self.measure.shape
     y, x = (
         part.ravel().tolist()

@@ -18,7 +18,7 @@ SHOWN = {
 
 
 def history_rows(self) -> list[dict[str, Any]]:
-    """One flat dictionary per outer step: the metrics that are numbers, θ before the step where it was kept and has at
+    """Return one flat dictionary per outer step: the metrics that are numbers, θ before the step where it was kept and has at
     most 32 numbers, and the evaluation where there was one. The last evaluation may stand in a row of its own.
 
     Raises:

@@ -21,7 +21,7 @@ def write_card(self) -> str:
 
 
 def summary_rows(self) -> list[dict[str, Any]]:
-    """One flat dictionary per number that was measured at θ; the candidates are in `comparison.rows()`."""
+    """Return one flat dictionary per number that was measured at θ; the candidates are in `comparison.rows()`."""
     measured = [
         ("Lyapunov exponent", self.exponent, "per inner step"),
         ("share of steps with a flip", self.flip_fraction, ""),

@@ -31,7 +31,7 @@ class Trials(NamedTuple):
     __str__ = tabular.to_text
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat dictionary per trial: its number, its loss, and θ where it is small."""
+        """Return one flat dictionary per trial: its number, its loss, and θ where it is small."""
         return [self._row(index) for index in range(len(self.loss))]
 
     def _row(self, index: int) -> dict[str, Any]:
