@@ -75,6 +75,7 @@ def same_effort():
         "landscapes",
         "chaos",
         "divergence",
+        "papers",
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",
     ],

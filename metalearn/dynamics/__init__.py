@@ -4,8 +4,9 @@ Training is a map s ← F(s, θ). This package measures derivatives along its or
 Jacobians, the growth of ds_t/dθ, which determines the size of the meta-gradient, and curvature.
 """
 
+from metalearn.dynamics.exponents import STATUS, Lyapunov
 from metalearn.dynamics.growth import MetaGradient, gradient_growth, meta_gradient
-from metalearn.dynamics.lyapunov import STATUS, Lyapunov, lyapunov, lyapunov_exponents
+from metalearn.dynamics.lyapunov import lyapunov, lyapunov_exponents
 from metalearn.dynamics.sharpness import Sharpness, SpectralRadius, sharpness, spectral_radius
 
 __all__ = [

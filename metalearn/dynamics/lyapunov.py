@@ -8,43 +8,14 @@ import numpy as np
 
 from metalearn import debugging, trees
 from metalearn.dynamics import tangent
+from metalearn.dynamics.exponents import Lyapunov
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem
 from metalearn.intervals import student
 from metalearn.types import Key, Theta
 
-STATUS = ("converged", "bounded", "escaped", "non-finite", "underflow")
 BATCHES = 20
 BOUNDED = np.array([-0.2, -0.15, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 300, 1000])  # values of κ
-
-
-class Lyapunov(NamedTuple):
-    """Lyapunov exponents of one orbit, with errors and diagnostics.
-
-    Attributes:
-      exponents: λ_1 ≥ λ_2 … per step, `[num_exponents]`; −∞ if a tangent vector becomes exactly zero (a superstable
-        orbit).
-      standard_errors: the standard error of each exponent, from its means over 20 blocks of the orbit and the
-        correlation of neighbouring blocks, plus the rounding error. It is 0 for an exponent of −∞, and infinite if
-        fewer than two blocks have steps. Blocks must be longer than the correlation time of the orbit.
-      flip_fraction: the fraction of steps that reverse the leading direction, v_t · v_{t+1} < 0. It is near 1 if
-        training oscillates, which is a route to chaos, and near 0 if training leaves a saddle.
-      log_determinant: the mean of ln |det J_t|, which equals the sum of all exponents; NaN unless all exponents are
-        computed.
-      status: an index into `STATUS`: the state no longer moves (converged), stays bounded, exceeded the bound
-        (escaped), was not finite (non-finite), or a tangent vector became exactly zero (underflow).
-      steps: the number of steps over which the exponents are averaged.
-      escape: the index of the first state that exceeds the bound or is not finite, or whose tangents are not finite;
-        −1 if there is none. No field is updated from there on.
-    """
-
-    exponents: jax.Array
-    standard_errors: jax.Array
-    flip_fraction: jax.Array
-    log_determinant: jax.Array
-    status: jax.Array
-    steps: jax.Array
-    escape: jax.Array
 
 
 class _Orbit(NamedTuple):

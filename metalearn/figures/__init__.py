@@ -5,9 +5,10 @@ A figure function takes results of the floors below and returns a matplotlib fig
 
 from metalearn.figures.comparison import draw_comparison, draw_trajectories
 from metalearn.figures.film import check_film, write_film, zoom_images
-from metalearn.figures.html_report import Section, write_report
+from metalearn.figures.html_report import Section, image, write_report
 from metalearn.figures.landscape import check_norm, draw_landscape, draw_landscapes
 from metalearn.figures.layers import draw_cut, draw_law, draw_layer, draw_signal
+from metalearn.figures.results import draw_exponents, draw_history, draw_result, draw_schedule, draw_trials
 from metalearn.figures.style import later, save_style
 from metalearn.figures.training import draw_descents, draw_learning_curves, draw_matrix
 from metalearn.figures.zoom import draw_zoom
@@ -19,15 +20,21 @@ __all__ = [
     "draw_comparison",
     "draw_cut",
     "draw_descents",
+    "draw_exponents",
+    "draw_history",
     "draw_landscape",
     "draw_landscapes",
     "draw_law",
     "draw_layer",
     "draw_learning_curves",
     "draw_matrix",
+    "draw_result",
+    "draw_schedule",
     "draw_signal",
     "draw_trajectories",
+    "draw_trials",
     "draw_zoom",
+    "image",
     "later",
     "save_style",
     "write_film",

@@ -82,7 +82,7 @@ def _section(section):
     yield f"<h2>{html.escape(section.heading)}</h2>"
     yield f"<p>{html.escape(section.sentence)}</p>"
     if section.figures:
-        yield '<div class="figures">' + "\n".join(map(_image, section.figures, section.figures.values())) + "</div>"
+        yield '<div class="figures">' + "\n".join(map(image, section.figures, section.figures.values())) + "</div>"
     if section.table:
         yield _table(section.table)
     if section.text:
@@ -92,7 +92,8 @@ def _section(section):
         yield f'<p class="faint">The numbers: <a href="{link}">{link}</a></p>'
 
 
-def _image(name, figure):
+def image(name, figure) -> str:
+    """A figure, or a function that draws one, as an element of a page; a sentence where it cannot be drawn."""
     file = io.BytesIO()
     try:
         drawn: Any = figure() if callable(figure) else figure

@@ -8,6 +8,7 @@ package does not import estimators or dynamics.
 from metalearn.landscape.box_counting import box_counting_dimension, published_dimension
 from metalearn.landscape.conditions import Condition, condition
 from metalearn.landscape.dimension import BorderDimension, border_dimension, dimension_table
+from metalearn.landscape.directions import random_directions
 from metalearn.landscape.fit import DimensionFit
 from metalearn.landscape.gradient_map import GradientMap, gradient_map
 from metalearn.landscape.measure import convergence_measure, edges
@@ -48,6 +49,7 @@ __all__ = [
     "plane_through",
     "precision",
     "published_dimension",
+    "random_directions",
     "render",
     "roughness",
     "smooth",

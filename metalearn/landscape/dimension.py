@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn import tabular
 from metalearn.inner.checks import check_choice
 from metalearn.landscape.box_counting import box_counting_dimension, published_dimension
 from metalearn.landscape.fit import LOWER_BOUND, picture
@@ -15,6 +16,15 @@ RULES = {
     "published rule": lambda labels: published_dimension(edges(labels)),
     "nested boxes": lambda labels: box_counting_dimension(edges(labels)),
     "3-point rule": uncertainty_dimension,
+}
+
+SHOWN = {
+    "dimension": ("dimension", "of the border, with the error of the fit"),
+    "resolution": ("resolution", "change of the dimension at half the resolution"),
+    "horizon": ("T/2", "change of the dimension at half the steps"),
+    "control": ("control", "dimension of a circle by the same rule, which is 1"),
+    "null_ratio": ("null ratio", "pixels with another label beside them over those of independent labels"),
+    "refused": ("refused", "why the dimension says nothing"),
 }
 
 
@@ -43,6 +53,15 @@ class BorderDimension(NamedTuple):
     control: float
     refused: str
     lower_bound: bool = False
+
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_ = tabular.METHODS[:-1]  # it has no figure
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one flat dictionary; `dimension_error` is `statistical`."""
+        return [self._asdict() | {"dimension_error": self.statistical}]
+
+    def _table(self) -> tabular.Table:
+        return tabular.Table(str(self), self.rows(), SHOWN)
 
     def __str__(self):
         if math.isnan(self.dimension):

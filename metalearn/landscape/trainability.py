@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn import tabular
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.landscape import adaptive as quadtree
+from metalearn.landscape.pixel_rows import landscape_table, pixel_rows
 from metalearn.landscape.pixels import PixelMeasures, band_size, hash_program, measure_pixels
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.landscape.render import check_resolution
@@ -51,6 +53,10 @@ class Landscape(NamedTuple):
     checked: int = 0
     wrong: int = 0
     program: str = ""
+
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __str__ = tabular.to_text
+    rows, _table = pixel_rows, landscape_table
 
 
 def trainability(

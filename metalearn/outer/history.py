@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from metalearn import trees
+from metalearn import tabular, trees
 from metalearn.inner.checks import is_known
 from metalearn.outer.dominance import dominance
+from metalearn.outer.history_rows import history_rows, history_table
 from metalearn.types import Theta
 from metalearn.words import percent
 
@@ -72,6 +73,10 @@ class History(NamedTuple):
     evaluations: dict[str, Any]
     snapshot: Snapshot
     steps: np.ndarray
+
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __str__ = tabular.to_text
+    rows, _table = history_rows, history_table
 
     def divergence(self) -> dict[str, Any]:
         """Return the share of diverged particles at the "first" outer step, at the "worst" and at the "last".

@@ -11,6 +11,7 @@ from metalearn.recording.checkpoints import (
     save_optimizer,
     save_snapshot,
 )
+from metalearn.recording.histories import log_history
 from metalearn.recording.run_folder import LocalRun, RunFolderError, read_metrics
 from metalearn.recording.tiles import LandscapeFolder, Tiles
 from metalearn.recording.tracking import Run, Tracker, collect_provenance, open_run
@@ -30,6 +31,7 @@ __all__ = [
     "extend_evaluations",
     "load_optimizer",
     "load_snapshot",
+    "log_history",
     "open_run",
     "read_metrics",
     "save_optimizer",

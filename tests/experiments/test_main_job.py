@@ -40,7 +40,7 @@ def finished(tmp_path_factory):
 
 def test_it_prints_the_table_the_folder_and_the_sync_line(finished):
     result, folder = finished
-    for part in ("TBPTT", "PES", "SNR / s", "inner steps", "wandb sync", "figures"):
+    for part in ("TBPTT", "PES", "SNR", "inner steps", "wandb sync", "figures"):
         assert part in result.stdout
     assert "Traceback" not in result.stderr
     assert folder.name.endswith("compare-toy_regression")

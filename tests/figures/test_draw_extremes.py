@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from metalearn import figures, recording
+from metalearn.dynamics import Lyapunov
 from metalearn.figures.limits import axis_limits, bars, choose_colours, finite_limits
 from metalearn.landscape import Axis, Landscape, Plane
+from metalearn.outer import Best, History, Snapshot
 from metalearn.outer.comparison.report import Comparison, Measurement, Report
 from metalearn.outer.diagnosis.anatomy import Anatomy, Law
 from metalearn.outer.evaluation.results import Curves, Evaluation, Row
+from metalearn.outer.search import Trials
 
 NASTY = {
     "nan": [np.nan],
@@ -88,6 +91,20 @@ def cut(source):
     return figures.draw_cut(np.linspace(-1, 1, 8), found | {"converged": np.arange(8) > 1}, name="a", smoothed=smoothed)
 
 
+def history(source):
+    seen = {"step": np.arange(3), "inner_steps": 10 * np.arange(3), "loss": source(3)}
+    best = Best(source(2), source(), 1)
+    return History(source(4, 2), {"loss": source(4)}, seen, Snapshot(4, source(2), (), (), best, -1, 40), np.arange(4))
+
+
+def trials(source):
+    return Trials(source(6, 2), source(6), 2)
+
+
+def exponents(source):
+    return Lyapunov(source(3), source(3), source(), source(), 1, 10, -1)
+
+
 def zoom(source):
     fields = "dimension", "statistical", "control"
     rows = [
@@ -136,6 +153,14 @@ FIGURES = {
     "draw_learning_curves": lambda s: figures.draw_learning_curves(evaluation(s), "digits"),
     "draw_matrix": lambda s: figures.draw_matrix(evaluation(s)),
     "draw_zoom": zoom,
+    "draw_history": lambda s: figures.draw_history(history(s)),
+    "draw_trials": lambda s: figures.draw_trials(trials(s)),
+    "draw_exponents": lambda s: figures.draw_exponents(exponents(s)),
+    "draw_result": lambda s: figures.draw_result(history(s)),
+    "draw_schedule": lambda s: figures.draw_schedule(lambda theta: lambda count: s(), 0.0, 5),
+    "draw_schedule, several": lambda s: figures.draw_schedule(
+        {name: lambda theta, value=value: lambda count: value for name, value in zip("ab", s(2))}, 0.0, 5
+    ),
 }
 
 

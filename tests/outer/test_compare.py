@@ -87,7 +87,8 @@ def test_costs_are_counted(comparison):
 
 def test_the_table_and_the_rows_name_every_estimator(comparison):
     text, rows = str(comparison), comparison.rows()
-    assert [row["estimator"] for row in rows] == [row.split("  ")[0] for row in text.splitlines()[2:]]
+    assert [row["estimator"] for row in rows] == [row.split("  ")[0] for row in text.splitlines()[2 : 2 + len(rows)]]
+    assert max(map(len, text.splitlines())) <= 100
     assert all(np.isscalar(value) or value is None for row in rows for value in row.values())
     assert rows[3]["bias"] == comparison["truncated ES"].bias.value
 

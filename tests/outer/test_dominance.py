@@ -62,7 +62,7 @@ def test_compare_says_it_below_its_table():
     assert found["spoilt"].fraction_diverged == 0
     assert found["spoilt"].dominance > 0.5
     assert found["sound"].dominance == 0
-    (note,) = [line for line in str(found).splitlines() if "worst 1 %" in line]
+    note = str(found).partition("worst 1 %")[2].partition("Give the problem a cap")[0]
     assert "spoilt" in note
     assert "sound" not in note
 

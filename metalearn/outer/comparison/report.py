@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from metalearn import tabular, trees
 from metalearn.types import Theta
-from metalearn.words import percent, table
+from metalearn.words import counted, percent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +100,37 @@ COLUMNS = {
     "signal_to_noise_per_step": "SNR / 10⁶ steps",
     "signal_to_noise_per_second": "SNR / s",
 }
+SHOWN = {  # key of a row -> header, and what it is
+    "estimator": ("estimator", ""),
+    "bias": (
+        "bias",
+        "length of (mean estimate − target) over that of the target, the gradient of the meta-loss as this estimator "
+        "smooths it; 0 is unbiased; no unit",
+    ),
+    "cosine": ("cosine", "between mean estimate and target: 1 is the same direction, 0 none; no unit"),
+    "signal_to_noise_per_step": (
+        "SNR",
+        "|mean|² over the variance of one episode's estimate, per million inner steps: more is better",
+    ),
+    "diverged": ("diverged", "share of the particles whose loss or gradient was not finite, mean over the windows"),
+    "ms": ("ms", "milliseconds per episode on this machine, burn-in included, compilation not"),
+    "bias_to_gradient": ("bias to ∇L", "the same as bias, against the unsmoothed gradient ∇L"),
+    "memory": ("memory", "peak of states, accumulators and tapes, by formula"),
+    "mean_norm": ("|mean|", "length of the mean estimate, in units of the meta-loss per unit of theta"),
+    "variance": ("variance", "trace of the covariance of one episode's estimate, in the unit of |mean|²"),
+}
 BRIEF = ("bias", "cosine", "signal_to_noise_per_step")
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The reports of several estimators at one θ. `print` shows a table; `rows()` is for logging."""
+    """The reports of several estimators at one θ. `print` shows a table; `rows()` holds all numbers."""
 
     theta: Theta
     reports: tuple[Report, ...]
+
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __str__ = tabular.to_text
 
     def __getitem__(self, name: str) -> Report:
         return {report.name: report for report in self.reports}[name]
@@ -116,14 +139,11 @@ class Comparison:
         """Return one flat dictionary of numbers per estimator; `x_error` is the standard error of `x`."""
         return [_row(report) for report in self.reports]
 
-    def __str__(self) -> str:
-        header = ["estimator", "|mean|", *COLUMNS.values(), "diverged", "steps", "ms", "memory"]
-        body = [
-            [report.name, _length(report), *(_cell(report, field) for field in COLUMNS), *_costs(report)]
-            for report in self.reports
-        ]
+    def _table(self) -> tabular.Table:
+        names = ", ".join(report.name for report in self.reports)
         reasons = [f"{report.name}: {report.reason}" for report in self.reports if report.reason]
-        return table(header, body, [*_notes(self.reports), *reasons])
+        title = f"{counted(len(self.reports), 'estimator')} at a theta of {counted(trees.size(self.theta), 'number')}: {names}"
+        return tabular.Table(title, list(map(_shown, self.reports)), SHOWN, [*_notes(self.reports), *reasons])
 
 
 def unmeasured(name: str, size: int, reason: str) -> Report:
@@ -145,7 +165,7 @@ def _row(report: Report) -> dict[str, Any]:
         if isinstance(value, Measurement):
             row |= {field.name: value.value, f"{field.name}_error": value.error}
         elif isinstance(value, np.ndarray):
-            row[f"{field.name}_norm"] = float(np.linalg.norm(value))
+            row[f"{field.name}_norm"] = math.hypot(*value.tolist())
         elif field.name != "name":
             row[field.name] = value
     return row
@@ -155,25 +175,20 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _length(report: Report) -> str:
-    return str(Measurement(float(np.linalg.norm(report.mean)), float(np.linalg.norm(report.mean_error))))
-
-
-def _costs(report: Report) -> tuple[str, ...]:
+def _shown(report: Report) -> dict[str, Any]:
+    """A row as it is printed: what does not apply is None."""
+    row = _row(report)
     if not report.num_episodes:
-        return ("–",) * 4
-    return (
-        _diverged(report),
-        f"{report.inner_steps:.0f}",
-        str(Measurement(1e3 * report.seconds, 1e3 * report.seconds_error)),
-        _bytes(report.memory),
-    )
-
-
-def _cell(report: Report, field: str) -> str:
-    if field == "bias_to_gradient" and report.exploded is not None:
-        return f"|∇L| = {_short(report.exploded)}"
-    return str(getattr(report, field))
+        return {"estimator": report.name}
+    if report.variance.value == 0:
+        row |= dict.fromkeys(("signal_to_noise", "signal_to_noise_per_step", "signal_to_noise_per_second"))
+    if np.isnan(report.gradient).all():
+        row["bias_to_gradient"] = None
+    elif report.exploded is not None:
+        row["bias_to_gradient"] = "exploded"
+    timed = math.isfinite(report.seconds)
+    costs = {"ms": 1e3 * report.seconds, "ms_error": 1e3 * report.seconds_error} if timed else {}
+    return row | costs | {"diverged": _diverged(report), "memory": _bytes(report.memory)}
 
 
 def _diverged(report: Report) -> str:
@@ -209,13 +224,14 @@ def _notes(reports: tuple[Report, ...]) -> list[str]:
         )
     if exploded:
         notes.append(
-            f"∇L has exploded: it is more than 1000 times as long as the mean of {', '.join(exploded)}, so the bias to ∇L has no meaning."
+            f"∇L has exploded (|∇L| = {_short(max(one.exploded or 0 for one in reports))}): it is more than 1000 times as long as the "
+            f"mean of {', '.join(exploded)}, so the bias to ∇L has no meaning."
         )
     return notes
 
 
 def _bytes(count: int | None) -> str:
     if count is None:
-        return "–"
+        return ""
     power = max(0, min(3, int(math.log(max(count, 1), 1024))))
     return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"

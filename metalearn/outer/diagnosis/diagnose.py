@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from metalearn import heartbeat, trees
+from metalearn import heartbeat, tabular, trees
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, check_horizon, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation
@@ -17,6 +17,7 @@ from metalearn.outer.comparison.compare import compare
 from metalearn.outer.comparison.report import Comparison, Measurement
 from metalearn.outer.comparison.statistics import UNKNOWN
 from metalearn.outer.comparison.targets import needs_rematerialisation
+from metalearn.outer.diagnosis import summary
 from metalearn.outer.diagnosis.cloud import border_distance, measure_cloud
 from metalearn.outer.diagnosis.derivatives import measure_derivatives
 from metalearn.outer.diagnosis.recommend import (
@@ -27,7 +28,6 @@ from metalearn.outer.diagnosis.recommend import (
     recommend,
     with_target_error,
 )
-from metalearn.outer.diagnosis.summary import write_summary
 from metalearn.outer.diagnosis.window_jacobians import Spectrum
 from metalearn.threads import in_these_modes
 from metalearn.types import Key, Progress, Theta
@@ -88,8 +88,8 @@ class Diagnosis:
     recommendation: Recommendation
     left_out: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return "\n".join(write_summary(self))
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __str__, rows, _table = summary.write_card, summary.summary_rows, summary.summary_table
 
 
 def diagnose(

@@ -2,9 +2,55 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from metalearn.outer.comparison.report import Measurement
+from metalearn.tabular import Table
 from metalearn.words import percent
+
+SHOWN = {
+    "quantity": ("quantity", ""),
+    "value": ("value", "with its standard error where it has one"),
+    "unit": ("unit", ""),
+}
+
+
+def write_card(self) -> str:
+    """The card."""
+    return "\n".join(write_summary(self))
+
+
+def summary_rows(self) -> list[dict[str, Any]]:
+    """Return one flat dictionary per number that was measured at θ; the candidates are in `comparison.rows()`."""
+    measured = [
+        ("Lyapunov exponent", self.exponent, "per inner step"),
+        ("share of steps with a flip", self.flip_fraction, ""),
+        ("ln ‖∇L‖", self.log_gradient, ""),
+        ("ln ‖ds_T/dθ‖", self.log_growth, ""),
+        ("κ", self.kappa, "σ‖ds_T/dθ‖ over the spread of s_T"),
+        ("‖∇L_σ‖", self.smoothed_length, "meta-loss per θ"),
+        ("length of raw over smoothed gradient", self.length_ratio, ""),
+        ("cosine of raw and smoothed gradient", Measurement(self.cosine, self.cosine_error), ""),
+        ("distance to the border", self.distance, "of θ"),
+        ("share of the cloud beyond it", self.beyond, ""),
+        ("share of the cloud at the cap", self.capped, ""),
+        *((f"SNR of {name}, predicted", value, "per 10⁶ inner steps") for name, value in self.predicted.items()),
+    ]
+    each = [(name, *_pair(found), unit) for name, found, unit in measured]
+    return [{"quantity": n, "value": value, "error": error, "unit": unit} for n, value, error, unit in each]
+
+
+def summary_table(self) -> Table:
+    """All of them."""
+    rows = [row | {"value_error": row["error"]} for row in self.rows()]
+    converges = "training converges" if self.converged else "training does not converge"
+    title = f"{converges}, exponent {self.exponent} per step; use {self.recommendation.method}"
+    return Table(title, rows, SHOWN, [f"Left out: {sentence}" for sentence in self.left_out])
+
+
+def _pair(found) -> tuple[float, float]:
+    known = isinstance(found, Measurement)
+    return (float(found.value), float(found.error)) if known else (float(found), math.nan)
 
 
 def write_summary(found) -> Iterator[str]:

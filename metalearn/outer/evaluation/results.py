@@ -5,15 +5,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn import tabular
 from metalearn.intervals import FEWEST, error_of_mean
 from metalearn.outer.comparison.report import Measurement
 from metalearn.outer.evaluation.speed_up import SpeedUp
-from metalearn.words import table
 
 RATES = tuple(10.0 ** (-4 + k / 3) for k in range(13))  # the rates of every sweep, from 1e-4 to 1
 ENDS = "* the smallest or the largest of the swept rates: a rate outside of the sweep may be better"
 DIVERGED = "† some seeds diverged and count as a loss of 20: each ± is a lower bound on the error"
 FEW = "From fewer than four seeds each ± is a lower bound on the error."
+
+SHOWN = {
+    "benchmark": ("benchmark", ""),
+    "optimizer": ("optimiser", ""),
+    "learning_rate": ("rate", "learning rate that a sweep chose"),
+    "mean_loss": ("mean loss", "validation loss, mean over the training"),
+    "final_loss": ("final loss", "validation loss at the end"),
+    "test_error": ("test error", "share of wrong test examples at the end"),
+    "speed_up": (
+        "speed-up",
+        "steps of swept Adam to its last loss over those to the same loss, with a 68 % interval; 0: not reached",
+    ),
+    "test_loss": ("test loss", "test loss at the end"),
+}
 
 
 class Curves(NamedTuple):
@@ -72,6 +86,9 @@ class Evaluation:
 
     results: tuple[Row, ...]
 
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __str__ = tabular.to_text
+
     def __getitem__(self, place: tuple[str, str]) -> Row:
         """Return the row of (benchmark, optimiser)."""
         return {(row.benchmark, row.optimizer): row for row in self.results}[place]
@@ -110,19 +127,20 @@ class Evaluation:
             found[row.benchmark][row.optimizer] = _ratio(row.curves, best[row.benchmark].curves)
         return found
 
-    def __str__(self) -> str:
-        header = ["benchmark", "optimiser", "rate", "mean loss", "final loss", "test loss", "test error", "speed-up"]
-        number = lambda value: "–" if np.isnan(value) else f"{value:.3g}"
-        body = [
-            [row.benchmark, row.optimizer, number(row.learning_rate) + "*" * _at_an_end(row)]
-            + [str(one) for one in (row.mean_loss, row.final_loss, row.test_loss, row.test_error)]
-            + [f"{row.speed_up}{'†' * (row.curves.fraction_diverged > 0)}"]
-            for row in self.results
-        ]
+    def _table(self) -> tabular.Table:
         below = [ENDS] * any(map(_at_an_end, self.results))
         below += [DIVERGED] * any(row.curves.fraction_diverged > 0 for row in self.results)
         below += [FEW] * any(1 < len(row.curves.validation) < FEWEST for row in self.results)
-        return table(header, body, below)
+        judged = ", ".join(dict.fromkeys(row.optimizer for row in self.results))
+        title = f"{', '.join(_benchmarks(self.results))}: {judged}"
+        return tabular.Table(title, list(map(_shown, self.results)), SHOWN, below)
+
+
+def _shown(row) -> dict[str, Any]:
+    """A row as it is printed, with the marks that the notes explain."""
+    rate = "–" if np.isnan(row.learning_rate) else f"{row.learning_rate:.3g}" + "*" * _at_an_end(row)
+    name = row.optimizer + " †" * (row.curves.fraction_diverged > 0)
+    return _flat(row) | {"speed_up": row.speed_up.said or row.speed_up.value, "learning_rate": rate, "optimizer": name}
 
 
 def _at_an_end(row) -> bool:

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from metalearn import tabular
 from metalearn.compilation import jit
 from metalearn.memoization import memoize
 from metalearn.outer.held_out import Evaluate
 from metalearn.types import Theta
+from metalearn.words import counted
 
 
 class Trials(NamedTuple):
@@ -24,6 +26,31 @@ class Trials(NamedTuple):
     theta: Theta
     loss: np.ndarray
     best: int
+
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __str__ = tabular.to_text
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one flat dictionary per trial: its number, its loss, and θ where it is small."""
+        return [self._row(index) for index in range(len(self.loss))]
+
+    def _row(self, index: int) -> dict[str, Any]:
+        return {"trial": index, "loss": float(self.loss[index]), **tabular.entries("theta", at(self.theta, index))}
+
+    def _table(self) -> tabular.Table:
+        count = len(self.loss)
+        order = np.argsort(np.where(np.isfinite(self.loss), self.loss, np.inf), kind="stable")[: tabular.MOST_ROWS]
+        rows = [self._row(int(index)) for index in order]
+        numbers = {key: (key, "") for row in rows for key in row if key.startswith("theta")}
+        title = (
+            f"{counted(count, 'trial')}, {counted(int(np.isfinite(self.loss).sum()), 'finite loss', 'finite losses')}"
+        )
+        return tabular.Table(
+            f"{title}, the smallest {self.loss[self.best]:.4g} in trial {self.best}",
+            rows,
+            {"trial": ("trial", "in the order they were tried"), "loss": ("loss", "of the trial"), **numbers},
+            [f"The best {len(rows)} of {counted(count, 'trial')}; rows() has all."] * (len(rows) < count),
+        )
 
 
 @memoize
