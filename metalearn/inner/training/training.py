@@ -1,5 +1,6 @@
 """Training as an iterated map: parameters and the optimiser's state go in, one update later they come out."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ from metalearn.inner.checks import check_number, scalar
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.training.optimizers import Optimizer, check_optimizer
-from metalearn.inner.training.task import Task
-from metalearn.types import Key, Scalar, Theta
+from metalearn.inner.training.task import Task, task_loss
+from metalearn.types import Scalar, Theta
 
 FACTOR = 10  # of the first loss: far above what a training that converges reads on its way
 
@@ -26,17 +27,20 @@ class TrainingState(NamedTuple):
       optimizer_state: the state of the optax transformation.
       cap: the bits of the number that a diverged loss of this episode reads as. Integers have no tangents, so the cap
         adds nothing to Jacobians and Lyapunov exponents of the state. None where the training has no cap of its own.
+      network_state: what a task with `init_state` carries beside its parameters, such as running averages; optimisers
+        do not see it. None for a task without.
     """
 
     params: Any
     optimizer_state: Any
     cap: Any = None
+    network_state: Any = None
 
 
 def training(
     task: Task | Callable[[Theta], Task],
     optimizer: Optimizer,
-    meta_loss: Callable[[Any, Key], Scalar] | None = None,
+    meta_loss: Callable[..., Scalar] | None = None,
     *,
     cap: float | str | None = "start",
 ) -> InnerProblem:
@@ -51,10 +55,14 @@ def training(
     need. Parameters and optimiser's state keep their dtypes: bfloat16 parameters stay so under a float32
     hyperparameter.
 
+    Where the task has a state (`Task.init_state`: running averages), a step takes the one that its loss returns, in the
+    dtypes that it began with. A reading of the loss leaves it as it is.
+
     Args:
       task: a `Task`, or a function θ -> `Task` where loss, data or start depend on θ.
       optimizer: a function θ -> `optax.GradientTransformation`; θ must not change the structure of its state.
-      meta_loss: `(params, key) -> scalar`, any metric on any data (see `evaluation`); it need not be differentiable.
+      meta_loss: `(params, key) -> scalar`, any metric on any data (see `metric_loss`); it need not be differentiable.
+        For a task with a state it is called as `(params, key, state)`.
       cap: what a diverged loss reads as, and the largest loss there is (see `saturate`). "start", the default: ℓ_0 + 10
         max(|ℓ_0|, 1), with ℓ_0 the meta-loss at the start of the episode, a constant for methods that differentiate. A
         number: that number. None: losses as they are; the smoothed meta-loss is then infinite as soon as one training
@@ -72,42 +80,79 @@ def training(
     check_optimizer(optimizer)
     if meta_loss is not None and not callable(meta_loss):
         raise TypeError(
-            f"meta_loss must be a function (params, key) -> scalar, such as evaluation(network, validation_data), "
+            f"meta_loss must be a function (params, key) -> scalar, such as metric_loss(network, validation_data), "
             "or None; "
             f"a {type(meta_loss).__name__} was given."
         )
     _check_cap(cap)
 
     def init(theta, key):
-        params = _task_at(task, theta).init(key)
-        state = TrainingState(params, _transformation_at(optimizer, theta).init(params))
+        made = _task_at(task, theta)
+        params = made.init(key)
+        network_state = None if made.init_state is None else _settled(made, params, key)
+        state = TrainingState(params, _transformation_at(optimizer, theta).init(params), None, network_state)
         return state._replace(cap=_cap_at(loss(state, theta, key))) if cap == "start" else state
 
     def step(state, theta, key):
-        loss = _task_at(task, theta).loss
-        objective = lambda params: scalar("The loss of the task", loss(params, key))
-        value, grads = jax.value_and_grad(objective)(state.params)
+        made = _task_at(task, theta)
+        objective = lambda params: task_loss(made, params, key, state.network_state)
+        (value, network_state), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         transformation = optax.with_extra_args_support(_transformation_at(optimizer, theta))
         updates, optimizer_state = transformation.update(
-            grads, _current(transformation, state), state.params, value=value, grad=grads, value_fn=objective
+            grads,
+            _current(transformation, state),
+            state.params,
+            value=value,
+            grad=grads,
+            value_fn=lambda params: objective(params)[0],
         )
-        # A structure that changed passes, for `check_problem` to name.
-        changed = jax.tree.structure(optimizer_state) != jax.tree.structure(state.optimizer_state)
         return TrainingState(
             optax.apply_updates(state.params, updates),
-            optimizer_state if changed else trees.like(optimizer_state, state.optimizer_state),
+            _in_dtypes_of(state.optimizer_state, optimizer_state),
             state.cap,
+            _in_dtypes_of(state.network_state, network_state),
         )
 
     def loss(state, theta, key):
         if meta_loss is None:
-            return scalar("The loss of the task", _task_at(task, theta).loss(state.params, key))
-        return scalar("meta_loss", meta_loss(state.params, key))
+            return task_loss(_task_at(task, theta), state.params, key, state.network_state)[0]
+        if state.network_state is None:
+            return scalar("meta_loss", meta_loss(state.params, key))
+        _check_takes_state(meta_loss)
+        return scalar("meta_loss", meta_loss(state.params, key, state.network_state))
 
     problem = InnerProblem(init, step, loss)
     if cap is None:
         return problem
     return _with_own_cap(problem) if isinstance(cap, str) else saturate(problem, cap)
+
+
+def _settled(task, params, key):
+    """The first state of a task, in the wider dtypes that its loss returns: BatchNorm begins in float32 and goes on in
+    float64 for inputs in float64."""
+    state = trees.strong(task.init_state(key))
+    after = jax.eval_shape(lambda: task_loss(task, params, key, state)[1])
+    if jax.tree.structure(after) != jax.tree.structure(state):
+        return state
+    widen = lambda leaf, one: (
+        jnp.asarray(leaf, jnp.promote_types(leaf.dtype, one.dtype)) if trees.is_inexact(leaf) else leaf
+    )
+    return jax.tree.map(widen, state, after)
+
+
+def _in_dtypes_of(before, after):
+    """The state afterwards in the dtypes of the one before; a structure that changed passes, for `check_problem` to name."""
+    return trees.like(after, before) if jax.tree.structure(before) == jax.tree.structure(after) else after
+
+
+def _check_takes_state(meta_loss) -> None:
+    try:
+        inspect.signature(meta_loss).bind(None, None, None)
+    except TypeError:
+        raise TypeError(
+            "The task has a state beside its parameters, and its meta_loss is called as (params, key, state); the one given "
+            f"takes {inspect.signature(meta_loss)}. Give it the third argument."
+        ) from None
 
 
 def _check_cap(cap) -> None:
