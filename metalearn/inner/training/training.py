@@ -116,10 +116,7 @@ def training(
     def loss(state, theta, key):
         if meta_loss is None:
             return task_loss(_task_at(task, theta), state.params, key, state.network_state)[0]
-        if state.network_state is None:
-            return scalar("meta_loss", meta_loss(state.params, key))
-        _check_takes_state(meta_loss)
-        return scalar("meta_loss", meta_loss(state.params, key, state.network_state))
+        return _read(meta_loss, state, key)
 
     problem = InnerProblem(init, step, loss)
     if cap is None:
@@ -145,7 +142,10 @@ def _in_dtypes_of(before, after):
     return trees.like(after, before) if jax.tree.structure(before) == jax.tree.structure(after) else after
 
 
-def _check_takes_state(meta_loss) -> None:
+def _read(meta_loss, state, key):
+    """The meta-loss at a state."""
+    if state.network_state is None:
+        return scalar("meta_loss", meta_loss(state.params, key))
     try:
         inspect.signature(meta_loss).bind(None, None, None)
     except TypeError:
@@ -153,6 +153,7 @@ def _check_takes_state(meta_loss) -> None:
             "The task has a state beside its parameters, and its meta_loss is called as (params, key, state); the one given "
             f"takes {inspect.signature(meta_loss)}. Give it the third argument."
         ) from None
+    return scalar("meta_loss", meta_loss(state.params, key, state.network_state))
 
 
 def _check_cap(cap) -> None:
