@@ -38,6 +38,7 @@ WORDS = (  # the heads of tables that nothing measures
     "| estimator | c_t | v_t |",
     "| set | D | |",
     "| map | λ per step | |",
+    "| method | gives |",
 )
 
 

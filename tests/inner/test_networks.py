@@ -155,12 +155,6 @@ class BatchFirst(nn.Module):
         return nn.Dense(3)(hidden)
 
 
-class Averaging(nn.Module):
-    @nn.compact
-    def __call__(self, inputs):
-        return nn.BatchNorm(use_running_average=True)(inputs)
-
-
 class FeaturesFirst(nn.Module):
     @nn.compact
     def __call__(self, inputs):
@@ -210,13 +204,6 @@ def test_nnx_modules_through_scan_and_vmap():
     for key in jax.random.split(KEY, 2):
         alone, _ = jax.jit(body)(alone, key)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-4, atol=1e-6), scanned, alone)
-
-
-def test_running_averages_are_refused():
-    with pytest.raises(ValueError, match="collections batch_stats"):
-        from_linen(Averaging(), (1, 5))
-    with pytest.raises(ValueError, match="keeps 2 arrays besides its parameters"):
-        from_nnx(lambda rngs: nnx.BatchNorm(5, rngs=rngs))
 
 
 def test_any_pair_is_a_network():

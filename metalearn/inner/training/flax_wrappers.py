@@ -1,121 +1,148 @@
-"""Wrappers that turn Flax modules, Linen or NNX, into networks of two pure functions."""
+"""Networks written as Flax modules, Linen or NNX, as pure functions."""
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from metalearn.inner.checks import check_count
+from metalearn.inner.training.module_flags import find_flags
 from metalearn.inner.training.networks import Network
-from metalearn.words import counted
 
 if TYPE_CHECKING:
     from flax import linen as nn
     from flax import nnx
 
 
-def from_linen(module: "nn.Module", inputs_shape: Sequence[int], *, examples_first: bool = False) -> Network:
+Flags = Mapping[str, tuple[Any, Any]]
+
+
+def from_linen(
+    module: "nn.Module", inputs_shape: Sequence[int], *, examples_first: bool = False, flags: Flags | None = None
+) -> Network:
     """Wrap a Flax Linen module.
 
-    The network is in training mode if it is called with a key, and in evaluation mode without one. The mode sets the
-    arguments `deterministic`, `train` and `training` of the module's call, as far as it has them. The key is the random
-    stream "dropout".
+    Where the module's call has an argument `deterministic`, `train`, `training` or `use_running_average`, it is set by
+    whether a key is given; the key itself is the stream "dropout".
+
+    Collections beside the parameters, such as the "batch_stats" of BatchNorm, are the state of the network: a forward
+    pass in training changes them, one in evaluation reads them.
 
     Args:
-      module: the module. It must not have variables other than parameters.
-      inputs_shape: the shape of the inputs with which the module is initialised, in the module's own layout, such as
-        (64, 1).
-      examples_first: whether the module has the layout `[examples, features]`, as Linen's own Dense. Inputs and outputs
-        are then transposed.
+      module: the module.
+      inputs_shape: the shape of an array to initialise it with, as the module itself takes it, such as (64, 1).
+      examples_first: True for the usual layout `[examples, features]`, which Linen's own Dense takes: inputs and
+        outputs are transposed.
+      flags: name -> (value in training, value in evaluation), of other arguments of the call or of fields of the
+        module, such as `{"is_training": (True, False)}`.
 
     Raises:
-      TypeError: `module` is not an instance of a Linen module, or `inputs_shape` is not a shape.
-      ValueError: the module fails on inputs of this shape, or it has variables other than parameters, such as running
-        averages, for which a training state has no place.
+      TypeError: the module is not an instance of a Linen module, `inputs_shape` is not a shape, or `flags` is not a
+        dictionary of pairs.
+      ValueError: the module cannot take such inputs, reads a variable that it does not make, has no such flag, or has
+        an argument that no flag sets.
     """
     _check_linen(module)
     if isinstance(inputs_shape, int) or not hasattr(inputs_shape, "__iter__"):
         raise TypeError(f"inputs_shape must be the shape of an array, such as (64, 1); {inputs_shape!r} was given.")
     for side in inputs_shape:
         check_count("Every side of inputs_shape", side)
-    arguments = inspect.signature(type(module).__call__).parameters
+    fields = set(module.__dataclass_fields__) - {"parent", "name"}
+    modes = find_flags(type(module), lambda name: name in fields, flags)
 
-    def mode(key) -> dict[str, Any]:
-        settings = {"deterministic": key is None, "train": key is not None, "training": key is not None}
-        return {name: value for name, value in settings.items() if name in arguments}
+    def at(key):
+        arguments, attributes = modes[key is None]
+        return (module.clone(**attributes) if attributes else module), arguments
 
     def variables(key) -> Any:
-        return module.init(key, jnp.zeros(tuple(inputs_shape)), **mode(None))
+        set_up, arguments = at(None)
+        return set_up.init(key, jnp.zeros(tuple(inputs_shape)), **arguments)
 
     try:
-        others = set(jax.eval_shape(variables, jax.eval_shape(lambda: jax.random.key(0)))) - {"params"}
+        collections = sorted(set(jax.eval_shape(variables, jax.eval_shape(lambda: jax.random.key(0)))) - {"params"})
     except Exception as error:
-        raise ValueError(
-            f"The module {type(module).__name__} cannot take inputs of shape {tuple(inputs_shape)}: {_reason(error)}"
-        ) from error
-    if others:
-        raise ValueError(
-            f"The module keeps the collections {', '.join(sorted(others))} besides its parameters; "
-            "the training state holds parameters only. "
-            "Use layers without running averages (LayerNorm or GroupNorm instead of BatchNorm)."
-        )
+        raise ValueError(_unfit(module, inputs_shape, error)) from error
 
-    def apply(params, inputs, key=None):
+    def run(params, inputs, key, state):
+        set_up, arguments = at(key)
         rngs = None if key is None else {"dropout": key}
-        outputs: Any = module.apply({"params": params}, inputs.T if examples_first else inputs, rngs=rngs, **mode(key))
-        return outputs.T if examples_first else outputs
+        found: Any = set_up.apply(
+            {"params": params, **state}, inputs, rngs=rngs, mutable=collections or False, **arguments
+        )
+        return found if collections else (found, state)
 
-    return Network(lambda key: variables(key)["params"], apply)
+    def init_state(key):
+        drawn = variables(key)
+        return {name: drawn[name] for name in collections}
+
+    return _network(lambda key: variables(key)["params"], run, init_state if collections else None, examples_first)
 
 
-def from_nnx(module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_first: bool = False) -> Network:
+def from_nnx(
+    module_factory: "Callable[[nnx.Rngs], nnx.Module]", *, examples_first: bool = False, flags: Flags | None = None
+) -> Network:
     """Wrap a Flax NNX module.
 
-    The parameters are the module's `nnx.Param` variables as a pure dictionary. Each forward pass builds the module
-    again and replaces its parameters; the compiler removes the unused initialisation. With a key, the module is in
-    training mode and draws from the key. Without one, it is in evaluation mode.
+    The parameters are the pure dictionary of the module's `nnx.Param` variables. A forward pass builds the module anew
+    around them, from streams of the given key in training mode, or in evaluation mode without one; the initial values
+    it draws are unused, and compiled away. Arguments of the call are set as by `from_linen`.
+
+    All other variables, such as `nnx.BatchStat`, are the state of the network: a forward pass in training changes them,
+    one in evaluation reads them. `nnx.RngState` and `nnx.Intermediate` are not kept: the random streams and their
+    counters begin anew with the key of every pass.
 
     Args:
       module_factory: `rngs -> module`, such as `lambda rngs: MyModule(64, 10, rngs=rngs)`.
-      examples_first: whether the module has the layout `[examples, features]`, as nnx.Linear. Inputs and outputs are
-        then transposed.
+      examples_first: True for the usual layout `[examples, features]`, which nnx.Linear takes: inputs and outputs are
+        transposed.
+      flags: name -> (value in training, value in evaluation), of other arguments of the call or of attributes of the
+        module and those in it, such as `{"is_training": (True, False)}`.
 
     Raises:
-      TypeError: `module_factory` is not a function `rngs -> NNX module`, for instance because it is a module itself.
-      ValueError: the module has variables other than parameters, such as running averages, for which a training state
-        has no place.
+      TypeError: `module_factory` is not a function `rngs -> NNX module`; a module itself is one such mistake. Or `flags`
+        is not a dictionary of pairs.
+      ValueError: the module has no such flag, or an argument that no flag sets.
     """
 
     from flax import nnx
 
-    _check_nnx(module_factory)
+    made = _check_nnx(module_factory)
+    others = nnx.Not(nnx.Any(nnx.Param, nnx.RngState, nnx.Intermediate))
+    has_attribute = lambda name: any(hasattr(one, name) for _, one in nnx.iter_modules(made))
+    modes = find_flags(type(made), has_attribute, flags)
+    values = lambda module, kind: nnx.to_pure_dict(nnx.state(module, kind))
 
-    def split(module):
-        return nnx.split(module, nnx.Param, nnx.RngState, ...)[1:]
-
-    others = jax.tree.leaves(split(nnx.eval_shape(lambda: module_factory(nnx.Rngs(0))))[2])
-    if others:
-        raise ValueError(
-            f"The module keeps {counted(len(others), 'array')} besides its parameters; "
-            "the training state holds parameters only. "
-            "Use layers without running averages (LayerNorm or GroupNorm instead of BatchNorm)."
-        )
-
-    def init(key):
-        return nnx.to_pure_dict(split(module_factory(nnx.Rngs(key)))[0])
-
-    def apply(params, inputs, key=None):
-        module = module_factory(nnx.Rngs(jax.random.key(0) if key is None else key))
-        module.eval() if key is None else module.train()
-        state = nnx.state(module, nnx.Param)
-        nnx.replace_by_pure_dict(state, params)
+    def fill(module, kind, values):
+        state = nnx.state(module, kind)
+        nnx.replace_by_pure_dict(state, values)
         nnx.update(module, state)
-        outputs = module(inputs.T if examples_first else inputs)
-        return outputs.T if examples_first else outputs
 
-    return Network(init, apply)
+    def run(params, inputs, key, state):
+        module = module_factory(nnx.Rngs(jax.random.key(0) if key is None else key))
+        arguments, attributes = modes[key is None]
+        module.eval() if key is None else module.train()
+        module.set_attributes(**attributes)
+        fill(module, nnx.Param, params)
+        fill(module, others, state)
+        outputs = module(inputs, **arguments)
+        return outputs, values(module, others)
+
+    draw = lambda kind: lambda key: values(module_factory(nnx.Rngs(key)), kind)
+    keeps = bool(jax.tree.leaves(nnx.state(made, others)))
+    return _network(draw(nnx.Param), run, draw(others) if keeps else None, examples_first)
+
+
+def _network(init, run, init_state, examples_first) -> Network:
+    """The network of `run(params, inputs, key, state) -> (outputs, state)`, in either layout."""
+
+    def apply(params, inputs, key, state):
+        outputs, moved = run(params, inputs.T if examples_first else inputs, key, state)
+        return outputs.T if examples_first else outputs, state if key is None else moved
+
+    if init_state is not None:
+        return Network(init, apply, init_state)
+    return Network(init, lambda params, inputs, key=None: apply(params, inputs, key, {})[0])
 
 
 def _check_linen(module) -> None:
@@ -136,8 +163,8 @@ def _check_linen(module) -> None:
         raise TypeError(f"module must be an instance of a Linen module; a {type(module).__name__} was given.")
 
 
-def _check_nnx(factory) -> None:
-    """Check that a value is a function `rngs -> NNX module`."""
+def _check_nnx(factory) -> Any:
+    """Check that a value is a function `rngs -> NNX module`, and return the form of a module."""
     from flax import linen as nn
     from flax import nnx
 
@@ -160,6 +187,20 @@ def _check_nnx(factory) -> None:
         ) from error
     if not isinstance(made, nnx.Module):
         raise TypeError(f"module_factory must return an NNX module; it returned a {type(made).__name__}.")
+    return made
+
+
+def _unfit(module, inputs_shape, error) -> str:
+    """Why a Linen module cannot be initialised."""
+    from flax import errors
+
+    name = type(module).__name__
+    if isinstance(error, errors.ScopeCollectionNotFound | errors.ScopeVariableNotFoundError):
+        return (
+            f"The module {name} reads a variable that it does not make: {_reason(error)} Give it an initial value, "
+            "self.variable(collection, name, init_function)."
+        )
+    return f"The module {name} cannot take inputs of shape {tuple(inputs_shape)}: {_reason(error)}"
 
 
 def _reason(error) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from metalearn.inner.checks import check_choice, check_count, check_number, is_known
+from metalearn.inner.checks import check_choice, check_count, check_number, is_known, summarize_error
 from metalearn.inner.training.datasets import check_is_data
-from metalearn.inner.training.networks import Network
+from metalearn.inner.training.networks import Network, forward
 from metalearn.types import Key
 
 _FLAX = "Wrap a Flax module that takes examples as rows with examples_first=True."
@@ -129,8 +129,9 @@ def _outputs(network, data):
             "ml.from_nnx wrap Flax modules, and ml.Network(init, apply) wraps two functions."
         )
     key = jax.eval_shape(lambda: jax.random.key(0))
+    run = lambda key, mode: forward(network, network.init(key), data.inputs, mode, _state_at(network, key))
     try:
-        return jax.eval_shape(lambda key: network.apply(network.init(key), data.inputs, None), key)
+        outputs, state = jax.eval_shape(lambda key: run(key, None), key)
     except ValueError:
         raise
     except Exception as error:
@@ -139,6 +140,34 @@ def _outputs(network, data):
             f"The network cannot take inputs of shape {jnp.shape(data.inputs)}, which is [features, examples] "
             f"({type(error).__name__}: {reason}). {_FLAX}"
         ) from error
+    if network.init_state is not None:
+        _check_state(state, lambda: jax.eval_shape(lambda key: run(key, key), key)[1])
+    return outputs
+
+
+def _state_at(network, key):
+    return None if network.init_state is None else network.init_state(key)
+
+
+def _check_state(before, train) -> None:
+    """Refuse a network that cannot be trained, or whose training changes the structure of its state."""
+    try:
+        after = train()
+    except Exception as error:
+        raise ValueError(
+            f"The network fails in training, that is with a key, and not in evaluation ({summarize_error(error)}). The key of a "
+            'Flax module is its random stream "dropout".'
+        ) from error
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        old, new = (
+            {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)}
+            for state in (before, after)
+        )
+        raise ValueError(
+            f"A forward pass in training changes the structure of the network's state: {', '.join(sorted(new - old)) or 'nothing'} "
+            f"came and {', '.join(sorted(old - new)) or 'nothing'} went. Make every variable when the network is initialised, in "
+            'evaluation, and sow values into "intermediates", which are not kept.'
+        )
 
 
 def _layout(shapes, classes) -> str:

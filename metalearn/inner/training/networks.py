@@ -18,12 +18,15 @@ from metalearn.types import Key, Params
 
 
 class Network(NamedTuple):
-    """A network as two pure functions.
+    """A network as two pure functions, or three where it has a state beside its parameters.
 
     Attributes:
       init: `key -> params`, any pytree.
-      apply: `(params, inputs, key) -> outputs` with inputs `[features, examples]` and outputs `[outputs, examples]`.
-        The key is for the random parts of a forward pass (dropout). With None the network is deterministic.
+      apply: `(params, inputs, key) -> outputs`, inputs `[features, examples]`, outputs `[outputs, examples]`. The key
+        draws what is random in a forward pass (dropout); None asks for the deterministic network.
+      init_state: None, or `key -> state`, any pytree of what a forward pass changes without a gradient, such as running
+        averages. `apply` is then `(params, inputs, key, state) -> (outputs, state)`. `training` carries the state from
+        step to step; an evaluation reads it and discards the one that comes out.
 
     Your own network is such a pair. With Haiku (`f = haiku.transform(...)`, examples first):
 
@@ -40,7 +43,30 @@ class Network(NamedTuple):
     """
 
     init: Callable[[Key], Params]
-    apply: Callable[..., jax.Array]
+    apply: Callable[..., Any]
+    init_state: Callable[[Key], Any] | None = None
+
+
+def forward(network: Network, params: Params, inputs: jax.Array, key: Key | None, state: Any = None) -> tuple[Any, Any]:
+    """`(outputs, state)` of a forward pass; the state is None for a network without.
+
+    Raises:
+      TypeError: the network has a state and none is given, or its `apply` does not return one.
+    """
+    if network.init_state is None:
+        return network.apply(params, inputs, key), None
+    if state is None:
+        raise TypeError(
+            "The network has a state beside its parameters, and none was given. Losses and metrics of such a network are "
+            "called as (params, key, state), with the network_state of a TrainingState."
+        )
+    found = network.apply(params, inputs, key, state)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise TypeError(
+            "A network with init_state must return (outputs, state) from apply(params, inputs, key, state); it returned a "
+            f"{type(found).__name__}."
+        )
+    return found
 
 
 def mlp(

@@ -12,7 +12,7 @@ from metalearn.inner.checks import check_choice, check_number, scalar
 from metalearn.inner.training.datasets import Data, check_is_data
 from metalearn.inner.training.metrics import cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.training.minibatches import Augment, batches, check_data, check_examples
-from metalearn.inner.training.networks import Network
+from metalearn.inner.training.networks import Network, forward
 from metalearn.types import Key, Params, Scalar
 
 Metric = Callable[[jax.Array, jax.Array], Scalar]  # (outputs [outputs, examples], targets) -> scalar
@@ -22,12 +22,32 @@ class Task(NamedTuple):
     """A training task.
 
     Attributes:
-      init: `key -> params`, the initial parameters.
-      loss: `(params, key) -> scalar`. The key is for everything random, such as the minibatch and the dropout mask.
+      init: `key -> params`.
+      loss: `(params, key) -> scalar`; the key draws the minibatch, the dropout mask, whatever is random.
+      init_state: None, or `key -> state`, given the key of `init`: any pytree that steps change without a gradient, such
+        as running averages. `loss` is then `(params, key, state) -> (scalar, state)`.
     """
 
     init: Callable[[Key], Params]
-    loss: Callable[[Params, Key], Scalar]
+    loss: Callable[..., Any]
+    init_state: Callable[[Key], Any] | None = None
+
+
+def task_loss(task: Task, params: Params, key: Key, state: Any) -> tuple[Scalar, Any]:
+    """`(loss, state)` of a task; the state is None for a task without.
+
+    Raises:
+      TypeError: the loss returns something else.
+    """
+    if task.init_state is None:
+        return scalar("The loss of the task", task.loss(params, key)), None
+    found = task.loss(params, key, state)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise TypeError(
+            "A task with init_state must return (loss, state) from loss(params, key, state); it returned a "
+            f"{type(found).__name__}."
+        )
+    return scalar("The loss of the task", found[0]), found[1]
 
 
 METRICS: dict[str, Any] = {
@@ -128,10 +148,8 @@ def metric_loss(
     *,
     metric: str | Metric = "cross_entropy",
     normalise: bool = False,
-) -> Callable[[Params, Key], Scalar]:
-    """Return a metric of a network on data as a function for `training(..., meta_loss=...)`.
-
-    The network is deterministic, that is, without dropout.
+) -> Callable[..., Scalar]:
+    """A metric of the deterministic network (no dropout) on data, fit for `training(..., meta_loss=...)`.
 
     Args:
       network: the network that is trained.
@@ -141,7 +159,7 @@ def metric_loss(
       normalise: whether to divide the cross-entropy by log(classes).
 
     Returns:
-      A function `(params, key) -> scalar`.
+      `(params, key) -> scalar`; for a network with a state `(params, key, state) -> scalar`.
 
     Raises:
       TypeError: `network` is not a `Network`, `data` is not a `Data`, or the targets have the wrong type for the
@@ -156,9 +174,9 @@ def metric_loss(
     check_data(network, data, metric, classes=integer if callable(metric) else metric != "mean_squared_error")
     measure, draw = _metric(metric, normalise, metric), batches(data, batch_size)
 
-    def evaluate(params, key):
+    def evaluate(params, key, state=None):
         inputs, targets = draw(jax.random.split(key)[0])
-        return measure(network.apply(params, inputs, None), targets)
+        return measure(forward(network, params, inputs, None, state)[0], targets)
 
     return evaluate
 
@@ -166,17 +184,19 @@ def metric_loss(
 def _task(network, data, batch_size, measure, weight_decay, weights=None, num_examples=None, augment=None):
     draw = batches(data, batch_size, weights, num_examples)
 
-    def loss(params, key):
+    def measured(params, key, state=None):
         batch, dropout = jax.random.split(key)
         inputs, targets, *chosen = draw(batch)
         inputs = inputs if augment is None else augment(inputs, jax.random.fold_in(batch, 1))
-        value = trees.wide(measure(network.apply(params, inputs, dropout), targets, *chosen))
+        outputs, state = forward(network, params, inputs, dropout, state)
+        value = trees.wide(measure(outputs, targets, *chosen))
         if isinstance(weight_decay, (int, float)) and weight_decay == 0:
-            return value
+            return value, state
         squares = [jnp.sum(leaf.astype(value.dtype) ** 2) for leaf in jax.tree.leaves(params)]
-        return value + weight_decay / 2 * sum(squares)
+        return value + weight_decay / 2 * sum(squares), state
 
-    return Task(network.init, loss)
+    loss = measured if network.init_state is not None else lambda params, key: measured(params, key)[0]
+    return Task(network.init, loss, network.init_state)
 
 
 def _metric(metric, normalise, name):

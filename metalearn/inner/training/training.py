@@ -1,5 +1,6 @@
 """Training as an iterated map: a step updates the parameters and the state of the optimiser."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ from metalearn.inner.checks import check_number, scalar
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.training.optimizers import Optimizer, check_optimizer
-from metalearn.inner.training.task import Task
-from metalearn.types import Key, Scalar, Theta
+from metalearn.inner.training.task import Task, task_loss
+from metalearn.types import Scalar, Theta
 
 FACTOR = 10  # cap in multiples of the first loss, far above the losses of a training run that converges
 
@@ -27,17 +28,20 @@ class TrainingState(NamedTuple):
       cap: the number that replaces the loss if the run diverges, as the bits of an integer. Integers have no tangents,
         so that the cap does not change Jacobians and Lyapunov exponents. None unless the cap is set at the start of the
         episode (`cap="start"`).
+      network_state: the state of a task with `init_state`, such as running averages. Optimisers do not see it. None for
+        a task without a state.
     """
 
     params: Any
     optimizer_state: Any
     cap: Any = None
+    network_state: Any = None
 
 
 def training(
     task: Task | Callable[[Theta], Task],
     optimizer: Optimizer,
-    meta_loss: Callable[[Any, Key], Scalar] | None = None,
+    meta_loss: Callable[..., Scalar] | None = None,
     *,
     cap: float | str | None = "start",
 ) -> InnerProblem:
@@ -53,10 +57,14 @@ def training(
     need. The parameters and the optimiser's state keep their dtypes, such as bfloat16, also if hyperparameters are
     float32.
 
+    If the task has a state (`Task.init_state`, such as running averages), a step stores the state that the loss of the
+    task returns, in the dtypes of the first state. Evaluating the loss of the problem does not change the state.
+
     Args:
       task: a `Task`, or a function θ -> `Task` if the loss, the data or the start depends on θ.
       optimizer: a function θ -> `optax.GradientTransformation`; θ must not change the structure of its state.
-      meta_loss: `(params, key) -> scalar`, any metric on any data (see `metric_loss`). It need not be differentiable.
+      meta_loss: `(params, key) -> scalar`, any metric on any data (see `metric_loss`); it need not be differentiable.
+        For a task with a state it is called as `(params, key, state)`.
       cap: the largest loss, which replaces larger losses and those of diverged runs (see `saturate`). "start", the
         default, is ℓ_0 + 10 max(|ℓ_0|, 1), with ℓ_0 the meta-loss at the start of the episode; it is a constant under
         differentiation. A number is the cap itself. None does not bound the losses. The smoothed meta-loss is then
@@ -80,35 +88,75 @@ def training(
     _check_cap(cap)
 
     def init(theta, key):
-        params = _task_at(task, theta).init(key)
-        state = TrainingState(params, _transformation_at(optimizer, theta).init(params))
+        made = _task_at(task, theta)
+        params = made.init(key)
+        network_state = None if made.init_state is None else _settled(made, params, key)
+        state = TrainingState(params, _transformation_at(optimizer, theta).init(params), None, network_state)
         return state._replace(cap=_cap_at(loss(state, theta, key))) if cap == "start" else state
 
     def step(state, theta, key):
-        loss = _task_at(task, theta).loss
-        objective = lambda params: scalar("The loss of the task", loss(params, key))
-        value, grads = jax.value_and_grad(objective)(state.params)
+        made = _task_at(task, theta)
+        objective = lambda params: task_loss(made, params, key, state.network_state)
+        (value, network_state), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         transformation = optax.with_extra_args_support(_transformation_at(optimizer, theta))
         updates, optimizer_state = transformation.update(
-            grads, _current(transformation, state), state.params, value=value, grad=grads, value_fn=objective
+            grads,
+            _current(transformation, state),
+            state.params,
+            value=value,
+            grad=grads,
+            value_fn=lambda params: objective(params)[0],
         )
-        # If the structure has changed, it is returned as it is, and `check_problem` reports it.
-        changed = jax.tree.structure(optimizer_state) != jax.tree.structure(state.optimizer_state)
         return TrainingState(
             optax.apply_updates(state.params, updates),
-            optimizer_state if changed else trees.like(optimizer_state, state.optimizer_state),
+            _in_dtypes_of(state.optimizer_state, optimizer_state),
             state.cap,
+            _in_dtypes_of(state.network_state, network_state),
         )
 
     def loss(state, theta, key):
         if meta_loss is None:
-            return scalar("The loss of the task", _task_at(task, theta).loss(state.params, key))
-        return scalar("meta_loss", meta_loss(state.params, key))
+            return task_loss(_task_at(task, theta), state.params, key, state.network_state)[0]
+        return _read(meta_loss, state, key)
 
     problem = InnerProblem(init, step, loss)
     if cap is None:
         return problem
     return _with_own_cap(problem) if isinstance(cap, str) else saturate(problem, cap)
+
+
+def _settled(task, params, key):
+    """Return the first state of a task in the dtypes that its loss returns, if these are wider.
+
+    BatchNorm, for instance, begins in float32 and continues in float64 for inputs in float64.
+    """
+    state = trees.strong(task.init_state(key))
+    after = jax.eval_shape(lambda: task_loss(task, params, key, state)[1])
+    if jax.tree.structure(after) != jax.tree.structure(state):
+        return state
+    widen = lambda leaf, one: (
+        jnp.asarray(leaf, jnp.promote_types(leaf.dtype, one.dtype)) if trees.is_inexact(leaf) else leaf
+    )
+    return jax.tree.map(widen, state, after)
+
+
+def _in_dtypes_of(before, after):
+    """Return `after` in the dtypes of `before`. A changed structure is returned as it is; `check_problem` reports it."""
+    return trees.like(after, before) if jax.tree.structure(before) == jax.tree.structure(after) else after
+
+
+def _read(meta_loss, state, key):
+    """The meta-loss at a state."""
+    if state.network_state is None:
+        return scalar("meta_loss", meta_loss(state.params, key))
+    try:
+        inspect.signature(meta_loss).bind(None, None, None)
+    except TypeError:
+        raise TypeError(
+            "The task has a state beside its parameters, and its meta_loss is called as (params, key, state); the one given "
+            f"takes {inspect.signature(meta_loss)}. Give it the third argument."
+        ) from None
+    return scalar("meta_loss", meta_loss(state.params, key, state.network_state))
 
 
 def _check_cap(cap) -> None:

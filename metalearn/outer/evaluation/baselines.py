@@ -123,9 +123,10 @@ def _curves(benchmark, optimizer, keys, task):
     def one(key):
         _, steps = split_episode(key)
         state, losses = unroll_episode(problem, nothing, key, benchmark.num_steps // stride)
-        losses, test = capped(losses), capped(read[1](state.params, steps))
+        at_end = state.params, steps, state.network_state
+        losses, test = capped(losses), capped(read[1](*at_end))
         diverged = ~trees.all_finite(state.params) | (losses[-1] >= CAP)
-        return losses, test, error(state.params, steps), diverged
+        return losses, test, error(*at_end), diverged
 
     return jax.vmap(one)(keys)
 
