@@ -55,8 +55,8 @@ def training(
     need. Parameters and optimiser's state keep their dtypes: bfloat16 parameters stay so under a float32
     hyperparameter.
 
-    Where the task has a state (`Task.init_state`: running averages), a step takes the one that its loss returns, in the
-    dtypes that it began with. A reading of the loss leaves it as it is.
+    Where the task has a state (`Task.init_state`: running averages), a step takes the one that its loss returns. Its dtypes
+    are those of the first state, or the wider ones that the loss returns. A reading of the loss leaves it as it is.
 
     Args:
       task: a `Task`, or a function θ -> `Task` where loss, data or start depend on θ.
