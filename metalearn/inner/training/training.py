@@ -58,7 +58,8 @@ def training(
     float32.
 
     If the task has a state (`Task.init_state`, such as running averages), a step stores the state that the loss of the
-    task returns, in the dtypes of the first state. Evaluating the loss of the problem does not change the state.
+    task returns. Its dtypes are those of the first state, or the wider ones that the loss returns. Evaluating the loss
+    of the problem does not change the state.
 
     Args:
       task: a `Task`, or a function θ -> `Task` if the loss, the data or the start depends on θ.
