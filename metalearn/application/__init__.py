@@ -6,6 +6,7 @@ one sentence, shows progress, and chooses exit codes.
 
 from metalearn.application.build import (
     AXIS,
+    UNKNOWN_SIGMA,
     build_benchmarks,
     build_descents,
     build_estimator,
@@ -19,6 +20,7 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
+from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
 from metalearn.application.searches import (
     SEARCHES,
@@ -28,10 +30,12 @@ from metalearn.application.searches import (
     on_each,
     searched,
 )
+from metalearn.application.studies import check_keys, read_study
 
 __all__ = [
     "AXIS",
     "SEARCHES",
+    "UNKNOWN_SIGMA",
     "application",
     "build_benchmarks",
     "build_descents",
@@ -40,6 +44,8 @@ __all__ = [
     "build_plane",
     "build_problem",
     "build_split_estimator",
+    "call_study",
+    "check_keys",
     "check_searches",
     "held_out",
     "on_each",
@@ -48,6 +54,7 @@ __all__ = [
     "output_folder",
     "parse_seed",
     "parse_theta",
+    "read_study",
     "searched",
     "show_progress",
     "use_cores",

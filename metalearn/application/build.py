@@ -22,6 +22,7 @@ from metalearn.landscape import Axis, Plane, plane_through
 from metalearn.outer.trajectories import Descent
 from metalearn.recording.values import plain
 
+UNKNOWN_SIGMA = "The axes of problem.plane are not in the units of theta: give problem.plane.sigma in theirs, or plane_sigma of a study."
 AXIS = "{}: {{_target_: metalearn.landscape.Axis, name: …, low: …, high: …}}"
 
 
@@ -107,12 +108,13 @@ def outer_settings(settings: Mapping, name: str, entry: Mapping) -> dict[str, An
     return {**entry["outer"], **(settings.get("outer") or {}).get(name, {})}
 
 
-def build_descents(config: Any, key: jax.Array) -> dict[str, Descent]:
+def build_descents(config: Any, key: jax.Array, sigma: float | None = None) -> dict[str, Descent]:
     """How every estimator of a configuration is followed: with trajectories.pairs, and trajectories.length_factor of its steps.
 
     Args:
       config: problem, estimators and trajectories.
       key: the randomness of every episode, where the problem repeats it.
+      sigma: of the perturbations of the coordinates of a plane; by default that of the problem.
     """
 
     def descent(name, entry):
@@ -121,7 +123,8 @@ def build_descents(config: Any, key: jax.Array) -> dict[str, Descent]:
         build = lambda problem: build_estimator(config.problem, problem, entry, key)
         return Descent(build, outer["learning_rate"], num_steps, entry.label)
 
-    entries = OmegaConf.merge(config, {"pairs": config.trajectories.pairs}).estimators
+    changed = {"pairs": config.trajectories.pairs, "problem": {} if sigma is None else {"sigma": sigma}}
+    entries = OmegaConf.merge(config, changed).estimators
     return {name: descent(name, entry) for name, entry in entries.items()}
 
 
