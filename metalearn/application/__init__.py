@@ -4,6 +4,7 @@ The command line is Hydra's. This room builds problems, estimators and planes fr
 one sentence, shows progress, and chooses exit codes.
 """
 
+from metalearn.application.arguments import chooses_problem
 from metalearn.application.build import (
     AXIS,
     UNKNOWN_SIGMA,
@@ -20,6 +21,7 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
+from metalearn.application.meta_training import check_outer, file_of, label_of, train
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
 from metalearn.application.searches import (
@@ -31,6 +33,7 @@ from metalearn.application.searches import (
     searched,
 )
 from metalearn.application.studies import check_keys, read_study
+from metalearn.application.tune_problem import tune_problem
 
 __all__ = [
     "AXIS",
@@ -46,8 +49,12 @@ __all__ = [
     "build_split_estimator",
     "call_study",
     "check_keys",
+    "check_outer",
     "check_searches",
+    "chooses_problem",
+    "file_of",
     "held_out",
+    "label_of",
     "on_each",
     "outer_optimizer",
     "outer_settings",
@@ -57,5 +64,7 @@ __all__ = [
     "read_study",
     "searched",
     "show_progress",
+    "train",
+    "tune_problem",
     "use_cores",
 ]
