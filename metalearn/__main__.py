@@ -9,7 +9,11 @@ from metalearn.words import suggestion
 
 PACKAGE = Path(__file__).resolve().parent
 MISTAKE = 2  # the exit code of `metalearn.application`, which is not imported here: a list needs no JAX
-COMMANDS: dict[str, str] = {}  # commands that are no experiments: name -> file of the package, run as a script
+COMMANDS = {
+    "check": "application/check.py",
+    "new": "application/new.py",
+    "problems": "application/problems.py",
+}  # commands that are no experiments: name -> file of the package, run as a script
 
 USAGE = """\
 usage: python -m metalearn EXPERIMENT key=value ...

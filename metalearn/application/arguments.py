@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 from metalearn.application.studies import as_the_study_says
 from metalearn.words import suggestion
 
-FOLDER_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
 _PROBLEM = re.compile(r"\+{0,2}problem=(.*:.*)", re.DOTALL)
 _BENCHMARK = "which choose a benchmark of the library to tune on; leave out these or problem="
 
 
 def put_options_last(words: list[str]) -> list[str]:
     """Hydra reads values in one place only, and would refuse a key=value behind `--config-dir FOLDER` or `--multirun`."""
-    length = lambda word: 2 if word in FOLDER_OPTIONS else word in ("-m", "--multirun")
+    length = lambda word: 2 if word in WITH_VALUE else word in ("-m", "--multirun")
     moved = {place for index, word in enumerate(words) for place in range(index, index + length(word))}
     pick = lambda last: [word for index, word in enumerate(words) if (index in moved) == last]
     return pick(False) + pick(True)
