@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from hydra.utils import instantiate
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn import trees
 from metalearn.application.build import build_plane, parse_theta
@@ -36,7 +36,7 @@ def read_study(config: Any) -> Study:
       TypeError, ValueError: something in it is unknown or missing, or does not fit.
     """
     settings = config.problem
-    if not isinstance(settings, Mapping):
+    if not isinstance(settings, DictConfig):
         raise ValueError(
             f"problem must be a name of the group or FILE:FUNCTION, as in problem=my_file.py:my_problem; {settings!r} was given."
         )
@@ -85,7 +85,7 @@ def _from_yaml(settings) -> Study:
 
 
 def _from_file(settings) -> Study:
-    arguments = OmegaConf.to_container(settings.get("arguments") or OmegaConf.create({}), resolve=True)
+    arguments: Any = OmegaConf.to_container(settings.get("arguments") or OmegaConf.create({}), resolve=True)
     study = call_study(settings["study"], arguments)
     given = {name: settings[name] for name in NUMBERS if settings.get(name) is not None} | _box(settings)
     theta = study.theta

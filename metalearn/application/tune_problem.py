@@ -123,7 +123,7 @@ def _searched(study, name, evaluate, key, trials, size, progress) -> Theta:
     wide = jax.tree.map(lambda a, b: jnp.where(b > a, b - a, 1), low, high)
     place = lambda unit: jax.tree.map(lambda u, a, b: a + jnp.clip(u, 0, 1) * (b - a), unit, low, high)
     first = jax.tree.map(lambda at, a, w: jnp.clip((at - a) / w, 0, 1), study.theta, low, wide)
-    inside = lambda unit, key: evaluate(place(unit), key)
+    inside: Any = lambda unit, key: evaluate(place(unit), key)
     generations = max(trials // size, 1)
     return place(evolve(inside, name, first, key, generations, population_size=size, progress=progress)[0])
 

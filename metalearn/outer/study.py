@@ -123,8 +123,11 @@ class Study:
         """Whether θ is the pair of coordinates of the plane."""
         if self.plane is None or not isinstance(self.theta, jax.Array) or self.theta.shape != (2,):
             return False
-        corners = jnp.array([[getattr(axis, end) for axis in self.plane[:2]] for end in ("low", "high")], float)
-        return all(bool(jnp.array_equal(self.plane.theta(*point), point)) for point in corners)
+        place, corners = (
+            self.plane.theta,
+            jnp.array([[getattr(axis, end) for axis in self.plane[:2]] for end in ("low", "high")], float),
+        )
+        return all(bool(jnp.array_equal(place(*point), point)) for point in corners)
 
     def sigma_on_plane(self) -> float | None:
         """The standard deviation of smoothing in the units of the axes; None where it is not known."""
@@ -132,8 +135,8 @@ class Study:
             return self.plane_sigma
         if any(axis.scale != "linear" for axis in self.plane[:2]):
             return None
-        middle = [(axis.low + axis.high) / 2 for axis in self.plane[:2]]
-        moved = jax.tree.leaves(jax.jacfwd(lambda at: self.plane.theta(at[0], at[1]))(jnp.array(middle)))
+        place, middle = self.plane.theta, [(axis.low + axis.high) / 2 for axis in self.plane[:2]]
+        moved = jax.tree.leaves(jax.jacfwd(lambda at: place(at[0], at[1]))(jnp.array(middle)))
         columns = np.concatenate([np.asarray(leaf, float).reshape(-1, 2) for leaf in moved])
         return self.sigma if np.allclose(columns.T @ columns, np.eye(2), atol=1e-4) else None
 

@@ -1,7 +1,6 @@
 """A problem in a file of one's own: every experiment works on it, or says in one sentence why not."""
 
 import json
-import textwrap
 
 import jax
 import pytest
@@ -134,7 +133,7 @@ TABLE = [
         experiment,
         name,
         marks=[]
-        if (experiment, name) in QUICK or name in FLAT and experiment in ("zoom", "landscape", "explain")
+        if (experiment, name) in QUICK or (name in FLAT and experiment in ("zoom", "landscape", "explain"))
         else pytest.mark.slow,
     )
     for experiment in TINY
