@@ -5,17 +5,16 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hydra.utils import instantiate
 
 import metalearn as ml
 from metalearn.application import (
+    UNKNOWN_SIGMA,
     application,
     build_descents,
     build_estimator,
-    build_plane,
     output_folder,
     parse_seed,
-    parse_theta,
+    read_study,
     show_progress,
 )
 from metalearn.figures import draw_comparison, draw_trajectories, later
@@ -29,14 +28,14 @@ LANDSCAPE_KEYS = 8
 def main(config):
     began = time.perf_counter()
     key = parse_seed(config.seed)
-    problem, theta = instantiate(config.problem.build, _convert_="all"), parse_theta(config.problem.theta)
+    study = read_study(config)
+    problem, theta = study.problem, study.theta
     for sentence in ml.check_problem(problem, theta):
         print(sentence)
     estimators = {
         entry.label: build_estimator(config.problem, problem, entry, jax.random.fold_in(key, 2))
         for entry in chosen(config)
     }
-    plane = build_plane(config.problem, theta)
     with (
         open_run(output_folder(), config, name=f"compare-{config.problem.name}", **config.tracker) as run,
         show_progress() as progress,
@@ -44,17 +43,20 @@ def main(config):
         settings = {"num_episodes": config.episodes, "reference_pairs": config.reference_pairs, "progress": progress}
         say = lambda report: print(report, flush=True)  # each row as soon as it is measured; the table follows
         comparison = ml.compare(estimators, theta, jax.random.fold_in(key, 1), callback=say, **settings)
-        title = (
-            f"{config.problem.name} at theta = {config.problem.theta}, {config.pairs} pairs, {config.episodes} episodes"
-        )
+        title = f"{config.problem.name} at theta = {said(config.problem.theta)}, {config.pairs} pairs, {config.episodes} episodes"
         run.table("comparison", comparison.rows())
         run.figure("comparison", later(draw_comparison, comparison, title))
         print(f"\n{title}\n\n{comparison}\n")
         shares = {report.name: count_divergence(report) for report in comparison.reports if report.num_episodes}
-        if plane is not None:
-            shares |= follow(config, problem, plane, key, run, progress)
+        if study.plane is not None:
+            shares |= follow(config, study, key, run, progress)
         seconds = time.perf_counter() - began
         print(f"figures: {run.folder}/figures    {seconds:.0f} s    {divergence_in_words(shares)}")
+
+
+def said(theta):
+    """Return θ of the configuration if it fits on a line."""
+    return theta if theta is not None and len(str(theta)) < 80 else "its start"
 
 
 def chosen(config):
@@ -69,8 +71,12 @@ def count_divergence(report):
     return dict.fromkeys(("first", "worst", "last"), report.fraction_diverged) | {"capped": report.fraction_capped}
 
 
-def follow(config, problem, plane, key, run, progress):
+def follow(config, study, key, run, progress):
     """Render the landscape, run outer trajectories of every estimator, draw both, and return what diverged."""
+    problem, plane = (
+        (study.problem, study.plane) if study.on_axes else ml.diagnosis.on_plane(study.problem, study.plane)
+    )
+    sigma = study.sigma_on_plane()
 
     def value(theta):
         if config.problem.repeat_randomness:
@@ -85,10 +91,13 @@ def follow(config, problem, plane, key, run, progress):
     )
     if not config.trajectories.length_factor:
         return {}
-    starts = parse_theta(config.problem.plane.starts, "problem.plane.starts")
+    if sigma is None:
+        print(f"No outer trajectories: {UNKNOWN_SIGMA}\n")
+        return {}
+    starts = study.starts
     values, paths, rows = ml.jit(jax.vmap(value), "the meta-loss", calls=len(config.estimators)), {}, []
     shares = {}
-    descents, key = build_descents(config, jax.random.fold_in(key, 2)), jax.random.fold_in(key, 4)
+    descents, key = build_descents(config, jax.random.fold_in(key, 2), sigma), jax.random.fold_in(key, 4)
     for _, descent, found in run_descents(descents, problem, plane, starts, key, progress):
         if isinstance(found, str):
             print(f"{descent.label} cannot be followed: {found}\n")

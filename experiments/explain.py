@@ -3,16 +3,15 @@
 import time
 
 import jax
-from hydra.utils import instantiate
 
 import metalearn as ml
 from metalearn.application import (
+    UNKNOWN_SIGMA,
     application,
     build_descents,
-    build_plane,
     output_folder,
     parse_seed,
-    parse_theta,
+    read_study,
     show_progress,
 )
 from metalearn.explain import CutSettings, Settings, SignalSettings, ZoomSettings, build_study, lead, measure_parts
@@ -49,31 +48,23 @@ def main(config):
 
 def configured(config):
     """Build the study of a configuration."""
-    problem, theta = config.problem, parse_theta(config.problem.theta)
-    built, key = instantiate(problem.build, _convert_="all"), parse_seed(config.seed)
-    plane = build_plane(problem, theta)
-    if plane is None:
-        raise ValueError(f"problem {problem.name} has no plane; give problem.plane.x and problem.plane.y.")
-    ml.check_problem(built, theta)
-    entries = plane.x.scale == plane.y.scale == "linear" and not problem.plane.get("directions")
-    sigma = problem.plane.get("sigma", problem.sigma if entries else None)
+    study, key = read_study(config), parse_seed(config.seed)
+    if study.plane is None:
+        raise ValueError(f"problem {study.name} has no plane; give problem.plane.x and problem.plane.y.")
+    ml.check_problem(study.problem, study.theta)
+    sigma = study.sigma_on_plane()
     if sigma is None:
-        raise ValueError(
-            "The axes of problem.plane are not the entries of theta: give problem.plane.sigma in their units."
-        )
-    starts = problem.plane.get("starts")
+        raise ValueError(UNKNOWN_SIGMA)
     return build_study(
-        built,
-        plane,
-        problem.horizon,
-        problem.length,
+        study.problem,
+        study.plane,
+        study.horizon,
+        study.windows(key).length,
         sigma,
         key,
-        height=float(problem.theta[1]) if entries else None,
-        descents=build_descents(config, jax.random.fold_in(key, 2))
-        if starts and config.trajectories.length_factor
-        else {},
-        starts=parse_theta(starts, "problem.plane.starts") if starts else None,
+        height=float(study.theta[1]) if study.on_axes else None,
+        descents=build_descents(config, jax.random.fold_in(key, 2), sigma) if config.trajectories.length_factor else {},
+        starts=study.starts,
         settings=Settings(
             tuple(config.layers),
             tuple(config.smoothing),

@@ -2,10 +2,8 @@
 
 import time
 
-from hydra.utils import instantiate
-
 import metalearn as ml
-from metalearn.application import AXIS, application, build_plane, output_folder, parse_seed, parse_theta, show_progress
+from metalearn.application import AXIS, application, output_folder, parse_seed, read_study, show_progress
 from metalearn.figures import check_norm, draw_landscape, later
 from metalearn.recording import LandscapeFolder, open_run
 from metalearn.words import percent
@@ -68,17 +66,15 @@ def main(config):
 
 def chosen(config):
     """Return name, problem, plane, steps and published dimension of the requested landscape."""
-    own = config.get("problem")
-    if own is not None:
-        problem, theta = instantiate(own.build, _convert_="all"), parse_theta(own.theta)
-        plane = build_plane(own, theta)
-        if plane is None:
-            raise ValueError(f"problem {own.name} has no plane; give it plane: {{{AXIS.format('x')}, y: …}}.")
+    if config.get("problem") is not None:
+        study = read_study(config)
+        if study.plane is None:
+            raise ValueError(f"problem {study.name} has no plane; give it plane: {{{AXIS.format('x')}, y: …}}.")
         if config.num_steps is not None:
             raise ValueError(
                 "The number of steps of a problem is its horizon; give problem.horizon instead of num_steps."
             )
-        return own.name, problem, plane, own.horizon, None
+        return study.name, study.problem, study.plane, study.horizon, None
     condition = ml.landscape.condition(config.condition)
     if config.window not in WINDOWS:
         raise ValueError(f"window must be one of {', '.join(WINDOWS)}; {config.window!r} was given.")

@@ -2,7 +2,9 @@
 
 import functools
 import math
+import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,22 +19,31 @@ from metalearn.application import (
     build_hyperparameters,
     build_problem,
     build_split_estimator,
+    check_keys,
+    check_outer,
     check_searches,
+    chooses_problem,
+    file_of,
     held_out,
+    label_of,
     on_each,
     outer_optimizer,
     output_folder,
     parse_seed,
     searched,
     show_progress,
+    train,
+    tune_problem,
     use_cores,
 )
 from metalearn.figures import draw_descents, draw_learning_curves, draw_matrix, later
-from metalearn.inner.checks import check_bool, check_count, check_number
+from metalearn.inner.checks import check_bool, check_count
 from metalearn.outer.history import divergence_in_words
-from metalearn.recording import by_path, extend_evaluations, load_snapshot, open_run, save_optimizer, save_snapshot
+from metalearn.recording import by_path, open_run, save_optimizer
 
 AS_TUNED = "as tuned"
+OF_TUNING = ("name", "benchmark", "tuning", "reading", "horizon", "length", "repeat_randomness", "stagger")
+OF_TUNING += ("shared_minibatches", "sigma")
 JUDGING = ("judges", "baselines")  # settings that a resumed run may change
 
 
@@ -87,64 +98,20 @@ def descend(config, trained, problems, tuning, key, run, progress):
             label = label_of(config, entry.label, seed)
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
-            thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares)
+            thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares).theta
             path = file_of(run, label, "msgpack")
             if tuning.learned is not None and not path.exists():
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, thetas[label]))
     return thetas, shares
 
 
-label_of = lambda config, name, seed: name if config.seeds == 1 else f"{name} {seed}"
-file_of = lambda run, label, ending: run.folder / f"{label.replace(' ', '-')}.{ending}"
-
-
 def check_settings(config):
     """Check the settings before anything is trained."""
-    for name in ("seeds", "held_out", "judges", "pairs", "chunk_length"):
-        check_count(name, config[name])
-    check_count("outer.num_steps", config.outer.num_steps)
-    check_number("outer.learning_rate", config.outer.learning_rate, 0, open_low=True)
+    check_keys("problem", config.problem, OF_TUNING)
+    check_outer(config)
     check_count("hyperparameter_steps", config.hyperparameter_steps, 0)
-    if config.outer.clip_norm is not None:
-        check_number("outer.clip_norm", config.outer.clip_norm, 0, open_low=True)
-    for name, value in {
-        "baselines": config.baselines,
-        "mixture": config.mixture,
-        "outer.decay": config.outer.decay,
-    }.items():
-        check_bool(name, value)
-
-
-def train(config, estimator, optimizer, num_steps, theta, key, evaluate, label, run, progress, shares):
-    """Return θ after one meta-training, resumed from its snapshot if there is one; add its divergence to `shares`."""
-    path, snapshot = file_of(run, label, "snapshot.npz"), None
-    if path.exists():
-        snapshot = load_snapshot(path, ml.first_snapshot(estimator, optimizer, theta, key))
-        if snapshot.step >= num_steps:
-            return snapshot.theta
-
-    def look(step, theta, history):
-        extend_evaluations(file_of(run, label, "evaluations.npz"), history.evaluations)
-        save_snapshot(path, history.snapshot)
-        means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
-        run.log({label: means | {"fresh_episodes": float(history.evaluations["loss"][-1])}}, step=step)
-
-    theta, history = ml.meta_train(
-        estimator,
-        optimizer,
-        theta,
-        key,
-        num_steps,
-        evaluate=evaluate,
-        chunk_length=config.chunk_length,
-        callback=look,
-        progress=progress,
-        name=label,
-        resume=snapshot,
-        keep="last",
-    )
-    shares[label] = {name: float(share) for name, share in history.divergence().items()}
-    return theta
+    for name in ("baselines", "mixture"):
+        check_bool(name, config[name])
 
 
 def readings(trained, tuning, num_episodes, key):
@@ -167,7 +134,8 @@ def tuned_alone(config, tunings, key, run, progress, shares):
         estimator = ml.noise_reuse_es(problem, windows, sigma=0.3, num_pairs=config.pairs)
         outer = optax.adam(0.1), config.hyperparameter_steps
         evaluate, label = held_out(benchmark, tuning, config.held_out), f"hyperparameters of {name}"
-        found[name] = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress, shares)
+        end = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress, shares)
+        found[name] = end.theta
     return found
 
 
@@ -241,4 +209,8 @@ def judge(config, benchmarks, tuned, key, run, progress):
 
 
 if __name__ == "__main__":
-    application(main, "meta_train")
+    if chooses_problem(sys.argv[1:]):
+        configs = Path(__file__).resolve().parent.parent / "configs"
+        application(tune_problem, "meta_train_problem", configs)
+    else:
+        application(main, "meta_train")

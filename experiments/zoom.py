@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from metalearn.application import application, output_folder, show_progress
+from metalearn.application import AXIS, application, output_folder, parse_seed, read_study, show_progress
 from metalearn.figures import check_film, check_norm, draw_landscapes, draw_zoom, later, write_film, zoom_images
 from metalearn.recording import LandscapeFolder, open_run
 from metalearn.words import percent
@@ -20,52 +20,69 @@ def main(config):
     check_norm(config.norm)
     if config.film.size:
         check_film(**config.film)
-    condition = ml.landscape.condition(config.condition)
-    num_steps = condition.num_steps if config.num_steps is None else config.num_steps
+    condition, name, num_steps, key = chosen(config)
     settings = {name: config[name] for name in ("condition", "centre", "factor", "resolution", "adaptive")}
+    if config.get("problem") is not None:
+        settings |= {"problem": config.problem, "seed": config.seed}
     with (
         open_run(
             output_folder(),
             config,
-            name=f"zoom-{config.condition}",
+            name=f"zoom-{name}",
             resume=config.resume,
             may_differ=("norm", "film"),
             **config.tracker,
         ) as run,
         show_progress() as progress,
     ):
-        planes = windows(config, condition, num_steps)
+        planes = windows(config, condition, num_steps, key)
         folder = LandscapeFolder(run.folder / "landscapes", settings | {"num_steps": num_steps})
         frames, rows, checks = [], [], []
         for index, plane in enumerate(planes):
-            name = f"frame {index + 1} of {len(planes)}"
+            title = f"frame {index + 1} of {len(planes)}"
             found = folder.landscape(
                 f"frame-{index:02d}",
                 plane,
-                lambda keep, plane=plane, name=name: ml.landscape.trainability(
+                lambda keep, plane=plane, title=title: ml.landscape.trainability(
                     condition.problem,
                     plane,
                     num_steps=num_steps,
                     resolution=config.resolution,
+                    key=key,
                     adaptive=config.adaptive,
                     known=frames[-1] if frames else None,
                     keep=keep,
                     progress=progress,
-                    name=name,
+                    name=title,
                 ),
             )
             frames.append(found)
-            checks.append(look(condition.problem, found))
+            checks.append(look(condition.problem, found, key))
             table = ml.landscape.dimension_table(found.measure, found.undecided)
             rows += [{"frame": index, "width": checks[-1]["width"]} | row for row in table]
             run.log(checks[-1] | {row["rule"]: row["dimension"] for row in table if not row["refused"]}, step=index)
-        record(run, config, frames, rows, checks, condition.published_dimension)
+        record(run, config, name, frames, rows, checks, condition.published_dimension)
 
 
-def windows(config, condition, num_steps):
+def chosen(config):
+    """Return the condition or problem to zoom into, its name, its steps and the key of its episode (None for a condition)."""
+    if config.get("problem") is None:
+        condition = ml.landscape.condition(config.condition)
+        steps = condition.num_steps if config.num_steps is None else config.num_steps
+        return condition, config.condition, steps, None
+    study = read_study(config)
+    if study.plane is None:
+        raise ValueError(f"problem {study.name} has no plane; give it plane: {{{AXIS.format('x')}, y: …}}.")
+    if config.num_steps is not None:
+        raise ValueError("The number of steps of a problem is its horizon; give problem.horizon instead of num_steps.")
+    found = ml.landscape.Condition(study.problem, study.plane, study.horizon, study.plane, None)
+    return found, study.name, study.horizon, parse_seed(config.seed)
+
+
+def windows(config, condition, num_steps, key):
     """Return the planes of the frames, which zoom to a point of the border."""
     if config.centre is None:
-        x, y = found_centre(condition, num_steps)
+        x, y = found_centre(condition, num_steps, key)
     elif OmegaConf.is_list(config.centre) and len(config.centre) == 2:
         x, y = config.centre
     else:
@@ -75,21 +92,21 @@ def windows(config, condition, num_steps):
     if config.frames is None:
         apart = lambda plane: min(plane.pitch_in_roundings(config.resolution, config.resolution))
         planes = [plane for plane in planes if apart(plane) >= PIXELS_KEEP_APART]
-    ml.landscape.check_zoom(condition.problem, planes, num_steps=num_steps)
+    ml.landscape.check_zoom(condition.problem, planes, num_steps=num_steps, key=key)
     return planes
 
 
-def found_centre(condition, num_steps):
+def found_centre(condition, num_steps, key):
     """Return a point of the border in the published tile, or in the full window if the tile has no border."""
     try:
-        return ml.landscape.border_point(condition.problem, condition.tile, num_steps=num_steps)
+        return ml.landscape.border_point(condition.problem, condition.tile, num_steps=num_steps, key=key)
     except ValueError:
-        return ml.landscape.border_point(condition.problem, condition.plane, num_steps=num_steps)
+        return ml.landscape.border_point(condition.problem, condition.plane, num_steps=num_steps, key=key)
 
 
-def look(problem, found):
-    """Return the width of a frame, and measures of its reliability."""
-    settings = {"num_steps": found.num_steps, "resolution": found.measure.shape[::-1]}
+def look(problem, found, key):
+    """What can be said of a frame beside its dimension: its width, and how far it can be trusted."""
+    settings = {"num_steps": found.num_steps, "resolution": found.measure.shape[::-1], "key": key}
     precision = ml.landscape.precision(problem, found.plane, **settings)
     shares = {name: float(getattr(found, name).mean()) for name in ("converged", "undecided", "computed")}
     return {"width": found.plane.x.high - found.plane.x.low, "pixel_steps": found.pixel_steps} | shares | {
@@ -101,16 +118,16 @@ def look(problem, found):
     }  # fmt: skip
 
 
-def record(run, config, frames, rows, checks, published):
-    """Record tables, arrays, figures and the film."""
+def record(run, config, name, frames, rows, checks, published):
+    """Tables, arrays, figures and the film."""
     for index, found in enumerate(frames):
         run.arrays(f"frame-{index:02d}", {"measure": found.measure, "undecided": found.undecided})
     run.table("dimensions", rows)
     run.table("windows", checks)
     shown = sorted({round(index * (len(frames) - 1) / (SHOWN - 1)) for index in range(SHOWN)})
     panels = {f"{checks[index]['width']:.1e} wide": frames[index] for index in shown}
-    run.figure("frames", later(draw_landscapes, panels, title=f"{config.condition}: zoom", norm=config.norm, columns=4))
-    run.figure("dimensions", later(draw_zoom, rows, checks, title=f"{config.condition}: zoom", published=published))
+    run.figure("frames", later(draw_landscapes, panels, title=f"{name}: zoom", norm=config.norm, columns=4))
+    run.figure("dimensions", later(draw_zoom, rows, checks, title=f"{name}: zoom", published=published))
     if config.film.size:
         images = zoom_images(
             frames, size=config.film.size, images_per_frame=config.film.images_per_frame, norm=config.norm

@@ -9,7 +9,11 @@ from metalearn.words import suggestion
 
 PACKAGE = Path(__file__).resolve().parent
 MISTAKE = 2  # as in `metalearn.application`, which is not imported because listing the experiments should not load JAX
-COMMANDS: dict[str, str] = {}  # commands other than experiments: name -> file in the package, run as a script
+COMMANDS = {
+    "check": "application/check.py",
+    "new": "application/new.py",
+    "problems": "application/problems.py",
+}  # commands other than experiments: name -> file in the package, run as a script
 
 USAGE = """\
 usage: python -m metalearn EXPERIMENT key=value ...

@@ -61,13 +61,14 @@ from metalearn.inner.training import (
     sgd,
     training,
 )
-from metalearn.outer import compare, evaluate, first_snapshot, held_out_loss, meta_train, outer_trajectories
+from metalearn.outer import Study, compare, evaluate, first_snapshot, held_out_loss, meta_train, outer_trajectories
 from metalearn.outer.diagnosis import diagnose
 
 __all__ = [
     "GradientEstimator",
     "InnerProblem",
     "Network",
+    "Study",
     "Task",
     "TrainingState",
     "Truncation",

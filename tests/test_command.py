@@ -13,6 +13,7 @@ import pytest
 
 from tests.processes import ROOT, run_experiment, run_package
 
+COMMANDS = ["check", "new", "problems"]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
 TINY = ["compare", "problem=phase_walk", "estimator=persistent_es", "episodes=3", "pairs=2", "reference_pairs=4"]
 TINY += ["tracker=none"]
@@ -34,7 +35,7 @@ def test_the_list_has_every_experiment_and_needs_no_jax():
         told = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         *lines, jax = told.stdout.splitlines()
         listed = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("  ")}
-        assert sorted(listed) == EXPERIMENTS
+        assert sorted(listed) == sorted(EXPERIMENTS + COMMANDS)
         assert all(len(words) > 3 for words in listed.values())
         assert jax == "False"
 
@@ -144,7 +145,9 @@ def test_the_list_of_the_wheel(installed):
     _, command, _ = installed
     for told in (command("python", "-m", "metalearn"), command("metalearn", "--help")):
         assert told.returncode == 0, told.stderr
-        assert sorted(line.split()[0] for line in told.stdout.splitlines() if line.startswith("  ")) == EXPERIMENTS
+        assert sorted(line.split()[0] for line in told.stdout.splitlines() if line.startswith("  ")) == sorted(
+            EXPERIMENTS + COMMANDS
+        )
 
 
 def test_an_experiment_of_the_wheel_gives_the_numbers_of_the_checkout(installed, expected):

@@ -72,6 +72,7 @@ def same_effort():
     "guide",
     [
         "networks",
+        "your_own_problem",
         "landscapes",
         "chaos",
         "divergence",

@@ -4,8 +4,10 @@ The command line is Hydra's. This package builds problems, estimators and planes
 mistake as one sentence, shows progress, and chooses exit codes.
 """
 
+from metalearn.application.arguments import chooses_problem
 from metalearn.application.build import (
     AXIS,
+    UNKNOWN_SIGMA,
     build_benchmarks,
     build_descents,
     build_estimator,
@@ -19,6 +21,8 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
+from metalearn.application.meta_training import check_outer, file_of, label_of, train
+from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
 from metalearn.application.searches import (
     SEARCHES,
@@ -28,10 +32,13 @@ from metalearn.application.searches import (
     on_each,
     searched,
 )
+from metalearn.application.studies import check_keys, read_study
+from metalearn.application.tune_problem import tune_problem
 
 __all__ = [
     "AXIS",
     "SEARCHES",
+    "UNKNOWN_SIGMA",
     "application",
     "build_benchmarks",
     "build_descents",
@@ -40,15 +47,24 @@ __all__ = [
     "build_plane",
     "build_problem",
     "build_split_estimator",
+    "call_study",
+    "check_keys",
+    "check_outer",
     "check_searches",
+    "chooses_problem",
+    "file_of",
     "held_out",
+    "label_of",
     "on_each",
     "outer_optimizer",
     "outer_settings",
     "output_folder",
     "parse_seed",
     "parse_theta",
+    "read_study",
     "searched",
     "show_progress",
+    "train",
+    "tune_problem",
     "use_cores",
 ]

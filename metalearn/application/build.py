@@ -22,6 +22,7 @@ from metalearn.landscape import Axis, Plane, plane_through
 from metalearn.outer.trajectories import Descent
 from metalearn.recording.values import plain
 
+UNKNOWN_SIGMA = "The axes of problem.plane are not in the units of theta: give problem.plane.sigma in theirs, or plane_sigma of a study."
 AXIS = "{}: {{_target_: metalearn.landscape.Axis, name: …, low: …, high: …}}"
 
 
@@ -112,7 +113,7 @@ def outer_settings(settings: Mapping, name: str, entry: Mapping) -> dict[str, An
     return {**entry["outer"], **(settings.get("outer") or {}).get(name, {})}
 
 
-def build_descents(config: Any, key: jax.Array) -> dict[str, Descent]:
+def build_descents(config: Any, key: jax.Array, sigma: float | None = None) -> dict[str, Descent]:
     """Build the `Descent` of every estimator of a configuration.
 
     Every estimator takes `trajectories.pairs` pairs and `trajectories.length_factor` times its own number of steps.
@@ -120,6 +121,7 @@ def build_descents(config: Any, key: jax.Array) -> dict[str, Descent]:
     Args:
       config: a configuration with `problem`, `estimators` and `trajectories`.
       key: the randomness of every episode, if the problem repeats it.
+      sigma: the standard deviation of perturbations of the coordinates of a plane; that of the problem by default.
     """
 
     def descent(name, entry):
@@ -128,7 +130,8 @@ def build_descents(config: Any, key: jax.Array) -> dict[str, Descent]:
         build = lambda problem: build_estimator(config.problem, problem, entry, key)
         return Descent(build, outer["learning_rate"], num_steps, entry.label)
 
-    entries = OmegaConf.merge(config, {"pairs": config.trajectories.pairs}).estimators
+    changed = {"pairs": config.trajectories.pairs, "problem": {} if sigma is None else {"sigma": sigma}}
+    entries = OmegaConf.merge(config, changed).estimators
     return {name: descent(name, entry) for name, entry in entries.items()}
 
 

@@ -12,7 +12,6 @@ or SIGTERM. With HYDRA_FULL_ERROR=1 the traceback of a mistake is shown as well.
 import contextlib
 import functools
 import inspect
-import io
 import os
 import signal
 import sys
@@ -30,6 +29,13 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from metalearn.application.arguments import (
+    check_options,
+    check_parts,
+    check_read,
+    offer_problem_files,
+    put_options_last,
+)
 from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
 from metalearn.compilation import compilation_effort
@@ -37,8 +43,11 @@ from metalearn.recording.run_folder import unwritable
 from metalearn.recording.secrets import hide_in_file
 
 BUG, MISTAKE, INTERRUPTED = 1, 2, 130
+PACKAGE = Path(__file__).resolve().parent.parent
+CONFIGS = next(
+    path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()
+)  # beside experiments
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
-FOLDER_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 _HELP = """\
 ${hydra.help.header}
@@ -57,8 +66,9 @@ _FOOTER = """\
   --config-dir FOLDER  add a folder of your own configurations, with the same groups
   --info               show where the configuration comes from;  --hydra-help  all other options
 
-Your own problem needs no registration. A function in a file of the current folder is used with
-'+problem._target_=my_file.my_problem', or with my_configs/problem/mine.yaml and --config-dir my_configs problem=mine
+Your own problem needs no registration. A function in a file that returns an ml.Study is used with
+problem=my_file.py:my_problem and its arguments with problem.arguments.NAME=VALUE;
+python -m metalearn new my_file.py writes such a file.
 """
 
 
@@ -82,8 +92,12 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
     failures: list[int] = []
     signal.signal(signal.SIGTERM, _asked_to_stop)
     try:
-        _put_options_last()
-        _check_arguments()
+        sys.argv[1:] = put_options_last(sys.argv[1:])
+        check_options()
+        said = sys.argv[1:]
+        if folder.resolve() == CONFIGS:
+            check_parts(said, CONFIGS, config_name)
+        sys.argv[1:] = offer_problem_files(said)
         _configure_hydra(main)
         if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
             cache_programs()
@@ -91,7 +105,7 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
             compilation_effort(os.environ[EFFORT_VARIABLE])
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
-        job = _job(main, failures, show_all)
+        job = _job(main, failures, show_all, said, config_name if folder.resolve() == CONFIGS else None)
         with _errors_passed_on():
             hydra.main(version_base="1.3", config_path=str(folder.resolve()), config_name=config_name)(job)()
     except _Stop as stop:
@@ -119,14 +133,21 @@ def _asked_to_stop(number: int, frame: Any) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-def _job(main: Callable[[DictConfig], Any], failures: list[int], show_all: bool) -> Callable[[DictConfig], Any]:
+def _job(
+    main: Callable[[DictConfig], Any], failures: list[int], show_all: bool, said: list[str], ours: str | None
+) -> Callable[[DictConfig], Any]:
+    """The experiment as Hydra calls it; `ours` is the name of its configuration, where that is one of the library's."""
+
     @functools.wraps(main)
     def job(config: DictConfig) -> Any:
         settings = HydraConfig.get()
         sweep = settings.mode == RunMode.MULTIRUN
         if sweep:
             hide_in_file(Path(settings.sweep.dir) / "multirun.yaml")
+        sys.argv[1:] = said  # for the record: as it was typed
         try:
+            if ours is not None:
+                check_read(config, CONFIGS, ours)
             return main(config)
         except Exception as error:
             if not sweep:
@@ -163,31 +184,6 @@ def _explained(error: Exception) -> Exception:
     if isinstance(error, OSError) and error.filename:
         return unwritable(os.path.relpath(error.filename), error)
     return error
-
-
-def _put_options_last() -> None:
-    """Move options behind the overrides: Hydra rejects a key=value behind `--config-dir FOLDER` or `--multirun`."""
-    words, length = sys.argv[1:], lambda word: 2 if word in FOLDER_OPTIONS else word in ("-m", "--multirun")
-    moved = {place for index, word in enumerate(words) for place in range(index, index + length(word))}
-    pick = lambda last: [word for index, word in enumerate(words) if (index in moved) == last]
-    sys.argv[1:] = pick(False) + pick(True)
-
-
-def _check_arguments() -> None:
-    """Check that the options are valid. Without this check argparse prints all of Hydra's options before the error.
-
-    Raises:
-      ValueError: an option is unknown or lacks its value.
-    """
-    from hydra._internal.utils import get_args_parser
-
-    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
-        try:
-            get_args_parser().parse_args()
-        except SystemExit as stop:
-            if stop.code:
-                reason = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
-                raise ValueError(f"The command line cannot be read: {reason}; values are given as key=value.") from None
 
 
 @contextlib.contextmanager

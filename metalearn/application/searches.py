@@ -30,12 +30,22 @@ def check_searches(names: Sequence[str], tuning: Tuning) -> None:
       ValueError: a name is not in `SEARCHES`, or `random_search` is given and the tuning has no box to draw from.
       ImportError: evosax is missing.
     """
-    for name in names:
-        check_choice("Every one of searches", name, SEARCHES)
+    check_known(names)
     if "random_search" in names and tuning.box is None and tuning.learned is None:
         raise ValueError(
             "random_search draws from the box of the tuning, and this tuning has no box; leave it out of searches."
         )
+
+
+def check_known(names: Sequence[str]) -> None:
+    """Check the names of searches.
+
+    Raises:
+      ValueError: a name is not in `SEARCHES`.
+      ImportError: evosax is missing.
+    """
+    for name in names:
+        check_choice("Every one of searches", name, SEARCHES)
     if set(names) - {"random_search"} and importlib.util.find_spec("evosax") is None:
         raise ImportError("searches need evosax: pip install 'metalearn[search]', or leave them out with searches=[].")
 

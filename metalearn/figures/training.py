@@ -14,12 +14,18 @@ STYLES = ("-", "--", ":", "-.")
 GREYS = ("0.25", "0.45", "0.6")
 
 
-def draw_descents(evaluations: Mapping[str, Mapping[str, Any]], *, title: str = "") -> Any:
+def draw_descents(
+    evaluations: Mapping[str, Mapping[str, Any]],
+    *,
+    title: str = "",
+    loss_name: str = "mean validation loss of fresh trainings",
+) -> Any:
     """Draw the evaluations of meta-trainings against the inner steps; a ring marks the smallest evaluation.
 
     Args:
       evaluations: name -> `history.evaluations`.
       title: the figure's title.
+      loss_name: what was read; its axis is logarithmic where no loss is zero or negative.
 
     Returns:
       A matplotlib figure.
@@ -31,8 +37,10 @@ def draw_descents(evaluations: Mapping[str, Mapping[str, Any]], *, title: str = 
         axes = figure.subplots()
         read = lambda name: [np.asarray(seen[name], float) for seen in evaluations.values()]
         losses, places = read("loss"), [steps / 1e3 for steps in read("inner_steps")]
-        limits = axis_limits(np.concatenate([*losses, []]), logarithmic=True)
-        axes.set(yscale="log", ylim=limits, xlim=axis_limits(np.concatenate([*places, []])))
+        values = np.concatenate([*losses, []])
+        positive = bool(np.all((values > 0) | ~np.isfinite(values)))
+        limits = axis_limits(values, logarithmic=positive)
+        axes.set(yscale="log" if positive else "linear", ylim=limits, xlim=axis_limits(np.concatenate([*places, []])))
         styles: list[dict[str, Any]] = [
             {"color": OKABE_ITO[i % 8], "linestyle": STYLES[i // 8 % 4]} for i in range(len(losses))
         ]
@@ -41,8 +49,9 @@ def draw_descents(evaluations: Mapping[str, Mapping[str, Any]], *, title: str = 
             best = np.isfinite(loss) & (loss == np.min(loss, initial=np.inf, where=~np.isnan(loss)))
             axes.plot(steps[best], loss[best], "o", color=style["color"], markerfacecolor="none", markersize=8)
         mark_beyond(axes, [(steps, loss, style["color"]) for steps, loss, style in zip(places, losses, styles)])
-        axes.set(xlabel="inner steps (thousands)", ylabel="mean validation loss of fresh trainings", title=title)
-        _plain_numbers(axes)
+        axes.set(xlabel="inner steps (thousands)", ylabel=loss_name, title=title)
+        if positive:
+            _plain_numbers(axes)
         legend(axes, title="a ring marks the smallest")
         return figure
 

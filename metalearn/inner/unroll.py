@@ -61,7 +61,7 @@ class Truncation:
         if self.horizon % self.length:
             raise ValueError(
                 f"horizon {self.horizon} is not a multiple of length {self.length}; choose a length that divides it, "
-                f"such as {_nearest_divisor(self.horizon, self.length)}."
+                f"such as {nearest_divisor(self.horizon, self.length)}."
             )
         for name in ("stagger", "shared_minibatches"):
             if not isinstance(getattr(self, name), bool):
@@ -88,7 +88,8 @@ class Truncation:
         return self.horizon // self.length
 
 
-def _nearest_divisor(number: int, wanted: int) -> int:
+def nearest_divisor(number: int, wanted: int) -> int:
+    """The divisor of a number that is nearest to the one wanted."""
     return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - wanted))
 
 

@@ -10,6 +10,7 @@ from metalearn.outer.evaluation import Curves, Evaluation, evaluate, learning_cu
 from metalearn.outer.held_out import held_out_loss
 from metalearn.outer.history import Best, History, Snapshot
 from metalearn.outer.meta_train import first_snapshot, meta_train
+from metalearn.outer.study import Study
 from metalearn.outer.trajectories import Descent, end_points, outer_trajectories, run_descents
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Measurement",
     "Report",
     "Snapshot",
+    "Study",
     "compare",
     "end_points",
     "evaluate",

@@ -239,7 +239,7 @@ def test_help_is_readable(launch):
     assert out.startswith("Walk a little.\n\nIt costs $5")
     assert "\nestimator: empty, full\nproblem: broken, loud, ours, quiet\n" in out
     assert "omega: 2.0" in out
-    assert "my_file.my_problem" in out
+    assert "my_file.py:my_problem" in out
     assert "Powered by Hydra" not in out
 
 

@@ -1,0 +1,96 @@
+"""One meta-training of an experiment: with snapshots, evaluations and a log in the run's folder."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from metalearn.estimators import GradientEstimator
+from metalearn.inner.checks import check_bool, check_count, check_number
+from metalearn.outer import Snapshot, first_snapshot, meta_train
+from metalearn.outer.held_out import Evaluate
+from metalearn.recording import Run, extend_evaluations, load_snapshot, save_snapshot
+from metalearn.types import Progress, Theta
+
+
+def label_of(config: Any, name: str, seed: int) -> str:
+    """The name of a meta-training: that of its estimator, with the seed where there are several."""
+    return name if config.seeds == 1 else f"{name} {seed}"
+
+
+def file_of(run: Run, label: str, ending: str) -> Path:
+    """A file of a meta-training in the folder of its run."""
+    return run.folder / f"{label.replace(' ', '-')}.{ending}"
+
+
+def check_outer(config: Any) -> None:
+    """Refuse before anything is trained what would be refused after it.
+
+    Raises:
+      TypeError, ValueError: a number of the configuration is out of its range.
+    """
+    for name in ("seeds", "held_out", "judges", "pairs", "chunk_length"):
+        check_count(name, config[name])
+    check_count("outer.num_steps", config.outer.num_steps)
+    check_number("outer.learning_rate", config.outer.learning_rate, 0, open_low=True)
+    if config.outer.clip_norm is not None:
+        check_number("outer.clip_norm", config.outer.clip_norm, 0, open_low=True)
+    check_bool("outer.decay", config.outer.decay)
+
+
+def train(
+    config: Any,
+    estimator: GradientEstimator,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    theta: Theta,
+    key: jax.Array,
+    evaluate: Evaluate,
+    label: str,
+    run: Run,
+    progress: Progress,
+    shares: dict[str, Any],
+    numbers_of: Callable[[Theta], Mapping[str, Any]] = lambda theta: {},
+) -> Snapshot:
+    """The end of one meta-training, from its snapshot where there is one.
+
+    Args:
+      config: chunk_length is read.
+      estimator, optimizer, num_steps, theta, key, evaluate, progress: as in `meta_train`.
+      label: the name of files and lines of the log.
+      run: where these go.
+      shares: told what diverged.
+      numbers_of: numbers of θ that are logged.
+    """
+    path, snapshot = file_of(run, label, "snapshot.npz"), None
+    if path.exists():
+        snapshot = load_snapshot(path, first_snapshot(estimator, optimizer, theta, key))
+        if snapshot.step >= num_steps:
+            return snapshot
+
+    def look(step, theta, history):
+        extend_evaluations(file_of(run, label, "evaluations.npz"), history.evaluations)
+        save_snapshot(path, history.snapshot)
+        means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
+        means |= {"fresh_episodes": float(history.evaluations["loss"][-1])}
+        run.log({label: means | dict(numbers_of(theta))}, step=step)
+
+    _, history = meta_train(
+        estimator,
+        optimizer,
+        theta,
+        key,
+        num_steps,
+        evaluate=evaluate,
+        chunk_length=config.chunk_length,
+        callback=look,
+        progress=progress,
+        name=label,
+        resume=snapshot,
+        keep="last",
+    )
+    shares[label] = {name: float(share) for name, share in history.divergence().items()}
+    return history.snapshot

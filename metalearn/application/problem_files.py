@@ -1,0 +1,131 @@
+"""FILE:FUNCTION: a function of a person's own that returns a `Study`, and one sentence for everything that can go wrong."""
+
+import dataclasses
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from metalearn.inner.problem import InnerProblem
+from metalearn.outer import Study
+from metalearn.words import suggestion
+
+EXAMPLE = "as in my_file.py:my_problem"
+
+
+def call_study(address: str, arguments: Mapping[str, Any] = {}) -> Study:
+    """What a function of a file returns; a study without a name has that of the function.
+
+    Args:
+      address: FILE:FUNCTION, where FILE is a path, with or without .py, or a module that can be imported.
+      arguments: of the function, by name.
+
+    Raises:
+      ValueError: there is no such file or function, it cannot be imported, it takes other arguments, raises an error or
+        returns something else.
+    """
+    file, _, name = str(address).rpartition(":")
+    if not file or not name.isidentifier():
+        raise ValueError(f"problem must be FILE:FUNCTION, {EXAMPLE}; {address!r} was given.")
+    module, place = _load(file)
+    function = getattr(module, name, None)
+    if not inspect.isroutine(function) and not callable(function):
+        known = [one for one, value in vars(module).items() if _is_own(value, module)]
+        raise ValueError(
+            f"{file} has no function {name!r}{suggestion(name, known)}; it has: {', '.join(known) or 'no functions'}."
+        )
+    _check_arguments(f"{file}:{name}", function, arguments)
+    try:
+        found = function(**arguments)
+    except Exception as error:
+        raise ValueError(f"{name} of {file} raised {_described(error, place)}") from error
+    if not isinstance(found, Study):
+        raise ValueError(f"{name} of {file} must return an ml.Study; " + _other(found))
+    return found if found.name else dataclasses.replace(found, name=name)
+
+
+def _load(file: str) -> tuple[ModuleType, str]:
+    """The module of a file or of a name, and the path of its file."""
+    here = [path for path in (Path(file).expanduser(), Path(f"{file}.py").expanduser()) if path.is_file()]
+    if not here:
+        return _import(file)
+    path = here[0].resolve()
+    if path.suffix != ".py":
+        raise ValueError(f"{file} is no Python file; problem is FILE:FUNCTION, {EXAMPLE}.")
+    name = f"problem_file_{path.stem}"
+    spec: Any = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # modules beside the file
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{file} cannot be imported: {_described(error, str(path))}") from error
+    return module, str(path)
+
+
+def _import(name: str) -> tuple[ModuleType, str]:
+    path = Path(name).expanduser()
+    spec = None
+    if path.suffix != ".py" and len(path.parts) == 1:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            spec = None
+    if spec is None:
+        near = sorted(one.name for one in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise ValueError(
+            f"There is no file {name}{suggestion(path.name, near)}, and no module of that name; problem is FILE:FUNCTION, "
+            f"{EXAMPLE}, where FILE is a path from the current folder."
+        )
+    try:
+        return importlib.import_module(name), str(spec.origin)
+    except Exception as error:
+        raise ValueError(f"{name} cannot be imported: {_described(error, str(spec.origin))}") from error
+
+
+def _is_own(value: Any, module: ModuleType) -> bool:
+    """Whether a module defines a public function."""
+    return inspect.isfunction(value) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
+
+
+def _check_arguments(address: str, function: Any, arguments: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+        signature.bind(**arguments)
+    except (TypeError, ValueError) as error:
+        known = [] if isinstance(error, ValueError) else list(signature.parameters)
+        wrong = next((name for name in arguments if name not in known), "")
+        raise ValueError(
+            f"{address} takes other arguments: {error}{suggestion(wrong, known)}. They are given as problem.arguments.NAME=VALUE; "
+            f"it takes: {', '.join(known) or 'none'}."
+        ) from None
+
+
+def _described(error: Exception, place: str) -> str:
+    """The kind and the first line of an error, and the line of the file it comes from."""
+    words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    line = next(
+        (one.lineno for one in reversed(traceback.extract_tb(error.__traceback__)) if one.filename == place), None
+    )
+    if isinstance(error, SyntaxError) and error.filename == place:
+        words, line = error.msg, error.lineno
+    where = f" (line {line})" if line else ""
+    return f"{type(error).__name__}: {words}{where}. HYDRA_FULL_ERROR=1 shows the traceback."
+
+
+def _other(found: Any) -> str:
+    if isinstance(found, InnerProblem):
+        return (
+            "it returned an InnerProblem, without theta and horizon. Return ml.Study(problem, theta=..., horizon=...): where theta "
+            "starts, and the inner steps of an episode."
+        )
+    return (
+        f"it returned {'nothing' if found is None else f'a {type(found).__name__}'}. Is a `return` missing, or a field?"
+    )

@@ -1,0 +1,134 @@
+"""The `problem` part of a configuration as a `Study`: a YAML file of the group, or a function in a file of one's own."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from metalearn import trees
+from metalearn.application.build import build_plane, parse_theta
+from metalearn.application.problem_files import call_study
+from metalearn.outer import Study
+from metalearn.recording.values import plain
+from metalearn.words import suggestion
+
+NUMBERS = ("name", "horizon", "length", "sigma", "repeat_randomness", "stagger", "shared_minibatches", "plane_sigma")
+OF_YAML = ("name", "build", "theta", "plane", "box", "labels", "outer", *NUMBERS[1:])
+OF_FILE = ("study", "arguments", "theta", "plane", "starts", "box", "outer", *NUMBERS)
+OF_PLANE = ("x", "y", "directions", "starts", "sigma")
+MOST_WRITTEN = 256  # numbers of θ that a configuration holds
+
+
+def as_the_study_says(address: str) -> dict[str, Any]:
+    """The `problem` part for FILE:FUNCTION, whose fields can be overridden; null means what the function returns."""
+    fields = dict.fromkeys(OF_FILE)
+    return fields | {"study": address, "arguments": {}, "outer": {}}
+
+
+def read_study(config: Any) -> Study:
+    """What `problem` describes. Numbers that it leaves to the study are filled in, for estimators and for the record.
+
+    Raises:
+      TypeError, ValueError: something in it is unknown or missing, or does not fit.
+    """
+    settings = config.problem
+    if not isinstance(settings, DictConfig):
+        raise ValueError(
+            f"problem must be a name of the group or FILE:FUNCTION, as in problem=my_file.py:my_problem; {settings!r} was given."
+        )
+    from_file = "study" in settings
+    check_keys("problem", settings, OF_FILE if from_file else OF_YAML)
+    if isinstance(settings.get("plane"), Mapping):
+        check_keys("problem.plane", settings["plane"], OF_PLANE)
+    study = _from_file(settings) if from_file else _from_yaml(settings)
+    found = {name: getattr(study, name) for name in NUMBERS} | {"length": study.windows(jax.random.key(0)).length}
+    if trees.size(study.theta) <= MOST_WRITTEN:
+        found["theta"] = plain(jax.tree.map(np.asarray, study.theta))
+    with open_dict(settings):
+        for name, value in found.items():
+            if settings.get(name) is None and (name in settings or name in NUMBERS[:5]):
+                settings[name] = value
+    return study
+
+
+def check_keys(place: str, settings: Mapping, known: Any) -> None:
+    """Refuse a key that nothing reads.
+
+    Raises:
+      ValueError: there is one.
+    """
+    for name in settings:
+        if name not in known:
+            raise ValueError(
+                f"Nothing reads {place}.{name}{suggestion(str(name), known)}; {place} can have: {', '.join(known)}. "
+                + ("A problem of your own is problem=FILE:FUNCTION." if place == "problem" else "")
+            )
+
+
+def _from_yaml(settings) -> Study:
+    for name in ("build", "theta", "horizon"):
+        if settings.get(name) is None:
+            raise ValueError(
+                f"problem has no {name}; a problem in YAML needs build, theta and horizon, and one in a file of your own is "
+                "problem=FILE:FUNCTION."
+            )
+    theta = parse_theta(settings["theta"])
+    given = {name: settings[name] for name in NUMBERS if settings.get(name) is not None}
+    given |= _plane(settings, theta) | _box(settings)
+    if settings.get("labels") is not None:
+        given["labels"] = OmegaConf.to_container(settings["labels"], resolve=True)
+    return Study(instantiate(settings["build"], _convert_="all"), theta, **given)
+
+
+def _from_file(settings) -> Study:
+    arguments: Any = OmegaConf.to_container(settings.get("arguments") or OmegaConf.create({}), resolve=True)
+    study = call_study(settings["study"], arguments)
+    given = {name: settings[name] for name in NUMBERS if settings.get(name) is not None} | _box(settings)
+    theta = study.theta
+    if settings.get("theta") is not None:
+        given["theta"] = theta = _like(parse_theta(settings["theta"]), theta)
+    if settings.get("plane") is False:
+        given |= {"plane": None, "starts": None}
+    elif settings.get("plane") is not None:
+        given |= {"starts": None} | _plane(settings, theta)
+    if settings.get("starts") is not None:
+        given["starts"] = parse_theta(settings["starts"], "problem.starts")
+    return dataclasses.replace(study, **given)
+
+
+def _plane(settings, theta) -> dict[str, Any]:
+    """Plane, starts and sigma of a mapping `plane`."""
+    plane = settings.get("plane")
+    if plane is None:
+        return {}
+    found: dict[str, Any] = {"plane": build_plane(settings, theta)}
+    if plane.get("starts") is not None:
+        found["starts"] = parse_theta(plane["starts"], "problem.plane.starts")
+    if plane.get("sigma") is not None:
+        found["plane_sigma"] = plane["sigma"]
+    return found
+
+
+def _box(settings) -> dict[str, Any]:
+    box = settings.get("box")
+    if box is None:
+        return {}
+    if isinstance(box, str | Mapping) or not hasattr(box, "__len__") or len(box) != 2:
+        raise ValueError(f"problem.box must be [low, high], each like theta or one number; {box} was given.")
+    return {"box": tuple(parse_theta(end, "problem.box") for end in box)}
+
+
+def _like(given, theta):
+    """θ of a configuration in the structure of the study's."""
+    leaves, structure = jax.tree.flatten(theta)
+    found = jax.tree.leaves(given)
+    if not trees.alike(given, theta) and not (len(found) == len(leaves) == 1 and found[0].shape == leaves[0].shape):
+        raise ValueError(
+            f"problem.theta must have the form of the study's theta, {jax.tree.map(lambda leaf: leaf.shape, theta)}; "
+            f"{jax.tree.map(lambda leaf: leaf.shape, given)} was given (shapes of its arrays)."
+        )
+    return jax.tree.unflatten(structure, [one.astype(leaf.dtype) for one, leaf in zip(found, leaves)])

@@ -1,0 +1,170 @@
+"""Tune the theta of any problem, problem=digits or problem=my_file.py:my_problem, by estimators and searches, and judge it."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn import trees
+from metalearn.application.build import build_estimator, outer_optimizer, parse_seed
+from metalearn.application.command_line import output_folder
+from metalearn.application.cores import use_cores
+from metalearn.application.meta_training import check_outer, file_of, label_of, train
+from metalearn.application.progress import show_progress
+from metalearn.application.searches import SEARCHES, check_known
+from metalearn.application.studies import read_study
+from metalearn.compilation import jit
+from metalearn.estimators import over_devices
+from metalearn.figures import draw_descents, later
+from metalearn.inner.differentiable import check_problem
+from metalearn.outer import Study, held_out_loss
+from metalearn.outer.history import divergence_in_words
+from metalearn.outer.search.evolve import evolve
+from metalearn.outer.search.random_search import random_search, uniform
+from metalearn.outer.study import leaf_paths
+from metalearn.recording import load_snapshot, open_run, save_snapshot
+from metalearn.types import Theta
+from metalearn.words import table
+
+MOST_ENTRIES, MOST_ROWS = 16, 24  # of a leaf that are named one by one, and of the table that is printed
+
+
+def tune_problem(config: Any) -> None:
+    """Descend the meta-loss of `config.problem` with every estimator, search beside it, and judge all on fresh episodes."""
+    use_cores()
+    began, key = time.perf_counter(), parse_seed(config.seed)
+    check_outer(config)
+    study = read_study(config)
+    if not config.estimators and not config.searches:
+        raise ValueError(
+            "Nothing is to be tuned with; name estimators, such as estimator=[noise_reuse_es], or searches."
+        )
+    check_known(config.searches)
+    if config.searches and study.searched is None:
+        raise ValueError(
+            f"searches need the box of the problem {study.name}, which has none; give problem.box=[low, high]."
+        )
+    for sentence in check_problem(study.problem, study.theta):
+        print(sentence)
+    with (
+        over_devices(),
+        open_run(
+            output_folder(),
+            config,
+            name=f"meta-train-{study.name}",
+            resume=config.resume,
+            may_differ=("judges",),
+            **config.tracker,
+        ) as run,
+        show_progress() as progress,
+    ):
+        shares: dict[str, Any] = {}
+        found = {"start": study.theta} | _descend(config, study, key, run, progress, shares)
+        found |= _search(config, study, jax.random.fold_in(key, 2**30), run, progress)
+        _record(study, found, run)
+        _judge(config, study, found, jax.random.fold_in(key, 2**31), run)
+        files = {
+            path.name.removesuffix(".evaluations.npz"): path for path in sorted(run.folder.glob("*.evaluations.npz"))
+        }
+        if files:
+            curves = {label: np.load(path) for label, path in files.items()}
+            title = f"{study.name}: along meta-training"
+            run.figure("descent", later(draw_descents, curves, title=title, loss_name="meta-loss of fresh episodes"))
+        run.table("divergence", [{"label": label} | one for label, one in shares.items()])
+        print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s    {divergence_in_words(shares)}")
+
+
+def _descend(config, study, key, run, progress, shares) -> dict[str, Theta]:
+    """The last and the best θ of every meta-training."""
+    found: dict[str, Theta] = {}
+    optimizer, evaluate = outer_optimizer(config.outer), _held_out(study, config.held_out)
+    for entry in config.estimators.values():
+        estimator = build_estimator(config.problem, study.problem, entry, key)
+        for seed in range(config.seeds):
+            label, own = label_of(config, entry.label, seed), jax.random.fold_in(key, seed)
+            settings = (estimator, optimizer, config.outer.num_steps, study.theta, own, evaluate, label)
+            end = train(config, *settings, run, progress, shares, lambda theta: {"theta": numbers(theta)})
+            found[f"{label}, last"] = end.theta
+            if int(end.best.step) >= 0:
+                found[f"{label}, best"] = end.best.theta
+    return found
+
+
+def _held_out(study: Study, num_episodes: int):
+    return held_out_loss(study.held_out or study.problem, study.horizon, num_episodes)
+
+
+def _search(config, study, key, run, progress) -> dict[str, Theta]:
+    """The θ of every search in the box, each with the inner steps of one meta-training, in trials of one episode."""
+    evaluate, size = _held_out(study, 1), 2 * config.pairs
+    steps = size * config.outer.num_steps * config.problem.length
+    trials, found = max(steps // study.horizon, 1), {}
+    for name in config.searches:
+        for seed in range(config.seeds):
+            label = label_of(config, SEARCHES[name], seed)
+            path = file_of(run, label, "search.npz")
+            if path.exists():
+                found[label] = load_snapshot(path, study.theta)
+                continue
+            own = jax.random.fold_in(key, seed)
+            found[label] = _searched(study, name, evaluate, own, trials, size, progress)
+            save_snapshot(path, found[label])
+    return found
+
+
+def _searched(study, name, evaluate, key, trials, size, progress) -> Theta:
+    """One search; evolution moves in coordinates in which the box is the unit cube, and stays in it."""
+    low, high = study.searched
+    if name == "random_search":
+        return random_search(evaluate, uniform(low, high), key, trials, progress=progress)[0]
+    wide = jax.tree.map(lambda a, b: jnp.where(b > a, b - a, 1), low, high)
+    place = lambda unit: jax.tree.map(lambda u, a, b: a + jnp.clip(u, 0, 1) * (b - a), unit, low, high)
+    first = jax.tree.map(lambda at, a, w: jnp.clip((at - a) / w, 0, 1), study.theta, low, wide)
+    inside: Any = lambda unit, key: evaluate(place(unit), key)
+    generations = max(trials // size, 1)
+    return place(evolve(inside, name, first, key, generations, population_size=size, progress=progress)[0])
+
+
+def numbers(theta: Theta) -> dict[str, Any]:
+    """The entries of small leaves by path, and mean and standard deviation of large ones."""
+    found: dict[str, Any] = {}
+    for path, leaf in leaf_paths(theta).items():
+        values = np.asarray(leaf, np.float64)
+        if values.size <= MOST_ENTRIES:
+            found |= {"/".join([path, *map(str, index)]): float(value) for index, value in np.ndenumerate(values)}
+        else:
+            found |= {f"{path}/mean": float(values.mean()), f"{path}/std": float(values.std())}
+    return found
+
+
+def _record(study: Study, found: Mapping[str, Theta], run) -> None:
+    """θ by leaf, a row for each entry and a column for each result."""
+    columns = {label: numbers(theta) for label, theta in found.items()}
+    rows = [
+        {"name": path, "label": study.label(path)} | {label: column[path] for label, column in columns.items()}
+        for path in columns["start"]
+    ]
+    run.table("theta", rows)
+    run.arrays("theta", {label: leaf_paths(theta) for label, theta in found.items()})
+    text = lambda value: value if isinstance(value, str) else f"{value:.4g}"
+    shown = [[text(value) for name, value in row.items() if name != "name"] for row in rows[:MOST_ROWS]]
+    more = f"… {len(rows) - MOST_ROWS} more in tables/theta.csv" if len(rows) > MOST_ROWS else ""
+    print(f"\ntheta, {trees.size(study.theta)} numbers:\n\n{table(['', *columns], shown, [more] if more else [])}\n")
+
+
+def _judge(config, study: Study, found: Mapping[str, Theta], key: jax.Array, run) -> None:
+    """The meta-loss of every θ on the same fresh episodes, on which nothing was chosen."""
+    one = _held_out(study, 1)
+    measure = jit(jax.vmap(one, (None, 0)), "the judges", calls=len(found))
+    keys, rows = jax.random.split(key, config.judges), []
+    for label, theta in found.items():
+        losses = np.asarray(measure(trees.strong(theta), keys), np.float64)
+        error = losses.std(ddof=1) / np.sqrt(len(losses)) if len(losses) > 1 else np.nan
+        rows.append({"label": label, "loss": losses.mean(), "standard_error": error, "episodes": len(losses)})
+    run.table("evaluation", rows)
+    cells = [[row["label"], f"{row['loss']:.4g}", f"± {row['standard_error']:.2g}"] for row in rows]
+    read = "the held-out problem" if study.held_out is not None else "the problem"
+    print(table(["", "meta-loss", "standard error"], cells, [f"on {config.judges} fresh episodes of {read}"]) + "\n")
