@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -121,7 +122,8 @@ def readings(trained, tuning, num_episodes, key):
         return None, *reads.values()
     weights = {name: 1 / float(ml.jit(read, "a loss", calls=1)(tuning.theta, key)) for name, read in reads.items()}
     total = sum(weights.values())
-    return weights, lambda theta, key: sum(weights[name] * read(theta, key) for name, read in reads.items()) / total
+    mean: Any = lambda theta, key: sum(weights[name] * read(theta, key) for name, read in reads.items()) / total
+    return weights, mean
 
 
 def tuned_alone(config, tunings, key, run, progress, shares):

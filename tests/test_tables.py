@@ -39,6 +39,8 @@ WORDS = (  # the heads of tables that nothing measures
     "| set | D | |",
     "| map | λ per step | |",
     "| method | gives |",
+    "| field of `ml.Study` | meaning | default |",
+    "| experiment | needs | what it does with the problem |",
 )
 
 

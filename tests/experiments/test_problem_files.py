@@ -89,7 +89,7 @@ TINY = {
                 "trajectories.length_factor=0.02", "estimator=[full_es]", "zoom={frames:1,resolution:33}",
                 "comparison={points:2,pairs:2,episodes:4}"),
 }  # fmt: skip
-NO_PLANE = "has no plane to"
+NO_PLANE = "has no plane"
 NO_BORDER = "There is no border to zoom into"
 
 
