@@ -11,7 +11,6 @@ import optax
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.outer import Snapshot, first_snapshot, meta_train
-from metalearn.outer.held_out import Evaluate
 from metalearn.recording import Run, extend_evaluations, load_snapshot, save_snapshot
 from metalearn.types import Progress, Theta
 
@@ -48,7 +47,7 @@ def train(
     num_steps: int,
     theta: Theta,
     key: jax.Array,
-    evaluate: Evaluate,
+    evaluate: Callable[[Theta, jax.Array], Any],
     label: str,
     run: Run,
     progress: Progress,
