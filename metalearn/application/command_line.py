@@ -13,7 +13,6 @@ import contextlib
 import functools
 import inspect
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -38,6 +37,7 @@ from metalearn.application.arguments import (
 )
 from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
+from metalearn.application.signals import stop_on_signals
 from metalearn.compilation import compilation_effort
 from metalearn.recording.run_folder import unwritable
 from metalearn.recording.secrets import hide_in_file
@@ -90,7 +90,7 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
     folder = Path(config_path) if config_path else Path(inspect.getfile(main)).resolve().parent.parent / "configs"
     show_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
     failures: list[int] = []
-    signal.signal(signal.SIGTERM, _asked_to_stop)
+    stop_on_signals()
     try:
         sys.argv[1:] = put_options_last(sys.argv[1:])
         check_options()
@@ -126,11 +126,6 @@ def output_folder() -> Path:
     In a sweep it is a folder below that. Call it only inside an experiment that `application` started.
     """
     return Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-
-
-def _asked_to_stop(number: int, frame: Any) -> None:
-    """Handle SIGTERM like Ctrl-C, so that the run folder records that the run was stopped."""
-    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def _job(
