@@ -11,6 +11,7 @@ from metalearn.application import (
     build_descents,
     output_folder,
     parse_seed,
+    read_list,
     read_study,
     show_progress,
 )
@@ -52,6 +53,7 @@ def configured(config):
     if study.plane is None:
         raise ValueError(f"problem {study.name} has no plane; give problem.plane.x and problem.plane.y.")
     ml.check_problem(study.problem, study.theta)
+    layers, smoothing, sigmas = (tuple(read_list(config, name)) for name in ("layers", "smoothing", "sigmas"))
     sigma = study.sigma_on_plane()
     if sigma is None:
         raise ValueError(UNKNOWN_SIGMA)
@@ -66,9 +68,9 @@ def configured(config):
         descents=build_descents(config, jax.random.fold_in(key, 2), sigma) if config.trajectories.length_factor else {},
         starts=study.starts,
         settings=Settings(
-            tuple(config.layers),
-            tuple(config.smoothing),
-            tuple(config.sigmas),
+            layers,
+            smoothing,
+            sigmas,
             CutSettings(**config.cut),
             SignalSettings(**config.comparison),
             ZoomSettings(**config.zoom),

@@ -4,7 +4,7 @@ import time
 
 import metalearn as ml
 import metalearn.reproductions as reproductions
-from metalearn.application import application, output_folder, show_progress, use_cores
+from metalearn.application import application, output_folder, read_list, show_progress, use_cores
 from metalearn.inner.checks import check_choice
 from metalearn.recording import open_run
 
@@ -12,7 +12,8 @@ from metalearn.recording import open_run
 def main(config):
     use_cores()
     began, here = time.perf_counter(), reproductions.QUICK | (reproductions.LONG if config.long else {})
-    known, names = reproductions.QUICK | reproductions.LONG | reproductions.DOWNLOADED, list(config.only or here)
+    known = reproductions.QUICK | reproductions.LONG | reproductions.DOWNLOADED
+    names = read_list(config, "only") if config.only else list(here)
     for name in names:
         check_choice("Every one of only", name, known)
     with (

@@ -18,6 +18,7 @@ from metalearn.application.build import (
     outer_settings,
     parse_seed,
     parse_theta,
+    read_list,
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
@@ -61,6 +62,7 @@ __all__ = [
     "output_folder",
     "parse_seed",
     "parse_theta",
+    "read_list",
     "read_study",
     "searched",
     "show_progress",

@@ -142,6 +142,18 @@ def outer_optimizer(outer: Any) -> optax.GradientTransformation:
     return optax.chain(clip, optax.adam(rate))
 
 
+def read_list(config: Mapping, name: str) -> list[Any]:
+    """Return an entry of a configuration that must be a list.
+
+    Raises:
+      ValueError: the entry is a single value or a mapping.
+    """
+    value = plain(config[name])
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list, such as {name}=[{value}]; {value!r} was given.")
+    return value
+
+
 def parse_seed(seed: Any) -> jax.Array:
     """Return the random key of a configuration's seed.
 

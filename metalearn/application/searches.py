@@ -41,9 +41,11 @@ def check_known(names: Sequence[str]) -> None:
     """Check the names of searches.
 
     Raises:
-      ValueError: a name is not in `SEARCHES`.
+      ValueError: `names` is a string, or a name is not in `SEARCHES`.
       ImportError: evosax is missing.
     """
+    if isinstance(names, str):
+        raise ValueError(f"searches must be a list, such as searches=[{names}]; {names!r} was given.")
     for name in names:
         check_choice("Every one of searches", name, SEARCHES)
     if set(names) - {"random_search"} and importlib.util.find_spec("evosax") is None:

@@ -13,7 +13,7 @@ import absl.logging
 import pytest
 import yaml
 
-from metalearn.application import application
+from metalearn.application import application, read_list
 from metalearn.recording import read_metrics
 
 SCRIPT = '''
@@ -297,6 +297,38 @@ def test_the_process_ends_with_the_code(place):
     assert err == "error: problem: omega must be positive; -1 was given.\n"
     assert told.returncode == 0
     assert "problem/quiet" in information
+
+
+def test_a_single_value_in_place_of_a_list_is_refused():
+    with pytest.raises(ValueError, match=r"sigmas must be a list, such as sigmas=\[0.1\]; 0.1 was given"):
+        read_list({"sigmas": 0.1}, "sigmas")
+    assert read_list({"sigmas": (1, 2)}, "sigmas") == [1, 2]
+
+
+LOST = """
+import os, signal, sys, time
+from metalearn.application.signals import stop_on_signals
+
+class Collected:
+    def __del__(self):
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        time.sleep(0.1)
+
+stop_on_signals()
+one = Collected()
+try:
+    del one
+    time.sleep(30)
+except KeyboardInterrupt as error:
+    print("stopped", error)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_that_arrives_in_a_finalizer_is_not_lost(name):
+    done = subprocess.run([sys.executable, "-c", LOST, name], capture_output=True, text=True, timeout=25, check=True)
+    assert done.stdout.startswith("stopped")
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(("sent", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])

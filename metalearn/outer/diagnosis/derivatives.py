@@ -12,7 +12,7 @@ from metalearn import dynamics
 from metalearn.compilation import jit
 from metalearn.inner.differentiable import without_derivative
 from metalearn.inner.problem import InnerProblem
-from metalearn.inner.unroll import Truncation
+from metalearn.inner.unroll import Truncation, meta_loss
 from metalearn.memoization import memoize
 from metalearn.outer.comparison.report import Measurement
 from metalearn.outer.diagnosis.window_jacobians import (
@@ -61,6 +61,12 @@ def _orbit(problem, horizon):
 
 
 @memoize
+def _gradients(problem, horizon):
+    one = lambda theta, key: ravel_pytree(jax.grad(lambda theta: meta_loss(problem, theta, key, horizon))(theta))[0]
+    return jit(lambda theta, keys: jax.lax.map(lambda key: one(theta, key), keys), "gradients of episodes", calls=1)
+
+
+@memoize
 def _jacobians(problem, truncation):
     return jit(lambda theta, key: window_jacobians(problem, theta, truncation, key), "Jacobians of windows", calls=1)
 
@@ -85,6 +91,8 @@ def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncat
             return part
     if reverse:
         return part._replace(left_out=(*part.left_out, f"predictions and backprop: {reverse}"))
+    if forward:
+        part = _of_gradients(part, _gradients(problem, truncation.horizon)(theta, keys))
     return _of_windows(part, windows(theta, key), truncation)
 
 
@@ -111,16 +119,21 @@ def _of_orbit(found, gradient) -> Derivatives:
     return part._replace(gradients=gradients / length, left_out=left_out)
 
 
+def _of_gradients(part, gradients) -> Derivatives:
+    """Add ∇L of several episodes in reverse mode, for problems without forward mode."""
+    gradients = np.asarray(gradients, np.float64)
+    with np.errstate(all="ignore"):
+        length = float(np.linalg.norm(gradients.mean(axis=0)))
+    if not (math.isfinite(length) and length > 0):
+        return part
+    return part._replace(gradients=gradients / length, log_gradient=math.log(length))
+
+
 def _of_windows(part, jacobians, truncation) -> Derivatives:
-    """Add the results of reverse mode, including ∇L if forward mode is not available."""
+    """Add the predictions and the truncations of reverse mode."""
     predicted, horizon = {}, truncation.horizon
     for name, period in {"PES": 1, "NRES": truncation.num_windows}.items():
         square, variance = predicted_variance(jacobians, period)
         predicted[name] = square / variance * 1e6 / (2 * horizon) if variance > 0 else math.nan
     spectrum = truncation_spectrum(jacobians, truncation)
-    if part.gradients is None:
-        gradient = spectrum.gradients[-1]
-        length = float(np.linalg.norm(gradient))
-        if math.isfinite(length) and length > 0:
-            part = part._replace(gradients=gradient[None] / length, log_gradient=math.log(length))
     return part._replace(predicted=predicted, spectrum=spectrum)

@@ -120,6 +120,8 @@ def recommend(comparison: Comparison, truncation: Truncation, sigma: float, dive
         else "deterministic"
     )
     reason = f"{quality}, its cosine with ∇L_σ is {best.cosine}"
+    if not np.isfinite(best.cosine.value):
+        reason = f"{quality}; its mean or ∇L_σ is within its noise, so that their directions cannot be compared: use more pairs"
     if biased:
         reason += f"; {' and '.join(biased)} would have less noise, but the bias is not known to be small"
     whole = best.name == "perturbed backprop"
