@@ -57,7 +57,7 @@ def box_counting_dimension(mask, *, base: int = 2, num_phases: int = 8, seed: in
             sizes,
             mean,
             slopes,
-            "fewer than two box sizes from 8 pixels to an eighth of the side contain a part of the set",
+            f"fewer than two box sizes from {min(8, side // 32)} to {side / 8:g} pixels contain a part of the set",
         )
     dimension = -np.polyfit(np.log(sizes[fitted]), np.log(mean[fitted]), 1)[0]
     phases = [-np.polyfit(np.log(sizes[fitted]), np.log(np.maximum(row[fitted], 0.5)), 1)[0] for row in counts]
