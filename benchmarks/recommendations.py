@@ -145,7 +145,7 @@ def smoothed_loss(problem, horizon, sigma):
     return loss
 
 
-def judge_of(setting):
+def build_judge(setting):
     """Return `(theta, key) -> (loss at θ, {candidate: final losses [repeats]})`; each program is compiled once."""
     problem, truncation, sigma = setting[:3]
     loss = ml.jit(smoothed_loss(problem, truncation.horizon, sigma), "the smoothed loss", calls=100)
@@ -165,7 +165,7 @@ def judge_of(setting):
     return judge
 
 
-def hits_of(start, losses):
+def find_hits(start, losses):
     """Return which choices are hits, and the mean losses; `losses` maps names to those of repeated descents."""
     losses = {name: np.asarray(values, np.float64) for name, values in losses.items()}
     means = {name: float(np.mean(values)) for name, values in losses.items()} | {NOTHING: start}
@@ -176,23 +176,23 @@ def hits_of(start, losses):
     return {name: means[name] - means[best] <= allowed(name) for name in means}, means
 
 
-def pilot_of(report):
+def summarize_pilot(report):
     """Return bias and signal-to-noise ratio per inner step with their errors."""
     bias, signal = report.bias, report.signal_to_noise_per_step
     return [bias.value, bias.error, signal.value, signal.error, report.signal_to_noise.value]
 
 
-def points_of(name, count, seed, known):
+def measure_points(name, count, seed, known):
     """Yield one dictionary for each point of a problem that is not among the known ones."""
     setting, random = PROBLEMS[name](), np.random.default_rng((seed, list(PROBLEMS).index(name)))
-    judge = judge_of(setting)
+    judge = build_judge(setting)
     for index in range(count):
         theta, began = jnp.asarray(random.uniform(setting.low, setting.high), jnp.float32), time.process_time()
         if (seed, index) in known:
             continue
         apart = jax.random.fold_in(jax.random.key(seed), index)
         card = ml.diagnose(setting.problem, theta, setting.sigma, setting.truncation, jax.random.fold_in(apart, 0))
-        hits, means = hits_of(*judge(theta, jax.random.fold_in(apart, 1)))
+        hits, means = find_hits(*judge(theta, jax.random.fold_in(apart, 1)))
         yield {
             "problem": name,
             "seed": seed,
@@ -204,12 +204,12 @@ def points_of(name, count, seed, known):
             "hits": hits,
             "losses": means,
             "kappa": card.kappa,
-            "pilot": {report.name: pilot_of(report) for report in card.comparison.reports},
+            "pilot": {report.name: summarize_pilot(report) for report in card.comparison.reports},
             "seconds": time.process_time() - began,
         }
 
 
-def row_of(points):
+def count_hits(points):
     """Count the hits of a problem. A point matters if some candidate is not a hit."""
     matter = [point for point in points if not all(hit for name, hit in point["hits"].items() if name != NOTHING)]
     return {
@@ -238,11 +238,11 @@ def main():
     for name in arguments.problems:
         points = [point for point in everything if point["problem"] == name]
         known = {(point["seed"], point["index"]) for point in points}
-        for point in points_of(name, arguments.points, arguments.seed, known):
+        for point in measure_points(name, arguments.points, arguments.seed, known):
             points.append(point)
             with lines.open("a") as file:
                 file.write(json.dumps(point) + "\n")
-            rows[name] = row_of(points)
+            rows[name] = count_hits(points)
             write(path, rows.values())
         print(rows[name], f"{sum(point['seconds'] for point in points):.0f} s of processor time", flush=True)
 

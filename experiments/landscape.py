@@ -5,6 +5,7 @@ import time
 import metalearn as ml
 from metalearn.application import AXIS, application, output_folder, parse_seed, read_study, show_progress
 from metalearn.figures import check_norm, draw_landscape, later
+from metalearn.landscape.render import check_resolution
 from metalearn.recording import LandscapeFolder, open_run
 from metalearn.words import percent
 
@@ -13,6 +14,7 @@ WINDOWS = ("tile", "full")
 
 def main(config):
     check_norm(config.norm)
+    check_resolution(config.resolution)
     key = parse_seed(config.seed)
     name, problem, plane, num_steps, published = chosen(config)
     title = f"{name}, {num_steps} steps"

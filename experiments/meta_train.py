@@ -24,14 +24,14 @@ from metalearn.application import (
     check_outer,
     check_searches,
     chooses_problem,
-    file_of,
     held_out,
-    label_of,
     on_each,
     outer_optimizer,
     output_folder,
     parse_seed,
+    result_file,
     searched,
+    seed_label,
     show_progress,
     train,
     tune_problem,
@@ -75,7 +75,7 @@ def main(config):
         tuned |= {label: on_each(alone, each) for label, each in found.items()}
         record(run, tuning, thetas, found)
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
-        files = {label: file_of(run, label, "evaluations.npz") for label in thetas}
+        files = {label: result_file(run, label, "evaluations.npz") for label in thetas}
         if curves := {label: np.load(path) for label, path in files.items() if path.exists()}:
             run.figure("descent", later(draw_descents, curves, title=f"{config.problem.name}: along meta-training"))
         run.table("divergence", [{"label": label} | one for label, one in shares.items()])
@@ -96,11 +96,11 @@ def descend(config, trained, problems, tuning, key, run, progress):
         }
         estimator = ml.mixture(parts, weights) if config.mixture else parts[AS_TUNED]
         for seed in range(config.seeds):
-            label = label_of(config, entry.label, seed)
+            label = seed_label(config, entry.label, seed)
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
             thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares).theta
-            path = file_of(run, label, "msgpack")
+            path = result_file(run, label, "msgpack")
             if tuning.learned is not None and not path.exists():
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, thetas[label]))
     return thetas, shares
@@ -156,11 +156,11 @@ def search(config, tunings, key, run, progress):
     steps = size * config.outer.num_steps * config.problem.length
     for name in config.searches:
         for seed in range(config.seeds):
-            label, own = label_of(config, SEARCHES[name], seed), jax.random.fold_in(key, seed)
+            label, own = seed_label(config, SEARCHES[name], seed), jax.random.fold_in(key, seed)
             found[label] = {}
             for place, (benchmark, tuning) in tunings.items():
                 title = f"{label} of {place}"
-                path, told = file_of(run, title, "search.npz"), functools.partial(under, progress, title)
+                path, told = result_file(run, title, "search.npz"), functools.partial(under, progress, title)
                 found[label][place] = searched(path, name, benchmark, tuning, own, steps, size, told)
     return found
 

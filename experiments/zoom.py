@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 import metalearn as ml
 from metalearn.application import AXIS, application, output_folder, parse_seed, read_study, show_progress
 from metalearn.figures import check_film, check_norm, draw_landscapes, draw_zoom, later, write_film, zoom_images
+from metalearn.landscape.render import check_resolution
 from metalearn.recording import LandscapeFolder, open_run
 from metalearn.words import percent
 
@@ -21,6 +22,8 @@ def main(config):
     if config.film.size:
         check_film(**config.film)
     condition, name, num_steps, key = chosen(config)
+    check_resolution(config.resolution)
+    zoom_to(config, condition, condition.plane.x.centre, condition.plane.y.centre)  # raises before anything is trained
     settings = {name: config[name] for name in ("condition", "centre", "factor", "resolution", "adaptive")}
     if config.get("problem") is not None:
         settings |= {"problem": config.problem, "seed": config.seed}
@@ -87,13 +90,18 @@ def windows(config, condition, num_steps, key):
         x, y = config.centre
     else:
         raise ValueError(f"centre must be [x, y]; {config.centre} was given.")
-    count = MOST_FRAMES if config.frames is None else config.frames
-    planes = ml.landscape.zoom(condition.plane, x, y, count, factor=config.factor)
+    planes = zoom_to(config, condition, x, y)
     if config.frames is None:
         apart = lambda plane: min(plane.pitch_in_roundings(config.resolution, config.resolution))
         planes = [plane for plane in planes if apart(plane) >= PIXELS_KEEP_APART]
     ml.landscape.check_zoom(condition.problem, planes, num_steps=num_steps, key=key)
     return planes
+
+
+def zoom_to(config, condition, x, y):
+    """Return the planes of all frames around a point."""
+    count = MOST_FRAMES if config.frames is None else config.frames
+    return ml.landscape.zoom(condition.plane, x, y, count, factor=config.factor)
 
 
 def found_centre(condition, num_steps, key):

@@ -43,7 +43,7 @@ class Table(NamedTuple):
 
 def to_text(self) -> str:
     """Return a table of at most 100 columns, with a legend below it."""
-    found = _table_of(self)
+    found = _make_table(self)
     if found is None:
         return repr(self)
     keys = _fitting(found)
@@ -71,7 +71,7 @@ def to_text(self) -> str:
 
 def short_repr(self) -> str:
     """Return two lines: what it is, and how to get at the numbers."""
-    found = _table_of(self)
+    found = _make_table(self)
     if found is None:
         return f"{type(self).__name__}({', '.join(self._fields)})"
     return f"{textwrap.shorten(f'{type(self).__name__}: {found.title}', 2 * WIDTH, placeholder=' …')}\n{HINT}"
@@ -157,7 +157,7 @@ def plot(self, **settings: Any) -> Any:
 METHODS = short_repr, to_dataframe, to_latex, to_csv, to_html, plot
 
 
-def _table_of(self) -> Table | None:
+def _make_table(self) -> Table | None:
     """The table; None for a named tuple, which is a pytree, of tracers, of shapes or of several runs."""
     try:
         return self._table()

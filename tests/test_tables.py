@@ -121,10 +121,10 @@ def test_a_choice_is_a_hit_within_a_tenth_of_the_gain_or_two_errors():
         "beyond": np.array([0.11, 0.11]),
         "noisy": np.array([0.0, 0.4]),
     }
-    hits, means = recommendations.hits_of(1.0, losses)
+    hits, means = recommendations.find_hits(1.0, losses)
     assert hits == {"best": True, "within a tenth": True, "beyond": False, "noisy": True, "none of them": False}
     assert means["none of them"] == 1.0
-    assert recommendations.hits_of(-0.01, losses)[0]["none of them"], "to stay is right where every descent climbs"
+    assert recommendations.find_hits(-0.01, losses)[0]["none of them"], "to stay is right where every descent climbs"
 
 
 def test_counts_of_recommendations_become_a_table_with_intervals():
@@ -136,7 +136,7 @@ def test_counts_of_recommendations_become_a_table_with_intervals():
     }
     other = {"problem": "one", "recommended": "none of them", "hit": False}
     other["hits"] = {"NRES": True, "PES": True, "none of them": False}
-    row = recommendations.row_of([point] * 9 + [other])
+    row = recommendations.count_hits([point] * 9 + [other])
     assert (row["points that matter"], row["hits that matter"]) == (9, 9)
     table = table_makers.recommendations([row, row | {"problem": "two"}]).splitlines()
     assert table[2] == "| one | 9 of 10 (60 to 98 %) | 100 % | 10 % | 1 |"

@@ -22,7 +22,7 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_outer, file_of, label_of, train
+from metalearn.application.meta_training import check_outer, result_file, seed_label, train
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
 from metalearn.application.searches import (
@@ -53,9 +53,7 @@ __all__ = [
     "check_outer",
     "check_searches",
     "chooses_problem",
-    "file_of",
     "held_out",
-    "label_of",
     "on_each",
     "outer_optimizer",
     "outer_settings",
@@ -64,7 +62,9 @@ __all__ = [
     "parse_theta",
     "read_list",
     "read_study",
+    "result_file",
     "searched",
+    "seed_label",
     "show_progress",
     "train",
     "tune_problem",

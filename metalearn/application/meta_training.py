@@ -15,12 +15,12 @@ from metalearn.recording import Run, extend_evaluations, load_snapshot, save_sna
 from metalearn.types import Progress, Theta
 
 
-def label_of(config: Any, name: str, seed: int) -> str:
+def seed_label(config: Any, name: str, seed: int) -> str:
     """The name of a meta-training: that of its estimator, with the seed where there are several."""
     return name if config.seeds == 1 else f"{name} {seed}"
 
 
-def file_of(run: Run, label: str, ending: str) -> Path:
+def result_file(run: Run, label: str, ending: str) -> Path:
     """A file of a meta-training in the folder of its run."""
     return run.folder / f"{label.replace(' ', '-')}.{ending}"
 
@@ -64,14 +64,14 @@ def train(
       shares: told what diverged.
       numbers_of: numbers of θ that are logged.
     """
-    path, snapshot = file_of(run, label, "snapshot.npz"), None
+    path, snapshot = result_file(run, label, "snapshot.npz"), None
     if path.exists():
         snapshot = load_snapshot(path, first_snapshot(estimator, optimizer, theta, key))
         if snapshot.step >= num_steps:
             return snapshot
 
     def look(step, theta, history):
-        extend_evaluations(file_of(run, label, "evaluations.npz"), history.evaluations)
+        extend_evaluations(result_file(run, label, "evaluations.npz"), history.evaluations)
         save_snapshot(path, history.snapshot)
         means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
         means |= {"fresh_episodes": float(history.evaluations["loss"][-1])}

@@ -12,7 +12,7 @@ from metalearn import trees
 from metalearn.application.build import build_estimator, outer_optimizer, parse_seed
 from metalearn.application.command_line import output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_outer, file_of, label_of, train
+from metalearn.application.meta_training import check_outer, result_file, seed_label, train
 from metalearn.application.progress import show_progress
 from metalearn.application.searches import SEARCHES, check_known
 from metalearn.application.studies import read_study
@@ -84,7 +84,7 @@ def _descend(config, study, key, run, progress, shares) -> dict[str, Theta]:
     for entry in config.estimators.values():
         estimator = build_estimator(config.problem, study.problem, entry, key)
         for seed in range(config.seeds):
-            label, own = label_of(config, entry.label, seed), jax.random.fold_in(key, seed)
+            label, own = seed_label(config, entry.label, seed), jax.random.fold_in(key, seed)
             settings = (estimator, optimizer, config.outer.num_steps, study.theta, own, evaluate, label)
             end = train(config, *settings, run, progress, shares, lambda theta: {"theta": numbers(theta)})
             found[f"{label}, last"] = end.theta
@@ -104,8 +104,8 @@ def _search(config, study, key, run, progress) -> dict[str, Theta]:
     trials, found = max(steps // study.horizon, 1), {}
     for name in config.searches:
         for seed in range(config.seeds):
-            label = label_of(config, SEARCHES[name], seed)
-            path = file_of(run, label, "search.npz")
+            label = seed_label(config, SEARCHES[name], seed)
+            path = result_file(run, label, "search.npz")
             if path.exists():
                 found[label] = load_snapshot(path, study.theta)
                 continue

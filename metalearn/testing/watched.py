@@ -96,13 +96,15 @@ def at(switch: float) -> dict[str, jax.Array]:
 
 def as_vector(problem: InnerProblem) -> tuple[InnerProblem, jax.Array]:
     """Return the problem with θ as one vector, and such a θ."""
-    return _of(problem, lambda v: {"rates": v[:2], "scale": v[2], "switch": v[3]}), jnp.array([0.2, -0.5, 0.7, 0.0])
+    return _convert(problem, lambda v: {"rates": v[:2], "scale": v[2], "switch": v[3]}), jnp.array(
+        [0.2, -0.5, 0.7, 0.0]
+    )
 
 
 def as_nested(problem: InnerProblem) -> tuple[InnerProblem, Any]:
     """Return the problem with θ as nested tuples, lists and dictionaries, and such a θ."""
     convert = lambda nest: {"rates": nest[0][0], "scale": nest[1]["a"], "switch": nest[1]["b"]}
-    return _of(problem, convert), ([THETA["rates"]], {"a": THETA["scale"], "b": THETA["switch"]})
+    return _convert(problem, convert), ([THETA["rates"]], {"a": THETA["scale"], "b": THETA["switch"]})
 
 
 def in_dtype(theta: Any, dtype: Any) -> Any:
@@ -110,7 +112,7 @@ def in_dtype(theta: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), trees.strong(theta))
 
 
-def _of(problem, convert):
+def _convert(problem, convert):
     return InnerProblem(
         lambda theta, key: problem.init(convert(theta), key),
         lambda state, theta, key: problem.step(state, convert(theta), key),

@@ -110,9 +110,9 @@ def training(
         )
         return TrainingState(
             optax.apply_updates(state.params, updates),
-            _in_dtypes_of(state.optimizer_state, optimizer_state),
+            _keep_dtypes(state.optimizer_state, optimizer_state),
             state.cap,
-            _in_dtypes_of(state.network_state, network_state),
+            _keep_dtypes(state.network_state, network_state),
         )
 
     def loss(state, theta, key):
@@ -141,7 +141,7 @@ def _settled(task, params, key):
     return jax.tree.map(widen, state, after)
 
 
-def _in_dtypes_of(before, after):
+def _keep_dtypes(before, after):
     """Return `after` in the dtypes of `before`. A changed structure is returned as it is; `check_problem` reports it."""
     return trees.like(after, before) if jax.tree.structure(before) == jax.tree.structure(after) else after
 
