@@ -59,10 +59,8 @@ def main(config):
         if config.adaptive:
             print(f"{percent(found.computed.mean())} trained; {found.wrong} of {found.checked} filled ones were wrong")
         print(f"{precision}\n")
-        if published:
-            print(f"  {'paper':28s}{published}")
-        for row in rows:
-            print(f"  {row['rule']:28s}{row['said']}")
+        for rule, said in [("paper", published)] * bool(published) + [(row["rule"], row["said"]) for row in rows]:
+            print(f"  {rule:28s}{said}")
         print(f"\nfigure: {run.folder}/figures/landscape.png")
 
 
