@@ -23,7 +23,7 @@ def main(config):
         check_film(**config.film)
     condition, name, num_steps, key = chosen(config)
     check_resolution(config.resolution)
-    zoom_to(config, condition, *(float(axis.centre) for axis in condition.plane[:2]))  # raises before training
+    zoom_to(config, condition, *((axis.low + axis.high) / 2 for axis in condition.plane[:2]))  # raises before training
     settings = {name: config[name] for name in ("condition", "centre", "factor", "resolution", "adaptive")}
     if config.get("problem") is not None:
         settings |= {"problem": config.problem, "seed": config.seed}
