@@ -214,4 +214,5 @@ def test_gradients_in_reverse_mode_are_those_of_several_episodes_and_their_mean(
     found = _of_gradients(Derivatives(), _gradients(problem, 20)(theta, keys))
     slopes = jax.vmap(jax.grad(lambda theta, key: ml.meta_loss(problem, theta, key, 20)), (None, 0))(theta, keys)
     assert found.log_gradient == pytest.approx(float(jnp.log(jnp.abs(jnp.mean(slopes)))), abs=1e-4)
+    assert found.gradients is not None
     np.testing.assert_allclose(found.gradients[:, 0], slopes / jnp.abs(jnp.mean(slopes)), rtol=1e-4)
