@@ -237,7 +237,7 @@ def test_help_is_readable(launch):
     code, out, err = launch("--help")
     assert (code, err) == (0, "")
     assert out.startswith("Walk a little.\n\nIt costs $5")
-    assert "\nestimator: empty, full\nproblem: broken, loud, ours, quiet\n" in out
+    assert "\nestimator: empty, full\nproblem: broken, loud, ours, quiet" in out
     assert "omega: 2.0" in out
     assert "my_file.py:my_problem" in out
     assert "Powered by Hydra" not in out
@@ -314,6 +314,7 @@ class Collected:
         os.kill(os.getpid(), getattr(signal, sys.argv[1]))
         time.sleep(0.1)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs of a shell
 stop_on_signals()
 one = Collected()
 try:
