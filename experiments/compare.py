@@ -113,6 +113,12 @@ def follow(config, study, key, run, progress):
         log(run, descent.label, thetas, metrics)
         shares[f"{descent.label}, outer trajectories"] = divergence_along(metrics)
     run.arrays("trajectories", paths)
+    record(run, landscape, plane, paths, rows)
+    return shares
+
+
+def record(run, landscape, plane, paths, rows):
+    """Draw where the outer trajectories went, and print where they ended."""
     run.table("trajectories", rows)
     run.figure(
         "trajectories",
@@ -120,10 +126,9 @@ def follow(config, study, key, run, progress):
     )
     print("meta-loss where the outer trajectories end, by start:\n")
     for row in rows:
-        ends = "  ".join(f"{row[f'start {i + 1}']:8.4g}" for i in range(len(starts)))
+        ends = "  ".join(f"{value:8.4g}" for name, value in row.items() if name.startswith("start "))
         print(f"  {row['estimator']:24s}{ends}    {row['inner_steps']:9.0f} inner steps")
     print()
-    return shares
 
 
 def log(run, label, thetas, metrics):
