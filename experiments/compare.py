@@ -113,6 +113,12 @@ def follow(config, study, key, run, progress):
         log(run, descent.label, thetas, metrics)
         shares[f"{descent.label}, outer trajectories"] = divergence_along(metrics)
     run.arrays("trajectories", paths)
+    record(run, landscape, plane, paths, rows)
+    return shares
+
+
+def record(run, landscape, plane, paths, rows):
+    """Draw where the outer trajectories went, and print where they ended."""
     run.table("trajectories", rows)
     run.figure(
         "trajectories",

@@ -129,7 +129,13 @@ def test_an_unwritable_folder_is_named(tmp_path):
 def test_help_is_readable(tmp_path):
     result = run(tmp_path, "--help", how=run_here)
     assert result.returncode == 0
-    for part in ("problem: cubic_loss, digits, ", "estimator: ", "persistent_es", "tracker: ", "Compare gradient estimators"):
+    for part in (
+        "problem: cubic_loss, digits, ",
+        "estimator: ",
+        "persistent_es",
+        "tracker: ",
+        "Compare gradient estimators",
+    ):
         assert part in result.stdout
 
 
