@@ -124,15 +124,9 @@ def record(run, landscape, plane, paths, rows):
         "trajectories",
         later(draw_trajectories, landscape, plane, paths, value_name="meta-loss"),
     )
-    print_ends(rows, len(starts))
-    return shares
-
-
-def print_ends(rows, count):
-    """Print the meta-loss at the end of the outer trajectories."""
     print("meta-loss at the end of the outer trajectories, by start:\n")
     for row in rows:
-        ends = "  ".join(f"{row[f'start {i + 1}']:8.4g}" for i in range(count))
+        ends = "  ".join(f"{value:8.4g}" for name, value in row.items() if name.startswith("start "))
         print(f"  {row['estimator']:24s}{ends}    {row['inner_steps']:9.0f} inner steps")
     print()
 
