@@ -36,7 +36,9 @@ def outer_steps_below(thetas, bound, stride=10):
 
 
 def inside(name, losses):
+    """Whether all losses lie in the band of a method; the loss of a run whose θ diverged is infinite."""
     low, high = BANDS[name]
+    losses = np.where(np.isnan(losses), np.inf, losses)
     return np.all((losses >= low) & (losses <= high))
 
 
