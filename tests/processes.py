@@ -16,6 +16,7 @@ import warnings
 import absl.logging
 import jax
 import pytest
+from hydra.core.config_store import ConfigStore
 
 ROOT = pathlib.Path(__file__).parent.parent
 TIMEOUT = 500.0  # seconds, after which a process is killed
@@ -57,6 +58,7 @@ def run_here(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
     command, code = [str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)], 0
     said, before = (io.StringIO(), io.StringIO()), signal.getsignal(signal.SIGTERM)
     with (
+        own_configurations(),
         pytest.MonkeyPatch.context() as patch,
         contextlib.redirect_stdout(said[0]),
         contextlib.redirect_stderr(said[1]),
@@ -73,6 +75,17 @@ def run_here(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
         finally:
             signal.signal(signal.SIGTERM, before)
     return subprocess.CompletedProcess(command, code, *(stream.getvalue() for stream in said))
+
+
+@contextlib.contextmanager
+def own_configurations():
+    """Remove the options of the group `problem` that a block adds to Hydra's store, which the whole process shares."""
+    store = ConfigStore.instance().repo
+    before = dict(store.get("problem", {}))
+    try:
+        yield
+    finally:
+        store["problem"] = before
 
 
 def _job(command, cwd, variables, files):

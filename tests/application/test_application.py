@@ -15,6 +15,7 @@ import yaml
 
 from metalearn.application import application, read_list
 from metalearn.recording import read_metrics
+from tests.processes import own_configurations
 
 SCRIPT = '''
 """Walk a little.
@@ -119,7 +120,8 @@ def launch(place, monkeypatch, capsys):
         monkeypatch.setattr(absl.logging.PythonHandler, "close", lambda handler: None)
         code = 0
         try:
-            application(module.main, "walk", place / "configs")
+            with own_configurations():
+                application(module.main, "walk", place / "configs")
         except SystemExit as stop:
             code = stop.code or 0
         return code, *capsys.readouterr()
@@ -237,7 +239,7 @@ def test_help_is_readable(launch):
     code, out, err = launch("--help")
     assert (code, err) == (0, "")
     assert out.startswith("Walk a little.\n\nIt costs $5")
-    assert "\nestimator: empty, full\nproblem: broken, loud, ours, quiet" in out
+    assert "\nestimator: empty, full\nproblem: broken, loud, ours, quiet\n" in out
     assert "omega: 2.0" in out
     assert "my_file.py:my_problem" in out
     assert "Powered by Hydra" not in out

@@ -126,6 +126,13 @@ def test_an_unwritable_folder_is_named(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+def test_a_problem_file_leaves_no_option_in_later_runs_of_the_process(tmp_path):
+    file = tmp_path / "aaa.py"
+    file.write_text("def mine(): raise ValueError('as expected')")
+    assert "as expected" in run(tmp_path, f"problem={file}:mine", how=run_here).stderr
+    assert "mine" not in run(tmp_path, "--help", how=run_here).stdout.partition("Change a value")[0]
+
+
 def test_help_is_readable(tmp_path):
     result = run(tmp_path, "--help", how=run_here)
     assert result.returncode == 0
