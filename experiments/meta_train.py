@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from hydra.utils import instantiate
 
@@ -42,6 +41,7 @@ from metalearn.figures import draw_descents, draw_learning_curves, draw_matrix, 
 from metalearn.inner.checks import check_bool, check_count
 from metalearn.outer.history import divergence_in_words
 from metalearn.recording import by_path, open_run, save_optimizer
+from metalearn.recording.checkpoints import load_evaluations
 
 AS_TUNED = "as tuned"
 OF_TUNING = ("name", "benchmark", "tuning", "reading", "horizon", "length", "repeat_randomness", "stagger")
@@ -78,7 +78,7 @@ def main(config):
         record(run, tuning, thetas, found)
         judge(config, benchmarks, tuned, jax.random.fold_in(key, 2**31), run, progress)
         files = {label: result_file(run, label, "evaluations.npz") for label in thetas}
-        if curves := {label: np.load(path) for label, path in files.items() if path.exists()}:
+        if curves := {label: load_evaluations(path) for label, path in files.items() if path.exists()}:
             run.figure("descent", later(draw_descents, curves, title=f"{config.problem.name}: along meta-training"))
         run.table("divergence", [{"label": label} | one for label, one in shares.items()])
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s    {divergence_in_words(shares)}")
@@ -103,7 +103,7 @@ def descend(config, trained, problems, tuning, key, run, progress):
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
             thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares).theta
             path = result_file(run, label, "msgpack")
-            if tuning.learned is not None and not path.exists():
+            if tuning.learned is not None:
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, thetas[label]))
     return thetas, shares
 

@@ -10,6 +10,7 @@ from metalearn.application import AXIS, application, output_folder, parse_seed, 
 from metalearn.figures import check_film, check_norm, draw_landscapes, draw_zoom, later, write_film, zoom_images
 from metalearn.landscape.render import check_resolution
 from metalearn.recording import LandscapeFolder, open_run
+from metalearn.recording.files import part_name
 from metalearn.words import percent
 
 PIXELS_KEEP_APART = 100  # the least distance of neighbouring pixels, in roundings of θ
@@ -140,7 +141,7 @@ def record(run, config, name, frames, rows, checks, published):
         images = zoom_images(
             frames, size=config.film.size, images_per_frame=config.film.images_per_frame, norm=config.norm
         )
-        with tempfile.TemporaryDirectory(dir=run.folder) as folder:
+        with tempfile.TemporaryDirectory(dir=run.folder, prefix=".", suffix=part_name("film")) as folder:
             path = write_film(Path(folder) / "zoom", images, images_per_second=config.film.images_per_second)
             run.file(path.name, path)
     print(f"\n{'width':>9s}  {'trained':>7s}  {'wrong':>9s}  {'rounding':>8s}  dimension by the 3-point rule")

@@ -39,7 +39,7 @@ from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
 from metalearn.compilation import compilation_effort
 from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
-from metalearn.recording.run_folder import unwritable
+from metalearn.recording.folders import unwritable
 from metalearn.recording.secrets import hide_in_file
 
 PACKAGE = Path(__file__).resolve().parent.parent

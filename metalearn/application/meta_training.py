@@ -1,5 +1,7 @@
 """One meta-training of an experiment: with snapshots, evaluations and a log in the run's folder."""
 
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,14 @@ from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.outer import Snapshot, first_snapshot, meta_train
 from metalearn.recording import Run, extend_evaluations, load_snapshot, save_snapshot
-from metalearn.recording.run_folder import file_name
+from metalearn.recording.checkpoints import DamagedFileError
+from metalearn.recording.files import replacing, short
+from metalearn.recording.folders import file_name, read_json
+from metalearn.recording.log_file import has_line
+from metalearn.recording.weights_and_biases import tell
 from metalearn.types import Progress, Theta
+
+SNAPSHOTS = ("snapshot.npz", "snapshot-before.npz")  # the endings of the last two snapshots of a meta-training
 
 
 def seed_label(config: Any, name: str, seed: int) -> str:
@@ -101,18 +109,24 @@ def train(
       shares: told what diverged.
       numbers_of: numbers of θ that are logged.
     """
-    path, snapshot = result_file(run, label, "snapshot.npz"), None
-    if path.exists():
-        snapshot = load_snapshot(path, first_snapshot(estimator, optimizer, theta, key))
-        if snapshot.step >= num_steps:
-            return snapshot
+    snapshot = _last_snapshot(run, label, first_snapshot(estimator, optimizer, theta, key))
+    divergence = result_file(run, label, "divergence.json")
+    if snapshot is not None and divergence.exists():
+        shares[label] = read_json(divergence)
+    if snapshot is not None and snapshot.step >= num_steps:
+        return snapshot
 
     def look(step, theta, history):
-        extend_evaluations(result_file(run, label, "evaluations.npz"), history.evaluations)
-        save_snapshot(path, history.snapshot)
+        """Record a chunk: the snapshot last, because a run that is resumed does again what comes after it."""
         means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
         means |= {"fresh_episodes": float(history.evaluations["loss"][-1])}
         run.log({label: means | dict(numbers_of(theta))}, step=step)
+        extend_evaluations(result_file(run, label, "evaluations.npz"), history.evaluations)
+        now = {name: float(share) for name, share in history.divergence().items()}
+        shares[label] = _joined(shares.get(label, now), now)
+        with replacing(divergence) as file:
+            file.write_text(json.dumps(shares[label]))
+        _save(run, label, history.snapshot)
 
     _, history = meta_train(
         estimator,
@@ -128,5 +142,41 @@ def train(
         resume=snapshot,
         keep="last",
     )
-    shares[label] = {name: float(share) for name, share in history.divergence().items()}
     return history.snapshot
+
+
+def _joined(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """Join `History.divergence` of a run with that of its next chunk, or of a chunk that was done already."""
+    largest = {name: max(before[name], now[name]) for name in ("worst", "capped")}
+    return {"first": before["first"], "worst": largest["worst"], "last": now["last"], "capped": largest["capped"]}
+
+
+def _save(run: Run, label: str, snapshot: Snapshot) -> None:
+    """Save a snapshot, and keep the one before it."""
+    path, before = (result_file(run, label, ending) for ending in SNAPSHOTS)
+    if path.exists():
+        os.replace(path, before)
+    save_snapshot(path, snapshot)
+
+
+def _last_snapshot(run: Run, label: str, like: Snapshot) -> Snapshot | None:
+    """Return the newest whole snapshot whose line is in the log, else the newest whole one; None if there is none.
+
+    Raises:
+      ValueError: there are snapshots, and all are damaged or of another run.
+    """
+    found, damaged = [], []
+    for path in (result_file(run, label, ending) for ending in SNAPSHOTS):
+        if path.exists():
+            try:
+                found.append(load_snapshot(path, like))
+            except DamagedFileError as error:
+                damaged.append(short(path))
+                tell(f"A snapshot is damaged, and the one before it is used: {error}")
+    if damaged and not found:
+        raise ValueError(
+            f"No snapshot of {label} is whole: {', '.join(damaged)}. Delete {'them' if len(damaged) > 1 else 'it'} to begin "
+            "this part again, or start a new run."
+        )
+    logged = (one for one in found if has_line(run.folder / "metrics.jsonl", int(one.step), f"{label}/"))
+    return next(logged, next(iter(found), None))

@@ -24,7 +24,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from metalearn.recording.run_folder import RunFolderError
+from metalearn.recording.files import RunFolderError
 from metalearn.words import suggestion
 
 _REFUSALS = (ValueError, TypeError, ImportError, OSError, NotImplementedError)

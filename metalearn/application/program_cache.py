@@ -7,7 +7,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from metalearn.inner.checks import check_count
-from metalearn.recording.run_folder import RunFolderError
+from metalearn.recording.files import RunFolderError
 
 LEAST_SECONDS = 0.2  # of compilation: quicker programs are not kept
 

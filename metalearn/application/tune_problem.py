@@ -26,6 +26,7 @@ from metalearn.outer.search.evolve import evolve
 from metalearn.outer.search.random_search import random_search, uniform
 from metalearn.outer.study import leaf_paths
 from metalearn.recording import load_snapshot, open_run, save_snapshot
+from metalearn.recording.checkpoints import load_evaluations
 from metalearn.types import Theta
 from metalearn.words import table
 
@@ -73,7 +74,7 @@ def tune_problem(config: Any) -> None:
             path.name.removesuffix(".evaluations.npz"): path for path in sorted(run.folder.glob("*.evaluations.npz"))
         }
         if files:
-            curves = {label: np.load(path) for label, path in files.items()}
+            curves = {label: load_evaluations(path) for label, path in files.items()}
             title = f"{study.name}: along meta-training"
             run.figure("descent", later(draw_descents, curves, title=title, loss_name="meta-loss of fresh episodes"))
         run.table("divergence", [{"label": label} | one for label, one in shares.items()])

@@ -10,7 +10,7 @@ import numpy as np
 from metalearn.figures.landscape import landscape_colours
 from metalearn.inner.checks import check_count
 from metalearn.landscape import Landscape
-from metalearn.recording.run_folder import replacing
+from metalearn.recording.files import replacing
 
 FEATHER = 0.08  # the share of a key frame's side over which it fades into the wider key frame
 

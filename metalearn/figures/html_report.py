@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metalearn.recording.run_folder import replacing
+from metalearn.recording.files import replacing
 from metalearn.recording.weights_and_biases import first_line
 
 _STYLE = """

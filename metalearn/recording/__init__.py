@@ -11,10 +11,13 @@ from metalearn.recording.checkpoints import (
     save_optimizer,
     save_snapshot,
 )
+from metalearn.recording.files import RunFolderError
+from metalearn.recording.folders import read_status
 from metalearn.recording.histories import log_history
-from metalearn.recording.run_folder import LocalRun, RunFolderError, read_metrics
+from metalearn.recording.provenance import collect_provenance
+from metalearn.recording.run_folder import LocalRun, read_metrics
 from metalearn.recording.tiles import LandscapeFolder, Tiles
-from metalearn.recording.tracking import Run, Tracker, collect_provenance, open_run
+from metalearn.recording.tracking import Run, Tracker, open_run
 from metalearn.recording.values import by_path
 from metalearn.recording.weights_and_biases import WandbRun
 
@@ -34,6 +37,7 @@ __all__ = [
     "log_history",
     "open_run",
     "read_metrics",
+    "read_status",
     "save_optimizer",
     "save_snapshot",
 ]

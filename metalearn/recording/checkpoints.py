@@ -1,7 +1,6 @@
 """Save and load learned optimisers and the snapshots of meta-training."""
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,16 @@ from metalearn import trees
 from metalearn.inner import learned
 from metalearn.outer.history import Snapshot
 from metalearn.outer.meta_train_checks import read_maker
-from metalearn.recording.run_folder import replacing
+from metalearn.recording.files import replacing
 from metalearn.recording.values import plain, same
 from metalearn.types import Theta
 from metalearn.words import counted
 
 FORMAT = 1
+
+
+class DamagedFileError(ValueError):
+    """A file of a run was changed or is incomplete. The message is one sentence for the user."""
 
 
 def save_optimizer(path: Path | str, optimizer: learned.LearnedOptimizer, theta: Theta) -> Path:
@@ -102,18 +105,35 @@ def extend_evaluations(path: Path | str, evaluations: Mapping[str, Any]) -> dict
 
     Raises:
       OSError: the file cannot be read or written.
-      ValueError: the file was not written by `extend_evaluations`.
+      DamagedFileError: the file was not written by `extend_evaluations`, or is incomplete; a `ValueError`.
     """
     added = {name: np.asarray(values) for name, values in evaluations.items()}
     if Path(path).exists():
-        try:
-            with np.load(path) as file:
-                kept = file["step"] < min(added["step"], default=np.inf)
-                added = {name: np.concatenate([file[name][kept], values]) for name, values in added.items()}
-        except (ValueError, KeyError, zipfile.BadZipFile):
-            raise ValueError(f"{path} was not written by extend_evaluations; move it away.") from None
+        before = load_evaluations(path)
+        kept = before["step"] < min(added["step"], default=np.inf)
+        added = {name: np.concatenate([before[name][kept], values]) for name, values in added.items()}
     _write(Path(path), added)
     return added
+
+
+def load_evaluations(path: Path | str) -> dict[str, np.ndarray]:
+    """Load what `extend_evaluations` wrote.
+
+    Raises:
+      OSError: the file cannot be read.
+      DamagedFileError: the file was not written by `extend_evaluations`, or is incomplete; a `ValueError`.
+    """
+    try:
+        with open(path, "rb") as stream, np.load(stream) as file:
+            found = {name: file[name] for name in file.files}
+        if len({len(found[name]) for name in {"step", "loss", *found}}) == 1:
+            return found
+        reason = "its arrays have several lengths"
+    except OSError:
+        raise
+    except Exception as error:
+        reason = type(error).__name__
+    raise DamagedFileError(f"{path} was not written by extend_evaluations, or is damaged ({reason}); move it away.")
 
 
 def load_snapshot(path: Path | str, like: Any) -> Any:
@@ -127,7 +147,8 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
 
     Raises:
       FileNotFoundError: the file does not exist.
-      ValueError: the file is not a snapshot, or its arrays do not have the shapes and dtypes of `like`.
+      DamagedFileError: the file is not a snapshot, or is incomplete; a `ValueError`.
+      ValueError: its arrays do not have the shapes and dtypes of `like`.
     """
     wanted, structure = jax.tree.flatten(like)
     try:
@@ -136,7 +157,7 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(
+        raise DamagedFileError(
             f"{path} was not written by save_snapshot, or is incomplete ({type(error).__name__})."
         ) from None
     difference = _difference(leaves, like)

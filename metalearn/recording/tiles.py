@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from metalearn.landscape import Landscape, PixelMeasures, Plane
-from metalearn.recording.run_folder import RunFolderError, replacing, short
+from metalearn.recording.files import remove_leftovers, replacing, short, write_failed
 from metalearn.recording.values import finite, plain, same, save_arrays
 
 _ARRAYS = ("measure", "converged", "undecided", "escape", "computed")
@@ -107,6 +107,7 @@ def _agree(folder, settings):
     made_by = {"jax": jax.__version__, "device": device.device_kind, "dtype": "float64"}
     settings = finite(plain({**settings, **made_by}))
     path = folder / "settings.json"
+    remove_leftovers(folder)
     if not path.exists():
         _write(path, json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         return
@@ -135,13 +136,10 @@ def _write(path, content):
     """Write a text or arrays, completely or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            if isinstance(content, str):
-                file.write_text(content, encoding="utf-8")
-            else:
-                save_arrays(file, content)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RunFolderError(
-            f"{short(path)} cannot be written: {reason}. Finished files are kept; free some space and resume."
-        ) from error
+        raise write_failed(path, error) from error
+    with replacing(path) as file:
+        if isinstance(content, str):
+            file.write_text(content, encoding="utf-8")
+        else:
+            save_arrays(file, content)

@@ -7,20 +7,15 @@
 The folder is the complete record, and W&B is a copy: a run needs no account, network or service.
 """
 
-import importlib.metadata
-import shlex
-import subprocess
-import sys
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
-import numpy as np
-
-from metalearn.recording.run_folder import LocalRun, check_image, make_run_folder, run_folder, short, unwritable
-from metalearn.recording.secrets import hide, known_secrets, scrub, scrub_arguments
+from metalearn.recording.files import RunFolderError, short
+from metalearn.recording.folders import make_run_folder, run_folder, unwritable
+from metalearn.recording.provenance import collect_provenance
+from metalearn.recording.run_folder import LocalRun, check_image
+from metalearn.recording.secrets import hide, known_secrets, scrub
 from metalearn.recording.values import plain, same, shell_override
 from metalearn.recording.weights_and_biases import WandbRun, first_line, open_wandb, tell
 
@@ -147,8 +142,9 @@ def open_run(
       entity: the W&B user or team; by default that of the account.
       group, tags: the W&B group, for related runs, and the W&B tags.
       wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; used only online.
-      resume: the folder of a run to continue, instead of a new one. Its metrics, figures and arrays are kept, and new
-        ones are added. It must have the same configuration.
+      resume: the folder of a run to continue, instead of a new one. Its metrics are kept, and a line of an outer step
+        and names that are there already is not written again; figures, tables and arrays that are made again are
+        replaced. It must have the same configuration, and no other process may be writing to it.
       may_differ: entries of the configuration, besides `resume`, `tracker` and `folder`, that a resumed run may change.
 
     Raises:
@@ -167,6 +163,8 @@ def open_run(
         _check_same(path, settings, {"resume", "tracker", "folder", *may_differ})
     try:
         local = LocalRun(path, settings, provenance)
+    except RunFolderError:
+        raise
     except OSError as error:
         raise unwritable(path, error) from error
     beside = None
@@ -175,50 +173,6 @@ def open_run(
         beside = open_wandb(path, {**settings, "provenance": provenance}, mode=mode, **labels)
     trackers = (local,) if beside is None else (local, beside)
     return Run(path, trackers, secrets, resumable="resume" in settings)
-
-
-def collect_provenance(secrets: list[str] | None = None) -> dict:
-    """Collect commit, versions, device, command line and time; no environment variables and no host name.
-
-    Args:
-      secrets: texts to hide, in addition to the values of options whose names look like secrets.
-    """
-    device = jax.devices()[0]
-    return {
-        "command": shlex.join(scrub_arguments(sys.argv, secrets or ())),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "git": _git_state(),
-        "versions": {
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "metalearn": _version("metalearn"),
-            "jax": jax.__version__,
-            "numpy": np.__version__,
-        },
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-    }
-
-
-def _git_state() -> dict | None:
-    """Return commit and dirty flag of the repository of the current folder; None if there is none."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL
-    ).stdout.strip()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _check_same(path: Path, settings: dict, ignored: set[str]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.recording.run_folder import check_image, short
+from metalearn.recording.files import short
+from metalearn.recording.run_folder import check_image
 from metalearn.recording.values import columns, flatten, plain, save_arrays
 
 _FILMS = (".mp4", ".gif", ".webm", ".ogg")

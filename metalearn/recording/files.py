@@ -1,0 +1,93 @@
+"""Files that are written completely or not at all, and one sentence where a disk does not let them."""
+
+import contextlib
+import itertools
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_PROCESS = secrets.token_hex(4)  # the number of a process can be used again, in a container by every run
+_COUNT = itertools.count()
+_PART = re.compile(r"\..*\.(\d+)\.([0-9a-f]{8})\.\d+\.part")
+
+
+class RunFolderError(OSError):
+    """The folder of the run cannot be written. The message is one sentence for the user."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces the file when it is complete, so that a kill leaves no incomplete file.
+
+    The content is on the disk before it gets its name. Threads and processes can write the same file at a time: one of
+    them is last.
+
+    Raises:
+      RunFolderError: the file cannot be written.
+    """
+    temporary = path.with_name(part_name(path.name))
+    try:
+        yield temporary
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise write_failed(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def part_name(name: str) -> str:
+    """Return a new name for a temporary file or folder, which `remove_leftovers` removes if this process is killed."""
+    return f".{name}.{os.getpid()}.{_PROCESS}.{next(_COUNT)}.part"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files below a folder whose processes have ended."""
+    for path in folder.rglob(".*.part"):
+        made_by = _PART.fullmatch(path.name)
+        if made_by and made_by[2] != _PROCESS and not _is_another(int(made_by[1])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def write_failed(path: Path, error: OSError) -> RunFolderError:
+    """Return the error of a file that cannot be written."""
+    if isinstance(error, RunFolderError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return RunFolderError(f"{short(path)} cannot be written: its folder does not exist, or was deleted.")
+    reason = (error.strerror or str(error)).lower()
+    return RunFolderError(
+        f"{short(path)} cannot be written: {reason}. Finished files are kept; free some space and resume."
+    )
+
+
+def short(path: Path) -> str:
+    """Return the path relative to the current folder if it lies below it, otherwise the whole path."""
+    with contextlib.suppress(ValueError, OSError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _is_another(number: int) -> bool:
+    """Return whether a process with this number runs that is not this one."""
+    if number == os.getpid():
+        return False
+    if sys.platform == "win32":  # where os.kill ends a process
+        return True
+    try:
+        os.kill(number, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""A meta-training that is killed between any two of its writes goes on with the same bits, and is logged once."""
+
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from omegaconf import OmegaConf
+
+import metalearn as ml
+from metalearn.application import meta_training, train
+from metalearn.recording import open_run, read_metrics
+from metalearn.recording.checkpoints import load_evaluations
+
+KEY = jax.random.key(0)
+ESTIMATOR = ml.persistent_es(ml.problems.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=2)
+OPTIMIZER, EVALUATE = optax.adam(0.02), ml.held_out_loss(ml.problems.noisy_linear_quadratic(), 12, 2)
+CONFIG = OmegaConf.create({"chunk_length": 2})
+STEPS = 6  # three chunks
+
+
+class Killed(BaseException):
+    """What the process of a test dies of."""
+
+
+def descend(run, num_steps=STEPS):
+    shares: dict[str, Any] = {}
+    one = (ESTIMATOR, OPTIMIZER, num_steps, jnp.float32(0.3), KEY, EVALUATE, "a b")
+    end = train(CONFIG, *one, run, lambda *_: None, shares)
+    return end, shares
+
+
+def opened(folder, resume=None):
+    return open_run(folder, {}, mode="disabled", resume=resume)
+
+
+def left(run):
+    """Everything that a run leaves, without its times."""
+    lines = [{name: line[name] for name in line if name != "seconds"} for line in read_metrics(run.folder)]
+    curve = {name: values.tolist() for name, values in load_evaluations(run.folder / "a-b.evaluations.npz").items()}
+    return lines, curve, json.loads((run.folder / "a-b.divergence.json").read_text())
+
+
+def end_as_killed(run):
+    run.trackers[0]._metrics.close()
+    run.trackers[0]._lock.release()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("whole")) as run:
+        end, shares = descend(run)
+    return end, shares, left(run)
+
+
+def agrees(run, found, whole):
+    end, shares = found
+    jax.tree.map(np.testing.assert_array_equal, end._replace(estimator_state=()), whole[0]._replace(estimator_state=()))
+    assert shares == whole[1]
+    assert left(run) == whole[2]
+
+
+@pytest.mark.parametrize("write", ["log", "extend_evaluations", "replacing", "save_snapshot"])
+@pytest.mark.parametrize("chunk", [1])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_kill_between_any_two_writes_costs_nothing(tmp_path, whole, monkeypatch, write, chunk, after):
+    run, calls = opened(tmp_path), []
+    place = run if write == "log" else meta_training
+    does = getattr(place, write)
+
+    def killing(*arguments, **more):
+        calls.append(1)
+        if len(calls) == chunk + 1 and not after:
+            raise Killed
+        found = does(*arguments, **more)
+        if len(calls) == chunk + 1 and write != "replacing":
+            raise Killed
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, write, killing)
+        if write == "replacing" and after:
+            patch.setattr(meta_training, "_save", killing_save(chunk))
+        with pytest.raises(Killed):
+            descend(run)
+    end_as_killed(run)
+    with opened(tmp_path, run.folder) as again:
+        agrees(again, descend(again), whole)
+
+
+def killing_save(chunk):
+    """Die at the first line of `_save`."""
+    save, calls = meta_training._save, []
+
+    def killing(*arguments):
+        calls.append(1)
+        if len(calls) == chunk + 1:
+            raise Killed
+        save(*arguments)
+
+    return killing
+
+
+def test_a_finished_part_is_told_again_and_not_done_again(tmp_path, whole):
+    with opened(tmp_path) as run:
+        descend(run)
+    with opened(tmp_path, run.folder) as again:
+        agrees(again, descend(again), whole)
+
+
+def test_a_line_that_was_lost_after_its_snapshot_is_written_again(tmp_path, whole):
+    with opened(tmp_path) as run:
+        descend(run)
+    path = run.folder / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    with opened(tmp_path, run.folder) as again:
+        agrees(again, descend(again), whole)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_snapshot_is_named_and_the_one_before_is_used(tmp_path, whole, capsys, damage):
+    with opened(tmp_path) as run:
+        descend(run)
+    path = run.folder / "a-b.snapshot.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes({"cut": content[:300], "flipped": content, "empty": b""}[damage])
+    with opened(tmp_path, run.folder) as again:
+        agrees(again, descend(again), whole)
+    assert "A snapshot is damaged, and the one before it is used:" in capsys.readouterr().err
+    for one in run.folder.glob("*snapshot*.npz"):
+        one.write_bytes(b"")
+    with (
+        opened(tmp_path, run.folder) as again,
+        pytest.raises(ValueError, match=r"No snapshot of a b is whole: .*Delete them"),
+    ):
+        descend(again)
