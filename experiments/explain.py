@@ -10,7 +10,7 @@ from metalearn.application import (
     application,
     build_descents,
     check_labels,
-    output_folder,
+    open_experiment,
     parse_seed,
     read_list,
     read_study,
@@ -18,7 +18,7 @@ from metalearn.application import (
 )
 from metalearn.explain import CutSettings, Settings, SignalSettings, ZoomSettings, build_study, lead, measure_parts
 from metalearn.figures import write_report
-from metalearn.recording import open_run
+from metalearn.recording.processes import is_first
 
 
 def main(config):
@@ -26,7 +26,7 @@ def main(config):
     study = configured(config)
     title = f"Why meta-gradients fail: {config.problem.name}"
     with (
-        open_run(output_folder(), config, name=f"explain-{config.problem.name}", **config.tracker) as run,
+        open_experiment(config, f"explain-{config.problem.name}") as run,
         show_progress() as progress,
     ):
         began, sections = time.perf_counter(), []
@@ -43,7 +43,9 @@ def main(config):
         finally:  # if the run is stopped, the page contains the finished parts
             minutes = (time.perf_counter() - began) / 60
             foot = f"metalearn {ml.__version__}, jax {jax.__version__}, seed {config.seed}; {minutes:.1f} minutes."
-            page = write_report(run.folder / "report.html", title, lead(study), sections, foot)
+            page = run.folder / "report.html"
+            if is_first():
+                write_report(page, title, lead(study), sections, foot)
         run.file("report", page)
         print(f"\nreport: {page}    {minutes:.1f} minutes")
 

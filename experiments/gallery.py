@@ -1,9 +1,9 @@
 """Draw the published tiles of the border of trainability side by side, and make the table of their dimensions."""
 
 import metalearn as ml
-from metalearn.application import application, output_folder, show_progress
+from metalearn.application import application, open_experiment, show_progress
 from metalearn.figures import check_norm, draw_landscapes, later
-from metalearn.recording import LandscapeFolder, open_run
+from metalearn.recording import LandscapeFolder
 from metalearn.words import percent
 
 
@@ -13,14 +13,7 @@ def main(config):
         raise ValueError(f"conditions must be a list, such as conditions=[{config.conditions}].")
     conditions = {name: ml.landscape.condition(name) for name in config.conditions}
     with (
-        open_run(
-            output_folder(),
-            config,
-            name="gallery",
-            resume=config.resume,
-            may_differ=("norm", "mark_undecided"),
-            **config.tracker,
-        ) as run,
+        open_experiment(config, "gallery", may_differ=("norm", "mark_undecided")) as run,
         show_progress() as progress,
     ):
         settings = {"num_steps": config.num_steps, "resolution": config.resolution}

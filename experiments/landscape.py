@@ -3,10 +3,10 @@
 import time
 
 import metalearn as ml
-from metalearn.application import AXIS, application, output_folder, parse_seed, read_study, show_progress
+from metalearn.application import AXIS, application, open_experiment, parse_seed, read_study, show_progress
 from metalearn.figures import check_norm, draw_landscape, later
 from metalearn.landscape.render import check_resolution
-from metalearn.recording import LandscapeFolder, open_run
+from metalearn.recording import LandscapeFolder
 from metalearn.words import percent
 
 WINDOWS = ("tile", "full")
@@ -21,14 +21,7 @@ def main(config):
     settings = {"picture": title, "resolution": config.resolution, "adaptive": config.adaptive, "seed": config.seed}
     settings |= {"problem": config.get("problem")}
     with (
-        open_run(
-            output_folder(),
-            config,
-            name=f"landscape-{name.replace(', ', '-')}",
-            resume=config.resume,
-            may_differ=("norm",),
-            **config.tracker,
-        ) as run,
+        open_experiment(config, f"landscape-{name.replace(', ', '-')}", may_differ=("norm",)) as run,
         show_progress() as progress,
     ):
         began = time.perf_counter()

@@ -26,8 +26,8 @@ from metalearn.application import (
     chooses_problem,
     held_out,
     on_each,
+    open_experiment,
     outer_optimizer,
-    output_folder,
     parse_seed,
     result_file,
     searched,
@@ -40,8 +40,9 @@ from metalearn.application import (
 from metalearn.figures import draw_descents, draw_learning_curves, draw_matrix, later
 from metalearn.inner.checks import check_bool, check_count
 from metalearn.outer.history import divergence_in_words
-from metalearn.recording import by_path, open_run, save_optimizer
+from metalearn.recording import by_path, save_optimizer
 from metalearn.recording.checkpoints import load_evaluations
+from metalearn.recording.processes import is_first
 
 AS_TUNED = "as tuned"
 OF_TUNING = ("name", "benchmark", "tuning", "reading", "horizon", "length", "repeat_randomness", "stagger")
@@ -66,7 +67,7 @@ def main(config):
     name = f"meta-train-{config.problem.name}"
     with (
         ml.over_devices(),
-        open_run(output_folder(), config, name=name, resume=config.resume, may_differ=JUDGING, **config.tracker) as run,
+        open_experiment(config, name, may_differ=JUDGING) as run,
         show_progress() as progress,
     ):
         thetas, shares = descend(config, trained, problems, tuning, key, run, progress)
@@ -103,7 +104,7 @@ def descend(config, trained, problems, tuning, key, run, progress):
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
             thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares).theta
             path = result_file(run, label, "msgpack")
-            if tuning.learned is not None:
+            if tuning.learned is not None and is_first():
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, thetas[label]))
     return thetas, shares
 

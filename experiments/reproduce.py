@@ -4,9 +4,10 @@ import time
 
 import metalearn as ml
 import metalearn.reproductions as reproductions
-from metalearn.application import application, output_folder, read_list, show_progress, use_cores
+from metalearn.application import application, open_experiment, read_list, show_progress, use_cores
 from metalearn.inner.checks import check_choice
-from metalearn.recording import open_run
+from metalearn.recording.files import replacing
+from metalearn.recording.processes import is_first
 
 
 def main(config):
@@ -18,7 +19,7 @@ def main(config):
         check_choice("Every one of only", name, known)
     with (
         ml.over_devices(),
-        open_run(output_folder(), config, name="reproduce", resume=config.resume, **config.tracker) as run,
+        open_experiment(config, "reproduce") as run,
         show_progress() as progress,
     ):
         results = []
@@ -31,7 +32,9 @@ def main(config):
                 else:
                     found.append(reproductions.row(one))
                     text = reproductions.table(results + found)
-                    (run.folder / "reproductions.md").write_text(text + "\n")
+                    if is_first():
+                        with replacing(run.folder / "reproductions.md") as file:
+                            file.write_text(text + "\n")
             run.table(name, found)
             results += found
         run.table("reproductions", results)

@@ -6,11 +6,12 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from metalearn.application import AXIS, application, output_folder, parse_seed, read_study, show_progress
+from metalearn.application import AXIS, application, open_experiment, parse_seed, read_study, show_progress
 from metalearn.figures import check_film, check_norm, draw_landscapes, draw_zoom, later, write_film, zoom_images
 from metalearn.landscape.render import check_resolution
-from metalearn.recording import LandscapeFolder, open_run
+from metalearn.recording import LandscapeFolder
 from metalearn.recording.files import part_name
+from metalearn.recording.processes import is_first
 from metalearn.words import percent
 
 PIXELS_KEEP_APART = 100  # the least distance of neighbouring pixels, in roundings of θ
@@ -29,14 +30,7 @@ def main(config):
     if config.get("problem") is not None:
         settings |= {"problem": config.problem, "seed": config.seed}
     with (
-        open_run(
-            output_folder(),
-            config,
-            name=f"zoom-{name}",
-            resume=config.resume,
-            may_differ=("norm", "film"),
-            **config.tracker,
-        ) as run,
+        open_experiment(config, f"zoom-{name}", may_differ=("norm", "film")) as run,
         show_progress() as progress,
     ):
         planes = windows(config, condition, num_steps, key)
@@ -137,7 +131,7 @@ def record(run, config, name, frames, rows, checks, published):
     panels = {f"{checks[index]['width']:.1e} wide": frames[index] for index in shown}
     run.figure("frames", later(draw_landscapes, panels, title=f"{name}: zoom", norm=config.norm, columns=4))
     run.figure("dimensions", later(draw_zoom, rows, checks, title=f"{name}: zoom", published=published))
-    if config.film.size:
+    if config.film.size and is_first():
         images = zoom_images(
             frames, size=config.film.size, images_per_frame=config.film.images_per_frame, norm=config.norm
         )

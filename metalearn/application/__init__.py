@@ -25,6 +25,7 @@ from metalearn.application.cores import use_cores
 from metalearn.application.meta_training import check_labels, check_outer, result_file, seed_label, train
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
+from metalearn.application.recorded import open_experiment
 from metalearn.application.searches import (
     SEARCHES,
     build_hyperparameters,
@@ -56,6 +57,7 @@ __all__ = [
     "chooses_problem",
     "held_out",
     "on_each",
+    "open_experiment",
     "outer_optimizer",
     "outer_settings",
     "output_folder",

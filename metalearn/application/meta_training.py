@@ -13,11 +13,11 @@ import optax
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.outer import Snapshot, first_snapshot, meta_train
-from metalearn.recording import Run, extend_evaluations, load_snapshot, save_snapshot
+from metalearn.recording import Run, extend_evaluations, load_snapshot, log_file, save_snapshot
 from metalearn.recording.checkpoints import DamagedFileError
 from metalearn.recording.files import replacing, short
 from metalearn.recording.folders import file_name, read_json
-from metalearn.recording.log_file import has_line
+from metalearn.recording.processes import in_first_process, is_first
 from metalearn.recording.weights_and_biases import tell
 from metalearn.types import Progress, Theta
 
@@ -118,15 +118,16 @@ def train(
 
     def look(step, theta, history):
         """Record a chunk: the snapshot last, because a run that is resumed does again what comes after it."""
-        means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
-        means |= {"fresh_episodes": float(history.evaluations["loss"][-1])}
-        run.log({label: means | dict(numbers_of(theta))}, step=step)
-        extend_evaluations(result_file(run, label, "evaluations.npz"), history.evaluations)
         now = {name: float(share) for name, share in history.divergence().items()}
         shares[label] = _joined(shares.get(label, now), now)
-        with replacing(divergence) as file:
-            file.write_text(json.dumps(shares[label]))
-        _save(run, label, history.snapshot)
+        if is_first():
+            means = {metric: float(np.mean(values)) for metric, values in history.metrics.items()}
+            means |= {"fresh_episodes": float(history.evaluations["loss"][-1])}
+            run.log({label: means | dict(numbers_of(theta))}, step=step)
+            extend_evaluations(result_file(run, label, "evaluations.npz"), history.evaluations)
+            with replacing(divergence) as file:
+                file.write_text(json.dumps(shares[label]))
+            _save(run, label, history.snapshot)
 
     _, history = meta_train(
         estimator,
@@ -165,11 +166,18 @@ def _last_snapshot(run: Run, label: str, like: Snapshot) -> Snapshot | None:
     Raises:
       ValueError: there are snapshots, and all are damaged or of another run.
     """
-    found, damaged = [], []
+    found: dict[Path, Snapshot] = {}
+    path = in_first_process(lambda: _choose(run, label, like, found))
+    return found[path] if path in found else path and load_snapshot(path, like)
+
+
+def _choose(run: Run, label: str, like: Snapshot, found: dict[Path, Snapshot]) -> Path | None:
+    """Return the path of the snapshot to continue from, and load all whole ones into `found`."""
+    damaged = []
     for path in (result_file(run, label, ending) for ending in SNAPSHOTS):
         if path.exists():
             try:
-                found.append(load_snapshot(path, like))
+                found[path] = load_snapshot(path, like)
             except DamagedFileError as error:
                 damaged.append(short(path))
                 tell(f"A snapshot is damaged, and the one before it is used: {error}")
@@ -178,5 +186,6 @@ def _last_snapshot(run: Run, label: str, like: Snapshot) -> Snapshot | None:
             f"No snapshot of {label} is whole: {', '.join(damaged)}. Delete {'them' if len(damaged) > 1 else 'it'} to begin "
             "this part again, or start a new run."
         )
-    logged = (one for one in found if has_line(run.folder / "metrics.jsonl", int(one.step), f"{label}/"))
+    log = run.folder / log_file.NAME
+    logged = (path for path, one in found.items() if log_file.has_line(log, int(one.step), f"{label}/"))
     return next(logged, next(iter(found), None))

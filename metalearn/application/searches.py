@@ -18,6 +18,7 @@ from metalearn.outer.held_out import Evaluate, held_out_loss
 from metalearn.outer.search.evolve import evolve
 from metalearn.outer.search.random_search import random_search, uniform
 from metalearn.recording.checkpoints import load_snapshot, save_snapshot
+from metalearn.recording.processes import is_first
 from metalearn.types import Progress, Theta
 
 SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "genetic algorithm"}
@@ -114,7 +115,8 @@ def searched(
         generations = max(trials // population_size, 1)
         size = {"population_size": population_size, "sigma": 0.3}
         theta, _ = evolve(evaluate, name, tuning.theta, key, generations, **size, progress=progress)
-    save_snapshot(path, theta)
+    if is_first():
+        save_snapshot(path, theta)
     return theta
 
 

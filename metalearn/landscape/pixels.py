@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 
 from metalearn import trees
 from metalearn.compilation import jit
@@ -23,6 +22,7 @@ from metalearn.inner.checks import check_count
 from metalearn.inner.convolutions import prepare
 from metalearn.inner.problem import InnerProblem, check_problem, split_episode, take_step
 from metalearn.landscape import measure as accounts
+from metalearn.landscape.shared_pixels import check_same_pixels, gather
 from metalearn.threads import on_every_device
 from metalearn.types import Key, Progress
 
@@ -89,7 +89,7 @@ def measure_pixels(
 
     Raises:
       TypeError: `num_steps` or `chunk_size` is not a whole number, or `problem` cannot be traced with a θ of `place`.
-      ValueError: `num_steps` or `chunk_size` is below 1.
+      ValueError: `num_steps` or `chunk_size` is below 1, or processes pass different pixels.
     """
     check_count("num_steps", num_steps)
     settings = _Settings(problem, place, num_steps, _chunk(chunk_size), drop_diverged)
@@ -100,6 +100,7 @@ def measure_pixels(
         key = jax.random.key(0) if key is None else key
         check_problem(_in_float64(problem), jax.tree.map(jnp.asarray, place(*jnp.asarray(values[0]))))
     size = band_size(chunk_size)
+    check_same_pixels(values)
     bands = [values[first : first + size] for first in range(0, len(values), size)]
     mine = range(jax.process_index(), len(bands), jax.process_count())
     parts, done = [], 0
@@ -109,7 +110,7 @@ def measure_pixels(
         if progress is not None:
             progress(name, min(done, len(values)), len(values))
     if jax.process_count() > 1:
-        parts = _gather(parts, len(bands), [len(band) for band in bands])
+        parts = gather(parts, _nothing(), [len(band) for band in bands])
     return PixelMeasures(*map(np.concatenate, zip(*parts)))
 
 
@@ -142,18 +143,6 @@ def _chunk(chunk_size):
 
 def _nothing():
     return PixelMeasures(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.int32), np.zeros(0))
-
-
-@jax.enable_x64(True)
-def _gather(parts: list[PixelMeasures], num_bands: int, sizes: list[int]) -> list[PixelMeasures]:
-    """Return the bands of all processes in order; each of n processes has every n-th band."""
-    count, longest = jax.process_count(), max(sizes)
-    rounds = -(-num_bands // count)
-    parts = [*parts, *([_nothing()] * (rounds - len(parts)))]
-    padded = [np.stack([np.pad(leaf, (0, longest - len(leaf))) for leaf in leaves]) for leaves in zip(*parts)]
-    shared = [np.asarray(multihost_utils.process_allgather(leaf)).swapaxes(0, 1) for leaf in padded]
-    every = [leaf.reshape(rounds * count, longest) for leaf in shared]
-    return [PixelMeasures(*(leaf[index, :size] for leaf in every)) for index, size in enumerate(sizes)]
 
 
 @jax.enable_x64(True)

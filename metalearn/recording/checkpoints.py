@@ -1,5 +1,6 @@
 """Save and load learned optimisers and the snapshots of meta-training."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from metalearn.recording.values import plain, same
 from metalearn.types import Theta
 from metalearn.words import counted
 
-FORMAT = 1
+FORMAT = 2  # with a checksum; files of format 1 have none and are read without
 
 
 class DamagedFileError(ValueError):
@@ -31,16 +32,18 @@ def save_optimizer(path: Path | str, optimizer: learned.LearnedOptimizer, theta:
 
     Raises:
       TypeError: `optimizer` is not a `LearnedOptimizer`.
-      ValueError: θ does not have the structure and shapes of the optimiser's weights.
+      ValueError: θ does not have the structure and shapes of the optimiser's weights, or is not finite.
       OSError: the file cannot be written.
     """
     _check_optimizer(optimizer)
     optimizer.check(theta, "theta")
-    content = {
+    _check_finite(theta, "theta")
+    content: dict[str, Any] = {
         "format": FORMAT,
         "architecture": json.dumps(plain(optimizer.architecture)),
         "theta": jax.tree.map(np.asarray, theta),
     }
+    content["sha256"] = _checksum(content)
     with replacing(Path(path)) as file:
         file.write_bytes(bytes(flax.serialization.msgpack_serialize(content)))
     return Path(path)
@@ -58,18 +61,23 @@ def load_optimizer(
     Raises:
       FileNotFoundError: the file does not exist.
       TypeError: `expected` is not a `LearnedOptimizer`.
-      ValueError: the file does not contain a learned optimiser, or its architecture is not the expected one.
+      ValueError: the file does not contain a learned optimiser or was changed, its weights are not finite, or its
+        architecture is not the expected one.
     """
     if expected is not None:
         _check_optimizer(expected, "expected")
     try:
         content: Any = flax.serialization.msgpack_restore(Path(path).read_bytes())
         architecture, version = json.loads(content["architecture"]), content["format"]
-        if architecture["name"] not in learned.__all__ or version != FORMAT:
+        if architecture["name"] not in learned.__all__ or version not in (1, FORMAT):
             raise ValueError(f"{architecture['name']!r} of format {version} is not known to this version of metalearn")
         settings = {name: value for name, value in architecture.items() if name != "name"}
         found = getattr(learned, architecture["name"])(**settings)
         theta = jax.tree.map(jnp.asarray, content["theta"])
+        if set(content) != {"format", "architecture", "theta", *["sha256"] * (version == FORMAT)}:
+            raise ValueError("it has other entries")
+        if version == FORMAT and content["sha256"] != _checksum(content):
+            raise ValueError("its content does not have its checksum, so it was changed or is incomplete")
     except OSError:
         raise
     except Exception as error:
@@ -80,6 +88,7 @@ def load_optimizer(
             "optimiser with the same arguments, or load the file without `expected`."
         )
     found.check(theta, str(path))
+    _check_finite(theta, str(path))
     return found, theta
 
 
@@ -206,6 +215,24 @@ def _restored(leaf, like):
     found = leaf.view(np.dtype(like.dtype))
     narrowed = jax.dtypes.canonicalize_dtype(found.dtype) != found.dtype  # JAX would truncate a count to 32 bits
     return found[()] if narrowed else jnp.asarray(found)
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a file says: format, architecture, and paths, dtypes, shapes and bytes of the weights."""
+    found = hashlib.sha256(f"{content['format']} {content['architecture']}".encode())
+    leaves, _ = jax.tree_util.tree_flatten_with_path(content["theta"])
+    for path, leaf in leaves:
+        array = np.ascontiguousarray(leaf)
+        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def _check_finite(theta: Theta, name: str) -> None:
+    if not trees.all_finite(theta):
+        raise ValueError(
+            f"The weights in {name} must be finite; they contain NaN or infinity. Save the best theta of the meta-training, "
+            "history.snapshot.best.theta, or one from before it diverged."
+        )
 
 
 def _check_optimizer(optimizer, name: str = "optimizer") -> None:

@@ -4,7 +4,8 @@
     <folder>/<name>.npz             a finished landscape
     <folder>/<name>.tiles/*.npz     the tiles of an unfinished landscape
 
-Files are written completely or not at all. A kill therefore loses at most one tile, a few seconds of work.
+Files are written completely or not at all. A kill therefore loses at most one tile, a few seconds of work. A damaged
+file is computed again. Of several processes the first reads and writes; the others take what it found.
 """
 
 import json
@@ -17,8 +18,12 @@ import jax
 import numpy as np
 
 from metalearn.landscape import Landscape, PixelMeasures, Plane
+from metalearn.recording.checkpoints import DamagedFileError
 from metalearn.recording.files import remove_leftovers, replacing, short, write_failed
+from metalearn.recording.folders import read_json
+from metalearn.recording.processes import in_first_process, is_first
 from metalearn.recording.values import finite, plain, same, save_arrays
+from metalearn.recording.weights_and_biases import tell
 
 _ARRAYS = ("measure", "converged", "undecided", "escape", "computed")
 _NUMBERS = ("num_steps", "pixel_steps", "checked", "wrong")
@@ -41,7 +46,7 @@ class Tiles:
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]):
         self.folder = Path(folder)
         self._count = 0
-        _agree(self.folder, settings)
+        in_first_process(lambda: _agree(self.folder, settings))
 
     def __call__(
         self, compute: Callable[[np.ndarray], PixelMeasures], values: np.ndarray, program: str
@@ -54,17 +59,27 @@ class Tiles:
         """
         self._count += 1
         path = self.folder / f"{self._count:05d}.npz"
-        if path.exists():
-            with np.load(path) as stored:
-                if not np.array_equal(stored["values"], values) or str(stored[_PROGRAM]) != program:
-                    raise ValueError(
-                        f"The tiles in {short(self.folder)} belong to another landscape: other points, another problem or "
-                        "another number of steps. Choose another folder, or delete this one."
-                    )
-                return PixelMeasures(*(stored[name] for name in PixelMeasures._fields))
-        found = compute(values)
-        _write(path, {"values": values, _PROGRAM: program, **found._asdict()})
+        found = in_first_process(lambda: self._stored(path, values, program))
+        if found is None:
+            found = compute(values)
+            in_first_process(lambda: _write(path, {"values": values, _PROGRAM: program, **found._asdict()}))
         return found
+
+    def _stored(self, path, values, program) -> PixelMeasures | None:
+        """Return the tile of a file, or None if there is no whole one, which is computed again."""
+        if not path.exists():
+            return None
+        try:
+            stored = _read(path, ("values", _PROGRAM, *PixelMeasures._fields))
+        except DamagedFileError as error:
+            tell(f"{error} It is computed again.")
+            return None
+        if not np.array_equal(stored["values"], values) or str(stored[_PROGRAM]) != program:
+            raise ValueError(
+                f"The tiles in {short(self.folder)} belong to another landscape: other points, another problem or "
+                "another number of steps. Choose another folder, or delete this one."
+            )
+        return PixelMeasures(*(stored[name] for name in PixelMeasures._fields))
 
 
 class LandscapeFolder:
@@ -81,7 +96,7 @@ class LandscapeFolder:
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]):
         self.folder, self.settings = Path(folder), settings
-        _agree(self.folder, settings)
+        in_first_process(lambda: _agree(self.folder, settings))
 
     def landscape(self, name: str, plane: Plane, render: Callable[[Tiles], Landscape]) -> Landscape:
         """Return the stored landscape of this name, or compute it with `render(tiles)` and store it.
@@ -91,13 +106,16 @@ class LandscapeFolder:
           RunFolderError: a file cannot be written; finished files are kept.
         """
         path, tiles = self.folder / f"{name}.npz", self.folder / f"{name}.tiles"
-        if path.exists():
-            return _load(path, plane)
+        known = in_first_process(lambda: _load(path, plane))
+        if known is not None:
+            return Landscape(**known, plane=plane)
         found = render(Tiles(tiles, self.settings))
         height, width = found.measure.shape
         axes = {"x": plane.x.values(width), "y": plane.y.values(height)}
-        _write(path, {field: getattr(found, field) for field in (*_ARRAYS, *_NUMBERS, _PROGRAM)} | axes)
-        shutil.rmtree(tiles, ignore_errors=True)
+        content = {field: getattr(found, field) for field in (*_ARRAYS, *_NUMBERS, _PROGRAM)} | axes
+        in_first_process(lambda: _write(path, content))
+        if is_first():
+            shutil.rmtree(tiles, ignore_errors=True)
         return found
 
 
@@ -111,7 +129,7 @@ def _agree(folder, settings):
     if not path.exists():
         _write(path, json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_json(path)
     for name in sorted(settings.keys() | before.keys()):
         if not same(settings.get(name), before.get(name)):
             raise ValueError(
@@ -120,16 +138,33 @@ def _agree(folder, settings):
             )
 
 
-def _load(path, plane):
-    with np.load(path) as stored:
-        arrays = {name: stored[name] for name in _ARRAYS}
-        numbers = {name: int(stored[name]) for name in _NUMBERS} | {_PROGRAM: str(stored[_PROGRAM])}
-        same = all(
-            np.array_equal(stored[name], axis.values(len(stored[name]))) for name, axis in zip("xy", (plane.x, plane.y))
-        )
-    if not same:
+def _load(path, plane) -> dict[str, Any] | None:
+    """Return the fields of a stored landscape beside its plane, or None if there is no whole one."""
+    if not path.exists():
+        return None
+    try:
+        stored = _read(path, ("x", "y", *_ARRAYS, *_NUMBERS, _PROGRAM))
+    except DamagedFileError as error:
+        tell(f"{error} It is computed again.")
+        return None
+    arrays = {name: stored[name] for name in _ARRAYS}
+    numbers = {name: int(stored[name]) for name in _NUMBERS} | {_PROGRAM: str(stored[_PROGRAM])}
+    if not all(np.array_equal(stored[n], axis.values(len(stored[n]))) for n, axis in zip("xy", (plane.x, plane.y))):
         raise ValueError(f"{short(path)} is a landscape of another window. Choose another folder, or delete the file.")
-    return Landscape(**(arrays | numbers), plane=plane)  # pyright: ignore[reportArgumentType]
+    return arrays | numbers
+
+
+def _read(path, names) -> dict[str, np.ndarray]:
+    """Read arrays.
+
+    Raises:
+      DamagedFileError: the file is incomplete or was changed.
+    """
+    try:
+        with open(path, "rb") as stream, np.load(stream) as stored:
+            return {name: stored[name] for name in names}
+    except Exception as error:
+        raise DamagedFileError(f"{short(path)} is damaged ({type(error).__name__}).") from None
 
 
 def _write(path, content):

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from metalearn.recording.files import RunFolderError, short
-from metalearn.recording.folders import make_run_folder, run_folder, unwritable
+from metalearn.recording.folders import make_run_folder, unwritable
+from metalearn.recording.processes import in_first_process, is_first
 from metalearn.recording.provenance import collect_provenance
+from metalearn.recording.resuming import folder_to_continue
 from metalearn.recording.run_folder import LocalRun, check_image
 from metalearn.recording.secrets import hide, known_secrets, scrub
-from metalearn.recording.values import plain, same, shell_override
+from metalearn.recording.values import plain, shell_override
 from metalearn.recording.weights_and_biases import WandbRun, first_line, open_wandb, tell
 
 MODES = ("offline", "online", "disabled")
@@ -56,7 +58,7 @@ class Run:
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Record named scalars (or small arrays) at an outer step; nested dictionaries get names such as "es/loss"."""
-        for tracker in self.trackers:
+        for tracker in self._open():
             tracker.log(metrics, step)
 
     def figure(self, name: str, figure: Any) -> None:
@@ -64,11 +66,12 @@ class Run:
 
         If the figure cannot be drawn, a message is printed to stderr, and the run continues.
         """
+        trackers = self._open()
         if not callable(figure):
             check_image(figure)
         try:
             figure = figure() if callable(figure) else figure
-            for tracker in self.trackers:
+            for tracker in trackers:
                 tracker.figure(name, figure)
         except OSError:
             raise
@@ -77,18 +80,26 @@ class Run:
 
     def table(self, name: str, rows: list[dict]) -> None:
         """Record a table, one dictionary per row."""
-        for tracker in self.trackers:
+        for tracker in self._open():
             tracker.table(name, rows)
 
     def arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Record named arrays as one .npz file."""
-        for tracker in self.trackers:
+        for tracker in self._open():
             tracker.arrays(name, arrays)
 
     def file(self, name: str, path: str | Path) -> None:
         """Record an existing file, such as a film or a report."""
-        for tracker in self.trackers:
+        for tracker in self._open():
             tracker.file(name, path)
+
+    def _open(self) -> tuple[Tracker, ...]:
+        if self._finished:
+            raise ValueError(
+                f"This run is finished, and nothing more can be recorded in {short(self.folder)}; record before `finish` "
+                "and inside of `with open_run(...) as run:`, or continue the run with open_run(..., resume=folder)."
+            )
+        return self.trackers
 
     def finish(self, error: str | None = None) -> str | None:
         """Close all trackers once; print and return where the run is and how to upload it."""
@@ -97,7 +108,8 @@ class Run:
         self._finished = True
         reason = scrub(error, self._secrets) if error else None
         sentences = [sentence for tracker in self.trackers if (sentence := tracker.finish(reason))]
-        print("\n".join(sentences), flush=True)
+        if sentences:
+            print("\n".join(sentences), flush=True)
         return "\n".join(sentences)
 
     def __enter__(self) -> "Run":
@@ -127,10 +139,12 @@ def open_run(
     wandb_id: str | None = None,
     resume: str | Path | None = None,
     may_differ: Collection[str] = (),
+    may_grow: Collection[str] = (),
 ) -> Run:
     """Open a run in the folder <folder>/<timestamp>-<name> and in W&B.
 
-    Configuration entries with names like key, token, password or secret are written as "<hidden>".
+    Configuration entries with names like key, token, password or secret are written as "<hidden>". Of several processes
+    (`jax.distributed`) the first writes, and `Run.trackers` of the others is empty.
 
     Args:
       folder: the parent of the run folders; it is created if it does not exist.
@@ -144,12 +158,16 @@ def open_run(
       wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; used only online.
       resume: the folder of a run to continue, instead of a new one. Its metrics are kept, and a line of an outer step
         and names that are there already is not written again; figures, tables and arrays that are made again are
-        replaced. It must have the same configuration, and no other process may be writing to it.
-      may_differ: entries of the configuration, besides `resume`, `tracker` and `folder`, that a resumed run may change.
+        replaced. It must have the same configuration, and no other process may be writing to it. "auto" continues the
+        newest run of this name below `folder` with this configuration, and begins a new one if there is none of this
+        name.
+      may_differ: entries of the configuration, besides `resume`, `tracker` and `folder`, that a resumed run may change;
+        "outer.num_steps" is an entry of the entry "outer".
+      may_grow: numbers of the configuration that a resumed run may increase.
 
     Raises:
-      RunFolderError: the folder cannot be written, or `resume` is not the folder of a run.
-      TypeError: `config` has no named entries.
+      RunFolderError: the folder cannot be written, `resume` is not the folder of a run, or that run is still alive.
+      TypeError: `config` has no named entries, or `resume` is no path.
       ValueError: the mode is unknown, or the run to resume had another configuration.
     """
     if mode not in MODES:
@@ -158,37 +176,25 @@ def open_run(
     secrets = known_secrets(settings)
     settings = hide(settings, secrets)
     provenance = collect_provenance(secrets)
-    path = make_run_folder(folder, name) if resume is None else run_folder(resume)
-    if resume is not None:
-        _check_same(path, settings, {"resume", "tracker", "folder", *may_differ})
-    try:
-        local = LocalRun(path, settings, provenance)
-    except RunFolderError:
-        raise
-    except OSError as error:
-        raise unwritable(path, error) from error
-    beside = None
-    if mode != "disabled":
+    trackers: list[Tracker] = []
+
+    def begin() -> Path:
+        free = {"resume", "tracker", "folder", *may_differ}
+        path = folder_to_continue(resume, folder, name, settings, free, may_grow) or make_run_folder(folder, name)
+        try:
+            trackers.append(LocalRun(path, settings, provenance))
+        except RunFolderError:
+            raise
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return path
+
+    path = in_first_process(begin)
+    if mode != "disabled" and is_first():
         labels = {"project": project, "entity": entity, "group": group, "tags": list(tags), "wandb_id": wandb_id}
         beside = open_wandb(path, {**settings, "provenance": provenance}, mode=mode, **labels)
-    trackers = (local,) if beside is None else (local, beside)
-    return Run(path, trackers, secrets, resumable="resume" in settings)
-
-
-def _check_same(path: Path, settings: dict, ignored: set[str]) -> None:
-    """Check that a run to resume has these settings, before any of its files is changed."""
-    import yaml
-
-    before = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-    before, now = ({k: v for k, v in part.items() if k not in ignored} for part in (before, settings))
-    if before.keys() != now.keys():
-        raise ValueError(f"{short(path)} is a run of another experiment and cannot be resumed by this one.")
-    for name, value in now.items():
-        if not same(before[name], value):
-            raise ValueError(
-                f"{short(path)} was run with {name} = {before[name]!r} and cannot be resumed with {value!r}. Repeat its "
-                f"command with {shell_override('resume', short(path))} added, or start a new run."
-            )
+        trackers += [] if beside is None else [beside]
+    return Run(path, tuple(trackers), secrets, resumable="resume" in settings)
 
 
 def _resolved(config: Any) -> dict:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from metalearn.landscape import condition, trainability
+from metalearn.recording import Tiles, read_metrics
 from tests.processes import run_script
 
 SETTINGS = {"num_steps": 40, "resolution": (61, 40)}  # five bands
@@ -35,6 +37,27 @@ try:
     chosen = condition("minibatch")
     found = trainability(chosen.problem, chosen.plane, num_steps=40, resolution=(61, 40))
     np.savez(f"{folder}/{number}.npz", measure=found.measure, escape=found.escape, undecided=found.undecided)
+    if address:
+        # each process has its own folder; only one has the first tile, and only the other has the whole picture
+        from metalearn.landscape import trainability as picture
+        from metalearn.recording import LandscapeFolder, Tiles, open_run
+        os.chdir(f"{folder}/{number}")
+        render = lambda keep: picture(chosen.problem, chosen.plane, num_steps=40, resolution=(61, 40), keep=keep)
+        tiled = LandscapeFolder("landscapes", {"a": 1}).landscape("one", chosen.plane, render)
+        np.savez(f"{folder}/tiled-{number}.npz", measure=tiled.measure, escape=tiled.escape, undecided=tiled.undecided)
+        with open_run(f"{folder}/runs", {}, mode="disabled") as run:
+            run.log({"loss": number}, 0)
+        refused = ""
+        try:
+            Tiles("landscapes", {"a": 2 + number})
+        except ValueError as error:
+            refused = str(error)
+        try:
+            picture(chosen.problem, chosen.plane, num_steps=40, resolution=(61, 40 + number))
+        except ValueError as error:
+            refused += str(error)
+        assert "made with a = 1 and cannot be completed with 2" in refused, refused
+        assert "do not compute the same pixels" in refused, refused
     print(json.dumps({"used": len(used), "devices": jax.device_count(), "steps": found.pixel_steps}))
     if address:
         jax.distributed.shutdown()
@@ -89,9 +112,21 @@ def test_two_processes(tmp_path, alone):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
+    kept = Tiles(tmp_path / "kept", {"a": 1})
+    trainability(condition("minibatch").problem, condition("minibatch").plane, **SETTINGS, keep=kept)
+    for number, whole in ((0, False), (1, True)):
+        (tmp_path / str(number) / "landscapes").mkdir(parents=True)
+        if whole:
+            shutil.copytree(tmp_path / "kept", tmp_path / "1/landscapes/one.tiles")
     processes = [start(tmp_path, number, address, devices=2) for number in (0, 1)]
     reports = [finish(process) for process in processes]
     assert [report["devices"] for report in reports] == [4, 4]
     assert [report["steps"] for report in reports] == [alone.pixel_steps] * 2
     assert agrees(tmp_path / "0.npz", alone)
     assert agrees(tmp_path / "1.npz", alone)
+    for number in (0, 1):
+        assert agrees(tmp_path / f"tiled-{number}.npz", alone), (
+            "the tiles that only one has do not shift those of others"
+        )
+    (run,) = (tmp_path / "runs").iterdir()
+    assert [line["loss"] for line in read_metrics(run)] == [0], "only the first process writes"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,14 +24,18 @@ def begun(folder, steps=3, **more):
     return run
 
 
+def local(run) -> Any:
+    return run.trackers[0]
+
+
 def resumed(run):
     return open_run(run.folder.parent, {"seed": 1}, mode="disabled", resume=run.folder)
 
 
 def ended(run):
     """End a run as a kill does: its lock is free, and nothing is said."""
-    run.trackers[0]._metrics.close()
-    run.trackers[0]._lock.release()
+    local(run)._metrics.close()
+    local(run)._lock.release()
     return run
 
 
@@ -88,7 +93,7 @@ class Limited:
 
 def test_a_short_write_is_noticed_and_taken_back(tmp_path):
     run = begun(tmp_path)
-    metrics = run.trackers[0]._metrics
+    metrics = local(run)._metrics
     metrics._stream = Limited(metrics._stream, 20)
     with pytest.raises(RunFolderError, match=r"metrics\.jsonl cannot be written: no space left on device\. Finished"):
         run.log({"loss": 1.0}, 3)
@@ -99,7 +104,7 @@ def test_a_short_write_is_noticed_and_taken_back(tmp_path):
 
 def test_lines_are_there_once_and_the_seconds_go_on(tmp_path, monkeypatch):
     run = begun(tmp_path)
-    run.trackers[0]._begin -= 1000
+    local(run)._begin -= 1000
     run.log({"loss": 9.0}, 3)
     run.log({"loss": 9.5}, 3)
     ended(run)

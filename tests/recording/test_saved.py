@@ -108,3 +108,48 @@ def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):
     path.write_bytes(b"something else")
     with pytest.raises(ValueError, match="was not written by extend_evaluations"):
         extend_evaluations(path, curve(8))
+
+
+@pytest.mark.parametrize("optimizer", MADE[:2], ids=lambda one: one.architecture["name"])
+def test_a_changed_byte_of_an_optimiser_is_noticed(optimizer, tmp_path):
+    theta = optimizer.init(KEY)
+    whole = save_optimizer(tmp_path / "one.msgpack", optimizer, theta).read_bytes()
+    loaded, other = 0, tmp_path / "other.msgpack"
+    for place in np.random.default_rng(0).integers(len(whole), size=60):
+        content = bytearray(whole)
+        content[place] ^= 1 << int(place) % 8
+        other.write_bytes(content)
+        try:
+            found, weights = load_optimizer(other)
+        except ValueError:
+            continue
+        loaded += 1
+        assert found.architecture == optimizer.architecture
+        jax.tree.map(np.testing.assert_array_equal, weights, theta)
+    assert loaded < 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    theta = MADE[1].init(KEY)
+    broken = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(value), theta)
+    with pytest.raises(ValueError, match="weights in theta must be finite"):
+        save_optimizer(tmp_path / "one.msgpack", MADE[1], broken)
+    content = dict(flax.serialization.msgpack_restore(save_optimizer(tmp_path / "o", MADE[1], theta).read_bytes()))
+    content |= {"format": 1, "theta": jax.tree.map(np.asarray, broken)}
+    content.pop("sha256")
+    (tmp_path / "o").write_bytes(flax.serialization.msgpack_serialize(content))
+    with pytest.raises(ValueError, match="must be finite"):
+        load_optimizer(tmp_path / "o")
+
+
+def test_a_file_without_a_checksum_of_an_earlier_version_is_read(tmp_path):
+    theta = MADE[1].init(KEY)
+    path = save_optimizer(tmp_path / "one.msgpack", MADE[1], theta)
+    content = dict(flax.serialization.msgpack_restore(path.read_bytes()))
+    content.pop("sha256")
+    path.write_bytes(flax.serialization.msgpack_serialize(content))
+    with pytest.raises(ValueError, match="it has other entries"):
+        load_optimizer(path)
+    path.write_bytes(flax.serialization.msgpack_serialize(content | {"format": 1}))
+    jax.tree.map(np.testing.assert_array_equal, load_optimizer(path)[1], theta)
