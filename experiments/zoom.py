@@ -25,7 +25,7 @@ def main(config):
         check_film(**config.film)
     condition, name, num_steps, key = chosen(config)
     check_resolution(config.resolution)
-    zoom_to(config, condition, *((axis.low + axis.high) / 2 for axis in condition.plane[:2]))  # raises before training
+    zoom_to(config, condition, *(given_centre(config) or middle(condition.plane)))  # raises before training
     settings = {name: config[name] for name in ("condition", "centre", "factor", "resolution", "adaptive")}
     if config.get("problem") is not None:
         settings |= {"problem": config.problem, "seed": config.seed}
@@ -79,18 +79,27 @@ def chosen(config):
 
 def windows(config, condition, num_steps, key):
     """Return the planes of the frames, which zoom to a point of the border."""
-    if config.centre is None:
-        x, y = found_centre(condition, num_steps, key)
-    elif OmegaConf.is_list(config.centre) and len(config.centre) == 2:
-        x, y = config.centre
-    else:
-        raise ValueError(f"centre must be [x, y]; {config.centre} was given.")
+    x, y = given_centre(config) or found_centre(condition, num_steps, key)
     planes = zoom_to(config, condition, x, y)
     if config.frames is None:
         apart = lambda plane: min(plane.pitch_in_roundings(config.resolution, config.resolution))
         planes = [plane for plane in planes if apart(plane) >= PIXELS_KEEP_APART]
     ml.landscape.check_zoom(condition.problem, planes, num_steps=num_steps, key=key)
     return planes
+
+
+def given_centre(config):
+    """Return the point of the configuration as a pair, or None if there is none."""
+    if config.centre is None:
+        return None
+    if not OmegaConf.is_list(config.centre) or len(config.centre) != 2:
+        raise ValueError(f"centre must be [x, y]; {config.centre} was given.")
+    return tuple(config.centre)
+
+
+def middle(plane):
+    """Return a point of the plane as values."""
+    return tuple(float(axis.values(3)[1]) for axis in plane[:2])
 
 
 def zoom_to(config, condition, x, y):

@@ -84,7 +84,7 @@ def check_parts(words: list[str], folder: Path, name: str) -> None:
     Raises:
       ValueError: it has not.
     """
-    parts, groups = _parts(folder, name), {path.name for path in folder.iterdir() if path.is_dir()}
+    parts, groups = group_names(folder, name), {path.name for path in folder.iterdir() if path.is_dir()}
     for word in words:
         key = word.lstrip("+~").partition("=")[0].partition("@")[0]
         if "=" in word and key in groups - set(parts):
@@ -121,7 +121,7 @@ def _unread(config: Mapping, written: Mapping, place: str = "") -> Iterator[tupl
 def _written(folder: Path, name: str) -> dict[str, Any]:
     """The keys of a configuration; what groups fill is checked by whoever reads it."""
     keys = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    for part in _parts(folder, name):
+    for part in group_names(folder, name):
         for path in (folder / part).glob("*.yaml"):
             text = path.read_text(encoding="utf-8")
             package = re.match(r"# @package ([\w.]+)", text)
@@ -134,7 +134,7 @@ def _written(folder: Path, name: str) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if key != "defaults"}
 
 
-def _parts(folder: Path, name: str) -> list[str]:
+def group_names(folder: Path, name: str) -> list[str]:
     """The groups that a configuration has."""
     entries = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))["defaults"]
     return [next(iter(entry)) for entry in entries if isinstance(entry, dict)]

@@ -31,9 +31,11 @@ from metalearn.application.arguments import (
     check_options,
     check_parts,
     check_read,
+    group_names,
     offer_problem_files,
     put_options_last,
 )
+from metalearn.application.kinds import check_kinds
 from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
@@ -142,6 +144,7 @@ def _job(
         try:
             if ours is not None:
                 check_read(config, CONFIGS, ours)
+                check_kinds(config, ours, group_names(CONFIGS, ours))
             return main(config)
         except Exception as error:
             if not sweep:

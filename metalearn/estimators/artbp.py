@@ -11,7 +11,7 @@ from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.method import Method
 from metalearn.estimators.particles import check_common, from_method
-from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.inner.differentiable import REVERSE
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
@@ -67,6 +67,7 @@ def artbp(
         )
 
     check_count("num_particles", num_particles)
+    check_bool("rematerialise", rematerialise)
     cut = cut_problem(problem, cut_probability)
 
     def window(run, theta, state, clock, key):

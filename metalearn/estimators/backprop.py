@@ -11,7 +11,7 @@ from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.method import Method
 from metalearn.estimators.particles import check_common, check_sigma, from_method
-from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.inner.differentiable import REVERSE
 from metalearn.inner.divergence import unless_diverged
 from metalearn.inner.problem import InnerProblem
@@ -63,6 +63,7 @@ def backprop(
     """
     check_common(problem, truncation, chunk_size)
     check_count("num_particles", num_particles)
+    check_bool("rematerialise", rematerialise)
     if sigma is not None:
         check_sigma(sigma)
     if clip_norm is not None:

@@ -10,7 +10,7 @@ from metalearn.estimators.generalized_persistent_es import pair_gradient, run_me
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.method import Method
 from metalearn.estimators.particles import check_common, check_sigma, from_method
-from metalearn.inner.checks import check_count
+from metalearn.inner.checks import check_bool, check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 
@@ -61,6 +61,7 @@ def evolution_strategies(
     check_common(problem, truncation, chunk_size)
     check_sigma(sigma)
     check_count("num_pairs", num_pairs)
+    check_bool("antithetic", antithetic)
     whole = truncation.num_windows == 1
 
     def window(run, theta, state, clock, key):

@@ -50,6 +50,13 @@ class Axis:
             raise ValueError(
                 f"The ends of axis {self.name!r} must be in order, low < high; {self.low} and {self.high} were given."
             )
+        if (
+            self.scale == "log10"
+            and self.high + (math.log10(self.centre) if self.centre and self.centre > 0 else 0) >= 308
+        ):
+            raise ValueError(
+                f"Axis {self.name!r} is logarithmic: its ends are powers of ten, and must be below 308; {self.high} was given."
+            )
         if self.centre is not None and not (math.isfinite(self.centre) and (self.scale == "linear" or self.centre > 0)):
             raise ValueError(
                 f"The centre of axis {self.name!r} must be finite, and positive on a log10 axis; {self.centre} was given."

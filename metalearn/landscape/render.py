@@ -10,7 +10,7 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.compilation import jit
-from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.inner.problem import InnerProblem, take_step
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.threads import in_these_modes, on_every_device
@@ -47,12 +47,13 @@ def render(
       A pytree of NumPy arrays `[height, width, ...]`, with y ascending along the rows.
 
     Raises:
-      TypeError: `plane` is not a `Plane`, or `resolution` or `chunk_size` is not a whole number.
+      TypeError: `plane` is not a `Plane`, or `resolution` or `chunk_size` is not a whole number, or `float64` is not a bool.
       ValueError: `resolution` is below 2 or has more than two sides, or `chunk_size` is below 1.
     """
     check_plane(plane)
     width, height = check_resolution(resolution)
     check_count("chunk_size", chunk_size)
+    check_bool("float64", float64)
     x, y = np.meshgrid(plane.x.values(width), plane.y.values(height))
     points = np.stack([x.ravel(), y.ravel()], axis=1)
     padded = np.concatenate([points, np.repeat(points[-1:], -len(points) % chunk_size, axis=0)])

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn import tabular
-from metalearn.inner.checks import check_count
+from metalearn.inner.checks import check_bool, check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.landscape import adaptive as quadtree
 from metalearn.landscape.pixel_rows import landscape_table, pixel_rows
@@ -103,8 +103,8 @@ def trainability(
       name: the name that is passed to `progress`.
 
     Raises:
-      TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `chunk_size` is not a whole number, or `keep` is
-        not a function.
+      TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `chunk_size` is not a whole number, `adaptive` or
+        `drop_diverged` is not a bool, or `keep` is not a function.
       ValueError: `num_steps` or `chunk_size` is below 1, `resolution` is below 2, or `known` is a picture of another
         problem, other data, another key or another number of steps.
 
@@ -114,6 +114,8 @@ def trainability(
     check_plane(plane)
     width, height = check_resolution(resolution)
     check_count("num_steps", num_steps)
+    check_bool("adaptive", adaptive)
+    check_bool("drop_diverged", drop_diverged)
     if keep is not None and not callable(keep):
         raise TypeError(f"keep must be a function such as ml.recording.Tiles(folder, settings); {keep!r} was given.")
     program = hash_program(problem, plane.place, num_steps, key)

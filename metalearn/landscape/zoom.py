@@ -28,13 +28,15 @@ def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2
 
     Raises:
       TypeError: `num_frames` is not a whole number, or `x`, `y` or `factor` is not a real number.
-      ValueError: `num_frames` is below 1, `factor` is not above 1, or `x` or `y` is not finite, or is not positive on a
-        log10 axis.
+      ValueError: `num_frames` is below 1, `factor` is not above 1, or `x` or `y` is not finite, is not positive on a
+        log10 axis, or is so far from the plane that the first window would show nothing of it.
     """
     check_count("num_frames", num_frames)
     check_number("factor", factor, 1, open_low=True)
     check_number("x", x)
     check_number("y", y)
+    for name, axis, value in (("x", plane.x, x), ("y", plane.y, y)):
+        _check_near(name, axis, float(value))
     halves = [(axis.high - axis.low) / 2 for axis in plane[:2]]
     return [
         Plane(
@@ -44,6 +46,20 @@ def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2
         )
         for frame in range(num_frames)
     ]
+
+
+def _check_near(name, axis, value) -> None:
+    if axis.scale == "log10" and value <= 0:
+        raise ValueError(f"{name} must be positive, because axis {axis.name!r} is logarithmic; {value:g} was given.")
+    middle = axis.centre if axis.centre is not None else (1.0 if axis.scale == "log10" else 0.0)
+    place = np.log10(value) - np.log10(middle) if axis.scale == "log10" else value - middle
+    half = (axis.high - axis.low) / 2
+    if not axis.low - half <= place <= axis.high + half:
+        low, high = axis.values(2)
+        raise ValueError(
+            f"{name} = {value:g} is far from the plane, whose axis {axis.name!r} extends from {low:g} to {high:g}: the first "
+            "window would show nothing of it. Give a point in the plane."
+        )
 
 
 def check_zoom(problem: InnerProblem, frames: list[Plane], *, num_steps: int, key: Key | None = None) -> None:

@@ -210,12 +210,17 @@ def first_step(snapshot, num_steps) -> int:
 
     Raises:
       TypeError: `snapshot` is not a `Snapshot`, or it is traced or mapped.
-      ValueError: the snapshot has already taken `num_steps` steps.
+      ValueError: the snapshot has already taken `num_steps` steps, or its θ is not finite.
     """
     if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer) or jnp.ndim(snapshot.step):
         raise TypeError(
             "resume must be the snapshot of a history with concrete values; it cannot be mapped or traced. Load a snapshot from a file "
             "with ml.recording.load_snapshot."
+        )
+    if is_known(snapshot.theta) and not trees.all_finite(snapshot.theta):
+        raise ValueError(
+            "resume is a snapshot whose theta contains NaN or infinity, from which no outer step leads back. Resume with an earlier "
+            "snapshot, or start without resume."
         )
     first = int(snapshot.step)
     if first >= num_steps:

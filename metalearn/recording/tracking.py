@@ -7,6 +7,7 @@
 The folder is the complete record, and W&B is a copy: a run needs no account, network or service.
 """
 
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from metalearn.recording.processes import in_first_process, is_first
 from metalearn.recording.provenance import collect_provenance
 from metalearn.recording.resuming import folder_to_continue
 from metalearn.recording.run_folder import LocalRun, check_image
-from metalearn.recording.secrets import hide, known_secrets, scrub
+from metalearn.recording.secrets import hide, known_secrets, scrub, scrub_all
 from metalearn.recording.values import plain, shell_override
 from metalearn.recording.weights_and_biases import WandbRun, first_line, open_wandb, tell
 
@@ -36,7 +37,7 @@ class Tracker(Protocol):
 
 
 class Run:
-    """An open run, which passes everything to its trackers, to the folder first.
+    """An open run, which passes everything to its trackers, to the folder first, without secrets.
 
     Use it as a context manager. An exception inside marks the run as failed, with its reason, and is raised again.
 
@@ -59,7 +60,7 @@ class Run:
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Record named scalars (or small arrays) at an outer step; nested dictionaries get names such as "es/loss"."""
         for tracker in self._open():
-            tracker.log(metrics, step)
+            tracker.log(scrub_all(metrics, self._secrets), step)
 
     def figure(self, name: str, figure: Any) -> None:
         """Record a matplotlib figure, a function that draws one (`later`), or a uint8 array [height, width(, 3 or 4)].
@@ -72,7 +73,7 @@ class Run:
         try:
             figure = figure() if callable(figure) else figure
             for tracker in trackers:
-                tracker.figure(name, figure)
+                tracker.figure(scrub(name, self._secrets), figure)
         except OSError:
             raise
         except Exception as error:
@@ -81,17 +82,17 @@ class Run:
     def table(self, name: str, rows: list[dict]) -> None:
         """Record a table, one dictionary per row."""
         for tracker in self._open():
-            tracker.table(name, rows)
+            tracker.table(scrub(name, self._secrets), [scrub_all(row, self._secrets) for row in rows])
 
     def arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Record named arrays as one .npz file."""
         for tracker in self._open():
-            tracker.arrays(name, arrays)
+            tracker.arrays(scrub(name, self._secrets), arrays)
 
     def file(self, name: str, path: str | Path) -> None:
         """Record an existing file, such as a film or a report."""
         for tracker in self._open():
-            tracker.file(name, path)
+            tracker.file(scrub(name, self._secrets), path)
 
     def _open(self) -> tuple[Tracker, ...]:
         if self._finished:
@@ -173,7 +174,7 @@ def open_run(
     if mode not in MODES:
         raise ValueError(f"The tracking mode must be one of {', '.join(MODES)}; {mode!r} was given.")
     settings = _resolved(config)
-    secrets = known_secrets(settings)
+    secrets = known_secrets(settings, sys.argv)
     settings = hide(settings, secrets)
     provenance = collect_provenance(secrets)
     trackers: list[Tracker] = []

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn.inner.checks import check_count
+from metalearn.inner.checks import check_bool, check_count
 from metalearn.inner.problem import check_key
 from metalearn.inner.training.benchmark import Benchmark
 from metalearn.inner.training.training import training
@@ -104,6 +104,7 @@ def _speed_up(row, found) -> SpeedUp:
 def _check(optimizers, benchmarks, key, num_seeds, baselines) -> None:
     check_key(key)
     check_count("num_seeds", num_seeds)
+    check_bool("baselines", baselines)
     known = isinstance(benchmarks, Mapping) and benchmarks and isinstance(optimizers, Mapping)
     if not known or not all(isinstance(one, Benchmark) for one in benchmarks.values()):
         raise TypeError(

@@ -1,0 +1,89 @@
+"""Refuse values of another kind than the configuration's own: a text for true or false, a list or infinity for a number."""
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.utils import get_method
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+def check_kinds(config: Any, name: str, parts: list[str]) -> None:
+    """Compare a composed configuration with the one without its values, and with the functions that it calls.
+
+    Args:
+      config: the composed configuration of a job of Hydra.
+      name: the name of the configuration.
+      parts: its groups.
+
+    Raises:
+      TypeError: a value is of another kind.
+      ValueError: a number is not finite.
+    """
+    settings: Any = OmegaConf.to_container(config, resolve=False)
+    for place, value, own in _changed(settings, _without_values(name, parts)):
+        _check(place, value, own)
+    for place, value in _booleans(settings):
+        _check(place, value, True)
+
+
+def _without_values(name: str, parts: list[str]) -> dict[str, Any]:
+    """Compose the same files without the values of the command line."""
+    group = lambda word: word.lstrip("+").partition("=")[0].partition("@")[0] in parts and "={" not in word
+    chosen = [word for word in HydraConfig.get().overrides.task if group(word)]
+    try:
+        loader = GlobalHydra.instance().config_loader()
+        found = loader.load_configuration(config_name=name, overrides=chosen, run_mode=RunMode.RUN)
+    except (HydraException, OmegaConfBaseException):
+        return {}
+    plain: Any = OmegaConf.to_container(found, resolve=False)
+    return {key: value for key, value in plain.items() if key != "hydra"}
+
+
+def _changed(config: Mapping, own: Mapping, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the place, the value and the configuration's own value of every entry that both have."""
+    for key, value in config.items():
+        if key in own:
+            if isinstance(own[key], Mapping) and isinstance(value, Mapping):
+                yield from _changed(value, own[key], f"{place}{key}.")
+            else:
+                yield f"{place}{key}", value, own[key]
+
+
+def _booleans(settings: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the place and the value of every argument that its function declares as true or false."""
+    if isinstance(settings, list):
+        for index, entry in enumerate(settings):
+            yield from _booleans(entry, f"{place}{index}.")
+    if not isinstance(settings, Mapping):
+        return
+    for key, value in settings.items():
+        yield from _booleans(value, f"{place}{key}.")
+    try:
+        parameters = inspect.signature(get_method(settings["_target_"])).parameters
+    except Exception:  # whoever calls it says what is wrong
+        return
+    for key, value in settings.items():
+        if key in parameters and parameters[key].annotation in (bool, "bool"):
+            yield f"{place}{key}", value
+
+
+def _check(place: str, value: Any, own: Any) -> None:
+    if value is None or (isinstance(value, str) and ("${" in value or value == "???")):
+        return
+    if isinstance(own, bool):
+        if not isinstance(value, bool):
+            raise TypeError(f"{place} must be true or false; {value!r} was given.")
+    elif isinstance(own, int | float):
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise TypeError(f"{place} must be a number, such as {own}; {value!r} was given.")
+        if math.isfinite(own) and not math.isfinite(value):
+            raise ValueError(f"{place} must be finite; {value} was given.")
+    elif isinstance(own, Mapping) and own and not isinstance(value, Mapping):
+        raise TypeError(f"{place} must have entries ({', '.join(map(str, own))}); {value!r} was given.")

@@ -1,0 +1,83 @@
+"""Values of another kind than the configuration's own are refused, in one sentence, before anything is computed."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import metalearn as ml
+from metalearn.landscape import Axis, Plane, condition, trainability, zoom
+from tests.processes import run_here
+
+KEY = jax.random.key(0)
+PLANE = Plane(Axis("x", 0.3, 2.2), Axis("y", 0.0, 1.0), lambda x, y: jnp.stack([x, y]))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "argument", "words"),
+    [
+        (
+            "compare",
+            "problem.repeat_randomness=abc",
+            "problem.repeat_randomness must be true or false; 'abc' was given",
+        ),
+        ("compare", "problem.repeat_randomness=1", "problem.repeat_randomness must be true or false; 1 was given"),
+        ("compare", "estimators.full_es.whole='yes'", "estimators.full_es.whole must be true or false"),
+        (
+            "compare",
+            "+estimators.full_es.build.antithetic=no way",
+            "estimators.full_es.build.antithetic must be true or",
+        ),
+        ("compare", "trajectories.length_factor=inf", "trajectories.length_factor must be finite"),
+        ("compare", "trajectories.length_factor=[1]", "trajectories.length_factor must be a number, such as 1.0"),
+        ("compare", "trajectories=5", "trajectories must have entries (pairs, length_factor); 5 was given"),
+        ("landscape", "adaptive=yes please", "adaptive must be true or false; 'yes please' was given"),
+        ("landscape", "resolution=nan", "resolution must be finite; nan was given"),
+        ("gallery", "mark_undecided=maybe", "mark_undecided must be true or false"),
+        ("zoom", "factor=-inf", "factor must be finite"),
+        ("zoom", "centre=[1e300,1e300]", "x = 1e+300 is far from the plane"),
+        ("zoom", "centre=[10,1e-300]", "y = 1e-300 is far from the plane"),
+        ("zoom", "film=off", "film must have entries"),
+        ("explain", "float64=double", "float64 must be true or false"),
+        ("reproduce", "long=very", "long must be true or false"),
+        ("meta_train", "outer.learning_rate=01", "outer.learning_rate must be"),
+        ("meta_train", "outer.learning_rate=.nan", "outer.learning_rate must be"),
+    ],
+)
+def test_a_value_of_another_kind_is_one_line(tmp_path, experiment, argument, words):
+    result = run_here(experiment, argument, f"folder={tmp_path}", "tracker=none")
+    assert result.returncode == 2, result.stderr
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_point_far_from_the_plane_is_refused():
+    chosen = condition("single").plane
+    assert len(zoom(chosen, 10.0, 0.5, 3)) == 3
+    with pytest.raises(ValueError, match=r"x = 1e\+12 is far from the plane, whose axis .* from 0\.001 to 1e\+06"):
+        zoom(chosen, 1e12, 0.5, 3)
+    with pytest.raises(ValueError, match="y must be positive"):
+        zoom(chosen, 1.0, -0.5, 3)
+    with pytest.raises(ValueError, match="x = -5 is far from the plane"):
+        zoom(PLANE, -5, 0.5, 2)
+    with pytest.raises(ValueError, match="must be below 308"):
+        Axis("x", 0, 400, "log10")
+
+
+def test_a_snapshot_with_a_theta_that_is_not_finite_is_refused():
+    estimator = ml.persistent_es(ml.problems.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=2)
+    arguments = (estimator, optax.sgd(0.02), jnp.float32(0.3), KEY)
+    first = ml.first_snapshot(*arguments)
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="resume is a snapshot whose theta contains NaN or infinity"):
+            ml.meta_train(*arguments, 2, resume=first._replace(theta=jnp.float32(value)))
+
+
+@pytest.mark.parametrize("name", ["adaptive", "drop_diverged"])
+def test_texts_are_not_true(name):
+    settings = {"num_steps": 10, "resolution": 4, name: "no"}
+    with pytest.raises(TypeError, match=f"{name} must be true or false; 'no' was given"):
+        trainability(ml.problems.noisy_linear_quadratic(), PLANE, **settings)
