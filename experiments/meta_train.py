@@ -25,6 +25,7 @@ from metalearn.application import (
     check_searches,
     chooses_problem,
     held_out,
+    may_grow,
     on_each,
     open_experiment,
     outer_optimizer,
@@ -67,7 +68,7 @@ def main(config):
     name = f"meta-train-{config.problem.name}"
     with (
         ml.over_devices(),
-        open_experiment(config, name, may_differ=JUDGING) as run,
+        open_experiment(config, name, may_differ=JUDGING, may_grow=may_grow(config)) as run,
         show_progress() as progress,
     ):
         thetas, shares = descend(config, trained, problems, tuning, key, run, progress)

@@ -22,7 +22,7 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_labels, check_outer, result_file, seed_label, train
+from metalearn.application.meta_training import check_labels, check_outer, may_grow, result_file, seed_label, train
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
 from metalearn.application.recorded import open_experiment
@@ -56,6 +56,7 @@ __all__ = [
     "check_searches",
     "chooses_problem",
     "held_out",
+    "may_grow",
     "on_each",
     "open_experiment",
     "outer_optimizer",

@@ -41,6 +41,7 @@ from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
 from metalearn.compilation import compilation_effort
 from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
+from metalearn.recording.files import RunFolderError
 from metalearn.recording.folders import unwritable
 from metalearn.recording.secrets import hide_in_file
 
@@ -101,7 +102,7 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
         sys.argv[1:] = offer_problem_files(said)
         _configure_hydra(main)
         if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-            cache_programs()
+            _cache_programs()
         if EFFORT_VARIABLE in os.environ:
             compilation_effort(os.environ[EFFORT_VARIABLE])
         if (here := os.getcwd()) not in sys.path:
@@ -119,6 +120,14 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
         failures.append(_report(_explained(error), show_all))
     if failures:
         sys.exit(min(failures))
+
+
+def _cache_programs() -> None:
+    """Keep compiled programs, or say that they cannot be kept; a run does not depend on it."""
+    try:
+        cache_programs()
+    except RunFolderError as error:
+        print(f"{error} The run goes on, and compiles its programs itself.", file=sys.stderr)
 
 
 def output_folder() -> Path:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn.application.program_cache import cache_folder
 from metalearn.inner.checks import check_choice
 from metalearn.inner.training.datasets import Data
 
@@ -94,16 +95,12 @@ def fashion_mnist(split: str = "train", cache: str | os.PathLike | None = None) 
 
 def _load(source: Source, split: str, cache) -> Data:
     check_choice("split", split, ("train", "test"))
-    folder = (Path(cache) if cache is not None else _default_cache()) / source.folder
+    folder = (Path(cache) if cache is not None else cache_folder()) / source.folder
     prefix = "train" if split == "train" else "t10k"
     images = _read_idx(_file(source, folder, f"{prefix}-images-idx3-ubyte.gz"))
     labels = _read_idx(_file(source, folder, f"{prefix}-labels-idx1-ubyte.gz"))
     pixels = images.reshape(len(images), -1).T.astype(np.float32) / np.float32(255)
     return Data(jnp.asarray(pixels, jnp.result_type(float)), jnp.asarray(labels, jnp.int32))
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metalearn"
 
 
 def _file(source: Source, folder: Path, name: str) -> bytes:

@@ -70,6 +70,15 @@ def check_labels(config: Any, others: Iterable[str] = ()) -> None:
         found[stem] = title
 
 
+def may_grow(config: Any) -> tuple[str, ...]:
+    """Return the numbers of a configuration that a resumed run may increase, to train longer.
+
+    With a learning rate that decays to the last step, and with searches that have as many inner steps as a
+    meta-training, a longer run is another run from its first step on.
+    """
+    return () if config.outer.decay or config.searches else ("outer.num_steps",)
+
+
 def check_outer(config: Any) -> None:
     """Refuse before anything is trained what would be refused after it.
 

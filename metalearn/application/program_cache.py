@@ -1,6 +1,8 @@
 """Keep compiled programs on disk, so that later processes read them instead of compiling them again."""
 
+import getpass
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -37,8 +39,7 @@ def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> 
     check_count("max_bytes", max_bytes, high=2**63 - 1)
     if folder is not None and not (isinstance(folder, (str, Path)) and str(folder).strip()):
         raise TypeError(f"folder must be a path, or None for the user's cache folder; {folder!r} was given.")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = Path(folder).expanduser().resolve() if folder is not None else base / "metalearn" / "compiled"
+    place = Path(folder).expanduser().resolve() if folder is not None else cache_folder() / "compiled"
     try:
         place.mkdir(parents=True, exist_ok=True)
         _date_entries(place)
@@ -52,6 +53,19 @@ def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> 
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     compilation_cache.reset_cache()  # JAX opens the folder only once
     return place
+
+
+def cache_folder() -> Path:
+    """Return the folder for files that can be made again: `metalearn` in $XDG_CACHE_HOME, or in ~/.cache.
+
+    For a user without a home it is in the system's folder for temporary files.
+    """
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given) / "metalearn"
+    try:
+        return Path.home() / ".cache" / "metalearn"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"metalearn-{os.getuid() if hasattr(os, 'getuid') else getpass.getuser()}"
 
 
 def _date_entries(folder: Path) -> None:

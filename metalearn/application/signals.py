@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end an experiment, whatever Python code they interrupt."""
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end an experiment, whatever Python code they interrupt."""
 
 import os
 import signal
@@ -10,12 +10,18 @@ DELAY = 0.05  # seconds until a lost signal is sent again
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, so that the run folder records that the run was stopped.
+    """Let signals raise KeyboardInterrupt as Ctrl-C does, so that the run folder records that the run was stopped.
+
+    SIGTERM comes from `kill` and schedulers, SIGHUP from a terminal that was closed (not under `nohup`, which ignores
+    it), and SIGUSR1 from SLURM before its time limit.
 
     Python ignores an exception that is raised in a finalizer or in a callback of the garbage collector, such as that of
     JAX. A signal that arrives there is sent again.
     """
-    signal.signal(signal.SIGTERM, _raise)
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _raise)
     sys.unraisablehook = _send_again
 
 
@@ -27,7 +33,7 @@ def _send_again(unraisable: Any) -> None:
     if not isinstance(unraisable.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
-    number = signal.SIGTERM if str(unraisable.exc_value) else signal.SIGINT
+    number = signal.Signals[str(unraisable.exc_value) or "SIGINT"]
     again = threading.Timer(DELAY, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()

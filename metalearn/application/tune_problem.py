@@ -11,7 +11,7 @@ import numpy as np
 from metalearn import trees
 from metalearn.application.build import build_estimator, outer_optimizer, parse_seed
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_labels, check_outer, result_file, seed_label, train
+from metalearn.application.meta_training import check_labels, check_outer, may_grow, result_file, seed_label, train
 from metalearn.application.progress import show_progress
 from metalearn.application.recorded import open_experiment
 from metalearn.application.searches import SEARCHES, check_known
@@ -56,7 +56,7 @@ def tune_problem(config: Any) -> None:
         print(sentence)
     with (
         over_devices(),
-        open_experiment(config, f"meta-train-{study.name}", may_differ=("judges",)) as run,
+        open_experiment(config, f"meta-train-{study.name}", may_differ=("judges",), may_grow=may_grow(config)) as run,
         show_progress() as progress,
     ):
         shares: dict[str, Any] = {}

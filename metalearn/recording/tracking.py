@@ -156,7 +156,7 @@ def open_run(
       project: the W&B project.
       entity: the W&B user or team; by default that of the account.
       group, tags: the W&B group, for related runs, and the W&B tags.
-      wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; used only online.
+      wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; by default that of the run to resume.
       resume: the folder of a run to continue, instead of a new one. Its metrics are kept, and a line of an outer step
         and names that are there already is not written again; figures, tables and arrays that are made again are
         replaced. It must have the same configuration, and no other process may be writing to it. "auto" continues the

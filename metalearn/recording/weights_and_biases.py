@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,20 +16,30 @@ from metalearn.recording.files import short
 from metalearn.recording.run_folder import check_image
 from metalearn.recording.values import columns, flatten, plain, save_arrays
 
+SECONDS_LOST = 1.0  # of what was logged, if a run is killed: W&B writes its file at this interval
+MOST_STEPS = 10**6  # W&B's own count of the calls of one part; it drops what has a smaller count than what it knows
+_FLUSH = "x_transaction_log_flush_interval"
 _FILMS = (".mp4", ".gif", ".webm", ".ogg")
+_PART = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(.+)")
 
 
 class WandbRun:
     """A tracker for an open `wandb` run. It raises no errors of W&B: the first is printed, and the run continues."""
 
-    def __init__(self, run: Any):
+    def __init__(self, run: Any, first_step: int | None = None):
+        """Take over an open run; the steps of one that goes on begin at `first_step`, behind those of its other parts."""
         self.run = run
         self._told = False
+        self._next = {} if first_step is None else {"step": first_step, "commit": True}
+
+    def _log(self, values: dict[str, Any]) -> None:
+        self.run.log(values, **self._next)
+        self._next = {}
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Log with our own `outer_step`, because W&B silently drops values whose `step=` is older than the last."""
         values = {name: plain(value) for name, value in flatten(metrics).items()}
-        self._guard(lambda: self.run.log({**values, "outer_step": int(step)}))
+        self._guard(lambda: self._log({**values, "outer_step": int(step)}))
 
     def figure(self, name: str, figure: Any) -> None:
         """Send a matplotlib figure or a uint8 image."""
@@ -37,7 +48,7 @@ class WandbRun:
             import wandb
 
             check_image(figure)
-            self.run.log({name: wandb.Image(_drawn(figure) if hasattr(figure, "savefig") else np.asarray(figure))})
+            self._log({name: wandb.Image(_drawn(figure) if hasattr(figure, "savefig") else np.asarray(figure))})
 
         self._guard(send)
 
@@ -50,7 +61,7 @@ class WandbRun:
             names, entries = columns(rows), [plain(row) for row in rows]
             data = [[_cell(entry.get(column)) for column in names] for entry in entries]
             with _staging_in(Path(self.run.settings.sync_dir)):
-                self.run.log({name: wandb.Table(columns=list(names), data=data, allow_mixed_types=True)})
+                self._log({name: wandb.Table(columns=list(names), data=data, allow_mixed_types=True)})
 
         self._guard(send)
 
@@ -79,7 +90,7 @@ class WandbRun:
 
             suffix = Path(path).suffix
             if suffix in _FILMS:
-                self.run.log({name: wandb.Video(str(path), format=suffix[1:])})  # type: ignore[arg-type]
+                self._log({name: wandb.Video(str(path), format=suffix[1:])})  # type: ignore[arg-type]
             else:
                 self._save(Path(shutil.copyfile(path, self._path_for(f"files/{name.removesuffix(suffix)}{suffix}"))))
 
@@ -125,8 +136,11 @@ def open_wandb(
 
     It never prompts, and waits at most 25 seconds. Online mode needs stored credentials and a server that answers;
     otherwise a message is printed and the run is offline. Command line, environment, console output and the address of
-    the repository are not sent.
+    the repository are not sent. A folder that holds a part of a W&B run already gets another part of the same run; the
+    parts are uploaded together.
     """
+    parts = _parts(folder)
+    wandb_id = wandb_id or (_PART.fullmatch(parts[-1].name)[1] if parts else None)  # type: ignore[index]
     arguments = {
         "project": project,
         "entity": entity,
@@ -138,10 +152,10 @@ def open_wandb(
     arguments |= {"name": folder.name, "dir": str(folder), "resume": "allow" if wandb_id else None}
     reason = None
     if mode == "online":
-        run, reason = _start("online", arguments)
+        run, reason = _start("online", arguments, len(parts))
         if run:
             return run
-    run, failure = _start("offline", arguments)
+    run, failure = _start("offline", arguments, len(parts))
     if not run:
         tell(f"W&B could not be started; the run is recorded in its folder only: {failure}")
     elif reason:
@@ -150,11 +164,19 @@ def open_wandb(
 
 
 def _sync(run) -> str:
-    """Return the command that uploads a run."""
-    return shlex.join(["wandb", "sync", short(Path(run.settings.sync_dir))])
+    """Return the command that uploads all parts of a run that were written offline."""
+    here = Path(run.settings.sync_dir)
+    parts = [part for part in _parts(here.parent.parent) if part.name.startswith("offline")]
+    return shlex.join(["wandb", "sync", *map(short, parts or [here])])
 
 
-def _start(mode: str, arguments: dict) -> tuple[WandbRun | None, str]:
+def _parts(folder: Path) -> list[Path]:
+    """Return the folders of the parts of the W&B run in the folder of a run, in the order of their times."""
+    found = [path for path in folder.glob("wandb/*") if _PART.fullmatch(path.name)]
+    return sorted(found, key=lambda path: path.name.removeprefix("offline-"))
+
+
+def _start(mode: str, arguments: dict, num_parts: int) -> tuple[WandbRun | None, str]:
     try:
         import wandb
 
@@ -172,13 +194,14 @@ def _start(mode: str, arguments: dict) -> tuple[WandbRun | None, str]:
             save_code=False,
             x_disable_meta=True,
             x_save_requirements=False,
+            **({_FLUSH: SECONDS_LOST} if _FLUSH in wandb.Settings.model_fields else {}),
         )
         run = wandb.init(mode=mode, reinit="create_new", settings=settings, **arguments)  # type: ignore[arg-type]
         run.define_metric("outer_step")
         run.define_metric("*", step_metric="outer_step")
     except Exception as error:
         return None, first_line(error)
-    return WandbRun(run), ""
+    return WandbRun(run, num_parts * MOST_STEPS if num_parts else None), ""
 
 
 def tell(sentence: str) -> None:
