@@ -56,8 +56,8 @@ def _row(history, step) -> dict[str, Any]:
     if len(kept):
         row |= tabular.entries("theta", jax.tree.map(lambda leaf: leaf[kept[0]], history.theta))
     for index in np.flatnonzero(np.asarray(history.evaluations["step"]) == step):
-        columns = {RENAMED.get(name, name): values for name, values in history.evaluations.items()}
-        row |= {name: tabular.plain(np.asarray(values[index])) for name, values in columns.items()}
+        for name, values in history.evaluations.items():
+            row[RENAMED[name] if name in RENAMED else name] = tabular.plain(np.asarray(values[index]))
     return row
 
 
