@@ -5,8 +5,7 @@
     if __name__ == "__main__":
         application(main, "compare")
 
-Exit codes: 0 success, 1 a bug (with its traceback), 2 a mistake in the configuration (one line), 130 stopped by Ctrl-C
-or SIGTERM. With HYDRA_FULL_ERROR=1 the traceback of a mistake is shown as well.
+The exit codes are those of `metalearn.exit_codes`. With HYDRA_FULL_ERROR=1 the traceback of a mistake is shown as well.
 """
 
 import contextlib
@@ -39,10 +38,10 @@ from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
 from metalearn.compilation import compilation_effort
+from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
 from metalearn.recording.run_folder import unwritable
 from metalearn.recording.secrets import hide_in_file
 
-BUG, MISTAKE, INTERRUPTED = 1, 2, 130
 PACKAGE = Path(__file__).resolve().parent.parent
 CONFIGS = next(
     path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()

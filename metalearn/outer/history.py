@@ -46,6 +46,8 @@ class Snapshot(NamedTuple):
         none. The other fields are those before this step.
       inner_steps: inner steps taken so far, an exact NumPy int64; a floating-point number if meta-training itself is
         traced (`jit`, `vmap`).
+      made_by: the estimator whose state this is, a text in bytes (`made_by` in meta_train_checks.py); other estimators
+        may have states of the same form.
     """
 
     step: jax.Array
@@ -55,6 +57,7 @@ class Snapshot(NamedTuple):
     best: Best
     stopped: jax.Array
     inner_steps: Any
+    made_by: Any = None
 
 
 class History(NamedTuple):

@@ -23,7 +23,7 @@ from metalearn.outer.history import (
     spent_by,
     take_first,
 )
-from metalearn.outer.meta_train_checks import Stages, check_functions, check_stages
+from metalearn.outer.meta_train_checks import Stages, check_functions, check_maker, check_stages, made_by
 from metalearn.outer.outer_steps import chunk_programs, cut_into_chunks
 from metalearn.outer.readings import Goal, Readings, check_readings
 from metalearn.outer.theta_history import Keep, Thetas, check_keep
@@ -111,7 +111,7 @@ def meta_train(
         start = max(one for one in stages if one <= begin)
         if begin == start > 0:
             state = stages[start].init(snapshot.theta, jax.random.fold_in(key_init, start))
-            snapshot = snapshot._replace(estimator_state=state)
+            snapshot = snapshot._replace(estimator_state=state, made_by=made_by(stages[start]))
         snapshot, past, reports = _advance(runs[start], snapshot, begin, end, key_steps)
         reason = explain_stop(snapshot, reports, begin)
         past = thetas.add(past, begin, int(snapshot.stopped) + 1 if reason else end)
@@ -159,23 +159,24 @@ def _advance(run, snapshot, begin, end, key):
 
     The inner steps are counted outside of the program, where they are 64-bit integers.
     """
-    found = run(trees.gathered(snapshot._replace(inner_steps=None)), begin, end - begin, key)
+    found = run(trees.gathered(snapshot._replace(inner_steps=None, made_by=None)), begin, end - begin, key)
     after, past, reports = trees.gathered((*found[:2], take_first(found[2], end - begin)))
     spent = spent_by(after.stopped, reports["inner_steps"], begin, snapshot.inner_steps)
-    return after._replace(inner_steps=spent), past, reports
+    return after._replace(inner_steps=spent, made_by=snapshot.made_by), past, reports
 
 
 def _begin(estimator, optimizer, theta, key) -> Snapshot:
     never = jnp.asarray(NEVER, jnp.int32)
     best, none = Best(theta, jnp.full((), debugging.unknown()), never), jnp.zeros((), jnp.int32)
     first = Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, never, None)
-    return trees.strong(trees.gathered(first))._replace(inner_steps=NOTHING_SPENT)
+    return trees.strong(trees.gathered(first))._replace(inner_steps=NOTHING_SPENT, made_by=made_by(estimator))
 
 
 def _check_form(resume, stages, optimizer, theta, key) -> None:
     """Check that a snapshot has the structure of this run's θ, outer optimiser and estimator."""
     check_same("theta", resume.theta, theta)
     stage = stages[max(start for start in stages if start < resume.step or start == 0)]
+    check_maker(resume, stage)
     form = jax.eval_shape(lambda: _begin(stage, optimizer, trees.strong(theta), key))
     for name in ("optimizer_state", "estimator_state"):
         check_same(name, getattr(resume, name), getattr(form, name))
