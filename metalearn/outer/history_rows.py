@@ -57,7 +57,7 @@ def _row(history, step) -> dict[str, Any]:
         row |= tabular.entries("theta", jax.tree.map(lambda leaf: leaf[kept[0]], history.theta))
     for index in np.flatnonzero(np.asarray(history.evaluations["step"]) == step):
         for name, values in history.evaluations.items():
-            row[RENAMED[name] if name in RENAMED else name] = tabular.plain(np.asarray(values[index]))
+            row[str(RENAMED.get(name, name))] = tabular.plain(np.asarray(values[index]))
     return row
 
 
