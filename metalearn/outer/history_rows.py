@@ -40,7 +40,7 @@ def history_table(self) -> tabular.Table:
     title += f" kept at {len(self.steps)}"
     best = self.snapshot.best
     if evaluated and int(best.step) >= 0:
-        title += f", best evaluation {float(best.loss):.4g} at step {int(best.step)}"
+        title += f", best reading {float(best.loss):.4g} at step {int(best.step)}"
     notes = [f"{len(rows)} of {counted(len(steps), 'row')}; rows() has every outer step."] * (len(rows) < len(steps))
     goals = {name: (name, "a goal that is watched") for name in self.watched}
     return tabular.Table(title, rows, FIRST | goals | SHOWN | {key: (key, "") for key in keys}, notes)
