@@ -54,6 +54,7 @@ FLOORS = {  # a file belongs to the longest of these names that begins its own
     "outer.search": 3.2,
     "outer.study": 3.3,
     "outer.trajectories": 3.2,
+    "outer.turning_point": 3.3,
     "outer.evaluation": 3.3,
     "outer.diagnosis": 3.4,
     "outer": 3.8,  # the list of its public names

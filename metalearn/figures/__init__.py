@@ -11,6 +11,7 @@ from metalearn.figures.layers import draw_cut, draw_law, draw_layer, draw_signal
 from metalearn.figures.results import draw_exponents, draw_history, draw_result, draw_schedule, draw_trials
 from metalearn.figures.style import later, save_style
 from metalearn.figures.training import draw_descents, draw_learning_curves, draw_matrix
+from metalearn.figures.turning_point import draw_turning_point
 from metalearn.figures.zoom import draw_zoom
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "draw_signal",
     "draw_trajectories",
     "draw_trials",
+    "draw_turning_point",
     "draw_zoom",
     "image",
     "later",
