@@ -2,14 +2,15 @@
 
 | group | problems |
 |---|---|
-| known gradients | `phase_walk`, `linear_quadratic`, `noisy_linear_quadratic`, `influence_balancing`, `l2_tuning` |
+| known gradients | `phase_walk`, `linear_quadratic`, `noisy_linear_quadratic`, `influence_balancing`, `l2_tuning`, `ridge_regression` |
 | chaotic maps | `toy_regression`, `cubic_loss`, `double_well`, `logistic_map`, `henon`, `lorenz` |
 | classical fractals | `mandelbrot`, `julia`, `burning_ship`, `magnet`, `newton`, `lyapunov_logistic` |
-| training runs | `digits_training`, `fractal_training`, `two_layer_training` |
+| training runs | `digits_training`, `benchmark_training`, `fractal_training`, `two_layer_training` |
 | benchmarks of optimisers | `digits_benchmark`, `wine_benchmark`, `breast_cancer_benchmark`, `teacher_benchmark` |
 """
 
 from metalearn.inner.problems import (
+    benchmark_training,
     burning_ship,
     cubic_loss,
     digits_training,
@@ -28,6 +29,7 @@ from metalearn.inner.problems import (
     newton,
     noisy_linear_quadratic,
     phase_walk,
+    ridge_regression,
     toy_regression,
     two_layer_training,
 )
@@ -41,6 +43,7 @@ from metalearn.inner.training import (
 
 __all__ = [
     "Benchmark",
+    "benchmark_training",
     "breast_cancer_benchmark",
     "burning_ship",
     "cubic_loss",
@@ -61,6 +64,7 @@ __all__ = [
     "newton",
     "noisy_linear_quadratic",
     "phase_walk",
+    "ridge_regression",
     "teacher_benchmark",
     "toy_regression",
     "two_layer_training",

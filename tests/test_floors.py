@@ -58,6 +58,7 @@ FLOORS = {  # a file belongs to the longest of these names that begins its own
     "search": 3.9,
     "recording": 4,
     "testing": 4,
+    "usage": 4,
     "figures": 5,
     "application": 6,
     "explain": 7,

@@ -4,7 +4,6 @@ The command line is Hydra's. This package builds problems, estimators and planes
 mistake as one sentence, shows progress, and chooses exit codes.
 """
 
-from metalearn.application.arguments import chooses_problem
 from metalearn.application.build import (
     AXIS,
     UNKNOWN_SIGMA,
@@ -35,6 +34,7 @@ from metalearn.application.searches import (
 )
 from metalearn.application.studies import check_keys, read_study
 from metalearn.application.tune_problem import tune_problem
+from metalearn.usage import chooses_problem
 
 __all__ = [
     "AXIS",

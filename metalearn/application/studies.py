@@ -44,6 +44,9 @@ def read_study(config: Any) -> Study:
     check_keys("problem", settings, OF_FILE if from_file else OF_YAML)
     if isinstance(settings.get("plane"), Mapping):
         check_keys("problem.plane", settings["plane"], OF_PLANE)
+    if from_file:
+        with open_dict(settings):
+            settings.update({name: None for name in OF_FILE if name not in settings})
     study = _from_file(settings) if from_file else _from_yaml(settings)
     found = {name: getattr(study, name) for name in NUMBERS} | {"length": study.windows(jax.random.key(0)).length}
     if trees.size(study.theta) <= MOST_WRITTEN:

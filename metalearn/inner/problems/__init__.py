@@ -9,10 +9,12 @@ from metalearn.inner.problems.known import (
     noisy_linear_quadratic,
     phase_walk,
 )
-from metalearn.inner.problems.ready_made import digits_training, fractal_training
+from metalearn.inner.problems.ready_made import benchmark_training, digits_training, fractal_training
+from metalearn.inner.problems.ridge import ridge_regression
 from metalearn.inner.problems.two_layer import two_layer_data, two_layer_training
 
 __all__ = [
+    "benchmark_training",
     "burning_ship",
     "cubic_loss",
     "digits_training",
@@ -31,6 +33,7 @@ __all__ = [
     "newton",
     "noisy_linear_quadratic",
     "phase_walk",
+    "ridge_regression",
     "toy_regression",
     "two_layer_data",
     "two_layer_training",
