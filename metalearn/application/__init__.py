@@ -24,6 +24,7 @@ from metalearn.application.cores import use_cores
 from metalearn.application.meta_training import check_outer, result_file, seed_label, train
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
+from metalearn.application.runs import open_experiment
 from metalearn.application.searches import (
     SEARCHES,
     build_hyperparameters,
@@ -32,7 +33,7 @@ from metalearn.application.searches import (
     on_each,
     searched,
 )
-from metalearn.application.studies import check_keys, read_study
+from metalearn.application.studies import check_keys, need_plane, read_study
 from metalearn.application.tune_problem import tune_problem
 from metalearn.usage import chooses_problem
 
@@ -54,7 +55,9 @@ __all__ = [
     "check_searches",
     "chooses_problem",
     "held_out",
+    "need_plane",
     "on_each",
+    "open_experiment",
     "outer_optimizer",
     "outer_settings",
     "output_folder",
