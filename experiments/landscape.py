@@ -28,6 +28,8 @@ def main(config):
         open_experiment(config, f"landscape-{name.replace(', ', '-')}", ("norm", "meta_loss")) as run,
         show_progress() as progress,
     ):
+        if study is not None and config.meta_loss:
+            draw_loss(study, config.resolution, key, run, progress)
         began = time.perf_counter()
         found = LandscapeFolder(run.folder / "landscapes", settings).landscape(
             "landscape",
@@ -58,20 +60,14 @@ def main(config):
         print(f"{precision}\n")
         for rule, said in [("paper", published)] * bool(published) + [(row["rule"], row["said"]) for row in rows]:
             print(f"  {rule:28s}{said}")
-        if study is not None and config.meta_loss:
-            draw_loss(study, config.resolution, key, run, progress)
-        print(f"\nfigures: {run.folder}/figures    {time.perf_counter() - began:.0f} s")
+        print(f"\nfigure: {run.folder}/figures/landscape.png")
 
 
 def draw_loss(study, resolution, key, run, progress):
     """Draw the meta-loss of one episode on the plane, and what smoothing by the study's sigma makes of it."""
     value = lambda theta: ml.meta_loss(study.problem, theta, key, study.horizon)
-    settings = {"progress": progress, "name": "meta-loss"}
-    values, sigma, smoothed = (
-        ml.landscape.render(value, study.plane, resolution, **settings),
-        study.sigma_on_plane(),
-        None,
-    )
+    values = ml.landscape.render(value, study.plane, resolution, progress=progress, name="meta-loss")
+    sigma, smoothed = study.sigma_on_plane(), None
     try:
         smoothed = None if sigma is None else ml.landscape.smooth(values, study.plane, sigma)
     except ValueError as reason:
@@ -79,9 +75,9 @@ def draw_loss(study, resolution, key, run, progress):
     run.arrays("meta_loss", {"meta_loss": values} | ({} if smoothed is None else {"smoothed": smoothed.value}))
     title = f"{study.name}, mean loss of {study.horizon} steps"
     run.figure("meta_loss", later(draw_meta_loss, values, study.plane, smoothed, title))
-    print(
-        f"meta-loss: {np.nanmin(values):.4g} at best, {values[np.isfinite(values)].max(initial=-np.inf):.4g} at worst"
-    )
+    finite = values[np.isfinite(values)]
+    print(f"meta-loss: {finite.min(initial=np.inf):.4g} at best, {finite.max(initial=-np.inf):.4g} at worst")
+    print(f"figure: {run.folder}/figures/meta_loss.png", flush=True)
 
 
 def chosen(config):
