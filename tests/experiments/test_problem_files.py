@@ -254,7 +254,7 @@ def test_nothing_is_recorded_under_the_name_of_another_problem(place, experiment
 
 
 def test_a_run_keeps_its_problem_file_and_a_resume_with_another_is_refused(place):
-    tiny = ("landscape", "problem=my problems:tree", *TINY["landscape"])
+    tiny = ("landscape", "problem=my problems:tree", "meta_loss=false", *TINY["landscape"])
     assert run(place, *tiny).returncode == 0
     (folder,) = runs(place)
     assert (folder / "problem.py").read_text() == STRANGERS
