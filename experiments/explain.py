@@ -9,6 +9,7 @@ from metalearn.application import (
     UNKNOWN_SIGMA,
     application,
     build_descents,
+    check_labels,
     need_plane,
     open_experiment,
     parse_seed,
@@ -51,6 +52,7 @@ def configured(config):
     """Build the study of a configuration."""
     study, key = read_study(config), parse_seed(config.seed)
     plane = need_plane(study, "explain")
+    check_labels(config)
     ml.check_problem(study.problem, study.theta)
     layers, smoothing, sigmas = (tuple(read_list(config, name)) for name in ("layers", "smoothing", "sigmas"))
     sigma = study.sigma_on_plane()

@@ -5,11 +5,11 @@ import runpy
 import sys
 from pathlib import Path
 
+from metalearn.exit_codes import MISTAKE
 from metalearn.usage import CONFIGS, check_line, configuration, help_text
 from metalearn.words import suggestion
 
 PACKAGE = Path(__file__).resolve().parent
-MISTAKE = 2  # as in `metalearn.application`, which is not imported because listing the experiments should not load JAX
 COMMANDS = {
     "check": "application/check.py",
     "new": "application/new.py",

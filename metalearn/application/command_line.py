@@ -5,8 +5,7 @@
     if __name__ == "__main__":
         application(main, "compare")
 
-Exit codes: 0 success, 1 a bug (with its traceback), 2 a mistake in the configuration (one line), 130 stopped by Ctrl-C
-or SIGTERM. With HYDRA_FULL_ERROR=1 the traceback of a mistake is shown as well.
+The exit codes are those of `metalearn.exit_codes`. With HYDRA_FULL_ERROR=1 the traceback of a mistake is shown as well.
 """
 
 import contextlib
@@ -38,11 +37,11 @@ from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
 from metalearn.compilation import compilation_effort
+from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
 from metalearn.recording.run_folder import unwritable
 from metalearn.recording.secrets import hide_in_file
 from metalearn.usage import CONFIGS, check_line, help_text
 
-BUG, MISTAKE, INTERRUPTED = 1, 2, 130
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
 
 
