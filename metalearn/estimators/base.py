@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from metalearn.estimators.directions import is_one_number
+from metalearn.inner.checks import is_known
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from metalearn.types import Key, Theta
@@ -32,8 +33,13 @@ class Description:
       name: the name that is shown while the program of the estimator is compiled.
       most_steps: the largest number of inner steps that one estimate reports; None if it is unknown.
       adapts: whether an estimate depends on earlier episodes, like the weights of `combine`.
-      perturbation: `(key, theta) -> z` in the structure of θ and in float32 or wider, with mean zero and the covariance
-        I. Perturbations are σ z, and the target is smoothed by their distribution. None if z is normal.
+      perturbation: `(key, theta) -> noise`, which the estimator multiplies by sigma: mean 0, covariance identity, in the
+        structure of θ, symmetric about 0. None is the normal distribution. The target is what antithetic pairs with
+        this noise estimate.
+
+    Raises:
+      TypeError: `perturbation` is not a function.
+      ValueError: `perturbation` is given with sigma = 0.
     """
 
     problem: InnerProblem
@@ -46,6 +52,16 @@ class Description:
     most_steps: int | None = None
     adapts: bool = False
     perturbation: Callable[[Key, Theta], Theta] | None = None
+
+    def __post_init__(self):
+        if self.perturbation is None:
+            return
+        if not callable(self.perturbation):
+            raise TypeError(
+                f"perturbation must be a function (key, theta) -> noise, or None; {self.perturbation!r} was given."
+            )
+        if is_known(self.sigma) and not self.perturbs:
+            raise ValueError("A description with a perturbation needs the sigma that multiplies it; sigma=0 was given.")
 
     @property
     def perturbs(self) -> bool:

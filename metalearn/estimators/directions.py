@@ -124,7 +124,8 @@ def check_sigmas(sigma: float | Theta) -> None:
             "sigma must be one number, the standard deviation of the perturbation, or numbers in the structure of "
             f"theta; {sigma!r} was given."
         )
-    if any(not bool(jnp.all((jnp.asarray(leaf) > 0) & jnp.isfinite(leaf))) for leaf in leaves if is_known(leaf)):
+    numbers = [np.asarray(leaf, np.float64) for leaf in leaves if is_known(leaf)]
+    if not all(np.all((leaf > 0) & np.isfinite(leaf)) for leaf in numbers):
         raise ValueError(
             "sigma must be positive and finite, the standard deviation of the perturbation in the space of theta; "
             f"{sigma} was given."

@@ -39,7 +39,7 @@ class Method(NamedTuple):
     num_unrolls: int = 1
     derivatives: str | None = None
     draw: Callable[[Theta, Key, int], Any] | None = None
-    check: Callable[[Theta], None] | None = None
+    check: Callable[[Theta], None] = lambda theta: None
 
 
 class Particles(NamedTuple):

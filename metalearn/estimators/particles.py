@@ -82,10 +82,7 @@ def from_method(
         clocks = clock if clock.ndim else None
         shared = jax.random.fold_in(key, SHARED) if truncation.shared_minibatches else None
         keys = jax.random.split(key, (num_particles, 2))
-        drawn = (
-            keys[:, 1] if method.draw is None else method.draw(theta, jax.random.fold_in(key, TOGETHER), num_particles)
-        )
-        own = (memory, episodes, keys[:, 0], drawn, clocks)
+        own = (memory, episodes, keys[:, 0], _draw(method, theta, key, keys[:, 1]), clocks)
         return advance_shares((theta, clock, shared), own)
 
     def advance_share(common, particles):
@@ -105,8 +102,7 @@ def from_method(
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)
         check_key(key)
-        if method.check is not None:
-            method.check(theta)
+        method.check(theta)
         check_problem(problem, theta)
         if method.derivatives is not None:
             check_derivative(description.name, method.derivatives, one, plain, trees.strong(theta), key)
@@ -162,6 +158,11 @@ def _inner_steps(method, truncation, num_particles) -> tuple[int, int]:
     return steps, steps * (truncation.num_windows if truncation.stagger else 1)
 
 
+def _draw(method, theta, key, keys):
+    """Return what the windows of the particles are given for their random numbers, `[num_particles, ...]`."""
+    return keys if method.draw is None else method.draw(theta, jax.random.fold_in(key, TOGETHER), len(keys))
+
+
 def _one_window(method, problem, truncation, rematerialise, common, particle):
     """Run one window of one particle; `common` is θ, the clock in lockstep and the key of shared minibatches."""
     theta, clock, shared = common
@@ -178,7 +179,7 @@ def _first_window(method, problem, truncation, rematerialise, theta, key):
     """Run the first window of one particle."""
     memory = method.start(theta, trees.zeros_from_shapes(jax.eval_shape(problem.init, theta, key)))
     common, (own, key_noise) = (theta, jnp.zeros((), jnp.int32), None), jax.random.split(key)
-    drawn = key_noise if method.draw is None else jax.tree.map(lambda leaf: leaf[0], method.draw(theta, key_noise, 1))
+    drawn = jax.tree.map(lambda leaf: leaf[0], _draw(method, theta, key, key_noise[None]))
     return _one_window(method, problem, truncation, rematerialise, common, (memory, key, own, drawn, None))
 
 

@@ -183,15 +183,17 @@ def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
         (
             known_sigma(part.sigma) if is_known(part.sigma) else "traced",
             min(part.noise_period or part.truncation.horizon, part.truncation.horizon),
-            part.perturbation,
         )
         for part in known
     }
     if len(windows) > 1 or len(targets) > 1:
         raise ValueError(
-            "combine needs estimators with one target: one horizon, window length, sigma and noise period, and one distribution "
-            f"of perturbations; these have (horizon, length) {sorted(windows)} and (sigma, noise period) "
-            f"{sorted({one[:2] for one in targets}, key=str)}."
+            "combine needs estimators with one target: one horizon, one window length, one sigma and one noise period; these have "
+            f"(horizon, length) {sorted(windows)} and (sigma, noise period) {sorted(targets, key=str)}."
+        )
+    if len({id(part.perturbation) for part in known}) > 1:
+        raise ValueError(
+            "combine needs estimators with one target; the perturbations of their descriptions are different functions."
         )
     memory = lambda theta: sum(part.memory(theta) for part in known)
     steps = [part.most_steps for part in known if part.most_steps is not None]

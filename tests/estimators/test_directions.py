@@ -186,5 +186,5 @@ def test_unknown_directions_are_refused_in_a_sentence():
 
 def test_combine_asks_for_one_distribution():
     normal, signs = (noise_reuse_es(wave(), ONE, sigma=0.1, num_pairs=2, directions=d) for d in ("gaussian", "sphere"))
-    with pytest.raises(ValueError, match="one distribution of perturbations"):
+    with pytest.raises(ValueError, match="perturbations of their descriptions are different"):
         ml.combine([normal, signs])

@@ -8,6 +8,7 @@ import numpy as np
 
 from metalearn.estimators import Description, GradientEstimator
 from metalearn.estimators.directions import known_sigma
+from metalearn.outer.comparison.perturbations import check_perturbation
 from metalearn.outer.comparison.targets import (
     count_parts,
     describe_smoothing,
@@ -83,7 +84,9 @@ def plan_runs(
             plan.gradient[name] = place
             plan.runs[place] = _gradient_run(description, theta, reference_pairs or max(pairs // 4, FEWEST_PAIRS))
         if measured and description.perturbs:
-            smoothing = known_sigma(description.sigma), description.perturbation, noise_period(description)
+            if description.perturbation is not None:
+                check_perturbation(name, description.perturbation, theta)
+            smoothing = known_sigma(description.sigma), noise_period(description), id(description.perturbation)
             plan.target[name] = (*place, *smoothing)
             smoothed = [one for one in groups[place] if one.perturbs]
             plan.runs[plan.target[name]] = _smoothed_run(description, theta, pairs, count_parts(smoothed))
@@ -115,8 +118,7 @@ def _gradient_run(description: Description, theta: Theta, episodes: int) -> Run:
 
 def _smoothed_run(description: Description, theta: Theta, pairs: int, parts: int) -> Run:
     together = min(EPISODE_PAIRS, max(1, pairs // GROUPS))
-    whole, perturbation = _whole(description), description.perturbation
-    target = smoothed_target(description.problem, whole, parts, together, perturbation)
+    target = smoothed_target(description.problem, _whole(description), parts, together, description.perturbation)
     return Run(target, describe_smoothing(description, theta, parts), -(-pairs // together))
 
 
