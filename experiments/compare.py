@@ -12,6 +12,7 @@ from metalearn.application import (
     application,
     build_descents,
     build_estimator,
+    check_labels,
     output_folder,
     parse_seed,
     read_study,
@@ -28,6 +29,7 @@ LANDSCAPE_KEYS = 8
 def main(config):
     began = time.perf_counter()
     key = parse_seed(config.seed)
+    check_labels(config)
     study = read_study(config)
     problem, theta = study.problem, study.theta
     for sentence in ml.check_problem(problem, theta):

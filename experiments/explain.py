@@ -9,6 +9,7 @@ from metalearn.application import (
     UNKNOWN_SIGMA,
     application,
     build_descents,
+    check_labels,
     output_folder,
     parse_seed,
     read_list,
@@ -50,6 +51,7 @@ def main(config):
 def configured(config):
     """Build the study of a configuration."""
     study, key = read_study(config), parse_seed(config.seed)
+    check_labels(config)
     if study.plane is None:
         raise ValueError(f"problem {study.name} has no plane; give problem.plane.x and problem.plane.y.")
     ml.check_problem(study.problem, study.theta)

@@ -4,16 +4,22 @@
 |---|---|
 | known gradients | `phase_walk`, `linear_quadratic`, `noisy_linear_quadratic`, `influence_balancing`, `l2_tuning` |
 | chaotic maps | `toy_regression`, `cubic_loss`, `double_well`, `logistic_map`, `henon`, `lorenz` |
+| worlds that react | `performative`, `coin_flip`, `redeployment`, `prediction_game` |
 | classical fractals | `mandelbrot`, `julia`, `burning_ship`, `magnet`, `newton`, `lyapunov_logistic` |
 | training runs | `digits_training`, `fractal_training`, `two_layer_training` |
 | benchmarks of optimisers | `digits_benchmark`, `wine_benchmark`, `breast_cancer_benchmark`, `teacher_benchmark` |
+
+`performative_gradient` and `performative_targets` are exact means of estimators on `performative`, `expected_score` is
+the score of a report in a `prediction_game`, and `self_play` makes both of its players equal.
 """
 
 from metalearn.inner.problems import (
     burning_ship,
+    coin_flip,
     cubic_loss,
     digits_training,
     double_well,
+    expected_score,
     fractal_training,
     henon,
     influence_balancing,
@@ -27,7 +33,13 @@ from metalearn.inner.problems import (
     mandelbrot,
     newton,
     noisy_linear_quadratic,
+    performative,
+    performative_gradient,
+    performative_targets,
     phase_walk,
+    prediction_game,
+    redeployment,
+    self_play,
     toy_regression,
     two_layer_training,
 )
@@ -43,10 +55,12 @@ __all__ = [
     "Benchmark",
     "breast_cancer_benchmark",
     "burning_ship",
+    "coin_flip",
     "cubic_loss",
     "digits_benchmark",
     "digits_training",
     "double_well",
+    "expected_score",
     "fractal_training",
     "henon",
     "influence_balancing",
@@ -60,7 +74,13 @@ __all__ = [
     "mandelbrot",
     "newton",
     "noisy_linear_quadratic",
+    "performative",
+    "performative_gradient",
+    "performative_targets",
     "phase_walk",
+    "prediction_game",
+    "redeployment",
+    "self_play",
     "teacher_benchmark",
     "toy_regression",
     "two_layer_training",

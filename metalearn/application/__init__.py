@@ -22,7 +22,7 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_outer, result_file, seed_label, train
+from metalearn.application.meta_training import check_labels, check_outer, result_file, seed_label, train
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
 from metalearn.application.searches import (
@@ -50,6 +50,7 @@ __all__ = [
     "build_split_estimator",
     "call_study",
     "check_keys",
+    "check_labels",
     "check_outer",
     "check_searches",
     "chooses_problem",

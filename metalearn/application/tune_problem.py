@@ -12,7 +12,7 @@ from metalearn import trees
 from metalearn.application.build import build_estimator, outer_optimizer, parse_seed
 from metalearn.application.command_line import output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_outer, result_file, seed_label, train
+from metalearn.application.meta_training import check_labels, check_outer, result_file, seed_label, train
 from metalearn.application.progress import show_progress
 from metalearn.application.searches import SEARCHES, check_known
 from metalearn.application.studies import read_study
@@ -43,6 +43,9 @@ def tune_problem(config: Any) -> None:
             "Nothing is to be tuned with; name estimators, such as estimator=[noise_reuse_es], or searches."
         )
     check_known(config.searches)
+    check_labels(
+        config, [seed_label(config, SEARCHES[name], seed) for name in config.searches for seed in range(config.seeds)]
+    )
     if config.searches and study.searched is None:
         raise ValueError(
             f"searches need the box of the problem {study.name}, which has none; give problem.box=[low, high]."

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from metalearn.inner.checks import is_known
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from metalearn.types import Key, Theta
@@ -30,6 +31,13 @@ class Description:
       name: the name that is shown while the program of the estimator is compiled.
       most_steps: the largest number of inner steps that one estimate reports; None if it is unknown.
       adapts: whether an estimate depends on earlier episodes, like the weights of `combine`.
+      perturbation: `(key, theta) -> noise`, which the estimator multiplies by sigma: mean 0, covariance identity, in the
+        structure of θ, symmetric about 0. None is the normal distribution. The target is what antithetic pairs with
+        this noise estimate.
+
+    Raises:
+      TypeError: `perturbation` is not a function.
+      ValueError: `perturbation` is given with sigma = 0.
     """
 
     problem: InnerProblem
@@ -41,6 +49,17 @@ class Description:
     name: str = "an estimate"
     most_steps: int | None = None
     adapts: bool = False
+    perturbation: Callable[[Key, Theta], Theta] | None = None
+
+    def __post_init__(self):
+        if self.perturbation is None:
+            return
+        if not callable(self.perturbation):
+            raise TypeError(
+                f"perturbation must be a function (key, theta) -> noise, or None; {self.perturbation!r} was given."
+            )
+        if is_known(self.sigma) and not self.sigma:
+            raise ValueError("A description with a perturbation needs the sigma that multiplies it; sigma=0 was given.")
 
 
 class Family(NamedTuple):

@@ -190,6 +190,10 @@ def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
             "combine needs estimators with one target: one horizon, one window length, one sigma and one noise period; these have "
             f"(horizon, length) {sorted(windows)} and (sigma, noise period) {sorted(targets)}."
         )
+    if len({id(part.perturbation) for part in known}) > 1:
+        raise ValueError(
+            "combine needs estimators with one target; the perturbations of their descriptions are different functions."
+        )
     memory = lambda theta: sum(part.memory(theta) for part in known)
     steps = [part.most_steps for part in known if part.most_steps is not None]
     most = 2 * sum(steps) if len(steps) == len(known) else None  # the first estimate also reports the pilot estimates

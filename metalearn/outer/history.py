@@ -18,6 +18,7 @@ from metalearn.words import percent
 NEVER = -1
 MOST_DIVERGED = 0.01  # largest share of diverged particles of an outer step without a warning
 NOTHING_SPENT = np.int64(0)
+OF_EVALUATIONS = ("step", "inner_steps", "loss")
 
 
 class Best(NamedTuple):
@@ -45,6 +46,8 @@ class Snapshot(NamedTuple):
         none. The other fields are those before this step.
       inner_steps: inner steps taken so far, an exact NumPy int64; a floating-point number if meta-training itself is
         traced (`jit`, `vmap`).
+      made_by: the estimator whose state this is, a text in bytes (`made_by` in meta_train_checks.py); other estimators
+        may have states of the same form.
     """
 
     step: jax.Array
@@ -54,6 +57,7 @@ class Snapshot(NamedTuple):
     best: Best
     stopped: jax.Array
     inner_steps: Any
+    made_by: Any = None
 
 
 class History(NamedTuple):
@@ -63,7 +67,8 @@ class History(NamedTuple):
       theta: θ BEFORE each step that is kept, `[num_kept, ...]`; all steps by default. NumPy arrays unless meta-training
         is traced.
       metrics: the metrics of the estimator, `[num_steps]` each.
-      evaluations: "step", "inner_steps" taken until then, and "loss" of every evaluation, `[num_evaluations]` each.
+      evaluations: "step" of every reading of `evaluate` and `watch`, "inner_steps" taken until then, "loss", which is
+        the evaluation, and the goals by their names, `[num_readings]` each; without "loss" if only goals are watched.
       snapshot: the state at the end, from which training can continue. It contains the best θ.
       steps: the outer steps of the rows of `theta`, `[num_kept]`.
     """
@@ -77,6 +82,11 @@ class History(NamedTuple):
     __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
     __str__ = tabular.to_text
     rows, _table = history_rows, history_table
+
+    @property
+    def watched(self) -> dict[str, Any]:
+        """Name of a goal -> its readings, `[num_readings]`, at the outer steps `evaluations["step"]`."""
+        return {name: values for name, values in self.evaluations.items() if name not in OF_EVALUATIONS}
 
     def divergence(self) -> dict[str, Any]:
         """Return the share of diverged particles at the "first" outer step, at the "worst" and at the "last".
@@ -109,15 +119,6 @@ def divergence_in_words(found: Mapping[str, Mapping[str, Any]]) -> str:
     words = f"{ends['worst']} of the particles at worst ({name}; first {ends['first']}, last {ends['last']})"
     capped = max(float(np.max(one["capped"])) for one in found.values())
     return f"diverged: {words if at(name) else 'none'}" + (f"; at the cap: at most {percent(capped)}" if capped else "")
-
-
-def read_evaluations(seen):
-    """Return the evaluations of a history from triples (outer step, inner steps taken, loss)."""
-    steps, spent, losses = zip(*seen) if seen else ((), (), ())
-    known = is_known(spent)  # JAX would truncate integers to 32 bits
-    stacked = jnp.stack(losses) if losses else jnp.zeros(0)
-    inner_steps = np.array(spent, np.int64) if known else jnp.stack([jnp.asarray(one, float) for one in spent])
-    return {"step": jnp.array(steps, jnp.int32), "inner_steps": inner_steps, "loss": stacked}
 
 
 def spent_by(stopped, counts, begin, before):

@@ -1,9 +1,11 @@
 """Checks of the arguments of `meta_train`."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from metalearn import trees
@@ -13,6 +15,7 @@ from metalearn.inner.checks import check_count, is_known
 from metalearn.inner.problem import check_key, check_theta
 
 Stages = GradientEstimator | Mapping[int, GradientEstimator]
+_LONGEST_NAME = 96  # bytes of the name of an estimator in a snapshot
 
 
 def check_stages(estimator, optimizer, theta, key, num_steps, chunk_length) -> dict[int, GradientEstimator]:
@@ -77,3 +80,36 @@ def check_functions(theta, project, callback, progress) -> None:
         raise TypeError("project must return a theta of the same structure and shapes; this one does not.")
     if is_known(theta) and not trees.all_finite(theta):
         raise ValueError("theta must be finite at the start of meta-training; it contains NaN or infinity.")
+
+
+def made_by(estimator: GradientEstimator) -> np.ndarray:
+    """Return what a snapshot says of the estimator whose state it contains: its name and windows, as bytes of one length."""
+    description, estimate = estimator.description, estimator.estimate
+    text = f"{getattr(estimate, '__module__', '')}.{getattr(estimate, '__qualname__', 'estimate')}"
+    if description is not None:
+        windows = description.truncation
+        text = f"{description.name} over windows of {windows.length} of {windows.horizon} steps"
+    return np.frombuffer(text.encode()[:_LONGEST_NAME].ljust(_LONGEST_NAME, b"\0"), np.uint8)
+
+
+def read_maker(written: Any) -> str:
+    """Return what `made_by` wrote as a text; "" where nothing is known."""
+    return (
+        ""
+        if written is None or not is_known(written)
+        else bytes(np.asarray(written)).rstrip(b"\0").decode(errors="replace")
+    )
+
+
+def check_maker(snapshot: Any, estimator: GradientEstimator) -> None:
+    """Check that a snapshot is of this estimator, if it says of which it is.
+
+    Raises:
+      ValueError: it is of another one, or of other windows.
+    """
+    before, now = (read_maker(written) for written in (snapshot.made_by, made_by(estimator)))
+    if before and before != now:
+        raise ValueError(
+            f"resume is the snapshot of {before}, and this run uses {now}: their states have the same form and another "
+            "meaning. Resume with the estimator that made the snapshot, or start without resume."
+        )

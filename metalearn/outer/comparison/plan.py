@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from metalearn.estimators import Description, GradientEstimator
+from metalearn.outer.comparison.perturbations import check_perturbation
 from metalearn.outer.comparison.targets import (
     count_parts,
     describe_smoothing,
@@ -82,7 +83,14 @@ def plan_runs(
             plan.gradient[name] = place
             plan.runs[place] = _gradient_run(description, theta, reference_pairs or max(pairs // 4, FEWEST_PAIRS))
         if measured and description.sigma:
-            plan.target[name] = (*place, float(description.sigma), noise_period(description))
+            if description.perturbation is not None:
+                check_perturbation(name, description.perturbation, theta)
+            plan.target[name] = (
+                *place,
+                float(description.sigma),
+                noise_period(description),
+                id(description.perturbation),
+            )
             smoothed = [one for one in groups[place] if one.sigma]
             plan.runs[plan.target[name]] = _smoothed_run(description, theta, pairs, count_parts(smoothed))
         elif measured and unsmoothed:
@@ -113,7 +121,7 @@ def _gradient_run(description: Description, theta: Theta, episodes: int) -> Run:
 
 def _smoothed_run(description: Description, theta: Theta, pairs: int, parts: int) -> Run:
     together = min(EPISODE_PAIRS, max(1, pairs // GROUPS))
-    target = smoothed_target(description.problem, _whole(description), parts, together)
+    target = smoothed_target(description.problem, _whole(description), parts, together, description.perturbation)
     return Run(target, describe_smoothing(description, theta, parts), -(-pairs // together))
 
 

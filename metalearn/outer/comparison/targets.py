@@ -7,6 +7,7 @@ and one for ∇L.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,8 +24,9 @@ from metalearn.inner.divergence import read_window
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation, unroll_episode
 from metalearn.memoization import memoize
-from metalearn.types import Theta
+from metalearn.types import Key, Theta
 
+Perturbation = Callable[[Key, Theta], Theta]
 TAPE_BYTES = 2**28  # for a larger tape, the steps of an episode are recomputed in the backward pass instead of stored
 
 
@@ -66,20 +68,22 @@ def count_parts(descriptions: list[Description]) -> int:
 
 
 @memoize
-def smoothed_target(problem: InnerProblem, truncation: Truncation, parts: int, num_pairs: int) -> GradientEstimator:
+def smoothed_target(
+    problem: InnerProblem, truncation: Truncation, parts: int, num_pairs: int, perturbation: Perturbation | None = None
+) -> GradientEstimator:
     """Estimate the gradient of a smoothed meta-loss by antithetic ES over whole episodes; `Smoothed` replaces θ.
 
         g = Σ_b ε_b (L⁺ − L⁻) / (2σ²),   E g = Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_B + ε_B),
 
     where part j of an episode runs at θ ± ε_{b(j)}, with an independent ε_b ~ N(0, σ²I) for each block b
-    (docs/theory.md §3.2).
+    (docs/theory.md §3.2). With the noise of a `perturbation` instead, E g is the target of the estimators that use it.
     """
     apart = in_windows(problem, truncation.horizon // parts)
 
     def pair(smoothed, key):
         key_noise, key_episode = jax.random.split(key)
         copies = trees.broadcast(smoothed.theta, parts)
-        drawn = trees.scale(smoothed.sigma, trees.normal_like(key_noise, copies))
+        drawn = trees.scale(smoothed.sigma, _draw(perturbation, key_noise, smoothed.theta, parts))
         noise = jax.tree.map(lambda leaf: leaf[smoothed.blocks], drawn)
         first = smoothed.blocks == jnp.arange(parts)
         credit = jax.tree.map(lambda leaf: jnp.tensordot(first.astype(leaf.dtype), leaf, 1), trees.wide(drawn))
@@ -115,6 +119,13 @@ def gradient_target(problem: InnerProblem, truncation: Truncation, rematerialise
 def needs_rematerialisation(problem: InnerProblem, theta: Theta, num_steps: int) -> bool:
     """Return whether the tape of this many steps is too large to be stored."""
     return num_steps * residual_bytes(problem, theta) > TAPE_BYTES
+
+
+def _draw(perturbation: Perturbation | None, key: Key, theta: Theta, count: int) -> Theta:
+    """Return independent draws of unit size, `[count, ...]`."""
+    if perturbation is None:
+        return trees.normal_like(key, trees.broadcast(theta, count))
+    return jax.vmap(lambda one: trees.like(perturbation(one, theta), theta))(jax.random.split(key, count))
 
 
 def _read(problem, truncation, theta, key, rematerialise=False):
