@@ -17,6 +17,7 @@ FLOORS = {  # a file belongs to the longest of these names that begins its own
     "debugging": 0,
     "heartbeat": 0,
     "intervals": 0,
+    "large_constants": 0,
     "memoization": 0,
     "operations": 0,
     "threads": 0,
