@@ -18,6 +18,7 @@ FLOORS = {  # a file belongs to the longest of these names that begins its own
     "heartbeat": 0,
     "intervals": 0,
     "exit_codes": 0,
+    "large_constants": 0,
     "memoization": 0,
     "operations": 0,
     "threads": 0,
