@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parent
 MISTAKE = 2  # as in `metalearn.application`, which is not imported because listing the experiments should not load JAX
 COMMANDS = {
     "check": "application/check.py",
+    "collect": "application/collect.py",
     "new": "application/new.py",
     "problems": "application/problems.py",
 }  # commands other than experiments: name -> file in the package, run as a script

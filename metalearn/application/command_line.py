@@ -44,9 +44,8 @@ from metalearn.recording.secrets import hide_in_file
 
 BUG, MISTAKE, INTERRUPTED = 1, 2, 130
 PACKAGE = Path(__file__).resolve().parent.parent
-CONFIGS = next(
-    path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()
-)  # beside experiments
+CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
+COLLECT = {"_target_": "metalearn.application.collect.CollectSweep"}  # what ends a sweep
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
 
 _HELP = """\
@@ -139,7 +138,7 @@ def _job(
         sweep = settings.mode == RunMode.MULTIRUN
         if sweep:
             hide_in_file(Path(settings.sweep.dir) / "multirun.yaml")
-        sys.argv[1:] = said  # for the record: as it was typed
+        sys.argv[1:] = _words_of_job(config, settings) if sweep else said  # for the record: what makes this run
         try:
             if ours is not None:
                 check_read(config, CONFIGS, ours)
@@ -152,8 +151,17 @@ def _job(
             print(f"job {settings.job.num} ({', '.join(settings.overrides.task)}) failed:", file=sys.stderr)
             failures.append(_report(error, show_all))
             return None  # the remaining jobs still run
+        finally:
+            sys.argv[1:] = said
 
     return job
+
+
+def _words_of_job(config: DictConfig, settings: Any) -> list[str]:
+    """The overrides of one job of a sweep, with a problem in a file as it was typed."""
+    address = (config.get("problem") or {}).get("study")
+    typed = lambda word: f"problem={address}" if address and word.startswith("problem=") else word
+    return [typed(word) for word in settings.overrides.task]
 
 
 def _report(error: BaseException, show_all: bool) -> int:
@@ -218,9 +226,8 @@ def _configure_hydra(main: Callable) -> None:
     )
     ours = {"output": "runs", "help": "experiment", "job_logging": "warnings", "hydra_logging": "jobs"}
     defaults = [entry if (key := _only_key(entry)) not in ours else {key: ours[key]} for entry in HydraConf().defaults]
-    store.store(
-        group="hydra", name="config", node=HydraConf(defaults=defaults, output_subdir=None), provider="metalearn"
-    )
+    settings = HydraConf(defaults=defaults, output_subdir=None, callbacks={"collect": COLLECT})
+    store.store(group="hydra", name="config", node=settings, provider="metalearn")
 
 
 def _logging(handlers: list[str]) -> dict:
