@@ -53,6 +53,7 @@ FLOORS = {  # a file belongs to the longest of these names that begins its own
     "outer.meta_train": 3.1,
     "outer.comparison": 3.2,
     "outer.search": 3.2,
+    "outer.observables": 3.25,
     "outer.study": 3.3,
     "outer.trajectories": 3.2,
     "outer.evaluation": 3.3,

@@ -3,6 +3,7 @@
 A figure function takes results of the floors below and returns a matplotlib figure, which `Run.figure` records.
 """
 
+from metalearn.figures.collected import draw_collected
 from metalearn.figures.comparison import draw_comparison, draw_trajectories
 from metalearn.figures.film import check_film, write_film, zoom_images
 from metalearn.figures.html_report import Section, image, write_report
@@ -18,6 +19,7 @@ __all__ = [
     "Section",
     "check_film",
     "check_norm",
+    "draw_collected",
     "draw_comparison",
     "draw_cut",
     "draw_descents",
