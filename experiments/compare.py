@@ -13,7 +13,7 @@ from metalearn.application import (
     build_descents,
     build_estimator,
     check_labels,
-    output_folder,
+    open_experiment,
     parse_seed,
     read_study,
     show_progress,
@@ -21,7 +21,6 @@ from metalearn.application import (
 from metalearn.figures import draw_comparison, draw_trajectories, later
 from metalearn.outer import end_points, run_descents
 from metalearn.outer.history import divergence_along, divergence_in_words
-from metalearn.recording import open_run
 
 LANDSCAPE_KEYS = 8
 
@@ -39,7 +38,7 @@ def main(config):
         for entry in chosen(config)
     }
     with (
-        open_run(output_folder(), config, name=f"compare-{config.problem.name}", **config.tracker) as run,
+        open_experiment(config, f"compare-{config.problem.name}") as run,
         show_progress() as progress,
     ):
         settings = {"num_episodes": config.episodes, "reference_pairs": config.reference_pairs, "progress": progress}

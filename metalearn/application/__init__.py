@@ -4,7 +4,6 @@ The command line is Hydra's. This package builds problems, estimators and planes
 mistake as one sentence, shows progress, and chooses exit codes.
 """
 
-from metalearn.application.arguments import chooses_problem
 from metalearn.application.build import (
     AXIS,
     UNKNOWN_SIGMA,
@@ -32,6 +31,7 @@ from metalearn.application.meta_training import (
 )
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
+from metalearn.application.runs import open_experiment
 from metalearn.application.searches import (
     SEARCHES,
     build_hyperparameters,
@@ -40,8 +40,9 @@ from metalearn.application.searches import (
     on_each,
     searched,
 )
-from metalearn.application.studies import check_keys, read_study
+from metalearn.application.studies import check_keys, need_plane, read_study
 from metalearn.application.tune_problem import tune_problem
+from metalearn.usage import chooses_problem
 
 __all__ = [
     "AXIS",
@@ -62,7 +63,9 @@ __all__ = [
     "check_searches",
     "chooses_problem",
     "held_out",
+    "need_plane",
     "on_each",
+    "open_experiment",
     "outer_optimizer",
     "outer_settings",
     "output_folder",
