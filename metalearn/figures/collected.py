@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.figures.limits import axis_limits, bars, mark_beyond
+from metalearn.figures.limits import axis_limits, bars, label_log_axis, mark_beyond
 from metalearn.figures.style import OKABE_ITO, save_style
 from metalearn.inner.checks import check_choice
 from metalearn.recording.collected import MEASURES, Collected
