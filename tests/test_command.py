@@ -40,6 +40,32 @@ def test_the_list_has_every_experiment_and_needs_no_jax():
         assert jax == "False"
 
 
+def test_help_and_refusals_of_an_experiment_need_neither_jax_nor_hydra():
+    code = """
+import sys, metalearn.__main__ as command
+try:
+    command.main()
+except SystemExit as stop:
+    print(stop.code)
+print(sorted({"jax", "hydra"} & set(sys.modules)))
+"""
+    for arguments, words in (
+        (["compare", "--help"], ["problem=digits:", "# independent episodes per estimator"]),
+        (["meta_train", "--help"], ["true: cosine decay to zero", "tuning: hyper"]),
+        (["meta_train", "--help", "problem=wine"], ["problem=wine:", "judges: 64"]),
+        (["zoom", "problem=wein"], ["2"]),
+        (["compare", "estimator=[persistent]"], ["2"]),
+        (["meta_train", "outer.rate=1"], ["2"]),
+    ):
+        command = [sys.executable, "-c", code, *arguments]
+        *lines, loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert loaded == "[]"
+        for word in words:
+            assert word in "\n".join(lines)
+        if "--help" in arguments:
+            assert ("\nmatrix:" in "\n".join(lines)) == (arguments == ["meta_train", "--help"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -49,7 +49,7 @@ def draw_result(result: Any, **settings: Any) -> Any:
 
 
 def draw_history(history: History, *, title: str = "") -> Any:
-    """Evaluations, or the losses that the estimator saw, and θ where it has at most 32 numbers, along the outer steps.
+    """Evaluations and goals, or the losses that the estimator saw, and θ of at most 32 numbers, along the outer steps.
 
     Returns:
       A matplotlib figure.
@@ -57,12 +57,13 @@ def draw_history(history: History, *, title: str = "") -> Any:
     from matplotlib.figure import Figure
 
     rows = history.rows()
-    losses = _series(rows, ["evaluation"]) or _series(rows, ["loss"])
+    losses = _series(rows, ["evaluation", *history.watched]) or _series(rows, ["loss"])
     theta = _series(rows, dict.fromkeys(key for row in rows for key in row if key.split("/")[0] == "theta"))
     with save_style():
         figure = Figure(figsize=(7, 3.4 * (1 + bool(theta))))
         above, *below = np.ravel(figure.subplots(1 + bool(theta), 1, sharex=True))
-        _lines(above, losses, "meta-loss" if "evaluation" in losses else "mean loss of the estimator's particles")
+        read = "reading" if history.watched else "meta-loss"
+        _lines(above, losses, "mean loss of the estimator's particles" if "loss" in losses else read)
         above.set_title(title)
         for axes in below:
             _lines(axes, theta, "theta")
