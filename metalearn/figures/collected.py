@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.figures.limits import axis_limits, bars, mark_beyond
+from metalearn.figures.limits import axis_limits, bars, label_log_axis, mark_beyond
 from metalearn.figures.style import OKABE_ITO, save_style
 from metalearn.inner.checks import check_choice
 from metalearn.recording.collected import MEASURES, Collected
@@ -104,6 +104,8 @@ def _members(found: Collected, group: dict[str, Any], measure: str) -> np.ndarra
 def _draw_rows(axes, found, groups, names, measure, limits, logarithmic) -> None:
     axes.set(xlim=limits, xscale="log" if logarithmic else "linear", ylim=(len(groups) - 0.5, -0.5))
     axes.set_yticks(range(len(groups)), names)
+    if logarithmic:
+        label_log_axis(axes.xaxis, *limits)
     for height, group in enumerate(groups):
         colour = OKABE_ITO[height % len(OKABE_ITO)]
         each = _members(found, group, measure)
@@ -122,6 +124,10 @@ def _draw_lines(axes, found, groups, names, lines, measure, along, limits, logar
     if len(set(places)) <= MOST_TICKS:
         axes.set_xticks(sorted(set(places)), [f"{place:g}" for place in sorted(set(places))])
         axes.minorticks_off()
+    elif wide:
+        label_log_axis(axes.xaxis, *axes.get_xlim())
+    if logarithmic:
+        label_log_axis(axes.yaxis, *limits)
     beyond = []
     for index, line in enumerate(lines):
         own = sorted((group for group, name in zip(groups, names) if name == line), key=lambda group: group[along])

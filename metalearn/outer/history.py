@@ -84,7 +84,7 @@ class History(NamedTuple):
     snapshot: Snapshot
     steps: np.ndarray
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
     rows, _table = history_rows, history_table
 

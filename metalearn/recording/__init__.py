@@ -13,6 +13,7 @@ from metalearn.recording.checkpoints import (
 )
 from metalearn.recording.collected import Collected, Collection, collect_runs
 from metalearn.recording.histories import log_history
+from metalearn.recording.results import NotSaved, load, save_result
 from metalearn.recording.run_folder import LocalRun, RunFolderError, read_metrics
 from metalearn.recording.tiles import LandscapeFolder, Tiles
 from metalearn.recording.tracking import Run, Tracker, collect_provenance, open_run
@@ -24,6 +25,7 @@ __all__ = [
     "Collection",
     "LandscapeFolder",
     "LocalRun",
+    "NotSaved",
     "Run",
     "RunFolderError",
     "Tiles",
@@ -33,11 +35,13 @@ __all__ = [
     "collect_provenance",
     "collect_runs",
     "extend_evaluations",
+    "load",
     "load_optimizer",
     "load_snapshot",
     "log_history",
     "open_run",
     "read_metrics",
     "save_optimizer",
+    "save_result",
     "save_snapshot",
 ]

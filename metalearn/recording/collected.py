@@ -56,7 +56,7 @@ class Collected:
     varied: tuple[str, ...]
     fixed: dict[str, Any]
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
 
     @property
