@@ -114,7 +114,7 @@ def _check_built(estimator: GradientEstimator, theta: Theta, key: Key, tolerance
 
 def _is_random(description, theta) -> bool:
     """Return whether estimates should depend on their keys: θ is perturbed, or two episodes have different losses."""
-    if description.sigma > 0:
+    if description.perturbs:
         return True
     if description.truncation.key is not None:
         return False

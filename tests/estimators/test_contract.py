@@ -15,6 +15,7 @@ from metalearn.estimators import (
     evolution_strategies,
     generalized_persistent_es,
     mixture,
+    noise_reuse_es,
     persistent_es,
 )
 from metalearn.inner.divergence import largest
@@ -29,6 +30,8 @@ every = pytest.mark.parametrize(
     "name", EVERY, scope="module"
 )  # all tests of one estimator in a row: a worker compiles it once
 CHECKED = WINDOWED | {
+    "orthogonal": functools.partial(noise_reuse_es, sigma=0.1, num_pairs=6, directions="orthogonal"),
+    "sphere": functools.partial(evolution_strategies, sigma=0.1, num_pairs=6, directions="sphere"),
     "artbp": functools.partial(artbp, cut_probability=0.3, num_particles=6),
     "mixture": lambda p, t: mixture({name: WINDOWED[name](p, t) for name in ("backprop", "persistent_es")}),
 }

@@ -1,5 +1,6 @@
 """Every optimiser of optax and optax.contrib works as inner and as outer optimiser, or is refused in one sentence."""
 
+import functools
 import inspect
 import logging
 
@@ -71,7 +72,9 @@ def names(module):
     """Return the public functions of a module that make an optimiser."""
     for name in sorted(set(dir(module)) - {"GradientTransformation", "GradientTransformationExtraArgs"}):
         found = getattr(module, name)
-        if name.startswith("_") or not callable(found) or (inspect.isclass(found) and name != "MultiSteps"):
+        if name.startswith("_") or not (
+            inspect.isfunction(found) or isinstance(found, functools.partial) or name == "MultiSteps"
+        ):
             continue
         if name == "MultiSteps" or "GradientTransformation" in str(inspect.signature(found).return_annotation):
             yield name
