@@ -16,6 +16,7 @@ from metalearn import trees
 from metalearn.inner.problem import check_problem
 from metalearn.outer.meta_train_checks import check_stages
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of optax, about its own arguments
 KEY = jax.random.key(0)
 SGD = optax.sgd(0.1)
 LABELS = lambda params: jax.tree.map(lambda _: "all", params)

@@ -88,16 +88,7 @@ def training(
             f"task must be a Task, or a function of theta returning one; a {type(task).__name__} was given."
         )
     check_optimizer(optimizer)
-    if meta_loss is not None and not callable(meta_loss):
-        raise TypeError(
-            "meta_loss must be a function (params, key) -> scalar, such as ml.metric_loss(network, validation_data), "
-            f"or None; a {type(meta_loss).__name__} was given."
-        )
-    if evaluate_at is not None and not callable(evaluate_at):
-        raise TypeError(
-            "evaluate_at must be a function (optimizer_state, params) -> params, such as "
-            f"optax.contrib.schedule_free_eval_params, or None; {evaluate_at!r} was given."
-        )
+    _check_functions(meta_loss, evaluate_at)
     _check_cap(cap)
 
     def init(theta, key):
@@ -185,6 +176,19 @@ def _evaluated(evaluate_at, state):
     if not trees.alike(params, state.params):
         raise TypeError("evaluate_at must return parameters of the same structure and shapes; it returned others.")
     return trees.like(params, state.params)
+
+
+def _check_functions(meta_loss, evaluate_at) -> None:
+    if meta_loss is not None and not callable(meta_loss):
+        raise TypeError(
+            "meta_loss must be a function (params, key) -> scalar, such as ml.metric_loss(network, validation_data), "
+            f"or None; a {type(meta_loss).__name__} was given."
+        )
+    if evaluate_at is not None and not callable(evaluate_at):
+        raise TypeError(
+            "evaluate_at must be a function (optimizer_state, params) -> params, such as "
+            f"optax.contrib.schedule_free_eval_params, or None; {evaluate_at!r} was given."
+        )
 
 
 def _check_cap(cap) -> None:
