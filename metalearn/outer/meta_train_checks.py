@@ -14,6 +14,7 @@ from metalearn.estimators import GradientEstimator
 from metalearn.estimators.base import check_is_estimator
 from metalearn.inner.checks import check_count, is_known
 from metalearn.inner.problem import check_key, check_theta
+from metalearn.inner.training.optimizer_steps import accepted
 from metalearn.outer.history import Snapshot
 from metalearn.outer.stopping import as_bytes, as_text
 
@@ -53,19 +54,19 @@ def _check_update(optimizer, theta) -> None:
     def step(theta, value):
         before = optimizer.init(theta)
         update = optax.with_extra_args_support(optimizer).update
-        moves, after = update(theta, before, theta, value=value, grad=theta)
-        return before, after, optax.apply_updates(theta, moves)
+        moves, after = update(theta, before, theta, **accepted(update, {"value": value, "grad": theta}))
+        return before, after, moves
 
     try:
-        before, after, moved = jax.eval_shape(step, theta, jnp.zeros(()))
+        before, after, moves = jax.eval_shape(step, theta, jnp.zeros(()))
     except Exception as error:
         raise TypeError(
             f"optimizer cannot take a step on theta ({type(error).__name__}: {str(error).partition(chr(10))[0]}). Its update is called "
             "with the gradient, its state, theta, value and grad; use an optimiser that needs nothing else, such as optax.adam(0.01)."
         ) from error
-    if not trees.alike(before, after) or not trees.alike(theta, moved):
+    if not trees.alike(before, after) or not trees.alike(theta, moves):
         raise TypeError(
-            "optimizer must keep the structure and shapes of its state and of theta; this one changes them."
+            "optimizer must keep the structure and shapes of its state, and its updates those of theta; this one changes them."
         )
 
 

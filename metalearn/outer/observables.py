@@ -50,7 +50,9 @@ def check_observables(study: Any) -> None:
     if study.observables is None:
         return
     if not isinstance(study.observables, Mapping):
-        raise TypeError(f'observables must be functions by name, {{"clean": function}}; {study.observables!r} was given.')
+        raise TypeError(
+            f'observables must be functions by name, {{"clean": function}}; {study.observables!r} was given.'
+        )
     for name, function in study.observables.items():
         if not isinstance(name, str) or not callable(function):
             raise TypeError(f"observables must be functions (state, theta, key) -> scalar by name; {name!r} is not.")

@@ -12,6 +12,7 @@ from metalearn import trees
 from metalearn.inner.checks import check_number, scalar, summarize_error
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.problem import InnerProblem
+from metalearn.inner.training.optimizer_steps import take_optimizer_step
 from metalearn.inner.training.optimizers import Optimizer, check_optimizer
 from metalearn.inner.training.sampling import network_state_of
 from metalearn.inner.training.task import Task, task_loss
@@ -55,9 +56,9 @@ def training(
     default the loss of the task. Keys are passed to the task unchanged. `unroll` uses one key for the meta-loss at s_t
     and for the step that leaves s_t, so that the default meta-loss and the gradient of the step share a forward pass.
 
-    The optimiser also receives `value`, `grad` and `value_fn`, which line searches, Polyak steps and plateau rules
-    need. The parameters and the optimiser's state keep their dtypes, such as bfloat16, also if hyperparameters are
-    float32.
+    The optimiser also receives `value`, `grad`, `value_fn`, `obj_fn` and `grad_fn`, which line searches, Polyak steps,
+    plateau rules, Sophia and sharpness-aware minimisation need. The parameters and the optimiser's state keep their
+    dtypes, such as bfloat16, also if hyperparameters are float32.
 
     If the task has a state (`Task.init_state`, such as running averages), a step stores the state that the loss of the
     task returns. Its dtypes are those of the first state, or the wider ones that the loss returns. Evaluating the loss
@@ -87,16 +88,7 @@ def training(
             f"task must be a Task, or a function of theta returning one; a {type(task).__name__} was given."
         )
     check_optimizer(optimizer)
-    if meta_loss is not None and not callable(meta_loss):
-        raise TypeError(
-            "meta_loss must be a function (params, key) -> scalar, such as ml.metric_loss(network, validation_data), "
-            f"or None; a {type(meta_loss).__name__} was given."
-        )
-    if evaluate_at is not None and not callable(evaluate_at):
-        raise TypeError(
-            "evaluate_at must be a function (optimizer_state, params) -> params, such as "
-            f"optax.contrib.schedule_free_eval_params, or None; {evaluate_at!r} was given."
-        )
+    _check_functions(meta_loss, evaluate_at)
     _check_cap(cap)
 
     def init(theta, key):
@@ -110,17 +102,16 @@ def training(
         made = _task_at(task, theta)
         objective = lambda params: task_loss(made, params, key, state.network_state)
         (value, network_state), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        transformation = optax.with_extra_args_support(_transformation_at(optimizer, theta))
-        updates, optimizer_state = transformation.update(
-            grads,
-            _current(transformation, state),
+        params, optimizer_state = take_optimizer_step(
+            _transformation_at(optimizer, theta),
+            state.optimizer_state,
             state.params,
-            value=value,
-            grad=grads,
-            value_fn=lambda params: objective(params)[0],
+            grads,
+            value,
+            lambda params: objective(params)[0],
         )
         return TrainingState(
-            optax.apply_updates(state.params, updates),
+            params,
             _keep_dtypes(state.optimizer_state, optimizer_state),
             state.cap,
             _keep_dtypes(state.network_state, network_state),
@@ -187,6 +178,19 @@ def _evaluated(evaluate_at, state):
     return trees.like(params, state.params)
 
 
+def _check_functions(meta_loss, evaluate_at) -> None:
+    if meta_loss is not None and not callable(meta_loss):
+        raise TypeError(
+            "meta_loss must be a function (params, key) -> scalar, such as ml.metric_loss(network, validation_data), "
+            f"or None; a {type(meta_loss).__name__} was given."
+        )
+    if evaluate_at is not None and not callable(evaluate_at):
+        raise TypeError(
+            "evaluate_at must be a function (optimizer_state, params) -> params, such as "
+            f"optax.contrib.schedule_free_eval_params, or None; {evaluate_at!r} was given."
+        )
+
+
 def _check_cap(cap) -> None:
     if isinstance(cap, str) and cap != "start":
         raise ValueError(
@@ -236,13 +240,3 @@ def _transformation_at(optimizer, theta) -> optax.GradientTransformation:
             "Give the result of a factory, such as adam(learning_rate), and not the factory adam itself."
         )
     return made
-
-
-def _current(transformation, state):
-    """Return the optimiser's state; hyperparameters stored in it by optax.inject_hyperparams are set to those of θ."""
-    injected = lambda node: isinstance(node, tuple) and hasattr(node, "hyperparams")
-    old = state.optimizer_state
-    if not any(map(injected, jax.tree.leaves(old, is_leaf=injected))):
-        return old
-    renew = lambda one, other: one._replace(hyperparams=other.hyperparams) if injected(one) else one
-    return jax.tree.map(renew, old, transformation.init(state.params), is_leaf=injected)
