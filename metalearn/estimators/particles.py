@@ -102,8 +102,8 @@ def from_method(
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)
         check_key(key)
-        method.check(theta)
         check_problem(problem, theta)
+        method.check(theta)
         if method.derivatives is not None:
             check_derivative(description.name, method.derivatives, one, plain, trees.strong(theta), key)
         return begin(trees.strong(theta), key)
