@@ -21,6 +21,7 @@ from metalearn.application import (
     build_problem,
     build_split_estimator,
     check_keys,
+    check_labels,
     check_outer,
     check_searches,
     chooses_problem,
@@ -56,6 +57,7 @@ def main(config):
     tuning = build_problem(config.problem.tuning, "problem.tuning", benchmark)
     benchmarks = {AS_TUNED: benchmark} | others(config, tuning)
     alone = build_tunings(config, tuning, benchmarks)
+    check_labels(config, other_labels(config, alone))
     trained = benchmarks if config.mixture else {AS_TUNED: benchmark}
     problems = {
         name: one.problem(tuning.optimizer, config.problem.reading, task=tuning.task) for name, one in trained.items()
@@ -110,6 +112,7 @@ def check_settings(config):
     """Check the settings before anything is trained."""
     check_keys("problem", config.problem, OF_TUNING)
     check_outer(config)
+    check_labels(config)
     check_count("hyperparameter_steps", config.hyperparameter_steps, 0)
     for name in ("baselines", "mixture"):
         check_bool(name, config[name])
@@ -148,6 +151,15 @@ def build_tunings(config, tuning, benchmarks):
         return {AS_TUNED: (benchmarks[AS_TUNED], tuning)}
     wanted = config.searches or config.hyperparameter_steps
     return build_hyperparameters(benchmarks, "searches=[] hyperparameter_steps=0") if wanted else {}
+
+
+def other_labels(config, tunings):
+    """Return the names of the results beside those of the estimators, and of the searches that each consists of."""
+    searches = [seed_label(config, SEARCHES[name], seed) for name in config.searches for seed in range(config.seeds)]
+    steps = (
+        ["hyperparameters", *(f"hyperparameters of {name}" for name in tunings)] if config.hyperparameter_steps else []
+    )
+    return [*searches, *(f"{label} of {name}" for label in searches for name in tunings), *steps]
 
 
 def search(config, tunings, key, run, progress):

@@ -1,6 +1,6 @@
 """One meta-training of an experiment: with snapshots, evaluations and a log in the run's folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.outer import Snapshot, first_snapshot, meta_train
 from metalearn.recording import Run, extend_evaluations, load_snapshot, save_snapshot
+from metalearn.recording.run_folder import file_name
 from metalearn.types import Progress, Theta
 
 
@@ -22,7 +23,43 @@ def seed_label(config: Any, name: str, seed: int) -> str:
 
 def result_file(run: Run, label: str, ending: str) -> Path:
     """A file of a meta-training in the folder of its run."""
-    return run.folder / f"{label.replace(' ', '-')}.{ending}"
+    return run.folder / f"{_file_stem(label)}.{ending}"
+
+
+def _file_stem(label: str) -> str:
+    return file_name(label.replace(" ", "-"))
+
+
+def check_labels(config: Any, others: Iterable[str] = ()) -> None:
+    """Refuse results of one name: the files of one would be taken for those of the other.
+
+    Args:
+      config: estimators, with their labels, and seeds, if it has any.
+      others: names of further results.
+
+    Raises:
+      TypeError: a label is no text.
+      ValueError: two names are equal, or become equal as names of files, which also ignore capitals in some systems.
+    """
+    for name, entry in config.estimators.items():
+        if not isinstance(entry.label, str) or not entry.label.strip():
+            raise TypeError(f"estimators.{name}.label must be a text; {entry.label!r} was given.")
+    labels = [entry.label for entry in config.estimators.values()]
+    if "seeds" in config:
+        labels = [seed_label(config, label, seed) for label in labels for seed in range(config.seeds)]
+    found: dict[str, str] = {}
+    for title in [*labels, *others]:
+        stem = _file_stem(title).casefold()
+        if stem in found:
+            both = (
+                repr(title)
+                if found[stem] == title
+                else f"{found[stem]!r} and {title!r}, which are equal as names of files"
+            )
+            raise ValueError(
+                f"Two results are called {both}. Give each estimator another label, with estimators.NAME.label=LABEL."
+            )
+        found[stem] = title
 
 
 def check_outer(config: Any) -> None:

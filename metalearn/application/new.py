@@ -4,7 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
-MISTAKE = 2  # as in the command line of experiments, which is not imported here: a template needs no JAX
+from metalearn.exit_codes import MISTAKE
+
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 USAGE = "usage: python -m metalearn new my_file.py [--kind network|map]"
 

@@ -1,5 +1,7 @@
 """The average of the gradients of many particles, its variance, and the metrics of an estimate."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
@@ -38,6 +40,7 @@ def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]
     variance = jnp.where(count > 1, variance, debugging.unknown())
     metrics = {
         "loss": jnp.mean(losses),
+        "absolute_loss": jnp.mean(jnp.abs(losses)),
         "worst_share": _worst_share(losses).astype(jnp.result_type(float)),
         "fraction_diverged": jnp.mean(diverged | ~used, dtype=jnp.result_type(float)),
         "fraction_capped": jnp.mean(capped, dtype=jnp.result_type(float)),
@@ -47,11 +50,22 @@ def average(gradients: Theta, readings: Reading) -> tuple[Theta, Theta, Metrics]
     return back(mean), back(variance), metrics
 
 
-def joint_share(shares, losses) -> jax.Array:
-    """Combine the `worst_share` of several estimates, weighted with their mean |losses| (and weights, if multiplied in)."""
-    sizes = jnp.where(debugging.finite(losses), jnp.abs(losses), 0)
+def joint_share(shares, sizes) -> jax.Array:
+    """Combine the `worst_share` of several estimates, weighted with their `absolute_loss` where it is finite."""
+    sizes = jnp.where(debugging.finite(sizes), sizes, 0)
     total = jnp.sum(sizes)
     return jnp.sum(jnp.where(sizes > 0, shares * sizes, 0)) / jnp.where(total > 0, total, 1)
+
+
+def join_sizes(reports: list[Metrics], shares: Any = 1.0) -> Metrics:
+    """Combine `absolute_loss` and `worst_share` of several estimates of which each makes up a share of the loss."""
+    sizes = jnp.stack([trees.wide(one.get("absolute_loss", jnp.abs(one["loss"]))) for one in reports]) * shares
+    worst = jnp.stack([one.get("worst_share", jnp.zeros(())) for one in reports])
+    finite = debugging.finite(sizes)
+    mean = jnp.sum(jnp.where(finite, sizes, 0)) / jnp.maximum(
+        jnp.sum(jnp.where(finite, shares, 0)), jnp.finfo(sizes.dtype).tiny
+    )
+    return {"absolute_loss": mean, "worst_share": joint_share(worst, sizes)}
 
 
 def _worst_share(losses):

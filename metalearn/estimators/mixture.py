@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metalearn import debugging, trees
 from metalearn.compilation import jit
-from metalearn.estimators.average import joint_share
+from metalearn.estimators.average import join_sizes
 from metalearn.estimators.base import SHARES, GradientEstimator, check_is_estimator
 from metalearn.inner.checks import check_number
 from metalearn.inner.counts import total
@@ -94,9 +94,7 @@ def _metrics(reports, shares, most):
     shared = jnp.sum(jnp.where(finite, share, 0))
     metrics: dict[str, jax.Array] = {
         "loss": jnp.where(shared > 0, jnp.sum(jnp.where(finite, share * losses, 0)) / shared, jnp.nan),
-        "worst_share": joint_share(
-            jnp.stack([one.get("worst_share", jnp.zeros(())) for one in reports.values()]), share * losses
-        ),
+        **join_sizes([reports[name] for name in shares], share),
         **{share: jnp.mean(jnp.stack([one.get(share, 0.0) for one in reports.values()])) for share in SHARES},
         "inner_steps": total([reports[name]["inner_steps"] for name in shares], most),
     }

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from metalearn import debugging, trees
 from metalearn.compilation import jit
-from metalearn.estimators.average import joint_share
+from metalearn.estimators.average import join_sizes
 from metalearn.estimators.base import SHARES, Description, GradientEstimator, check_is_estimator
 from metalearn.estimators.directions import known_sigma
 from metalearn.inner.checks import check_number, is_known
@@ -162,7 +162,7 @@ def _combined(reports, variance):
     losses = jnp.stack([trees.wide(report["loss"]) for report in reports])
     return {
         "loss": jnp.nanmean(losses),
-        "worst_share": joint_share(jnp.stack([r.get("worst_share", jnp.zeros(())) for r in reports]), losses),
+        **join_sizes(reports),
         **{name: jnp.mean(jnp.stack([r.get(name, 0.0) for r in reports])) for name in SHARES},
         "gradient_variance": jnp.asarray(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance)), jnp.float32),
     }

@@ -1,18 +1,24 @@
 """Checks of the arguments of `meta_train`."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.base import check_is_estimator
 from metalearn.inner.checks import check_count, is_known
 from metalearn.inner.problem import check_key, check_theta
+from metalearn.outer.history import Snapshot
+from metalearn.outer.stopping import as_bytes, as_text
 
 Stages = GradientEstimator | Mapping[int, GradientEstimator]
+_LONGEST_NAME = 96  # bytes of the name of an estimator in a snapshot
 
 
 def check_stages(estimator, optimizer, theta, key, num_steps, chunk_length) -> dict[int, GradientEstimator]:
@@ -77,3 +83,66 @@ def check_functions(theta, project, callback, progress) -> None:
         raise TypeError("project must return a theta of the same structure and shapes; this one does not.")
     if is_known(theta) and not trees.all_finite(theta):
         raise ValueError("theta must be finite at the start of meta-training; it contains NaN or infinity.")
+
+
+def made_by(estimator: GradientEstimator) -> np.ndarray:
+    """Return what a snapshot says of the estimator whose state it contains: its name and windows, as bytes of one length."""
+    description, estimate = estimator.description, estimator.estimate
+    text = f"{getattr(estimate, '__module__', '')}.{getattr(estimate, '__qualname__', 'estimate')}"
+    if description is not None:
+        windows = description.truncation
+        text = f"{description.name} over windows of {windows.length} of {windows.horizon} steps"
+    return as_bytes(text, _LONGEST_NAME)
+
+
+def read_maker(written: Any) -> str:
+    """Return what `made_by` wrote as a text; "" where nothing is known."""
+    return as_text(written) if written is not None and is_known(written) else ""
+
+
+def check_maker(snapshot: Any, estimator: GradientEstimator) -> None:
+    """Check that a snapshot is of this estimator, if it says of which it is.
+
+    Raises:
+      ValueError: it is of another one, or of other windows.
+    """
+    before, now = (read_maker(written) for written in (snapshot.made_by, made_by(estimator)))
+    if before and before != now:
+        raise ValueError(
+            f"resume is the snapshot of {before}, and this run uses {now}: their states have the same form and another "
+            "meaning. Resume with the estimator that made the snapshot, or start without resume."
+        )
+
+
+def first_step(snapshot, num_steps, patience=None) -> int:
+    """Return the outer step at which a run continues from a snapshot.
+
+    Raises:
+      TypeError: `snapshot` is not a `Snapshot`, or it is traced or mapped.
+      ValueError: the snapshot has already taken `num_steps` steps, or its patience is over.
+    """
+    if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer) or jnp.ndim(snapshot.step):
+        raise TypeError(
+            "resume must be the snapshot of a history with concrete values; it cannot be mapped or traced. Load a snapshot from a file "
+            "with ml.recording.load_snapshot."
+        )
+    first = int(snapshot.step)
+    if first >= num_steps:
+        raise ValueError(
+            f"resume has already taken {first} outer steps, and num_steps={num_steps} includes them; give a larger num_steps."
+        )
+    if patience is not None and snapshot.best.waited >= patience:
+        raise ValueError(
+            f"resume ended at outer step {first}: the last {int(snapshot.best.waited)} readings did not improve. Take "
+            f"its best.theta, or go on with a patience above {int(snapshot.best.waited)}."
+        )
+    return first
+
+
+def check_same(name, before, now) -> None:
+    """Check that a part of a snapshot has the structure and shapes that this run needs."""
+    if not trees.alike(before, now):
+        raise ValueError(
+            f"resume is the snapshot of another run: the structure or the shapes of its {name} differ from those that these "
+            "arguments give. Resume with the arguments of the run that made the snapshot, or start without resume."
+        )

@@ -11,6 +11,7 @@ from metalearn.recording.checkpoints import (
     save_optimizer,
     save_snapshot,
 )
+from metalearn.recording.collected import Collected, Collection, collect_runs
 from metalearn.recording.histories import log_history
 from metalearn.recording.run_folder import LocalRun, RunFolderError, read_metrics
 from metalearn.recording.tiles import LandscapeFolder, Tiles
@@ -19,6 +20,8 @@ from metalearn.recording.values import by_path
 from metalearn.recording.weights_and_biases import WandbRun
 
 __all__ = [
+    "Collected",
+    "Collection",
     "LandscapeFolder",
     "LocalRun",
     "Run",
@@ -28,6 +31,7 @@ __all__ = [
     "WandbRun",
     "by_path",
     "collect_provenance",
+    "collect_runs",
     "extend_evaluations",
     "load_optimizer",
     "load_snapshot",

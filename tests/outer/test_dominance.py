@@ -78,6 +78,36 @@ def test_falling_and_spread_out_losses_are_no_dominance(num_particles):
     assert dominance({"loss": np.full(3, 1e9), "worst_share": np.ones(3)}, 8) == 0  # 24 particles
 
 
+def test_losses_that_cancel_in_an_estimate_are_no_small_losses():
+    """In 99 of 100 estimates, losses of ±10 cancel; in the last one, a particle has most of a small loss."""
+    share, mean, size = np.full(100, 0.02), np.zeros(100), np.full(100, 10.0)
+    share[-1], mean[-1], size[-1] = 0.9, 1.0, 1.0
+    metrics = {"loss": mean, "absolute_loss": size, "worst_share": share}
+    assert dominance(metrics, 50) == 0
+    assert dominance({"loss": mean, "worst_share": share}, 50) > 0.5
+
+
+def test_an_estimator_reports_the_mean_size_of_signed_losses():
+    sign = lambda luck, theta, key: jnp.where(luck < 0.5, -1.0, 1.0) + 0 * theta
+    problem = ml.InnerProblem(lambda theta, key: jax.random.uniform(key), lambda luck, theta, key: luck, sign)
+    estimator = ml.evolution_strategies(problem, WINDOWS, sigma=0.3, num_pairs=64)
+    both = ml.combine([estimator, estimator])
+    for one in (estimator, both):
+        metrics = one.estimate(jnp.float32(1), one.init(jnp.float32(1), KEY), KEY)[2]
+        assert metrics["absolute_loss"] == 1
+        assert abs(metrics["loss"]) < 0.7
+        assert metrics["worst_share"] == pytest.approx(1 / 64)
+
+
+def test_one_percent_of_the_particles_is_counted():
+    """`worst_share` of 150 particles counts two of them: 1 % of 300 particles is the worst of three estimates of four."""
+    found = dominance({"loss": np.ones(4), "worst_share": np.array([0.8, 0.8, 0.8, 0.0])}, 150)
+    assert found == pytest.approx(0.6)
+    assert dominance({"loss": np.ones(100), "worst_share": np.r_[np.ones(80), np.zeros(20)]}, 150) == pytest.approx(
+        0.75
+    )
+
+
 def test_a_mixture_weighs_its_parts_by_their_losses():
     def part(loss, share):
         metrics = {

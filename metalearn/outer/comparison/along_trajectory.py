@@ -104,5 +104,6 @@ def _over(metrics, episodes):
     """Return the mean of the metrics over all steps, and the inner steps per episode."""
     shares = {name: jnp.mean(metrics[name]) for name in SHARES if name in metrics}
     if "worst_share" in metrics:
-        shares["worst_share"] = joint_share(metrics["worst_share"], metrics["loss"])
+        sizes = metrics.get("absolute_loss", jnp.abs(metrics["loss"]))
+        shares |= {"absolute_loss": jnp.mean(sizes), "worst_share": joint_share(metrics["worst_share"], sizes)}
     return {"loss": jnp.mean(metrics["loss"]), "inner_steps": jnp.sum(metrics["inner_steps"]) / episodes} | shares
