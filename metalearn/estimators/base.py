@@ -32,7 +32,8 @@ class Description:
         whole horizon.
       name: the name that is shown while the program of the estimator is compiled.
       most_steps: the largest number of inner steps that one estimate reports; None if it is unknown.
-      adapts: whether an estimate depends on earlier episodes, like the weights of `combine`.
+      adapts: whether an estimate depends on earlier episodes, like the weights of `combine`; "perturbations" if the losses
+        that it reads do too, like those of `guided_es`.
       perturbation: `(key, theta) -> noise`, which the estimator multiplies by sigma: mean 0, covariance identity, in the
         structure of θ, symmetric about 0. None is the normal distribution. The target is what antithetic pairs with
         this noise estimate.
@@ -50,7 +51,7 @@ class Description:
     noise_period: int | None = None
     name: str = "an estimate"
     most_steps: int | None = None
-    adapts: bool = False
+    adapts: bool | str = False
     perturbation: Callable[[Key, Theta], Theta] | None = None
 
     def __post_init__(self):

@@ -9,6 +9,7 @@ from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
 from metalearn.estimators.directions import check_sigma_fits, choose_directions, over_variance
+from metalearn.estimators.fitness import choose_fitness
 from metalearn.estimators.generalized_persistent_es import pair_gradient, run_members
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.method import Method
@@ -28,6 +29,7 @@ def evolution_strategies(
     num_pairs: int,
     antithetic: bool = True,
     directions: str = "gaussian",
+    fitness: str = "raw",
     chunk_size: int | None = None,
 ) -> GradientEstimator:
     """Return an estimator by finite differences along Gaussian directions, within one window.
@@ -55,19 +57,21 @@ def evolution_strategies(
       antithetic: whether to use both members of a pair.
       directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for less
         variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
+      fitness: "raw" for the losses; "ranks" or "normalised", which replace them by their centred ranks, or by
+        (ℓ − mean)/standard deviation, over all members of an estimate. Both add a bias (docs/theory.md §2.14).
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
       TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
         numbers, or `num_pairs` or `chunk_size` is not a whole number.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` is another
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness` is another
         name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
 
     References:
       Salimans et al. 2017 (arXiv 1703.03864); Metz et al. 2018 (arXiv 1810.10180) for truncated unrolls.
     """
     check_common(problem, truncation, chunk_size)
-    drawing = choose_directions(directions, sigma)
+    drawing, shaping = choose_directions(directions, sigma), choose_fitness(fitness)
     check_count("num_pairs", num_pairs)
     whole = truncation.num_windows == 1
 
@@ -78,9 +82,9 @@ def evolution_strategies(
         after = state if whole else jax.tree.map(lambda leaf: leaf[-1], states)
         if antithetic:
             pair = jax.tree.map(lambda leaf: leaf[:2], readings)
-            return pair_gradient(noise, pair.loss, sigma), after, pair
+            return pair_gradient(noise, shaping.read(pair.loss), sigma), after, pair
         one = jax.tree.map(lambda leaf: leaf[0], readings)
-        return over_variance(one.loss, sigma, trees.wide(noise), 1), after, one
+        return over_variance(shaping.read(one.loss), sigma, trees.wide(noise), 1), after, one
 
     def memory(theta):
         return num_pairs * ((2 if antithetic else 1) + (not whole)) * state_bytes(
@@ -89,7 +93,9 @@ def evolution_strategies(
 
     num_unrolls = (2 if antithetic else 1) + (not whole)
     fits = functools.partial(check_sigma_fits, sigma)
-    method = Method(lambda theta, state: state, window, num_unrolls, draw=drawing.draw, check=fits)
+    method = Method(
+        lambda theta, state: state, window, num_unrolls, draw=drawing.draw, check=fits, finish=shaping.finish
+    )
     name = "full ES" if whole else "truncated ES"
     description = Description(problem, truncation, num_pairs, memory, sigma, name=name, perturbation=drawing.law)
     return from_method(method, problem, truncation, num_pairs, chunk_size, description)

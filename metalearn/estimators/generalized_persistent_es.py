@@ -10,6 +10,7 @@ from metalearn.estimators.accumulator import reset_accumulator
 from metalearn.estimators.base import Description, Family, GradientEstimator
 from metalearn.estimators.devices import kept_estimator, on_these_devices
 from metalearn.estimators.directions import check_sigma_fits, choose_directions, is_one_number, over_variance
+from metalearn.estimators.fitness import choose_fitness
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.method import Method
 from metalearn.estimators.particles import check_common, from_method
@@ -28,6 +29,7 @@ def generalized_persistent_es(
     num_pairs: int,
     noise_period: int,
     directions: str = "gaussian",
+    fitness: str = "raw",
     chunk_size: int | None = None,
 ) -> GradientEstimator:
     """Return an estimator by online evolution strategies with a new perturbation every K steps.
@@ -53,13 +55,15 @@ def generalized_persistent_es(
       noise_period: K, the number of inner steps for which one ε is kept; a multiple of W, or at least T.
       directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for less
         variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
+      fitness: "raw" for the losses; "ranks" or "normalised", which replace them by their centred ranks, or by
+        (ℓ − mean)/standard deviation, over all members of an estimate. Both add a bias (docs/theory.md §2.14).
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
       TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
         numbers, or `num_pairs`, `noise_period` or `chunk_size` is not a whole number.
       ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `noise_period` is shorter
-        than the horizon and not a multiple of the window, `directions` is another name, or `num_pairs`, `noise_period`
+        than the horizon and not a multiple of the window, `directions` or `fitness` is another name, or `num_pairs`, `noise_period`
         or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
 
     References:
@@ -68,6 +72,7 @@ def generalized_persistent_es(
     """
     check_common(problem, truncation, chunk_size)
     law = choose_directions(directions, sigma).law
+    choose_fitness(fitness)
     check_count("num_pairs", num_pairs)
     check_count("noise_period", noise_period)
     if noise_period % truncation.length and noise_period < truncation.horizon:
@@ -75,7 +80,7 @@ def generalized_persistent_es(
             f"noise_period must be a multiple of the window length {truncation.length}, so that a perturbation changes between windows; "
             f"{noise_period} was given."
         )
-    make = _family(problem, truncation, num_pairs, directions, chunk_size)
+    make = _family(problem, truncation, num_pairs, (directions, fitness), chunk_size)
     period = min(noise_period, truncation.horizon)
     windows_per_block = -(-period // truncation.length)
     names = {truncation.horizon: "noise-reuse ES", truncation.length: "persistent ES"}
@@ -85,23 +90,23 @@ def generalized_persistent_es(
 
     name, numbers = names.get(period, "generalised persistent ES"), (sigma, windows_per_block)
     description = Description(problem, truncation, num_pairs, memory, sigma, period, name, perturbation=law)
-    estimator = _estimator(problem, truncation, num_pairs, directions, chunk_size, numbers, description)
+    estimator = _estimator(problem, truncation, num_pairs, (directions, fitness), chunk_size, numbers, description)
     if is_one_number(sigma):
         estimator.estimate.family = Family(make, numbers, estimator.init)
     return estimator
 
 
 @kept_estimator
-def _family(problem, truncation, num_pairs, directions, chunk_size):
+def _family(problem, truncation, num_pairs, kinds, chunk_size):
     """Return the function `(σ, windows per block) -> estimator`."""
     description = Description(problem, truncation, num_pairs, lambda theta: 0)
-    make = lambda numbers: _estimator(problem, truncation, num_pairs, directions, chunk_size, numbers, description)
+    make = lambda numbers: _estimator(problem, truncation, num_pairs, kinds, chunk_size, numbers, description)
     return on_these_devices(make)
 
 
-def _estimator(problem, truncation, num_pairs, directions, chunk_size, numbers, description):
+def _estimator(problem, truncation, num_pairs, kinds, chunk_size, numbers, description):
     sigma, windows_per_block = numbers
-    drawing = choose_directions(directions, sigma)
+    drawing, shaping = choose_directions(kinds[0], sigma), choose_fitness(kinds[1])
 
     def start(theta, state):
         still = jax.tree.map(jnp.zeros_like, theta)
@@ -118,10 +123,10 @@ def _estimator(problem, truncation, num_pairs, directions, chunk_size, numbers, 
             noise = trees.where(new_block, fresh, noise)
             accumulated = trees.where(new_block, trees.add(so_far, trees.wide(noise)), so_far)
         readings, states = run_pair(run, theta, noise, states)
-        return pair_gradient(accumulated, readings.loss, sigma), (states, noise, accumulated), readings
+        return pair_gradient(accumulated, shaping.read(readings.loss), sigma), (states, noise, accumulated), readings
 
     fits = functools.partial(check_sigma_fits, sigma)
-    method = Method(start, window, num_unrolls=2, draw=drawing.draw, check=fits)
+    method = Method(start, window, num_unrolls=2, draw=drawing.draw, check=fits, finish=shaping.finish)
     return from_method(method, problem, truncation, num_pairs, chunk_size, description)
 
 

@@ -32,6 +32,7 @@ class Method(NamedTuple):
       draw: `(theta, key, num_particles) -> drawn`, `[num_particles, ...]`, random numbers of a window that depend on one
         another between particles; None if each particle draws its own.
       check: `theta -> None`, called by `init`; it raises an error if the method cannot be used at this θ.
+      finish: `(gradients, readings) -> gradients` of all particles, before the average.
     """
 
     start: Callable[[Theta, State], Memory]
@@ -40,6 +41,7 @@ class Method(NamedTuple):
     derivatives: str | None = None
     draw: Callable[[Theta, Key, int], Any] | None = None
     check: Callable[[Theta], None] = lambda theta: None
+    finish: Callable[[Theta, Reading], Theta] = lambda gradients, readings: gradients
 
 
 class Particles(NamedTuple):

@@ -15,6 +15,7 @@ def noise_reuse_es(
     sigma: float | Theta,
     num_pairs: int,
     directions: str = "gaussian",
+    fitness: str = "raw",
     chunk_size: int | None = None,
 ) -> GradientEstimator:
     """Return an estimator by online evolution strategies with one perturbation per episode.
@@ -29,13 +30,13 @@ def noise_reuse_es(
     estimates are dominated by those runs: see `saturate`.
 
     Args:
-      problem, sigma, num_pairs, directions, chunk_size: as in `persistent_es`.
+      problem, sigma, num_pairs, directions, fitness, chunk_size: as in `persistent_es`.
       truncation: horizon and window; `stagger=True` lets every estimate see all parts of the horizon.
 
     Raises:
       TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
         numbers, or `num_pairs` or `chunk_size` is not a whole number.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` is another
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness` is another
         name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
 
     References:
@@ -51,5 +52,6 @@ def noise_reuse_es(
         num_pairs=num_pairs,
         noise_period=truncation.horizon,
         directions=directions,
+        fitness=fitness,
         chunk_size=chunk_size,
     )

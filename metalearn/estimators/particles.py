@@ -102,8 +102,8 @@ def from_method(
     def init(theta: Theta, key: Key) -> Particles:
         check_theta(theta)
         check_key(key)
-        method.check(theta)
         check_problem(problem, theta)
+        method.check(theta)
         if method.derivatives is not None:
             check_derivative(description.name, method.derivatives, one, plain, trees.strong(theta), key)
         return begin(trees.strong(theta), key)
@@ -114,7 +114,7 @@ def from_method(
         _check_same(theta, state.variance)
         theta = trees.strong(theta)
         gradients, readings, memory, episodes = advance(theta, state.memory, state.episodes, state.clock, key)
-        gradient, variance, metrics = average(gradients, readings)
+        gradient, variance, metrics = average(method.finish(gradients, readings), readings)
         metrics["inner_steps"] = count(steps, count_type(most)) + state.unreported_steps
         clock = jnp.where(state.clock + 1 == truncation.num_windows, 0, state.clock + 1)
         none = jnp.zeros_like(state.unreported_steps)

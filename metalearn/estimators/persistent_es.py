@@ -15,6 +15,7 @@ def persistent_es(
     sigma: float | Theta,
     num_pairs: int,
     directions: str = "gaussian",
+    fitness: str = "raw",
     chunk_size: int | None = None,
 ) -> GradientEstimator:
     """Return an estimator by evolution strategies that credit each window to all perturbations of its episode so far.
@@ -37,12 +38,14 @@ def persistent_es(
       num_pairs: number of pairs ±ε; each takes 2·length inner steps per estimate.
       directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for less
         variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
+      fitness: "raw" for the losses; "ranks" or "normalised", which replace them by their centred ranks, or by
+        (ℓ − mean)/standard deviation, over all members of an estimate. Both add a bias (docs/theory.md §2.14).
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
       TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
         numbers, or `num_pairs` or `chunk_size` is not a whole number.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` is another
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness` is another
         name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
 
     References:
@@ -57,5 +60,6 @@ def persistent_es(
         num_pairs=num_pairs,
         noise_period=truncation.length,
         directions=directions,
+        fitness=fitness,
         chunk_size=chunk_size,
     )
