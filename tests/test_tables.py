@@ -41,6 +41,7 @@ WORDS = (  # the heads of tables that nothing measures
     "| method | gives |",
     "| field of `ml.Study` | meaning | default |",
     "| experiment | needs | what it does with the problem |",
+    "| problems | what is refused |",
 )
 
 
