@@ -12,6 +12,7 @@ from metalearn.words import suggestion
 PACKAGE = Path(__file__).resolve().parent
 COMMANDS = {
     "check": "application/check.py",
+    "collect": "application/collect.py",
     "new": "application/new.py",
     "problems": "application/problems.py",
 }  # commands other than experiments: name -> file in the package, run as a script

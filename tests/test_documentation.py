@@ -77,6 +77,7 @@ def same_effort():
         "chaos",
         "divergence",
         "papers",
+        pytest.param("questions", marks=pytest.mark.slow),
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",
     ],

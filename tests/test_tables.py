@@ -42,6 +42,8 @@ WORDS = (  # the heads of tables that nothing measures
     "| field of `ml.Study` | meaning | default |",
     "| experiment | needs | what it does with the problem |",
     "| problems | what is refused |",
+    "| data | inputs | targets | outputs of the network |",
+    "| optimiser | inner | outer |",
 )
 
 

@@ -21,7 +21,14 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_labels, check_outer, result_file, seed_label, train
+from metalearn.application.meta_training import (
+    check_labels,
+    check_outer,
+    result_file,
+    seed_label,
+    train,
+    tuned_theta,
+)
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
 from metalearn.application.runs import open_experiment
@@ -72,5 +79,6 @@ __all__ = [
     "show_progress",
     "train",
     "tune_problem",
+    "tuned_theta",
     "use_cores",
 ]

@@ -42,6 +42,7 @@ from metalearn.recording.run_folder import unwritable
 from metalearn.recording.secrets import hide_in_file
 from metalearn.usage import CONFIGS, check_line, help_text
 
+COLLECT = {"_target_": "metalearn.application.collect.CollectSweep"}  # what ends a sweep
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
 
 
@@ -115,7 +116,7 @@ def _job(
         sweep = settings.mode == RunMode.MULTIRUN
         if sweep:
             hide_in_file(Path(settings.sweep.dir) / "multirun.yaml")
-        sys.argv[1:] = said  # for the record: as it was typed
+        sys.argv[1:] = _words_of_job(config, settings) if sweep else said  # for the record: what makes this run
         try:
             if ours is not None:
                 check_read(config, CONFIGS, ours)
@@ -128,8 +129,17 @@ def _job(
             print(f"job {settings.job.num} ({', '.join(settings.overrides.task)}) failed:", file=sys.stderr)
             failures.append(_report(error, show_all))
             return None  # the remaining jobs still run
+        finally:
+            sys.argv[1:] = said
 
     return job
+
+
+def _words_of_job(config: DictConfig, settings: Any) -> list[str]:
+    """The overrides of one job of a sweep, with a problem in a file as it was typed."""
+    address = (config.get("problem") or {}).get("study")
+    typed = lambda word: f"problem={address}" if address and word.startswith("problem=") else word
+    return [typed(word) for word in settings.overrides.task]
 
 
 def _report(error: BaseException, show_all: bool) -> int:
@@ -194,9 +204,8 @@ def _configure_hydra() -> None:
     )
     ours = {"output": "runs", "job_logging": "warnings", "hydra_logging": "jobs"}
     defaults = [entry if (key := _only_key(entry)) not in ours else {key: ours[key]} for entry in HydraConf().defaults]
-    store.store(
-        group="hydra", name="config", node=HydraConf(defaults=defaults, output_subdir=None), provider="metalearn"
-    )
+    settings = HydraConf(defaults=defaults, output_subdir=None, callbacks={"collect": COLLECT})
+    store.store(group="hydra", name="config", node=settings, provider="metalearn")
 
 
 def _logging(handlers: list[str]) -> dict:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn.dynamics import Lyapunov
+from metalearn.figures.collected import draw_collected
 from metalearn.figures.comparison import draw_comparison
 from metalearn.figures.landscape import draw_landscape
 from metalearn.figures.limits import axis_limits, bars, mark_beyond
@@ -18,6 +19,7 @@ from metalearn.landscape import Landscape
 from metalearn.outer import Comparison, Evaluation, History
 from metalearn.outer.diagnosis import Diagnosis
 from metalearn.outer.search import Trials
+from metalearn.recording.collected import Collected
 
 
 def draw_result(result: Any, **settings: Any) -> Any:
@@ -39,6 +41,8 @@ def draw_result(result: Any, **settings: Any) -> Any:
             return draw_history(result, **settings)
         case Trials():
             return draw_trials(result, **settings)
+        case Collected():
+            return draw_collected(result, **settings)
         case Lyapunov():
             return draw_exponents(result, **settings)
     raise TypeError(f"There is no figure of a {type(result).__name__}.")

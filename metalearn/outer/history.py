@@ -12,6 +12,7 @@ from metalearn import tabular, trees
 from metalearn.inner.checks import is_known
 from metalearn.outer.dominance import dominance
 from metalearn.outer.history_rows import history_rows, history_table
+from metalearn.outer.stopping import GOES_ON, as_text
 from metalearn.types import Theta
 from metalearn.words import percent
 
@@ -22,16 +23,18 @@ OF_EVALUATIONS = ("step", "inner_steps", "loss")
 
 
 class Best(NamedTuple):
-    """The θ with the smallest evaluation so far.
+    """The θ with the smallest reading so far, of what `stop_on` names, or else of the evaluation.
 
     Attributes:
-      theta, loss: θ and its evaluation; `loss` is NaN before the first finite evaluation.
-      step: the number of outer steps taken before the evaluation; −1 before the first finite evaluation.
+      theta, loss: θ and its reading; `loss` is NaN before the first finite reading.
+      step: the number of outer steps taken before the reading; −1 before the first finite reading.
+      waited: the number of readings after it, none of which was smaller.
     """
 
     theta: Theta
     loss: jax.Array
     step: jax.Array
+    waited: Any = 0
 
 
 class Snapshot(NamedTuple):
@@ -48,6 +51,7 @@ class Snapshot(NamedTuple):
         traced (`jit`, `vmap`).
       made_by: the estimator whose state this is, a text in bytes (`made_by` in meta_train_checks.py); other estimators
         may have states of the same form.
+      ended: why `stop_on` or a callback ended the training, a text in bytes; see `History.stop_reason`.
     """
 
     step: jax.Array
@@ -58,6 +62,7 @@ class Snapshot(NamedTuple):
     stopped: jax.Array
     inner_steps: Any
     made_by: Any = None
+    ended: Any = GOES_ON
 
 
 class History(NamedTuple):
@@ -79,9 +84,26 @@ class History(NamedTuple):
     snapshot: Snapshot
     steps: np.ndarray
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
     rows, _table = history_rows, history_table
+
+    @property
+    def stop_reason(self) -> str:
+        """Why training ended before its last outer step, and at which; "" if it did not.
+
+        Raises:
+          ValueError: the history is that of several runs (`vmap`).
+        """
+        if np.ndim(self.snapshot.step):
+            raise ValueError(
+                "Several runs have several reasons; take one with jax.tree.map(lambda leaf: leaf[i], history)."
+            )
+        if self.snapshot.stopped >= 0:
+            return (
+                f"outer step {int(self.snapshot.stopped)} would have made theta, or the optimiser's state, non-finite"
+            )
+        return as_text(self.snapshot.ended)
 
     @property
     def watched(self) -> dict[str, Any]:
@@ -201,35 +223,6 @@ def _of_dominance(share, losses, begin) -> str:
         "the estimates. Adam divides by the root of its second moment, which decays over thousands of steps: theta then "
         "hardly moves. Give the problem a cap of the size of the other losses, with ml.saturate(problem, cap) or the cap of ml.training."
     )
-
-
-def first_step(snapshot, num_steps) -> int:
-    """Return the outer step at which a run continues from a snapshot.
-
-    Raises:
-      TypeError: `snapshot` is not a `Snapshot`, or it is traced or mapped.
-      ValueError: the snapshot has already taken `num_steps` steps.
-    """
-    if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer) or jnp.ndim(snapshot.step):
-        raise TypeError(
-            "resume must be the snapshot of a history with concrete values; it cannot be mapped or traced. Load a snapshot from a file "
-            "with ml.recording.load_snapshot."
-        )
-    first = int(snapshot.step)
-    if first >= num_steps:
-        raise ValueError(
-            f"resume has already taken {first} outer steps, and num_steps={num_steps} includes them; give a larger num_steps."
-        )
-    return first
-
-
-def check_same(name, before, now) -> None:
-    """Check that a part of a snapshot has the structure and shapes that this run needs."""
-    if not trees.alike(before, now):
-        raise ValueError(
-            f"resume is the snapshot of another run: the structure or the shapes of its {name} differ from those that these "
-            "arguments give. Resume with the arguments of the run that made the snapshot, or start without resume."
-        )
 
 
 def take_first(tree, count):

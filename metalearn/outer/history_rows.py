@@ -40,7 +40,7 @@ def history_table(self) -> tabular.Table:
     title += f" kept at {len(self.steps)}"
     best = self.snapshot.best
     if evaluated and int(best.step) >= 0:
-        title += f", best evaluation {float(best.loss):.4g} at step {int(best.step)}"
+        title += f", best reading {float(best.loss):.4g} at step {int(best.step)}"
     notes = [f"{len(rows)} of {counted(len(steps), 'row')}; rows() has every outer step."] * (len(rows) < len(steps))
     goals = {name: (name, "a goal that is watched") for name in self.watched}
     return tabular.Table(title, rows, FIRST | goals | SHOWN | {key: (key, "") for key in keys}, notes)
@@ -57,7 +57,7 @@ def _row(history, step) -> dict[str, Any]:
         row |= tabular.entries("theta", jax.tree.map(lambda leaf: leaf[kept[0]], history.theta))
     for index in np.flatnonzero(np.asarray(history.evaluations["step"]) == step):
         for name, values in history.evaluations.items():
-            row[RENAMED[name] if name in RENAMED else name] = tabular.plain(np.asarray(values[index]))
+            row[str(RENAMED.get(name, name))] = tabular.plain(np.asarray(values[index]))
     return row
 
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.compilation import jit
-from metalearn.inner.checks import is_known, scalar, summarize_error
+from metalearn.inner.checks import check_count, is_known, scalar, summarize_error
 from metalearn.memoization import memoize
 from metalearn.outer.held_out import Evaluate, check_evaluate
 from metalearn.outer.history import OF_EVALUATIONS, Best, Snapshot
+from metalearn.outer.stopping import PATIENCE
 from metalearn.types import Key, Scalar, Theta
 
 EVALUATE = "evaluate"
@@ -52,6 +53,24 @@ def check_readings(
             )
         measures[name] = _checked_goal(f"watch[{name!r}]", goal, theta, key)
     return measures
+
+
+def check_stop(stop_on: str | None, patience: int | None, measures: Mapping[str, Any]) -> int | None:
+    """Return the patience: that given, five readings by default, None if nothing is stopped on.
+
+    Raises:
+      TypeError: `patience` is not a whole number.
+      ValueError: `patience` is below 1 or given without `stop_on`, or `stop_on` is not the name of what is read.
+    """
+    if stop_on is None:
+        if patience is not None:
+            raise ValueError("patience is that of stop_on; give stop_on too, or leave patience out.")
+        return None
+    if not isinstance(stop_on, str) or stop_on not in measures:
+        known = ", ".join(map(repr, measures)) or "nothing: give evaluate or watch"
+        raise ValueError(f"stop_on must name what is read ({known}); {stop_on!r} was given.")
+    check_count("patience", PATIENCE if patience is None else patience)
+    return PATIENCE if patience is None else patience
 
 
 def _metrics(stages, theta, key) -> set[str]:
@@ -97,24 +116,27 @@ def _measure(function, alone: bool) -> Any:
 class Readings:
     """The readings of a call of `meta_train`, all with one key."""
 
-    def __init__(self, measures: Mapping[str, Any], key: Key):
+    def __init__(self, measures: Mapping[str, Any], key: Key, stop_on: str | None, patience: int | None):
+        self.chosen_by, self.patience = stop_on or EVALUATE, patience
         self.measures = {name: functools.partial(measure, key=key) for name, measure in measures.items()}
         self.seen: list[tuple[Any, Any, dict[str, Any]]] = []
         self.told = 0
 
     def look(self, step: int, snapshot: Snapshot) -> Snapshot:
-        """Read θ, and keep it if its evaluation is the best so far."""
+        """Read θ, and keep it if it is the best so far; after the patience is over, as in a mapped copy, it is not."""
         if not self.measures:
             return snapshot
         values = {name: jnp.asarray(measure(snapshot.theta)) for name, measure in self.measures.items()}
         values = trees.gathered(values)
         self.seen.append((step, snapshot.inner_steps, values))
-        if EVALUATE not in values:
+        if self.chosen_by not in values:
             return snapshot
-        loss, best = values[EVALUATE], snapshot.best
+        loss, best = values[self.chosen_by], snapshot.best
         better = jnp.isfinite(loss) & ((best.step < 0) | (loss < best.loss))
-        found = trees.where(better, Best(snapshot.theta, loss, snapshot.step), best)
-        return snapshot._replace(best=found)
+        if self.patience is not None:
+            better = better & (best.waited < self.patience)
+        found = Best(snapshot.theta, loss, snapshot.step, jnp.zeros_like(best.waited))
+        return snapshot._replace(best=trees.where(better, found, best._replace(waited=best.waited + 1)))
 
     def all(self) -> dict[str, Any]:
         """Return the evaluations of a history."""
@@ -133,3 +155,8 @@ class Readings:
         stacked = lambda name: jnp.stack([values[name] for _, _, values in seen]) if seen else jnp.zeros(0)
         readings = {column: stacked(name) for column, name in named.items()}
         return {"step": jnp.array(steps, jnp.int32), "inner_steps": inner_steps} | readings
+
+
+def best_theta(snapshot: Snapshot) -> Theta:
+    """Return the θ with the smallest reading; the last θ if no reading was finite."""
+    return trees.where(snapshot.best.step < 0, snapshot.theta, snapshot.best.theta)

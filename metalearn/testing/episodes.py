@@ -100,7 +100,7 @@ def check_description(estimator: GradientEstimator, watched: Watched, key: Key) 
     )
     perturbed = sizes != {0.0}
     require(
-        perturbed == (float(description.sigma) > 0),
+        perturbed == description.perturbs,
         f"The description says sigma={description.sigma}, and theta was {'' if perturbed else 'not '}perturbed.",
     )
     if description.perturbation is not None:

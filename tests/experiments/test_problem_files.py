@@ -3,6 +3,7 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 import yaml
 
@@ -180,6 +181,23 @@ def test_meta_training_tunes_the_theta_of_the_file(place):
     assert judged[0]["label"] == "start"
     assert all(row["episodes"] == 2 for row in judged)
     assert (folder / "figures/descent.png").exists()
+
+
+def test_meta_training_ends_where_the_evaluation_no_longer_improves(place):
+    """An outer step of 1e-12 does not move a theta of 0.3, so that no evaluation is smaller than the first."""
+    settings = ("outer.stop_on=evaluate", "outer.patience=2", "outer.learning_rate=1e-12", "outer.num_steps=9")
+    settings = ("problem=odd:good", *TINY["meta_train"], *settings)
+    result = run(place, "meta_train", *settings)
+    assert result.returncode == 0, result.stderr
+    assert "2 readings before outer step 2" in result.stdout
+    (folder,) = (place / "runs").iterdir()
+    steps = lambda: [np.load(path)["step"].tolist() for path in folder.glob("*.evaluations.npz")]
+    assert steps() == [[0, 1, 2]]
+    again = run(place, "meta_train", *settings, f"resume={folder}")
+    assert again.returncode == 0, again.stderr
+    assert steps() == [[0, 1, 2]]
+    for wrong, words in (("outer.stop_on=goal", "must be null or evaluate"), ("chunk_length=9", "readings on the way")):
+        assert words in one_line(run(place, "meta_train", *settings, wrong))
 
 
 def test_a_yaml_of_ones_own_can_name_a_file(place):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from metalearn.estimators import Description, GradientEstimator
+from metalearn.estimators.directions import known_sigma
 from metalearn.outer.comparison.perturbations import check_perturbation
 from metalearn.outer.comparison.targets import (
     count_parts,
@@ -82,16 +83,12 @@ def plan_runs(
         if unsmoothed:
             plan.gradient[name] = place
             plan.runs[place] = _gradient_run(description, theta, reference_pairs or max(pairs // 4, FEWEST_PAIRS))
-        if measured and description.sigma:
+        if measured and description.perturbs:
             if description.perturbation is not None:
                 check_perturbation(name, description.perturbation, theta)
-            plan.target[name] = (
-                *place,
-                float(description.sigma),
-                noise_period(description),
-                id(description.perturbation),
-            )
-            smoothed = [one for one in groups[place] if one.sigma]
+            smoothing = known_sigma(description.sigma), noise_period(description), id(description.perturbation)
+            plan.target[name] = (*place, *smoothing)
+            smoothed = [one for one in groups[place] if one.perturbs]
             plan.runs[plan.target[name]] = _smoothed_run(description, theta, pairs, count_parts(smoothed))
         elif measured and unsmoothed:
             plan.target[name] = place

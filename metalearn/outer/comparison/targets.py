@@ -17,6 +17,7 @@ from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
 from metalearn.estimators.average import average
 from metalearn.estimators.chunk_size import cache_chunk, even_chunk
+from metalearn.estimators.directions import over_variance, stretch
 from metalearn.estimators.memory import residual_bytes
 from metalearn.inner.counts import count, count_type
 from metalearn.inner.derived import in_windows
@@ -35,12 +36,12 @@ class Smoothed(NamedTuple):
 
     Attributes:
       theta: θ.
-      sigma: the standard deviation of the perturbation.
+      sigma: the standard deviation of the perturbation, one number or a tree like θ.
       blocks: for each of the n equal parts of an episode, the first part with the same perturbation, `[n]`.
     """
 
     theta: Theta
-    sigma: jax.Array
+    sigma: Any
     blocks: jax.Array
 
 
@@ -49,7 +50,8 @@ def describe_smoothing(description: Description, theta: Theta, parts: int) -> Sm
     horizon, period = description.truncation.horizon, noise_period(description)
     starts = [part * (horizon // parts) // period * period // (horizon // parts) for part in range(parts)]
     kind = jnp.result_type(*jax.tree.leaves(trees.wide(theta)))
-    return Smoothed(theta, jnp.asarray(description.sigma, kind), jnp.asarray(starts, jnp.int32))
+    sigma = jax.tree.map(lambda size: jnp.asarray(size, kind), description.sigma)
+    return Smoothed(theta, sigma, jnp.asarray(starts, jnp.int32))
 
 
 def noise_period(description: Description) -> int:
@@ -83,14 +85,16 @@ def smoothed_target(
     def pair(smoothed, key):
         key_noise, key_episode = jax.random.split(key)
         copies = trees.broadcast(smoothed.theta, parts)
-        drawn = trees.scale(smoothed.sigma, _draw(perturbation, key_noise, smoothed.theta, parts))
+        drawn = jax.vmap(lambda one: stretch(smoothed.sigma, one))(
+            _draw(perturbation, key_noise, smoothed.theta, parts)
+        )
         noise = jax.tree.map(lambda leaf: leaf[smoothed.blocks], drawn)
         first = smoothed.blocks == jnp.arange(parts)
         credit = jax.tree.map(lambda leaf: jnp.tensordot(first.astype(leaf.dtype), leaf, 1), trees.wide(drawn))
         member = lambda sign: _read(apart, truncation, trees.add(copies, trees.scale(sign, noise)), key_episode)
         readings = jax.vmap(member)(jnp.array([1.0, -1.0]))
         up, down = readings.loss
-        return trees.scale((up - down) / (2 * smoothed.sigma**2), credit), readings
+        return over_variance(up - down, smoothed.sigma, credit, 2), readings
 
     def estimate(smoothed, state, key):
         room = cache_chunk(problem, smoothed.theta, 2 * num_pairs) // 2
