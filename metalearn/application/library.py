@@ -50,15 +50,15 @@ def learned_optimizer(
     else:
         optimizer, theta = load_optimizer(weights)
     benchmark = digits_benchmark((8,), num_steps=num_steps, batch_size=32)
-    axes = [Axis(f"{name} random direction", -reach, reach) for name in ("first", "second")]
-    plane = plane_through(theta, *axes, *random_directions(theta, directions, normalise))
+    x, y = (Axis(f"{name} random direction", -reach, reach) for name in ("first", "second"))
+    u, v = random_directions(theta, directions, normalise)
     return Study(
         benchmark.problem(optimizer, cap=WORST),
         theta,
         num_steps,
         sigma=0.03,
         name="learned_optimizer",
-        plane=plane,
+        plane=plane_through(theta, x, y, u, v),
         plane_sigma=0.06 * reach,
         held_out=benchmark.problem(optimizer, "validation", cap=WORST),
         repeat_randomness=True,
@@ -102,13 +102,13 @@ def fractal_condition(name: str) -> Study:
         return problem.loss(state, theta, key) / problem.loss(problem.init(theta, key), theta, key)
 
     theta = [math.log10(axis.value(0.0)) - 1 for axis in found.tile[:2]]
-    axes = [Axis(f"log₁₀ {axis.name}", axis.low, axis.high) for axis in plane[:2]]
+    x, y = (Axis(f"log₁₀ {axis.name}", axis.low, axis.high) for axis in plane[:2])
     relative = saturate(problem._replace(loss=loss), 1.0)
     return Study(
         relative,
         jax.numpy.array(theta),
         found.num_steps,
         name=f"fractal_{name}",
-        plane=plane._replace(x=axes[0], y=axes[1]),
+        plane=plane._replace(x=x, y=y),
         repeat_randomness=True,
     )
