@@ -70,7 +70,7 @@ def implicit_gradient(
       `solve_residual`: the residual of the linear system over ‖∂ℓ/∂s‖.
       `spectral_radius`: an estimate of ρ, by 24 steps of a power iteration.
       `fraction_unconverged`: the fraction of the particles whose ‖F(s_T) − s_T‖ is above √u (1 + ‖s_T‖), u the rounding of
-        the state, or whose ρ is not below 1. A call outside of `jax.jit` warns where it is not zero.
+        the state, or whose ρ is not below 1. Where it is not zero, a warning is issued.
 
     Args:
       problem: the inner problem. Its state must consist of floating-point numbers, and its step must not depend on its
@@ -168,16 +168,24 @@ def _reporting(estimator: GradientEstimator) -> GradientEstimator:
 
     def estimate(theta, state, key):
         gradient, state, metrics = measured(theta, state, key)
-        if is_known(metrics) and metrics["fraction_unconverged"] > 0:
-            warnings.warn(
-                "implicit_gradient: the last state is no fixed point of a map that contracts, so the gradient is not that of "
-                f"the final loss; one more step moves it by {float(metrics['fixed_point_distance']):.2g}, and the spectral "
-                f"radius is about {float(metrics['spectral_radius']):.3g}. Use a longer horizon, or backprop.",
-                stacklevel=2,
-            )
+        numbers = [metrics[name] for name in FixedPoint._fields]
+        if is_known(numbers):
+            _warn_unconverged(*numbers)
+        else:
+            jax.debug.callback(_warn_unconverged, *numbers)
         return gradient, state, metrics
 
     return estimator._replace(estimate=estimate)
+
+
+def _warn_unconverged(distance, residual, radius, share) -> None:
+    if share > 0:
+        warnings.warn(
+            "implicit_gradient: the last state is no fixed point of a map that contracts, so the gradient is not that of the "
+            f"final loss; one more step moves it by {float(distance):.2g}, and the spectral radius is about {float(radius):.3g}. "
+            "Use a longer horizon, or ml.backprop of ml.final_loss(problem, horizon).",
+            stacklevel=3,
+        )
 
 
 def _check_fixed_point(problem: InnerProblem, theta) -> None:

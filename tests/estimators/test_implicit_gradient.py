@@ -87,6 +87,16 @@ def test_a_map_that_has_not_converged_or_does_not_contract_says_so(rate, horizon
     assert metrics["fixed_point_distance"] > 1e-3
 
 
+def test_a_compiled_loop_warns_as_well():
+    estimator = ml.implicit_gradient(linear_quadratic(a=0.9), Truncation(3, 3))
+    run = jax.jit(lambda theta, key: estimator.estimate(theta, estimator.init(theta, key), key)[0])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        jax.block_until_ready(run(jnp.asarray(0.3), KEY))
+        jax.effects_barrier()
+    assert ["no fixed point" in str(one.message) for one in seen] == [True]
+
+
 def test_the_contract_and_the_target():
     """The target of the description is the final loss; compare measures it by backpropagation."""
     estimator, theta = ml.implicit_gradient(mapped(jnp.tanh), Truncation(60, 60), num_terms=60), jnp.asarray(PLACE)
