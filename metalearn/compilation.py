@@ -130,7 +130,7 @@ class Program:
         leaves, structure = jax.tree.flatten((arguments, keywords))
         if any(isinstance(leaf, Tracer) for leaf in leaves):
             return self._inner()(*arguments, **keywords)
-        form = _effort, debugging.sought(), jax.config.jax_enable_x64, structure, *map(_form, leaves)
+        form = _effort, debugging.sought(), jax.numpy.result_type(float), structure, *map(_form, leaves)
         try:
             return self._call(form, arguments, keywords)
         except ValueError as error:  # a call inside another program, where JAX accepts no compiler options

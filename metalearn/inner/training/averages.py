@@ -52,7 +52,7 @@ def averaged(optimizer: Optimizer, decay: Hyperparameter) -> Optimizer:
         def init(params):
             return Averaged(inner.init(params), trees.wide(params))
 
-        def update(updates, state, params=None, **extra):
+        def update(updates, state, params: Any = None, **extra):
             updates, after = inner.update(updates, state.inner, params, **extra)
             moved = trees.wide(optax.apply_updates(params, updates))
             average = jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, state.average, moved)

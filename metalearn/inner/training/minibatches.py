@@ -35,12 +35,13 @@ def batches(data, batch_size, weights=None, num_examples=None, epochs=False):
     if batch_size is None:
         if isinstance(data, MemoryMapped):
             raise ValueError("Memory-mapped examples are read minibatch by minibatch; give a batch_size.")
-        return lambda key, position=None: ((data.inputs, data.targets, *others), position)
+        everything = jax.tree.map(jnp.asarray, (data.inputs, data.targets, *others))
+        return lambda key, position=None: (everything, position)
     check_count("batch_size", batch_size)
     gather, available = gather_from(data, others), count_examples(data)
     count = jnp.asarray(available if num_examples is None else jnp.clip(num_examples, 1, available), jnp.uint32)
 
-    def draw(key, position=None):
+    def draw(key, position: Any = None):
         if epochs:
             indices, position = next_indices(position, batch_size, count)
         else:
