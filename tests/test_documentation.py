@@ -77,6 +77,7 @@ def same_effort():
         "chaos",
         "divergence",
         "papers",
+        "performative",
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",
     ],

@@ -23,6 +23,7 @@ from metalearn.application.build import (
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
 from metalearn.application.meta_training import check_outer, result_file, seed_label, train
+from metalearn.application.parts import Parts, open_parts
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
 from metalearn.application.searches import (
@@ -40,6 +41,7 @@ __all__ = [
     "AXIS",
     "SEARCHES",
     "UNKNOWN_SIGMA",
+    "Parts",
     "application",
     "build_benchmarks",
     "build_descents",
@@ -55,6 +57,7 @@ __all__ = [
     "chooses_problem",
     "held_out",
     "on_each",
+    "open_parts",
     "outer_optimizer",
     "outer_settings",
     "output_folder",

@@ -78,13 +78,25 @@ def offer_problem_files(words: list[str]) -> list[str]:
     return [rewritten(word) for word in words]
 
 
+def choose_own_groups(words: list[str], folder: Path, name: str) -> list[str]:
+    """The command line with size=quick as NAME/size=quick, where the experiment has options of its own in NAME/size."""
+    own = {part.removeprefix(f"{name}/") for part in _parts(folder, name) if part.startswith(f"{name}/")}
+
+    def rewritten(word: str) -> str:
+        key = word.lstrip("+~").partition("=")[0]
+        return word.replace(key, f"{name}/{key}", 1) if key in own else word
+
+    return [rewritten(word) for word in words]
+
+
 def check_parts(words: list[str], folder: Path, name: str) -> None:
     """Refuse group=option where the experiment has no such part.
 
     Raises:
       ValueError: it has not.
     """
-    parts, groups = _parts(folder, name), {path.name for path in folder.iterdir() if path.is_dir()}
+    parts = [part.removeprefix(f"{name}/") for part in _parts(folder, name)]
+    groups = {path.name for path in folder.iterdir() if path.is_dir()}
     for word in words:
         key = word.lstrip("+~").partition("=")[0].partition("@")[0]
         if "=" in word and key in groups - set(parts):

@@ -31,6 +31,7 @@ from metalearn.application.arguments import (
     check_options,
     check_parts,
     check_read,
+    choose_own_groups,
     offer_problem_files,
     put_options_last,
 )
@@ -94,9 +95,11 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
         sys.argv[1:] = put_options_last(sys.argv[1:])
         check_options()
         said = sys.argv[1:]
+        words = said
         if folder.resolve() == CONFIGS:
             check_parts(said, CONFIGS, config_name)
-        sys.argv[1:] = offer_problem_files(said)
+            words = choose_own_groups(said, CONFIGS, config_name)
+        sys.argv[1:] = offer_problem_files(words)
         _configure_hydra(main)
         if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
             cache_programs()

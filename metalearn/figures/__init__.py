@@ -8,6 +8,7 @@ from metalearn.figures.film import check_film, write_film, zoom_images
 from metalearn.figures.html_report import Section, image, write_report
 from metalearn.figures.landscape import check_norm, draw_landscape, draw_landscapes
 from metalearn.figures.layers import draw_cut, draw_law, draw_layer, draw_signal
+from metalearn.figures.reactions import draw_reactions, draw_reports
 from metalearn.figures.results import draw_exponents, draw_history, draw_result, draw_schedule, draw_trials
 from metalearn.figures.style import later, save_style
 from metalearn.figures.training import draw_descents, draw_learning_curves, draw_matrix
@@ -28,6 +29,8 @@ __all__ = [
     "draw_layer",
     "draw_learning_curves",
     "draw_matrix",
+    "draw_reactions",
+    "draw_reports",
     "draw_result",
     "draw_schedule",
     "draw_signal",
