@@ -78,6 +78,7 @@ def same_effort():
         "divergence",
         "papers",
         "performative",
+        "three_ways",
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",
     ],

@@ -4,6 +4,7 @@ A figure function takes results of the floors below and returns a matplotlib fig
 """
 
 from metalearn.figures.comparison import draw_comparison, draw_trajectories
+from metalearn.figures.contest import draw_contests
 from metalearn.figures.film import check_film, write_film, zoom_images
 from metalearn.figures.html_report import Section, image, write_report
 from metalearn.figures.landscape import check_norm, draw_landscape, draw_landscapes
@@ -19,6 +20,7 @@ __all__ = [
     "check_film",
     "check_norm",
     "draw_comparison",
+    "draw_contests",
     "draw_cut",
     "draw_descents",
     "draw_exponents",
