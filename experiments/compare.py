@@ -12,7 +12,8 @@ from metalearn.application import (
     application,
     build_descents,
     build_estimator,
-    output_folder,
+    check_labels,
+    open_experiment,
     parse_seed,
     read_study,
     show_progress,
@@ -20,7 +21,6 @@ from metalearn.application import (
 from metalearn.figures import draw_comparison, draw_trajectories, later
 from metalearn.outer import end_points, run_descents
 from metalearn.outer.history import divergence_along, divergence_in_words
-from metalearn.recording import open_run
 
 LANDSCAPE_KEYS = 8
 
@@ -28,6 +28,7 @@ LANDSCAPE_KEYS = 8
 def main(config):
     began = time.perf_counter()
     key = parse_seed(config.seed)
+    check_labels(config)
     study = read_study(config)
     problem, theta = study.problem, study.theta
     for sentence in ml.check_problem(problem, theta):
@@ -37,7 +38,7 @@ def main(config):
         for entry in chosen(config)
     }
     with (
-        open_run(output_folder(), config, name=f"compare-{config.problem.name}", **config.tracker) as run,
+        open_experiment(config, f"compare-{config.problem.name}") as run,
         show_progress() as progress,
     ):
         settings = {"num_episodes": config.episodes, "reference_pairs": config.reference_pairs, "progress": progress}

@@ -9,7 +9,9 @@ from metalearn.application import (
     UNKNOWN_SIGMA,
     application,
     build_descents,
-    output_folder,
+    check_labels,
+    need_plane,
+    open_experiment,
     parse_seed,
     read_list,
     read_study,
@@ -17,7 +19,6 @@ from metalearn.application import (
 )
 from metalearn.explain import CutSettings, Settings, SignalSettings, ZoomSettings, build_study, lead, measure_parts
 from metalearn.figures import write_report
-from metalearn.recording import open_run
 
 
 def main(config):
@@ -25,7 +26,7 @@ def main(config):
     study = configured(config)
     title = f"Why meta-gradients fail: {config.problem.name}"
     with (
-        open_run(output_folder(), config, name=f"explain-{config.problem.name}", **config.tracker) as run,
+        open_experiment(config, f"explain-{config.problem.name}") as run,
         show_progress() as progress,
     ):
         began, sections = time.perf_counter(), []
@@ -50,8 +51,8 @@ def main(config):
 def configured(config):
     """Build the study of a configuration."""
     study, key = read_study(config), parse_seed(config.seed)
-    if study.plane is None:
-        raise ValueError(f"problem {study.name} has no plane; give problem.plane.x and problem.plane.y.")
+    plane = need_plane(study, "explain")
+    check_labels(config)
     ml.check_problem(study.problem, study.theta)
     layers, smoothing, sigmas = (tuple(read_list(config, name)) for name in ("layers", "smoothing", "sigmas"))
     sigma = study.sigma_on_plane()
@@ -59,7 +60,7 @@ def configured(config):
         raise ValueError(UNKNOWN_SIGMA)
     return build_study(
         study.problem,
-        study.plane,
+        plane,
         study.horizon,
         study.windows(key).length,
         sigma,

@@ -21,6 +21,7 @@ from metalearn.application import (
     build_problem,
     build_split_estimator,
     check_keys,
+    check_labels,
     check_outer,
     check_searches,
     chooses_problem,
@@ -35,6 +36,7 @@ from metalearn.application import (
     show_progress,
     train,
     tune_problem,
+    tuned_theta,
     use_cores,
 )
 from metalearn.figures import draw_descents, draw_learning_curves, draw_matrix, later
@@ -56,6 +58,7 @@ def main(config):
     tuning = build_problem(config.problem.tuning, "problem.tuning", benchmark)
     benchmarks = {AS_TUNED: benchmark} | others(config, tuning)
     alone = build_tunings(config, tuning, benchmarks)
+    check_labels(config, other_labels(config, alone))
     trained = benchmarks if config.mixture else {AS_TUNED: benchmark}
     problems = {
         name: one.problem(tuning.optimizer, config.problem.reading, task=tuning.task) for name, one in trained.items()
@@ -83,7 +86,7 @@ def main(config):
 
 
 def descend(config, trained, problems, tuning, key, run, progress):
-    """Return the final θ of every meta-training, and the divergence of those that ran now."""
+    """Return the result of every meta-training, and the divergence of those that ran now."""
     thetas, shares = {}, {}
     outer = outer_optimizer(config.outer), config.outer.num_steps
     weights, evaluate = readings(trained, tuning, config.held_out, key)
@@ -99,7 +102,8 @@ def descend(config, trained, problems, tuning, key, run, progress):
             label = seed_label(config, entry.label, seed)
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
-            thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares).theta
+            end = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares)
+            thetas[label] = tuned_theta(config, end)
             path = result_file(run, label, "msgpack")
             if tuning.learned is not None and not path.exists():
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, thetas[label]))
@@ -110,6 +114,7 @@ def check_settings(config):
     """Check the settings before anything is trained."""
     check_keys("problem", config.problem, OF_TUNING)
     check_outer(config)
+    check_labels(config)
     check_count("hyperparameter_steps", config.hyperparameter_steps, 0)
     for name in ("baselines", "mixture"):
         check_bool(name, config[name])
@@ -137,7 +142,7 @@ def tuned_alone(config, tunings, key, run, progress, shares):
         outer = optax.adam(0.1), config.hyperparameter_steps
         evaluate, label = held_out(benchmark, tuning, config.held_out), f"hyperparameters of {name}"
         end = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress, shares)
-        found[name] = end.theta
+        found[name] = tuned_theta(config, end)
     return found
 
 
@@ -148,6 +153,15 @@ def build_tunings(config, tuning, benchmarks):
         return {AS_TUNED: (benchmarks[AS_TUNED], tuning)}
     wanted = config.searches or config.hyperparameter_steps
     return build_hyperparameters(benchmarks, "searches=[] hyperparameter_steps=0") if wanted else {}
+
+
+def other_labels(config, tunings):
+    """Return the names of the results beside those of the estimators, and of the searches that each consists of."""
+    searches = [seed_label(config, SEARCHES[name], seed) for name in config.searches for seed in range(config.seeds)]
+    steps = (
+        ["hyperparameters", *(f"hyperparameters of {name}" for name in tunings)] if config.hyperparameter_steps else []
+    )
+    return [*searches, *(f"{label} of {name}" for label in searches for name in tunings), *steps]
 
 
 def search(config, tunings, key, run, progress):

@@ -6,10 +6,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from metalearn.application import AXIS, application, output_folder, parse_seed, read_study, show_progress
+from metalearn.application import application, need_plane, open_experiment, parse_seed, read_study, show_progress
 from metalearn.figures import check_film, check_norm, draw_landscapes, draw_zoom, later, write_film, zoom_images
 from metalearn.landscape.render import check_resolution
-from metalearn.recording import LandscapeFolder, open_run
+from metalearn.recording import LandscapeFolder
 from metalearn.words import percent
 
 PIXELS_KEEP_APART = 100  # the least distance of neighbouring pixels, in roundings of θ
@@ -28,14 +28,7 @@ def main(config):
     if config.get("problem") is not None:
         settings |= {"problem": config.problem, "seed": config.seed}
     with (
-        open_run(
-            output_folder(),
-            config,
-            name=f"zoom-{name}",
-            resume=config.resume,
-            may_differ=("norm", "film"),
-            **config.tracker,
-        ) as run,
+        open_experiment(config, f"zoom-{name}", ("norm", "film")) as run,
         show_progress() as progress,
     ):
         planes = windows(config, condition, num_steps, key)
@@ -74,11 +67,10 @@ def chosen(config):
         steps = condition.num_steps if config.num_steps is None else config.num_steps
         return condition, config.condition, steps, None
     study = read_study(config)
-    if study.plane is None:
-        raise ValueError(f"problem {study.name} has no plane; give it plane: {{{AXIS.format('x')}, y: …}}.")
+    plane = need_plane(study, "zoom")
     if config.num_steps is not None:
         raise ValueError("The number of steps of a problem is its horizon; give problem.horizon instead of num_steps.")
-    found = ml.landscape.Condition(study.problem, study.plane, study.horizon, study.plane, None)
+    found = ml.landscape.Condition(study.problem, plane, study.horizon, plane, None)
     return found, study.name, study.horizon, parse_seed(config.seed)
 
 

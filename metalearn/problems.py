@@ -2,11 +2,11 @@
 
 | group | problems |
 |---|---|
-| known gradients | `phase_walk`, `linear_quadratic`, `noisy_linear_quadratic`, `influence_balancing`, `l2_tuning` |
+| known gradients | `phase_walk`, `linear_quadratic`, `noisy_linear_quadratic`, `influence_balancing`, `l2_tuning`, `ridge_regression` |
 | chaotic maps | `toy_regression`, `cubic_loss`, `double_well`, `logistic_map`, `henon`, `lorenz` |
 | worlds that react | `performative`, `coin_flip`, `redeployment`, `prediction_game` |
 | classical fractals | `mandelbrot`, `julia`, `burning_ship`, `magnet`, `newton`, `lyapunov_logistic` |
-| training runs | `digits_training`, `fractal_training`, `two_layer_training` |
+| training runs | `digits_training`, `benchmark_training`, `fractal_training`, `two_layer_training` |
 | benchmarks of optimisers | `digits_benchmark`, `wine_benchmark`, `breast_cancer_benchmark`, `teacher_benchmark` |
 
 `performative_gradient` and `performative_targets` are exact means of estimators on `performative`, `expected_score` is
@@ -14,6 +14,7 @@ the score of a report in a `prediction_game`, and `self_play` makes both of its 
 """
 
 from metalearn.inner.problems import (
+    benchmark_training,
     burning_ship,
     coin_flip,
     cubic_loss,
@@ -39,6 +40,7 @@ from metalearn.inner.problems import (
     phase_walk,
     prediction_game,
     redeployment,
+    ridge_regression,
     self_play,
     toy_regression,
     two_layer_training,
@@ -53,6 +55,7 @@ from metalearn.inner.training import (
 
 __all__ = [
     "Benchmark",
+    "benchmark_training",
     "breast_cancer_benchmark",
     "burning_ship",
     "coin_flip",
@@ -80,6 +83,7 @@ __all__ = [
     "phase_walk",
     "prediction_game",
     "redeployment",
+    "ridge_regression",
     "self_play",
     "teacher_benchmark",
     "toy_regression",

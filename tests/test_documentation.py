@@ -79,6 +79,7 @@ def same_effort():
         "papers",
         "performative",
         "three_ways",
+        pytest.param("questions", marks=pytest.mark.slow),
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",
     ],

@@ -4,7 +4,6 @@ The command line is Hydra's. This package builds problems, estimators and planes
 mistake as one sentence, shows progress, and chooses exit codes.
 """
 
-from metalearn.application.arguments import chooses_problem
 from metalearn.application.build import (
     AXIS,
     UNKNOWN_SIGMA,
@@ -22,10 +21,18 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_outer, result_file, seed_label, train
+from metalearn.application.meta_training import (
+    check_labels,
+    check_outer,
+    result_file,
+    seed_label,
+    train,
+    tuned_theta,
+)
 from metalearn.application.parts import Parts, open_parts
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
+from metalearn.application.runs import open_experiment
 from metalearn.application.searches import (
     SEARCHES,
     build_hyperparameters,
@@ -34,8 +41,9 @@ from metalearn.application.searches import (
     on_each,
     searched,
 )
-from metalearn.application.studies import check_keys, read_study
+from metalearn.application.studies import check_keys, need_plane, read_study
 from metalearn.application.tune_problem import tune_problem
+from metalearn.usage import chooses_problem
 
 __all__ = [
     "AXIS",
@@ -52,11 +60,14 @@ __all__ = [
     "build_split_estimator",
     "call_study",
     "check_keys",
+    "check_labels",
     "check_outer",
     "check_searches",
     "chooses_problem",
     "held_out",
+    "need_plane",
     "on_each",
+    "open_experiment",
     "open_parts",
     "outer_optimizer",
     "outer_settings",
@@ -71,5 +82,6 @@ __all__ = [
     "show_progress",
     "train",
     "tune_problem",
+    "tuned_theta",
     "use_cores",
 ]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metalearn.application.command_line import output_folder
 from metalearn.application.progress import show_progress
-from metalearn.recording import Run, open_run
+from metalearn.application.runs import open_experiment
+from metalearn.recording import Run
 from metalearn.types import Progress
 
 
@@ -39,11 +39,8 @@ def open_parts(config: Any, name: str) -> Iterator[Parts]:
     An interrupted run continues with `resume`, and computes only the parts that are missing.
 
     Args:
-      config: its `resume` and `tracker` are read.
+      config: its `folder`, `resume` and `tracker` are read.
       name: the name of the run.
     """
-    with (
-        open_run(output_folder(), config, name=name, resume=config.resume, **config.tracker) as run,
-        show_progress() as progress,
-    ):
+    with open_experiment(config, name) as run, show_progress() as progress:
         yield Parts(run, progress)

@@ -49,9 +49,21 @@ def call_study(address: str, arguments: Mapping[str, Any] = {}) -> Study:
     return found if found.name else dataclasses.replace(found, name=name)
 
 
+def file_of(address: str) -> Path | None:
+    """The file of FILE:FUNCTION, which has been loaded; None for a study of the library."""
+    file = address.rpartition(":")[0]
+    path = next(iter(_files(file)), None) or Path(sys.modules[file].__file__ or "")
+    own = Path(__file__).resolve().parent.parent
+    return path if path.is_file() and own not in path.resolve().parents else None
+
+
+def _files(file: str) -> list[Path]:
+    return [path for path in (Path(file).expanduser(), Path(f"{file}.py").expanduser()) if path.is_file()]
+
+
 def _load(file: str) -> tuple[ModuleType, str]:
     """The module of a file or of a name, and the path of its file."""
-    here = [path for path in (Path(file).expanduser(), Path(f"{file}.py").expanduser()) if path.is_file()]
+    here = _files(file)
     if not here:
         return _import(file)
     path = here[0].resolve()

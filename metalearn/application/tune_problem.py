@@ -10,10 +10,10 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.application.build import build_estimator, outer_optimizer, parse_seed
-from metalearn.application.command_line import output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_outer, result_file, seed_label, train
+from metalearn.application.meta_training import check_labels, check_outer, result_file, seed_label, train
 from metalearn.application.progress import show_progress
+from metalearn.application.runs import open_experiment
 from metalearn.application.searches import SEARCHES, check_known
 from metalearn.application.studies import read_study
 from metalearn.compilation import jit
@@ -25,7 +25,7 @@ from metalearn.outer.history import divergence_in_words
 from metalearn.outer.search.evolve import evolve
 from metalearn.outer.search.random_search import random_search, uniform
 from metalearn.outer.study import leaf_paths
-from metalearn.recording import load_snapshot, open_run, save_snapshot
+from metalearn.recording import load_snapshot, save_snapshot
 from metalearn.types import Theta
 from metalearn.words import table
 
@@ -43,6 +43,9 @@ def tune_problem(config: Any) -> None:
             "Nothing is to be tuned with; name estimators, such as estimator=[noise_reuse_es], or searches."
         )
     check_known(config.searches)
+    check_labels(
+        config, [seed_label(config, SEARCHES[name], seed) for name in config.searches for seed in range(config.seeds)]
+    )
     if config.searches and study.searched is None:
         raise ValueError(
             f"searches need the box of the problem {study.name}, which has none; give problem.box=[low, high]."
@@ -51,14 +54,7 @@ def tune_problem(config: Any) -> None:
         print(sentence)
     with (
         over_devices(),
-        open_run(
-            output_folder(),
-            config,
-            name=f"meta-train-{study.name}",
-            resume=config.resume,
-            may_differ=("judges",),
-            **config.tracker,
-        ) as run,
+        open_experiment(config, f"meta-train-{study.name}", ("judges",)) as run,
         show_progress() as progress,
     ):
         shares: dict[str, Any] = {}

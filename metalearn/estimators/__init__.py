@@ -27,6 +27,8 @@ from metalearn.estimators.evolution_strategies import evolution_strategies
 from metalearn.estimators.forward_gradient import forward_gradient
 from metalearn.estimators.forward_mode import forward_mode
 from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
+from metalearn.estimators.guided_es import guided_es
+from metalearn.estimators.implicit_gradient import implicit_gradient
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.method import Memory, Method, Particles, Run
 from metalearn.estimators.mixture import mixture
@@ -71,6 +73,8 @@ __all__ = [
     "forward_mode",
     "from_method",
     "generalized_persistent_es",
+    "guided_es",
+    "implicit_gradient",
     "mixture",
     "noise_reuse_es",
     "normal_like",

@@ -12,6 +12,7 @@ from metalearn.outer.history import Best, History, Snapshot
 from metalearn.outer.meta_train import first_snapshot, meta_train
 from metalearn.outer.study import Study
 from metalearn.outer.trajectories import Descent, end_points, outer_trajectories, run_descents
+from metalearn.outer.turning_point import TurningPoint, turning_point
 
 __all__ = [
     "Best",
@@ -24,6 +25,7 @@ __all__ = [
     "Report",
     "Snapshot",
     "Study",
+    "TurningPoint",
     "compare",
     "end_points",
     "evaluate",
@@ -34,4 +36,5 @@ __all__ = [
     "outer_trajectories",
     "run_descents",
     "swept_rate",
+    "turning_point",
 ]

@@ -11,7 +11,9 @@ from metalearn.recording.checkpoints import (
     save_optimizer,
     save_snapshot,
 )
+from metalearn.recording.collected import Collected, Collection, collect_runs
 from metalearn.recording.histories import log_history
+from metalearn.recording.results import NotSaved, load, save_result
 from metalearn.recording.run_folder import LocalRun, RunFolderError, read_metrics
 from metalearn.recording.tiles import LandscapeFolder, Tiles
 from metalearn.recording.tracking import Run, Tracker, collect_provenance, open_run
@@ -19,8 +21,11 @@ from metalearn.recording.values import by_path
 from metalearn.recording.weights_and_biases import WandbRun
 
 __all__ = [
+    "Collected",
+    "Collection",
     "LandscapeFolder",
     "LocalRun",
+    "NotSaved",
     "Run",
     "RunFolderError",
     "Tiles",
@@ -28,12 +33,15 @@ __all__ = [
     "WandbRun",
     "by_path",
     "collect_provenance",
+    "collect_runs",
     "extend_evaluations",
+    "load",
     "load_optimizer",
     "load_snapshot",
     "log_history",
     "open_run",
     "read_metrics",
     "save_optimizer",
+    "save_result",
     "save_snapshot",
 ]

@@ -13,6 +13,8 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.inner import learned
+from metalearn.outer.history import Snapshot
+from metalearn.outer.meta_train_checks import read_maker
 from metalearn.recording.run_folder import replacing
 from metalearn.recording.values import plain, same
 from metalearn.types import Theta
@@ -120,7 +122,8 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
     Args:
       path: a file that `save_snapshot` wrote.
       like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns. The file must have its shapes and
-        dtypes. Settings without an array, such as sigma, are not compared.
+        dtypes, and a snapshot must be of the same estimator and windows. Settings without an array, such as sigma, are
+        not compared.
 
     Raises:
       FileNotFoundError: the file does not exist.
@@ -154,6 +157,10 @@ def _difference(leaves, like) -> str:
         if (leaf.shape, leaf.dtype) != (raw.shape, raw.dtype):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             return f"its {name or 'array'} is {leaf.dtype}{list(leaf.shape)}, but here it must be {raw.dtype}{list(raw.shape)}"
+    if isinstance(like, Snapshot) and like.made_by is not None:
+        place = next(index for index, (_, one) in enumerate(wanted) if one is like.made_by)
+        before, now = read_maker(leaves[place]), read_maker(like.made_by)
+        return f"it was made by {before}, and here {now} continues it" if before != now else ""
     return ""
 
 

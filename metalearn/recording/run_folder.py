@@ -27,6 +27,8 @@ import numpy as np
 from metalearn.compilation import compiled_programs
 from metalearn.recording.values import columns, finite, flatten, plain, restore, save_arrays
 
+_LONGEST_NAME = 120  # bytes, so that with its ending the name fits into the 255 bytes of most file systems
+
 
 class RunFolderError(OSError):
     """The folder of the run cannot be written. The message is one sentence for the user."""
@@ -119,7 +121,7 @@ class LocalRun:
 
     def _fresh(self, kind: str, name: str, suffix: str) -> Path:
         """Return an unused path, because a second figure of the same name must not replace the first."""
-        parts = [_file_name(part) for part in str(name).removesuffix(suffix).split("/") if part.strip()] or ["unnamed"]
+        parts = [file_name(part) for part in str(name).removesuffix(suffix).split("/") if part.strip()] or ["unnamed"]
         stem = self.path.joinpath(kind, *parts)
         stem.parent.mkdir(parents=True, exist_ok=True)
         path, count = stem.with_name(stem.name + suffix), 1
@@ -146,7 +148,7 @@ def make_run_folder(folder: str | Path, name: str) -> Path:
     Raises:
       RunFolderError: the folder cannot be created or written.
     """
-    stem = Path(folder) / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{_file_name(name)}"
+    stem = Path(folder) / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{file_name(name)}"
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         for count in range(1, 10_000):
@@ -209,9 +211,10 @@ def short(path: Path) -> str:
     return str(path)
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
+    """Return a text as the name of a file in the same folder; several texts can have the same name."""
     clean = "".join(letter if letter.isalnum() or letter in "-_.+=" else "_" for letter in name.strip())
-    return clean if clean.strip(".") else "_"
+    return clean.encode()[:_LONGEST_NAME].decode(errors="ignore") if clean.strip(".") else "_"
 
 
 @contextlib.contextmanager

@@ -11,10 +11,12 @@ from metalearn.inner.problems.known import (
 )
 from metalearn.inner.problems.performative import performative, performative_gradient, performative_targets
 from metalearn.inner.problems.predictions import coin_flip, expected_score, prediction_game, redeployment, self_play
-from metalearn.inner.problems.ready_made import digits_training, fractal_training
+from metalearn.inner.problems.ready_made import benchmark_training, digits_training, fractal_training
+from metalearn.inner.problems.ridge import ridge_regression
 from metalearn.inner.problems.two_layer import two_layer_data, two_layer_training
 
 __all__ = [
+    "benchmark_training",
     "burning_ship",
     "coin_flip",
     "cubic_loss",
@@ -40,6 +42,7 @@ __all__ = [
     "phase_walk",
     "prediction_game",
     "redeployment",
+    "ridge_regression",
     "self_play",
     "toy_regression",
     "two_layer_data",

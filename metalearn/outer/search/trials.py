@@ -29,7 +29,7 @@ class Trials(NamedTuple):
     loss: np.ndarray
     best: int
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
 
     def rows(self) -> list[dict[str, Any]]:
