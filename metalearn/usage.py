@@ -61,14 +61,15 @@ def help_text(header: str, folder: Path, name: str, words: list[str]) -> str:
     """
     chosen = {part: option for part, option in _parts(folder, name).items() if isinstance(option, str)}
     chosen |= {word.partition("=")[0]: word.partition("=")[2] for word in words if word.partition("=")[0] in chosen}
-    files = {part: folder / part / f"{option}.yaml" for part, option in chosen.items() if option != "none"}
+    place = lambda part: _place(folder, name, part)
+    files = {part: place(part) / f"{option}.yaml" for part, option in chosen.items() if option != "none"}
     texts = [_without_defaults((folder / f"{name}.yaml").read_text(encoding="utf-8"))]
     for part, path in files.items():
         if path.is_file():
             text = textwrap.indent(_without_defaults(path.read_text(encoding="utf-8")), "  ")
             texts.append(f"with {part}={chosen[part]}:\n{text}")
     parts = [
-        textwrap.fill(f"{part}: {', '.join(_options([folder], part))}", WIDTH, subsequent_indent="  ")
+        textwrap.fill(f"{part}: {', '.join(_options([place(part)]))}", WIDTH, subsequent_indent="  ")
         for part in sorted(_parts(folder, name))
     ]
     more = ""
@@ -76,6 +77,17 @@ def help_text(header: str, folder: Path, name: str, words: list[str]) -> str:
         more = f"  {name} --help problem=NAME shows the settings for the theta of any problem.\n\n"
     keys = "\n".join(_narrow(line) for line in "\n\n".join(texts).splitlines())
     return _HELP.format(header=header, parts="\n".join(parts), keys=keys, more=more)
+
+
+def choose_own_groups(words: list[str], folder: Path, name: str) -> list[str]:
+    """The command line with size=quick as NAME/size=quick, where the experiment has options of its own in NAME/size."""
+    own = {part for part in _parts(folder, name) if (folder / name / part).is_dir()}
+
+    def rewritten(word: str) -> str:
+        key = word.lstrip("+~").partition("=")[0]
+        return word.replace(key, f"{name}/{key}", 1) if key in own else word
+
+    return [rewritten(word) for word in words]
 
 
 def check_line(words: list[str], folder: Path, name: str) -> None:
@@ -100,7 +112,7 @@ def check_line(words: list[str], folder: Path, name: str) -> None:
         if elsewhere or word.startswith(("~", "+")):
             continue
         if key in parts:
-            _check_options(key, value, _options(folders, key))
+            _check_options(key, value, _options([_place(one, name, key) for one in folders]))
         elif len(folders) == 1:
             _check_key(key, written(folder, name))
 
@@ -109,7 +121,7 @@ def written(folder: Path, name: str) -> dict[str, Any]:
     """The keys of a configuration; what groups fill is checked by whoever reads it."""
     keys = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
     for part in _parts(folder, name):
-        for path in (folder / part).glob("*.yaml"):
+        for path in _place(folder, name, part).glob("*.yaml"):
             text = path.read_text(encoding="utf-8")
             package = re.match(r"# @package ([\w.]+)", text)
             filled = (
@@ -122,14 +134,21 @@ def written(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _parts(folder: Path, name: str) -> dict[str, Any]:
-    """The groups that a configuration has, with their default."""
+    """The groups that a configuration has, with their default; without its name where they are its own, as in NAME/size."""
     entries = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")).get("defaults", [])
     pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
-    return {str(part).removeprefix("override ").lstrip("/"): option for part, option in pairs}
+    group = lambda part: str(part).removeprefix("override ").lstrip("/").removeprefix(f"{name}/")
+    return {group(part): option for part, option in pairs}
 
 
-def _options(folders: list[Path], part: str) -> list[str]:
-    return sorted({path.stem for folder in folders for path in (folder / part).glob("*.yaml")})
+def _place(folder: Path, name: str, part: str) -> Path:
+    """The folder of the options of a group, which may be one of the experiment's own."""
+    own = folder / name / part
+    return own if own.is_dir() else folder / part
+
+
+def _options(places: list[Path]) -> list[str]:
+    return sorted({path.stem for place in places for path in place.glob("*.yaml")})
 
 
 def _config_folders(words: list[str]) -> Iterator[Path]:

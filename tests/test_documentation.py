@@ -77,6 +77,8 @@ def same_effort():
         "chaos",
         "divergence",
         "papers",
+        "performative",
+        "three_ways",
         pytest.param("questions", marks=pytest.mark.slow),
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",

@@ -70,6 +70,7 @@ FLOORS = {  # a file belongs to the longest of these names that begins its own
     "application": 6,
     "explain": 7,
     "reproductions": 7,
+    "studies": 7,
     "api": 8,
     "__main__": 8,
     "": 9,

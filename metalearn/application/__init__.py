@@ -29,6 +29,7 @@ from metalearn.application.meta_training import (
     train,
     tuned_theta,
 )
+from metalearn.application.parts import Parts, open_parts
 from metalearn.application.problem_files import call_study
 from metalearn.application.progress import show_progress
 from metalearn.application.runs import open_experiment
@@ -48,6 +49,7 @@ __all__ = [
     "AXIS",
     "SEARCHES",
     "UNKNOWN_SIGMA",
+    "Parts",
     "application",
     "build_benchmarks",
     "build_descents",
@@ -66,6 +68,7 @@ __all__ = [
     "need_plane",
     "on_each",
     "open_experiment",
+    "open_parts",
     "outer_optimizer",
     "outer_settings",
     "output_folder",

@@ -40,7 +40,7 @@ from metalearn.compilation import compilation_effort
 from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
 from metalearn.recording.run_folder import unwritable
 from metalearn.recording.secrets import hide_in_file
-from metalearn.usage import CONFIGS, check_line, help_text
+from metalearn.usage import CONFIGS, check_line, choose_own_groups, help_text
 
 COLLECT = {"_target_": "metalearn.application.collect.CollectSweep"}  # what ends a sweep
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
@@ -74,7 +74,7 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
             return
         if folder.resolve() == CONFIGS:
             check_line(said, CONFIGS, config_name)
-        sys.argv[1:] = offer_problem_files(said)
+        sys.argv[1:] = offer_problem_files(choose_own_groups(said, folder, config_name))
         _configure_hydra()
         if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
             cache_programs()

@@ -12,6 +12,7 @@ resets, staggering, chunks and divergence. docs/writing_an_estimator.md writes a
 | `check_common`, `check_sigma`, `check_count`, `check_number` | checks of arguments, for use at construction |
 | `reset_accumulator`, `restart` | zeros, or another value, at the first window of an episode |
 | `normal_like`, `state_bytes`, `residual_bytes` | perturbations in the structure of θ; terms of memory formulas |
+| `score_function` | a loss of random choices whose derivative is a policy gradient, for `backprop` |
 | `GradientEstimator`, `Particles`, `Theta`, `State`, `Key`, `Memory`, `Run`, `Metrics` | types |
 
 `ml.testing.check_estimator` checks that an estimator meets the contract of `GradientEstimator`.
@@ -40,6 +41,7 @@ from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import BOTH, FORWARD, REVERSE
 from metalearn.inner.divergence import Reading, unless_diverged
 from metalearn.inner.problem import Key, State, Theta
+from metalearn.inner.score_function import score_function
 from metalearn.trees import normal_like
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "reset_accumulator",
     "residual_bytes",
     "restart",
+    "score_function",
     "state_bytes",
     "unless_diverged",
     "uoro",

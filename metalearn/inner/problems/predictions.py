@@ -39,7 +39,7 @@ def coin_flip(bias: float = 0.1, feedback: float = 0.3) -> InnerProblem:
       TypeError, ValueError: an argument is not one finite number, or feedback is not in (−1, ½).
 
     References:
-      Perdomo, Zrnic, Mendler-Dünner and Hardt, "Performative prediction", 2020, arXiv:2002.06673 (Example 2.2).
+      Perdomo, Zrnic, Mendler-Dünner and Hardt, "Performative prediction", 2020, arXiv:2002.06673 (the biased coin).
     """
     _check_coin(bias, feedback)
 
