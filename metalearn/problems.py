@@ -7,6 +7,7 @@
 | worlds that react | `performative`, `coin_flip`, `redeployment`, `prediction_game` |
 | classical fractals | `mandelbrot`, `julia`, `burning_ship`, `magnet`, `newton`, `lyapunov_logistic` |
 | training runs | `digits_training`, `benchmark_training`, `fractal_training`, `two_layer_training` |
+| proxies of a goal | `noisy_labels`, `random_features_risk`, `guided_walk` |
 | benchmarks of optimisers | `digits_benchmark`, `wine_benchmark`, `breast_cancer_benchmark`, `teacher_benchmark` |
 
 `performative_gradient` and `performative_targets` are exact means of estimators on `performative`, `expected_score` is
@@ -22,6 +23,7 @@ from metalearn.inner.problems import (
     double_well,
     expected_score,
     fractal_training,
+    guided_walk,
     henon,
     influence_balancing,
     julia,
@@ -33,17 +35,20 @@ from metalearn.inner.problems import (
     magnet,
     mandelbrot,
     newton,
+    noisy_labels,
     noisy_linear_quadratic,
     performative,
     performative_gradient,
     performative_targets,
     phase_walk,
     prediction_game,
+    random_features_risk,
     redeployment,
     ridge_regression,
     self_play,
     toy_regression,
     two_layer_training,
+    walker_weights,
 )
 from metalearn.inner.training import (
     Benchmark,
@@ -65,6 +70,7 @@ __all__ = [
     "double_well",
     "expected_score",
     "fractal_training",
+    "guided_walk",
     "henon",
     "influence_balancing",
     "julia",
@@ -76,17 +82,20 @@ __all__ = [
     "magnet",
     "mandelbrot",
     "newton",
+    "noisy_labels",
     "noisy_linear_quadratic",
     "performative",
     "performative_gradient",
     "performative_targets",
     "phase_walk",
     "prediction_game",
+    "random_features_risk",
     "redeployment",
     "ridge_regression",
     "self_play",
     "teacher_benchmark",
     "toy_regression",
     "two_layer_training",
+    "walker_weights",
     "wine_benchmark",
 ]

@@ -98,9 +98,8 @@ def unequal(one: Any, other: Any):
     elif isinstance(one, dict):
         parts = [(key, one[key], other[key]) for key in one] if list(one) == list(other) else [("keys", 0, 1)]
     elif dataclasses.is_dataclass(one) or hasattr(one, "_fields"):
-        names = (
-            [field.name for field in dataclasses.fields(one)] if dataclasses.is_dataclass(one) else type(one)._fields
-        )  # type: ignore
+        names = getattr(one, "_fields", None)
+        names = [field.name for field in dataclasses.fields(one)] if names is None else names
         parts = [(name, getattr(one, name), getattr(other, name)) for name in names]
     elif callable(one):
         return [] if isinstance(other, ml.recording.NotSaved) else ["a function"]

@@ -30,7 +30,7 @@ from metalearn.application.meta_training import (
     tuned_theta,
 )
 from metalearn.application.parts import Parts, open_parts
-from metalearn.application.problem_files import call_study
+from metalearn.application.problem_files import call_study, load_function
 from metalearn.application.progress import show_progress
 from metalearn.application.runs import open_experiment
 from metalearn.application.searches import (
@@ -65,6 +65,7 @@ __all__ = [
     "check_searches",
     "chooses_problem",
     "held_out",
+    "load_function",
     "need_plane",
     "on_each",
     "open_experiment",

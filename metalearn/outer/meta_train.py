@@ -32,7 +32,7 @@ from metalearn.outer.meta_train_checks import (
     made_by,
 )
 from metalearn.outer.outer_steps import chunk_programs, cut_into_chunks
-from metalearn.outer.readings import Goal, Readings, best_theta, check_readings, check_stop
+from metalearn.outer.readings import Goal, Readings, best_theta, check_readings, check_stop, reading_key
 from metalearn.outer.stopping import GOES_ON, Callback, as_callbacks, stop_early, told
 from metalearn.outer.theta_history import Keep, Thetas, check_keep
 from metalearn.types import Key, Progress, Theta
@@ -113,7 +113,7 @@ def meta_train(
     measures, callbacks = check_readings(evaluate, watch, stages, theta, key), as_callbacks(callback)
     patience = check_stop(stop_on, patience, measures)
     key_init, key_steps = jax.random.split(key)
-    readings = Readings(measures, jax.random.fold_in(key_init, 2**31), stop_on, patience)
+    readings = Readings(measures, reading_key(key_init), stop_on, patience)
     if resume is None:
         first, snapshot = 0, readings.look(0, _begin(stages[0], optimizer, trees.strong(theta), key_init))
     else:

@@ -113,6 +113,11 @@ def _measure(function, alone: bool) -> Any:
     return jit(lambda theta, key: function(theta) if alone else function(theta, key), "the evaluation")
 
 
+def reading_key(key: Key) -> Key:
+    """Return the key of all readings of a run, from the key that its estimator is started with."""
+    return jax.random.fold_in(key, 2**31)
+
+
 class Readings:
     """The readings of a call of `meta_train`, all with one key."""
 

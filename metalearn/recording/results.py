@@ -159,6 +159,6 @@ def _made(module: str, name: str, fields: dict[str, Any]) -> Any:
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
-    if not (dataclasses.is_dataclass(found) or hasattr(found, "_fields")):
-        raise ValueError(f"{name} is no class of results.")
+    if not (hasattr(found, "__dataclass_fields__") or hasattr(found, "_fields")):
+        raise ValueError(f"{name} is not a dataclass or a named tuple.")
     return found(**fields)

@@ -86,13 +86,7 @@ def noisy_labels(
         [0, 1], or another number is negative.
     """
     check_choice("observable", observable, OBSERVABLES)
-    for name, count in (("rows", rows), ("validation_rows", validation_rows), ("hidden", hidden)):
-        check_count(name, count)
-    if (used := rows + validation_rows + THIRD_ROWS + CLEAN_ROWS) > AVAILABLE:
-        raise ValueError(
-            f"rows and validation_rows must be at most {AVAILABLE - THIRD_ROWS - CLEAN_ROWS} together, so that "
-            f"{THIRD_ROWS + CLEAN_ROWS} digits remain to judge on; {used - THIRD_ROWS - CLEAN_ROWS} were given."
-        )
+    _check_counts(rows, validation_rows, hidden)
     check_number("noise", noise, 0, 1)
     strengths = {"decay": decay, "input_noise": input_noise, "parameter_noise": parameter_noise}
     for name, value in (strengths | {"gradient_noise": gradient_noise}).items():
@@ -136,6 +130,17 @@ def noisy_labels(
         return cross_entropy(disturb(state.params, inputs, key), labels) + penalty
 
     return InnerProblem(init, step, loss)
+
+
+def _check_counts(rows: int, validation_rows: int, hidden: int) -> None:
+    for name, count in (("rows", rows), ("validation_rows", validation_rows), ("hidden", hidden)):
+        check_count(name, count)
+    available = AVAILABLE - THIRD_ROWS - CLEAN_ROWS
+    if rows + validation_rows > available:
+        raise ValueError(
+            f"rows and validation_rows must be at most {available} together, so that {THIRD_ROWS + CLEAN_ROWS} digits "
+            f"remain to judge on; {rows + validation_rows} were given."
+        )
 
 
 def bounded_rate(logarithm: Any) -> Any:
