@@ -10,6 +10,7 @@ from metalearn.application import (
     application,
     build_descents,
     check_labels,
+    need_plane,
     open_experiment,
     parse_seed,
     read_list,
@@ -53,9 +54,8 @@ def main(config):
 def configured(config):
     """Build the study of a configuration."""
     study, key = read_study(config), parse_seed(config.seed)
+    plane = need_plane(study, "explain")
     check_labels(config)
-    if study.plane is None:
-        raise ValueError(f"problem {study.name} has no plane; give problem.plane.x and problem.plane.y.")
     ml.check_problem(study.problem, study.theta)
     layers, smoothing, sigmas = (tuple(read_list(config, name)) for name in ("layers", "smoothing", "sigmas"))
     sigma = study.sigma_on_plane()
@@ -63,7 +63,7 @@ def configured(config):
         raise ValueError(UNKNOWN_SIGMA)
     return build_study(
         study.problem,
-        study.plane,
+        plane,
         study.horizon,
         study.windows(key).length,
         sigma,

@@ -36,6 +36,7 @@ from metalearn.application import (
     show_progress,
     train,
     tune_problem,
+    tuned_theta,
     use_cores,
 )
 from metalearn.figures import draw_descents, draw_learning_curves, draw_matrix, later
@@ -87,7 +88,7 @@ def main(config):
 
 
 def descend(config, trained, problems, tuning, key, run, progress):
-    """Return the final θ of every meta-training, and the divergence of those that ran now."""
+    """Return the result of every meta-training, and the divergence of those that ran now."""
     thetas, shares = {}, {}
     outer = outer_optimizer(config.outer), config.outer.num_steps
     weights, evaluate = readings(trained, tuning, config.held_out, key)
@@ -103,7 +104,8 @@ def descend(config, trained, problems, tuning, key, run, progress):
             label = seed_label(config, entry.label, seed)
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
-            thetas[label] = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares).theta
+            end = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares)
+            thetas[label] = tuned_theta(config, end)
             path = result_file(run, label, "msgpack")
             if tuning.learned is not None and is_first():
                 run.file(f"{label} optimiser", save_optimizer(path, tuning.learned, thetas[label]))
@@ -142,7 +144,7 @@ def tuned_alone(config, tunings, key, run, progress, shares):
         outer = optax.adam(0.1), config.hyperparameter_steps
         evaluate, label = held_out(benchmark, tuning, config.held_out), f"hyperparameters of {name}"
         end = train(config, estimator, *outer, tuning.theta, key, evaluate, label, run, progress, shares)
-        found[name] = end.theta
+        found[name] = tuned_theta(config, end)
     return found
 
 

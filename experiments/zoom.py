@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from metalearn.application import AXIS, application, open_experiment, parse_seed, read_study, show_progress
+from metalearn.application import application, need_plane, open_experiment, parse_seed, read_study, show_progress
 from metalearn.figures import check_film, check_norm, draw_landscapes, draw_zoom, later, write_film, zoom_images
 from metalearn.landscape.render import check_resolution
 from metalearn.recording import LandscapeFolder
@@ -69,11 +69,10 @@ def chosen(config):
         steps = condition.num_steps if config.num_steps is None else config.num_steps
         return condition, config.condition, steps, None
     study = read_study(config)
-    if study.plane is None:
-        raise ValueError(f"problem {study.name} has no plane; give it plane: {{{AXIS.format('x')}, y: …}}.")
+    plane = need_plane(study, "zoom")
     if config.num_steps is not None:
         raise ValueError("The number of steps of a problem is its horizon; give problem.horizon instead of num_steps.")
-    found = ml.landscape.Condition(study.problem, study.plane, study.horizon, study.plane, None)
+    found = ml.landscape.Condition(study.problem, plane, study.horizon, plane, None)
     return found, study.name, study.horizon, parse_seed(config.seed)
 
 

@@ -9,7 +9,7 @@ estimators at a point, `ml.meta_train` descends along their estimates, and `ml.d
 Further functions are grouped in modules, each with its own documentation: `ml.problems`, `ml.data`, `ml.metrics`,
 `ml.hyperparameters`, `ml.learned`, `ml.search`, `ml.diagnosis`, `ml.landscape` and `ml.dynamics`. `ml.estimators` and
 `ml.testing` support writing your own estimators, `ml.outer` holds the types of results, and `ml.recording`,
-`ml.figures` and `ml.application` support runs and experiments.
+`ml.callbacks`, `ml.figures` and `ml.application` support runs and experiments.
 """
 
 import importlib as _importlib
@@ -20,11 +20,11 @@ from typing import Any as _Any
 from metalearn.version import __version__ as __version__
 
 if _TYPE_CHECKING:
-    from metalearn import application, explain, figures, recording, reproductions, testing  # noqa: F401
+    from metalearn import application, callbacks, explain, figures, recording, reproductions, testing  # noqa: F401
     from metalearn.api import *  # noqa: F403
     from metalearn.application.program_cache import cache_programs  # noqa: F401
 
-_MORE = ("application", "cache_programs", "explain", "figures", "recording", "reproductions", "testing")
+_MORE = ("application", "cache_programs", "callbacks", "explain", "figures", "recording", "reproductions", "testing")
 
 
 def __getattr__(name: str) -> _Any:

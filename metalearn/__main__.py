@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 from metalearn.exit_codes import MISTAKE
+from metalearn.usage import CONFIGS, check_line, configuration, help_text
 from metalearn.words import suggestion
 
 PACKAGE = Path(__file__).resolve().parent
 COMMANDS = {
     "check": "application/check.py",
+    "collect": "application/collect.py",
     "new": "application/new.py",
     "problems": "application/problems.py",
 }  # commands other than experiments: name -> file in the package, run as a script
@@ -33,10 +35,31 @@ def find_commands() -> dict[str, Path]:
     return experiments | {name: PACKAGE / file for name, file in COMMANDS.items()}
 
 
+def documentation(path: Path) -> str:
+    """Return the docstring of a file, which is not run."""
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def answers(name: str, path: Path, words: list[str]) -> bool:
+    """Print the help of an experiment if the words ask for it, and refuse words that do not fit, in milliseconds.
+
+    Raises:
+      ValueError: a word does not fit.
+    """
+    chosen = configuration(name, words)
+    if not (CONFIGS / f"{chosen}.yaml").is_file():
+        return False
+    if {"--help", "-h"} & set(words):
+        print(help_text(documentation(path), CONFIGS, chosen, words))
+        return True
+    check_line(words, CONFIGS, chosen)
+    return False
+
+
 def usage(commands: dict[str, Path]) -> str:
     """Return the help text: every command with the first line of its docstring."""
     width = max(map(len, commands))
-    first_line = lambda path: (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    first_line = lambda path: documentation(path).partition("\n")[0]
     lines = (f"  {name:{width}s}  {first_line(path)}" for name, path in commands.items())
     return USAGE.format(commands="\n".join(lines))
 
@@ -48,6 +71,12 @@ def main() -> None:
         print(usage(commands))
     elif name in commands:
         sys.argv[1:] = others
+        try:
+            if answers(name, commands[name], others):
+                return
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(MISTAKE)
         runpy.run_path(str(commands[name]), run_name="__main__")
     else:
         known = ", ".join(commands)

@@ -15,6 +15,7 @@ import jax
 from jax.core import Tracer
 
 from metalearn import debugging, heartbeat
+from metalearn.large_constants import WithArrays, large_constants
 from metalearn.operations import measure
 
 
@@ -119,7 +120,7 @@ class Program:
         self._inners: dict[Any, Any] = {}  # debugging mode -> program
         self._traced: dict[Any, Callable] = {}  # debugging mode -> function
         self._jits: dict[Any, Any] = {}  # (effort, debugging mode) -> program
-        self._plans: dict[Any, tuple[str, int]] = {}  # (requested effort, form of the arguments) -> effort, equations
+        self._plans: dict[Any, tuple[str, int, Any]] = {}  # (requested effort, modes, form of the arguments) -> plan
         self._first_call = threading.RLock()  # without it, threads that call at the same time would each compile
         functools.update_wrapper(self, function, updated=())
 
@@ -129,12 +130,10 @@ class Program:
         leaves, structure = jax.tree.flatten((arguments, keywords))
         if any(isinstance(leaf, Tracer) for leaf in leaves):
             return self._inner()(*arguments, **keywords)
-        form = _effort, structure, *map(_form, leaves)
+        form = _effort, debugging.sought(), jax.numpy.result_type(float), structure, *map(_form, leaves)
         try:
             return self._call(form, arguments, keywords)
-        except (
-            ValueError
-        ) as error:  # a call with constants inside another program, where JAX accepts no compiler options
+        except ValueError as error:  # a call inside another program, where JAX accepts no compiler options
             if "top-level" not in str(error):
                 raise
             return self._inner()(*arguments, **keywords)
@@ -142,14 +141,13 @@ class Program:
     def _call(self, form, arguments, keywords):
         once = contextlib.nullcontext() if form in self._plans else self._first_call
         with once, heartbeat.watched(self.name) as watch:
-            effort, equations = self._plans.get(form) or self._plan(arguments, keywords)[:2]
+            effort, equations, run = self._plans.get(form) or self._plan(arguments, keywords)[:3]
             mode = effort, debugging.sought()
             if mode not in self._jits:
-                options = {"compiler_options": _options(effort), **self._jit_arguments}
-                self._jits[mode] = jax.jit(self._announced(), **options)
-            result = self._jits[mode](*arguments, **keywords)
+                self._jits[mode] = jax.jit(self._announced(), compiler_options=_options(effort), **self._jit_arguments)
+            result = (run or self._jits[mode])(*arguments, **keywords)
             debugging.check(self.name, result)
-            self._plans[form] = effort, equations
+            self._plans[form] = effort, equations, run
             if watch.began is not None:
                 _compiled.append(Compiled(watch.name, effort, equations, watch.seconds()))
         return result
@@ -178,8 +176,8 @@ class Program:
         if any(debugging.sought()) or jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self
         with heartbeat.watched(self.name) as watch:
-            effort, equations, traced = self._plan(arguments, keywords)
-            compiled = traced.lower().compile(compiler_options=_options(effort))
+            effort, equations, run, traced = self._plan(arguments, keywords)
+            compiled = run.compile_for(*arguments, **keywords) if run else traced.lower().compile(_options(effort))
             _compiled.append(Compiled(watch.name, effort, equations, watch.seconds()))
         return compiled
 
@@ -201,7 +199,9 @@ class Program:
         traced = jax.jit(self._announced(), **self._jit_arguments).trace(*arguments, **keywords)
         heartbeat.compiling_here()
         equations, seconds = measure(traced.jaxpr.jaxpr)
-        return effort_for(equations, seconds, self.calls), equations, traced
+        effort = effort_for(equations, seconds, self.calls)
+        plain = not self._jit_arguments and large_constants(traced)
+        return effort, equations, WithArrays(traced, _options(effort)) if plain else None, traced
 
 
 def _copy(function: Callable, before: Callable[[], None] = lambda: None) -> Callable:

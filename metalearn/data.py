@@ -1,11 +1,11 @@
-"""Datasets, `ml.data.*`. Examples are the columns of `Data.inputs`. Random datasets are functions of a key.
+"""Datasets, `ml.data.*`. Examples are the columns of `Data.inputs`, or the rows of `Examples`. Random datasets are functions of a key.
 
 | group | functions |
 |---|---|
 | real, with scikit-learn | `digits`, `breast_cancer`, `wine` |
 | real, downloaded and verified | `mnist`, `fashion_mnist` |
 | random | `teacher`, `gaussian_regression`, `two_layer_data` |
-| tools | `Data`, `split`, `gaussian_noise` (an augmentation) |
+| tools | `Data`, `Examples` (of any shape), `memory_mapped`, `split`, `gaussian_noise` (an augmentation) |
 """
 
 import importlib
@@ -13,10 +13,13 @@ import importlib
 from metalearn.inner.problems import two_layer_data
 from metalearn.inner.training import (
     Data,
+    Examples,
+    MemoryMapped,
     breast_cancer,
     digits,
     gaussian_noise,
     gaussian_regression,
+    memory_mapped,
     split,
     teacher,
     wine,
@@ -26,10 +29,13 @@ _DOWNLOADED = ("mnist", "fashion_mnist")
 
 __all__ = [
     "Data",
+    "Examples",
+    "MemoryMapped",
     "breast_cancer",
     "digits",
     "gaussian_noise",
     "gaussian_regression",
+    "memory_mapped",
     "split",
     "teacher",
     "two_layer_data",

@@ -65,6 +65,6 @@ def check(name: str, results: Any) -> None:
 
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
-    """Disable the checks for code of other libraries that uses NaN and infinities on purpose."""
-    with jax.debug_nans(False), jax.debug_infs(False):
+    """Disable the checks for code of other libraries that uses NaN, infinities and rank promotion on purpose."""
+    with jax.debug_nans(False), jax.debug_infs(False), jax.numpy_rank_promotion("allow"):
         yield

@@ -9,6 +9,7 @@ point.
 | transforms of an entry of θ | `value`, `exp`, `exp10`, `sigmoid` |
 | schedules between two values | `linear_schedule`, `log_linear_schedule`, `cosine_schedule` |
 | other schedules | `inverse_time_schedule`, `piecewise_schedule` |
+| averages of the weights | `averaged`, `averaged_params` |
 | sets of hyperparameters | `all_hyperparameters`, `per_tensor_adam`, `learned_tuning`, `Tuning` |
 
     optimizer = ml.sgd(ml.hyperparameters.cosine_schedule(ml.hyperparameters.exp("log_rate"), 0.0, 1000))
@@ -17,6 +18,8 @@ point.
 from metalearn.inner.training import (
     Tuning,
     all_hyperparameters,
+    averaged,
+    averaged_params,
     cosine_schedule,
     exp,
     exp10,
@@ -33,6 +36,8 @@ from metalearn.inner.training import (
 __all__ = [
     "Tuning",
     "all_hyperparameters",
+    "averaged",
+    "averaged_params",
     "cosine_schedule",
     "exp",
     "exp10",

@@ -2,19 +2,28 @@
 
 | group | problems |
 |---|---|
-| known gradients | `phase_walk`, `linear_quadratic`, `noisy_linear_quadratic`, `influence_balancing`, `l2_tuning` |
+| known gradients | `phase_walk`, `linear_quadratic`, `noisy_linear_quadratic`, `influence_balancing`, `l2_tuning`, `ridge_regression` |
 | chaotic maps | `toy_regression`, `cubic_loss`, `double_well`, `logistic_map`, `henon`, `lorenz` |
+| worlds that react | `performative`, `coin_flip`, `redeployment`, `prediction_game` |
 | classical fractals | `mandelbrot`, `julia`, `burning_ship`, `magnet`, `newton`, `lyapunov_logistic` |
-| training runs | `digits_training`, `fractal_training`, `two_layer_training` |
+| training runs | `digits_training`, `benchmark_training`, `fractal_training`, `two_layer_training` |
+| proxies of a goal | `noisy_labels`, `random_features_risk`, `guided_walk` |
 | benchmarks of optimisers | `digits_benchmark`, `wine_benchmark`, `breast_cancer_benchmark`, `teacher_benchmark` |
+
+`performative_gradient` and `performative_targets` are exact means of estimators on `performative`, `expected_score` is
+the score of a report in a `prediction_game`, and `self_play` makes both of its players equal.
 """
 
 from metalearn.inner.problems import (
+    benchmark_training,
     burning_ship,
+    coin_flip,
     cubic_loss,
     digits_training,
     double_well,
+    expected_score,
     fractal_training,
+    guided_walk,
     henon,
     influence_balancing,
     julia,
@@ -26,10 +35,20 @@ from metalearn.inner.problems import (
     magnet,
     mandelbrot,
     newton,
+    noisy_labels,
     noisy_linear_quadratic,
+    performative,
+    performative_gradient,
+    performative_targets,
     phase_walk,
+    prediction_game,
+    random_features_risk,
+    redeployment,
+    ridge_regression,
+    self_play,
     toy_regression,
     two_layer_training,
+    walker_weights,
 )
 from metalearn.inner.training import (
     Benchmark,
@@ -41,13 +60,17 @@ from metalearn.inner.training import (
 
 __all__ = [
     "Benchmark",
+    "benchmark_training",
     "breast_cancer_benchmark",
     "burning_ship",
+    "coin_flip",
     "cubic_loss",
     "digits_benchmark",
     "digits_training",
     "double_well",
+    "expected_score",
     "fractal_training",
+    "guided_walk",
     "henon",
     "influence_balancing",
     "julia",
@@ -59,10 +82,20 @@ __all__ = [
     "magnet",
     "mandelbrot",
     "newton",
+    "noisy_labels",
     "noisy_linear_quadratic",
+    "performative",
+    "performative_gradient",
+    "performative_targets",
     "phase_walk",
+    "prediction_game",
+    "random_features_risk",
+    "redeployment",
+    "ridge_regression",
+    "self_play",
     "teacher_benchmark",
     "toy_regression",
     "two_layer_training",
+    "walker_weights",
     "wine_benchmark",
 ]

@@ -145,6 +145,17 @@ def to_html(self) -> str:
     return f"{cell('p', found.title)}<table>{head}{''.join(lines)}</table><ul>{below}</ul>{drawn}"
 
 
+def save(self, path: str | Path) -> Path:
+    """Save the result to one file, which `ml.recording.load(path)` reads, and return its path.
+
+    Raises:
+      FileNotFoundError: the folder does not exist.
+    """
+    from metalearn.recording import save_result
+
+    return save_result(path, self)
+
+
 def plot(self, **settings: Any) -> Any:
     """Draw a matplotlib figure with the function of `ml.figures` for this kind of result.
 
@@ -154,7 +165,7 @@ def plot(self, **settings: Any) -> Any:
     return _figures().draw_result(self, **settings)
 
 
-METHODS = short_repr, to_dataframe, to_latex, to_csv, to_html, plot
+METHODS = short_repr, to_dataframe, to_latex, to_csv, to_html, save, plot
 
 
 def _make_table(self) -> Table | None:

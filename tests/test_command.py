@@ -13,7 +13,7 @@ import pytest
 
 from tests.processes import ROOT, run_experiment, run_package
 
-COMMANDS = ["check", "new", "problems"]
+COMMANDS = ["check", "collect", "new", "problems"]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
 TINY = ["compare", "problem=phase_walk", "estimator=persistent_es", "episodes=3", "pairs=2", "reference_pairs=4"]
 TINY += ["tracker=none"]
@@ -38,6 +38,32 @@ def test_the_list_has_every_experiment_and_needs_no_jax():
         assert sorted(listed) == sorted(EXPERIMENTS + COMMANDS)
         assert all(len(words) > 3 for words in listed.values())
         assert jax == "False"
+
+
+def test_help_and_refusals_of_an_experiment_need_neither_jax_nor_hydra():
+    code = """
+import sys, metalearn.__main__ as command
+try:
+    command.main()
+except SystemExit as stop:
+    print(stop.code)
+print(sorted({"jax", "hydra"} & set(sys.modules)))
+"""
+    for arguments, words in (
+        (["compare", "--help"], ["problem=digits:", "# independent episodes per estimator"]),
+        (["meta_train", "--help"], ["true: cosine decay to zero", "tuning: hyper"]),
+        (["meta_train", "--help", "problem=wine"], ["problem=wine:", "judges: 64"]),
+        (["zoom", "problem=wein"], ["2"]),
+        (["compare", "estimator=[persistent]"], ["2"]),
+        (["meta_train", "outer.rate=1"], ["2"]),
+    ):
+        command = [sys.executable, "-c", code, *arguments]
+        *lines, loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert loaded == "[]"
+        for word in words:
+            assert word in "\n".join(lines)
+        if "--help" in arguments:
+            assert ("\nmatrix:" in "\n".join(lines)) == (arguments == ["meta_train", "--help"])
 
 
 @pytest.mark.parametrize(
@@ -94,6 +120,20 @@ def test_the_same_seed_gives_the_numbers_of_the_script_and_a_sweep_goes_through(
     other, same = sorted((tmp_path / "package").glob("*-sweep/*compare*"))
     assert recorded(same) == expected
     assert recorded(other) != expected
+    assert [json.loads((run / "provenance.json").read_text())["command"].split()[1:] for run in (other, same)] == [
+        [*TINY[1:], f"seed={seed}", "folder=package"] for seed in (2, 3)
+    ]
+    assert "compare: 2 runs in 1 group" in sweep.stdout, "a sweep ends by collecting its jobs"
+    (table,) = (tmp_path / "package").glob("*-sweep/*-collect/tables/runs.json")
+    assert [row["seed"] for row in json.loads(table.read_text())] == [2, 3]
+
+
+def test_collecting_nothing_is_a_mistake(tmp_path):
+    result = run_package("collect", "nothere", "runs*", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: No finished run with results was found in nothere, runs*.")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")

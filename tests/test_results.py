@@ -1,19 +1,24 @@
 """Every result as two lines, as a table that fits a terminal, and as LaTeX, CSV, HTML and pandas."""
 
+import collections
 import csv
+import dataclasses
 import math
 import re
 import sys
 import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import metalearn as ml
 from metalearn.dynamics import Lyapunov
 from metalearn.outer import Best, Comparison, Curves, Evaluation, History, Measurement, Report, Snapshot
+from metalearn.outer.diagnosis.recommend import Recommendation
 from metalearn.outer.evaluation.results import Row
 from metalearn.outer.evaluation.speed_up import NO_ADAM, SpeedUp
 from metalearn.typeset import escape, latex, rounded, text
@@ -60,8 +65,8 @@ def evaluation():
 def diagnosis():
     found = dict.fromkeys(ml.diagnosis.Diagnosis.__annotations__, 0.3)
     found |= {"exponent": Measurement(0.1, 0.01), "smoothed_length": Measurement(2.0, 0.3), "comparison": comparison()}
-    found |= {"predicted": {"PES": 3.0}, "left_out": ("a thing",)}
-    found["recommendation"] = types.SimpleNamespace(method="PES")
+    found |= {"predicted": {"PES": 3.0}, "left_out": ("a thing",), "spectrum": None, "sweep": []}
+    found["recommendation"] = Recommendation("PES", 2, 0.1, 8, "it has the most signal")
     return ml.diagnosis.Diagnosis(**found)
 
 
@@ -84,6 +89,81 @@ RESULTS = {
 @pytest.fixture(params=RESULTS.values(), ids=RESULTS)
 def result(request):
     return request.param()
+
+
+def unequal(one: Any, other: Any):
+    """Return the places where two results differ in class, dtype or bits; functions are not compared."""
+    if isinstance(one, tuple | list) and not hasattr(one, "_fields"):
+        parts = list(zip(map(str, range(len(one))), one, other)) if len(one) == len(other) else [("length", 0, 1)]
+    elif isinstance(one, dict):
+        parts = [(key, one[key], other[key]) for key in one] if list(one) == list(other) else [("keys", 0, 1)]
+    elif dataclasses.is_dataclass(one) or hasattr(one, "_fields"):
+        names = getattr(one, "_fields", None)
+        names = [field.name for field in dataclasses.fields(one)] if names is None else names
+        parts = [(name, getattr(one, name), getattr(other, name)) for name in names]
+    elif callable(one):
+        return [] if isinstance(other, ml.recording.NotSaved) else ["a function"]
+    elif isinstance(one, jax.Array) and jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
+        return [] if one.dtype == other.dtype and bool((one == other).all()) else ["a key"]
+    else:
+        first, second = np.asarray(one), np.asarray(other)
+        same = first.dtype == second.dtype and first.tobytes() == second.tobytes() and first.shape == second.shape
+        return [] if same or one == other else [f"{one!r} is {other!r}"]
+    differ = [] if type(one) is type(other) else [f"{type(one)} is {type(other)}"]
+    return differ + [f"{name}: {found}" for name, *pair in parts for found in unequal(*pair)]
+
+
+def test_a_result_is_saved_and_loaded(result, tmp_path):
+    path = result.save(tmp_path / "result.npz")
+    again = ml.recording.load(path)
+    assert unequal(result, again) == []
+    assert (repr(again), str(again)) == (repr(result), str(result))
+    np.load(path, allow_pickle=False).close()
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        result.save(tmp_path / "missing" / "result.npz")
+
+
+def test_arrays_keep_their_kind_and_what_is_no_data_is_named(tmp_path):
+    mine = collections.namedtuple("Mine", "a")
+    kinds = {
+        "jax": jnp.ones(2, jnp.bfloat16), "numpy": np.arange(3, dtype=np.int64), "scalar": np.float32(1.5),
+        "key": jax.random.key(3), "odd": (math.inf, -math.inf, "inf", None, True, {1: "x"}, []),
+        "optax": optax.adam(0.1).init(jnp.ones(2)), "mine": mine(2), "empty": np.zeros((0, 3)),
+    }  # fmt: skip
+    found = ml.search.Trials(kinds, np.array([np.nan, 1.0]), 1)
+    again = ml.recording.load(found.save(tmp_path / "a"))
+    assert math.isnan(again.loss[0])
+    assert again.theta.pop("mine") == (kinds.pop("mine").a,)
+    assert unequal(found, again) == []
+    assert isinstance(again.theta["jax"], jax.Array)
+    assert type(again.theta["numpy"]) is np.ndarray
+    plane = ml.recording.load(landscape().save(tmp_path / "b")).plane
+    with pytest.raises(ValueError, match="is a function, which is not saved"):
+        plane.theta(0.0, 1.0)
+    shown = landscape()
+    assert unequal(shown.plane.x, plane.x) == []
+
+
+def test_files_that_are_no_results_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        ml.recording.load(tmp_path / "missing")
+    path = comparison().save(tmp_path / "a")
+    content = path.read_bytes()
+    for damaged in (b"", b"text", content[:-30], content[:100]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="was not written by save, or is damaged"):
+            ml.recording.load(path)
+    write = lambda content: np.savez(tmp_path / "b.npz", content=np.frombuffer(content.encode(), np.uint8))
+    for content in (
+        '{"format": 1, "result": {"class": ["metalearn.tabular", "save"], "fields": {}}}',
+        '{"format": 9}',
+        "[]",
+    ):
+        write(content)
+        with pytest.raises(ValueError, match=r"damaged|has format 9"):
+            ml.recording.load(tmp_path / "b.npz")
+    write('{"format": 1, "result": {"class": ["os", "system"], "fields": {"command": "ls"}}}')
+    assert ml.recording.load(tmp_path / "b.npz") == ("ls",), "a named tuple, and nothing is imported"
 
 
 def test_the_repr_has_two_lines_and_rows_are_plain(result):

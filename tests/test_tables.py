@@ -41,6 +41,9 @@ WORDS = (  # the heads of tables that nothing measures
     "| method | gives |",
     "| field of `ml.Study` | meaning | default |",
     "| experiment | needs | what it does with the problem |",
+    "| problems | what is refused |",
+    "| data | inputs | targets | outputs of the network |",
+    "| optimiser | inner | outer |",
 )
 
 

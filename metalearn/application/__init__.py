@@ -4,7 +4,6 @@ The command line is Hydra's. This package builds problems, estimators and planes
 mistake as one sentence, shows progress, and chooses exit codes.
 """
 
-from metalearn.application.arguments import chooses_problem
 from metalearn.application.build import (
     AXIS,
     UNKNOWN_SIGMA,
@@ -22,10 +21,19 @@ from metalearn.application.build import (
 )
 from metalearn.application.command_line import application, output_folder
 from metalearn.application.cores import use_cores
-from metalearn.application.meta_training import check_labels, check_outer, may_grow, result_file, seed_label, train
-from metalearn.application.problem_files import call_study
+from metalearn.application.meta_training import (
+    check_labels,
+    check_outer,
+    may_grow,
+    result_file,
+    seed_label,
+    train,
+    tuned_theta,
+)
+from metalearn.application.parts import Parts, open_parts
+from metalearn.application.problem_files import call_study, load_function
 from metalearn.application.progress import show_progress
-from metalearn.application.recorded import open_experiment
+from metalearn.application.runs import open_experiment
 from metalearn.application.searches import (
     SEARCHES,
     build_hyperparameters,
@@ -34,13 +42,15 @@ from metalearn.application.searches import (
     on_each,
     searched,
 )
-from metalearn.application.studies import check_keys, read_study
+from metalearn.application.studies import check_keys, need_plane, read_study
 from metalearn.application.tune_problem import tune_problem
+from metalearn.usage import chooses_problem
 
 __all__ = [
     "AXIS",
     "SEARCHES",
     "UNKNOWN_SIGMA",
+    "Parts",
     "application",
     "build_benchmarks",
     "build_descents",
@@ -56,9 +66,12 @@ __all__ = [
     "check_searches",
     "chooses_problem",
     "held_out",
+    "load_function",
     "may_grow",
+    "need_plane",
     "on_each",
     "open_experiment",
+    "open_parts",
     "outer_optimizer",
     "outer_settings",
     "output_folder",
@@ -72,5 +85,6 @@ __all__ = [
     "show_progress",
     "train",
     "tune_problem",
+    "tuned_theta",
     "use_cores",
 ]

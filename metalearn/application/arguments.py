@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from metalearn.application.studies import as_the_study_says
+from metalearn.application.studies import OF_FILE, as_the_study_says
+from metalearn.usage import written
 from metalearn.words import suggestion
 
 WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
+_FIELD = re.compile(rf"problem\.({'|'.join(OF_FILE)})\b.*", re.DOTALL)  # a file of the group can leave it to a function
 _PROBLEM = re.compile(r"\+{0,2}problem=(.*:.*)", re.DOTALL)
-_BENCHMARK = "which choose a benchmark of the library to tune on; leave out these or problem="
 
 
 def put_options_last(words: list[str]) -> list[str]:
@@ -44,11 +44,6 @@ def check_options() -> None:
                 raise ValueError(f"The command line cannot be read: {reason}; values are given as key=value.") from None
 
 
-def chooses_problem(words: list[str]) -> bool:
-    """Whether a command line has problem=..."""
-    return any(re.match(r"\+{0,2}problem=", word) for word in words)
-
-
 def offer_problem_files(words: list[str]) -> list[str]:
     """The command line with every FILE:FUNCTION as an option of the group `problem`, which Hydra then knows."""
     sweep, found = {"-m", "--multirun"} & set(words), {}
@@ -67,7 +62,7 @@ def offer_problem_files(words: list[str]) -> list[str]:
         return name
 
     def rewritten(word: str) -> str:
-        if word.startswith("problem.arguments."):
+        if _FIELD.fullmatch(word):
             return f"++{word}"
         given = _PROBLEM.fullmatch(word)
         if not given or given[1].startswith("{"):
@@ -78,23 +73,6 @@ def offer_problem_files(words: list[str]) -> list[str]:
     return [rewritten(word) for word in words]
 
 
-def check_parts(words: list[str], folder: Path, name: str) -> None:
-    """Refuse group=option where the experiment has no such part.
-
-    Raises:
-      ValueError: it has not.
-    """
-    parts, groups = group_names(folder, name), {path.name for path in folder.iterdir() if path.is_dir()}
-    for word in words:
-        key = word.lstrip("+~").partition("=")[0].partition("@")[0]
-        if "=" in word and key in groups - set(parts):
-            if name == "meta_train_problem":
-                raise ValueError(f"A problem is tuned without {word.lstrip('+')} and such, {_BENCHMARK}.")
-            raise ValueError(
-                f"{name} has no part {key!r}, and takes no {word.lstrip('+')}; its parts are: {', '.join(parts)}."
-            )
-
-
 def check_read(config: Any, folder: Path, name: str) -> None:
     """Refuse keys that no file of the configuration has: nothing would read them.
 
@@ -102,7 +80,7 @@ def check_read(config: Any, folder: Path, name: str) -> None:
       ValueError: there are some.
     """
     text = OmegaConf.to_yaml(config)
-    for place, key, known in _unread(config, _written(folder, name)):
+    for place, key, known in _unread(config, written(folder, name)):
         if f"${{{place}{key}" not in text:
             raise ValueError(
                 f"Nothing reads {place}{key}{suggestion(key, known)}; {place.rstrip('.') or name} has: {', '.join(known)}."
@@ -116,25 +94,3 @@ def _unread(config: Mapping, written: Mapping, place: str = "") -> Iterator[tupl
             yield place, str(key), list(written)
         elif isinstance(written[key], Mapping) and written[key] and isinstance(config[key], Mapping):
             yield from _unread(config[key], written[key], f"{place}{key}.")
-
-
-def _written(folder: Path, name: str) -> dict[str, Any]:
-    """The keys of a configuration; what groups fill is checked by whoever reads it."""
-    keys = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    for part in group_names(folder, name):
-        for path in (folder / part).glob("*.yaml"):
-            text = path.read_text(encoding="utf-8")
-            package = re.match(r"# @package ([\w.]+)", text)
-            filled = (
-                yaml.safe_load(text)
-                if package and package[1] == "_global_"
-                else {(package[1] if package else part).partition(".")[0]: None}
-            )
-            keys |= {key: None for key in filled if key not in keys or not keys[key]}
-    return {key: value for key, value in keys.items() if key != "defaults"}
-
-
-def group_names(folder: Path, name: str) -> list[str]:
-    """The groups that a configuration has."""
-    entries = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))["defaults"]
-    return [next(iter(entry)) for entry in entries if isinstance(entry, dict)]

@@ -9,13 +9,14 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.application.build import UNKNOWN_SIGMA, parse_seed
-from metalearn.application.command_line import CONFIGS, application
+from metalearn.application.command_line import application
 from metalearn.application.studies import read_study
 from metalearn.estimators import noise_reuse_es
 from metalearn.inner.differentiable import check_problem
 from metalearn.inner.unroll import meta_loss
 from metalearn.outer import Study
 from metalearn.outer.study import leaf_paths
+from metalearn.usage import CONFIGS
 from metalearn.words import counted
 
 MOST_LEAVES = 20

@@ -29,9 +29,7 @@ from omegaconf import DictConfig
 
 from metalearn.application.arguments import (
     check_options,
-    check_parts,
     check_read,
-    group_names,
     offer_problem_files,
     put_options_last,
 )
@@ -44,34 +42,10 @@ from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
 from metalearn.recording.files import RunFolderError
 from metalearn.recording.folders import unwritable
 from metalearn.recording.secrets import hide_in_file
+from metalearn.usage import CONFIGS, check_line, choose_own_groups, help_text, parts_of
 
-PACKAGE = Path(__file__).resolve().parent.parent
-CONFIGS = next(
-    path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()
-)  # beside experiments
+COLLECT = {"_target_": "metalearn.application.collect.CollectSweep"}  # what ends a sweep
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
-
-_HELP = """\
-${hydra.help.header}
-
-Choose a part with group=option:
-
-$APP_CONFIG_GROUPS
-Change a value with key=value, add one with +key=value, remove one with ~key:
-
-$CONFIG
-${hydra.help.footer}
-"""
-_FOOTER = """\
-  --cfg job            print the composed configuration and stop
-  --multirun, -m       every combination of comma-separated values: -m seed=1,2,3
-  --config-dir FOLDER  add a folder of your own configurations, with the same groups
-  --info               show where the configuration comes from;  --hydra-help  all other options
-
-Your own problem needs no registration. A function in a file that returns an ml.Study is used with
-problem=my_file.py:my_problem and its arguments with problem.arguments.NAME=VALUE;
-python -m metalearn new my_file.py writes such a file.
-"""
 
 
 class _Stop(BaseException):
@@ -97,10 +71,13 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
         sys.argv[1:] = put_options_last(sys.argv[1:])
         check_options()
         said = sys.argv[1:]
+        if {"--help", "-h"} & set(said):
+            print(help_text(_header(main), folder, config_name, said))
+            return
         if folder.resolve() == CONFIGS:
-            check_parts(said, CONFIGS, config_name)
-        sys.argv[1:] = offer_problem_files(said)
-        _configure_hydra(main)
+            check_line(said, CONFIGS, config_name)
+        sys.argv[1:] = offer_problem_files(choose_own_groups(said, folder, config_name))
+        _configure_hydra()
         if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
             _cache_programs()
         if EFFORT_VARIABLE in os.environ:
@@ -149,11 +126,11 @@ def _job(
         sweep = settings.mode == RunMode.MULTIRUN
         if sweep:
             hide_in_file(Path(settings.sweep.dir) / "multirun.yaml")
-        sys.argv[1:] = said  # for the record: as it was typed
+        sys.argv[1:] = _words_of_job(config, settings) if sweep else said  # for the record: what makes this run
         try:
             if ours is not None:
                 check_read(config, CONFIGS, ours)
-                check_kinds(config, ours, group_names(CONFIGS, ours))
+                check_kinds(config, ours, list(parts_of(CONFIGS, ours)))
             return main(config)
         except Exception as error:
             if not sweep:
@@ -163,8 +140,17 @@ def _job(
             print(f"job {settings.job.num} ({', '.join(settings.overrides.task)}) failed:", file=sys.stderr)
             failures.append(_report(error, show_all))
             return None  # the remaining jobs still run
+        finally:
+            sys.argv[1:] = said
 
     return job
+
+
+def _words_of_job(config: DictConfig, settings: Any) -> list[str]:
+    """The overrides of one job of a sweep, with a problem in a file as it was typed."""
+    address = (config.get("problem") or {}).get("study")
+    typed = lambda word: f"problem={address}" if address and word.startswith("problem=") else word
+    return [typed(word) for word in settings.overrides.task]
 
 
 def _report(error: BaseException, show_all: bool) -> int:
@@ -205,18 +191,18 @@ def _errors_passed_on() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def _configure_hydra(main: Callable) -> None:
+def _header(main: Callable) -> str:
+    return inspect.getdoc(inspect.getmodule(main)) or inspect.getdoc(main) or ""
+
+
+def _configure_hydra() -> None:
     """Replace Hydra's defaults, so that the YAML file of an experiment contains only the experiment."""
     store = ConfigStore.instance()
     runs = {
         "run": {"dir": "${oc.select:folder,runs}"},
         "sweep": {"dir": "${oc.select:folder,runs}/${now:%Y-%m-%d-%H%M%S}-sweep", "subdir": "."},
     }
-    documentation = inspect.getdoc(inspect.getmodule(main)) or inspect.getdoc(main) or ""
-    header = documentation.replace("${", "$ {").replace("$", "$$")
-    texts = {"app_name": "${hydra.job.name}", "header": header, "footer": _FOOTER, "template": _HELP}
     store.store(group="hydra/output", name="runs", package="hydra", node=runs, provider="metalearn")
-    store.store(group="hydra/help", name="experiment", node=texts, provider="metalearn")
     store.store(
         group="hydra/job_logging", name="warnings", package="hydra.job_logging", node=_logging([]), provider="metalearn"
     )
@@ -227,11 +213,10 @@ def _configure_hydra(main: Callable) -> None:
         node=_logging(["console"]),
         provider="metalearn",
     )
-    ours = {"output": "runs", "help": "experiment", "job_logging": "warnings", "hydra_logging": "jobs"}
+    ours = {"output": "runs", "job_logging": "warnings", "hydra_logging": "jobs"}
     defaults = [entry if (key := _only_key(entry)) not in ours else {key: ours[key]} for entry in HydraConf().defaults]
-    store.store(
-        group="hydra", name="config", node=HydraConf(defaults=defaults, output_subdir=None), provider="metalearn"
-    )
+    settings = HydraConf(defaults=defaults, output_subdir=None, callbacks={"collect": COLLECT})
+    store.store(group="hydra", name="config", node=settings, provider="metalearn")
 
 
 def _logging(handlers: list[str]) -> dict:

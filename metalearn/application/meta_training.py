@@ -13,6 +13,7 @@ import optax
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.outer import Snapshot, first_snapshot, meta_train
+from metalearn.outer.readings import EVALUATE, best_theta
 from metalearn.recording import Run, extend_evaluations, load_snapshot, log_file, save_snapshot
 from metalearn.recording.checkpoints import DamagedFileError
 from metalearn.recording.files import replacing, short
@@ -83,7 +84,7 @@ def check_outer(config: Any) -> None:
     """Refuse before anything is trained what would be refused after it.
 
     Raises:
-      TypeError, ValueError: a number of the configuration is out of its range.
+      TypeError, ValueError: a number of the configuration is out of its range, or stopping early makes no sense.
     """
     for name in ("seeds", "held_out", "judges", "pairs", "chunk_length"):
         check_count(name, config[name])
@@ -92,6 +93,20 @@ def check_outer(config: Any) -> None:
     if config.outer.clip_norm is not None:
         check_number("outer.clip_norm", config.outer.clip_norm, 0, open_low=True)
     check_bool("outer.decay", config.outer.decay)
+    stop_on, patience = config.outer.stop_on, config.outer.patience
+    if stop_on not in (None, EVALUATE):
+        raise ValueError(
+            f"outer.stop_on must be null or {EVALUATE}, which is what is read here; {stop_on!r} was given."
+        )
+    if stop_on is None and patience is not None:
+        raise ValueError(f"outer.patience is that of outer.stop_on; add outer.stop_on={EVALUATE}, or leave it out.")
+    if patience is not None:
+        check_count("outer.patience", patience)
+    if stop_on is not None and config.chunk_length >= config.outer.num_steps:
+        raise ValueError(
+            f"outer.stop_on needs readings on the way, but chunk_length={config.chunk_length} makes one chunk of the "
+            f"{config.outer.num_steps} outer steps; give a smaller chunk_length."
+        )
 
 
 def train(
@@ -111,7 +126,7 @@ def train(
     """The end of one meta-training, from its snapshot where there is one.
 
     Args:
-      config: chunk_length is read.
+      config: chunk_length, outer.stop_on and outer.patience are read.
       estimator, optimizer, num_steps, theta, key, evaluate, progress: as in `meta_train`.
       label: the name of files and lines of the log.
       run: where these go.
@@ -122,7 +137,7 @@ def train(
     divergence = result_file(run, label, "divergence.json")
     if snapshot is not None and divergence.exists():
         shares[label] = read_json(divergence)
-    if snapshot is not None and snapshot.step >= num_steps:
+    if snapshot is not None and (snapshot.step >= num_steps or np.any(snapshot.ended)):
         return snapshot
 
     def look(step, theta, history):
@@ -145,6 +160,8 @@ def train(
         key,
         num_steps,
         evaluate=evaluate,
+        stop_on=config.outer.stop_on,
+        patience=config.outer.patience,
         chunk_length=config.chunk_length,
         callback=look,
         progress=progress,
@@ -152,6 +169,8 @@ def train(
         resume=snapshot,
         keep="last",
     )
+    if history.stop_reason:
+        print(f"{label}: {history.stop_reason}")
     return history.snapshot
 
 
@@ -198,3 +217,8 @@ def _choose(run: Run, label: str, like: Snapshot, found: dict[Path, Snapshot]) -
     log = run.folder / log_file.NAME
     logged = (path for path, one in found.items() if log_file.has_line(log, int(one.step), f"{label}/"))
     return next(logged, next(iter(found), None))
+
+
+def tuned_theta(config: Any, end: Snapshot) -> Theta:
+    """The result of a meta-training: its best θ with `outer.stop_on`, else its last."""
+    return end.theta if config.outer.stop_on is None else best_theta(end)

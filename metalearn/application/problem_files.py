@@ -29,16 +29,7 @@ def call_study(address: str, arguments: Mapping[str, Any] = {}) -> Study:
       ValueError: there is no such file or function, it cannot be imported, it takes other arguments, raises an error or
         returns something else.
     """
-    file, _, name = str(address).rpartition(":")
-    if not file or not name.isidentifier():
-        raise ValueError(f"problem must be FILE:FUNCTION, {EXAMPLE}; {address!r} was given.")
-    module, place = _load(file)
-    function = getattr(module, name, None)
-    if not inspect.isroutine(function) and not callable(function):
-        known = [one for one, value in vars(module).items() if _is_own(value, module)]
-        raise ValueError(
-            f"{file} has no function {name!r}{suggestion(name, known)}; it has: {', '.join(known) or 'no functions'}."
-        )
+    function, file, name, place = load_function(address, "problem")
     _check_arguments(f"{file}:{name}", function, arguments)
     try:
         found = function(**arguments)
@@ -49,9 +40,44 @@ def call_study(address: str, arguments: Mapping[str, Any] = {}) -> Study:
     return found if found.name else dataclasses.replace(found, name=name)
 
 
+def file_of(address: str) -> Path | None:
+    """The file of FILE:FUNCTION, which has been loaded; None for a study of the library."""
+    file = address.rpartition(":")[0]
+    path = next(iter(_files(file)), None) or Path(sys.modules[file].__file__ or "")
+    own = Path(__file__).resolve().parent.parent
+    return path if path.is_file() and own not in path.resolve().parents else None
+
+
+def _files(file: str) -> list[Path]:
+    return [path for path in (Path(file).expanduser(), Path(f"{file}.py").expanduser()) if path.is_file()]
+
+
+def load_function(address: str, setting: str) -> tuple[Any, str, str, str]:
+    """Return a function of a file, with the name of the file as given, that of the function, and the path.
+
+    Args:
+      address: FILE:FUNCTION, as in `call_study`.
+      setting: the setting that has this value, for messages.
+
+    Raises:
+      ValueError: there is no such file or function, or the file cannot be imported.
+    """
+    file, _, name = str(address).rpartition(":")
+    if not file or not name.isidentifier():
+        raise ValueError(f"{setting} must be FILE:FUNCTION, {EXAMPLE}; {address!r} was given.")
+    module, place = _load(file)
+    function = getattr(module, name, None)
+    if not inspect.isroutine(function) and not callable(function):
+        known = [one for one, value in vars(module).items() if _is_own(value, module)]
+        raise ValueError(
+            f"{file} has no function {name!r}{suggestion(name, known)}; it has: {', '.join(known) or 'no functions'}."
+        )
+    return function, file, name, place
+
+
 def _load(file: str) -> tuple[ModuleType, str]:
     """The module of a file or of a name, and the path of its file."""
-    here = [path for path in (Path(file).expanduser(), Path(f"{file}.py").expanduser()) if path.is_file()]
+    here = _files(file)
     if not here:
         return _import(file)
     path = here[0].resolve()

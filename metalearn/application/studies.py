@@ -10,8 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn import trees
-from metalearn.application.build import build_plane, parse_theta
+from metalearn.application.build import AXIS, build_plane, parse_theta
 from metalearn.application.problem_files import call_study
+from metalearn.landscape import Plane
 from metalearn.outer import Study
 from metalearn.recording.values import plain
 from metalearn.words import suggestion
@@ -44,6 +45,9 @@ def read_study(config: Any) -> Study:
     check_keys("problem", settings, OF_FILE if from_file else OF_YAML)
     if isinstance(settings.get("plane"), Mapping):
         check_keys("problem.plane", settings["plane"], OF_PLANE)
+    if from_file:
+        with open_dict(settings):
+            settings.update({name: None for name in OF_FILE if name not in settings})
     study = _from_file(settings) if from_file else _from_yaml(settings)
     found = {name: getattr(study, name) for name in NUMBERS} | {"length": study.windows(jax.random.key(0)).length}
     if trees.size(study.theta) <= MOST_WRITTEN:
@@ -53,6 +57,22 @@ def read_study(config: Any) -> Study:
             if settings.get(name) is None and (name in settings or name in NUMBERS[:5]):
                 settings[name] = value
     return study
+
+
+def need_plane(study: Study, experiment: str) -> Plane:
+    """The plane of a study.
+
+    Raises:
+      ValueError: it has none.
+    """
+    if study.plane is None:
+        one = trees.size(study.theta) == 1
+        raise ValueError(
+            f"problem {study.name} has no plane, and {experiment} needs one; "
+            + ("theta is one number, which compare and meta_train take." if one else "")
+            + ("" if one else f"give problem.plane two axes, {AXIS.format('x')} and y, or problem.plane of a study.")
+        )
+    return study.plane
 
 
 def check_keys(place: str, settings: Mapping, known: Any) -> None:

@@ -13,7 +13,7 @@ from metalearn.application.build import build_estimator, outer_optimizer, parse_
 from metalearn.application.cores import use_cores
 from metalearn.application.meta_training import check_labels, check_outer, may_grow, result_file, seed_label, train
 from metalearn.application.progress import show_progress
-from metalearn.application.recorded import open_experiment
+from metalearn.application.runs import open_experiment
 from metalearn.application.searches import SEARCHES, check_known
 from metalearn.application.studies import read_study
 from metalearn.compilation import jit

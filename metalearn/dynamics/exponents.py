@@ -47,7 +47,7 @@ class Lyapunov(NamedTuple):
     steps: jax.Array
     escape: jax.Array
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
 
     def rows(self) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ resets, staggering, chunks and divergence. docs/writing_an_estimator.md writes a
 | `check_common`, `check_sigma`, `check_count`, `check_number` | checks of arguments, for use at construction |
 | `reset_accumulator`, `restart` | zeros, or another value, at the first window of an episode |
 | `normal_like`, `state_bytes`, `residual_bytes` | perturbations in the structure of θ; terms of memory formulas |
+| `score_function` | a loss of random choices whose derivative is a policy gradient, for `backprop` |
 | `GradientEstimator`, `Particles`, `Theta`, `State`, `Key`, `Memory`, `Run`, `Metrics` | types |
 
 `ml.testing.check_estimator` checks that an estimator meets the contract of `GradientEstimator`.
@@ -26,6 +27,8 @@ from metalearn.estimators.evolution_strategies import evolution_strategies
 from metalearn.estimators.forward_gradient import forward_gradient
 from metalearn.estimators.forward_mode import forward_mode
 from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
+from metalearn.estimators.guided_es import guided_es
+from metalearn.estimators.implicit_gradient import implicit_gradient
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.method import Memory, Method, Particles, Run
 from metalearn.estimators.mixture import mixture
@@ -38,6 +41,7 @@ from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import BOTH, FORWARD, REVERSE
 from metalearn.inner.divergence import Reading, unless_diverged
 from metalearn.inner.problem import Key, State, Theta
+from metalearn.inner.score_function import score_function
 from metalearn.trees import normal_like
 
 __all__ = [
@@ -69,6 +73,8 @@ __all__ = [
     "forward_mode",
     "from_method",
     "generalized_persistent_es",
+    "guided_es",
+    "implicit_gradient",
     "mixture",
     "noise_reuse_es",
     "normal_like",
@@ -78,6 +84,7 @@ __all__ = [
     "reset_accumulator",
     "residual_bytes",
     "restart",
+    "score_function",
     "state_bytes",
     "unless_diverged",
     "uoro",

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from metalearn.estimators.directions import is_one_number
+from metalearn.inner.checks import is_known
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from metalearn.types import Key, Theta
@@ -24,23 +26,48 @@ class Description:
       truncation: the horizon and the windows of its episodes.
       num_particles: the number of particles (pairs, directions) that one estimate averages.
       memory: `theta -> bytes`, a formula for the peak memory of the states, accumulators and tapes of all particles.
-      sigma: the standard deviation of the smoothing; 0 if the target is the unsmoothed gradient.
+      sigma: the standard deviation of the smoothing, one number or a tree like θ; 0 if the target is the unsmoothed
+        gradient.
       noise_period: the number of inner steps for which the smoothed objective keeps one perturbation; None for the
         whole horizon.
       name: the name that is shown while the program of the estimator is compiled.
       most_steps: the largest number of inner steps that one estimate reports; None if it is unknown.
-      adapts: whether an estimate depends on earlier episodes, like the weights of `combine`.
+      adapts: whether an estimate depends on earlier episodes, like the weights of `combine`; "perturbations" if the losses
+        that it reads do too, like those of `guided_es`.
+      perturbation: `(key, theta) -> noise`, which the estimator multiplies by sigma: mean 0, covariance identity, in the
+        structure of θ, symmetric about 0. None is the normal distribution. The target is what antithetic pairs with
+        this noise estimate.
+
+    Raises:
+      TypeError: `perturbation` is not a function.
+      ValueError: `perturbation` is given with sigma = 0.
     """
 
     problem: InnerProblem
     truncation: Truncation
     num_particles: int
     memory: Callable[[Theta], int]
-    sigma: float = 0.0
+    sigma: float | Theta = 0.0
     noise_period: int | None = None
     name: str = "an estimate"
     most_steps: int | None = None
-    adapts: bool = False
+    adapts: bool | str = False
+    perturbation: Callable[[Key, Theta], Theta] | None = None
+
+    def __post_init__(self):
+        if self.perturbation is None:
+            return
+        if not callable(self.perturbation):
+            raise TypeError(
+                f"perturbation must be a function (key, theta) -> noise, or None; {self.perturbation!r} was given."
+            )
+        if is_known(self.sigma) and not self.perturbs:
+            raise ValueError("A description with a perturbation needs the sigma that multiplies it; sigma=0 was given.")
+
+    @property
+    def perturbs(self) -> bool:
+        """Whether the estimator perturbs θ."""
+        return not is_one_number(self.sigma) or bool(self.sigma != 0)
 
 
 class Family(NamedTuple):

@@ -1,18 +1,23 @@
 """Evolution strategies over whole episodes, and truncated evolution strategies."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.estimators.base import Description, GradientEstimator
 from metalearn.estimators.devices import kept_estimator
+from metalearn.estimators.directions import check_sigma_fits, choose_directions, over_variance
+from metalearn.estimators.fitness import choose_fitness
 from metalearn.estimators.generalized_persistent_es import pair_gradient, run_members
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.method import Method
-from metalearn.estimators.particles import check_common, check_sigma, from_method
+from metalearn.estimators.particles import check_common, from_method
 from metalearn.inner.checks import check_bool, check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
+from metalearn.types import Theta
 
 
 @kept_estimator
@@ -20,9 +25,11 @@ def evolution_strategies(
     problem: InnerProblem,
     truncation: Truncation,
     *,
-    sigma: float,
+    sigma: float | Theta,
     num_pairs: int,
     antithetic: bool = True,
+    directions: str = "gaussian",
+    fitness: str = "raw",
     chunk_size: int | None = None,
 ) -> GradientEstimator:
     """Return an estimator by finite differences along Gaussian directions, within one window.
@@ -44,44 +51,52 @@ def evolution_strategies(
     Args:
       problem: the inner problem; it need not be differentiable.
       truncation: horizon and window.
-      sigma: σ, the standard deviation of the perturbation in the space of θ.
+      sigma: σ, the standard deviation of the perturbation in the space of θ: one number, or the structure of θ with a
+        number or an array of the leaf's shape for each leaf.
       num_pairs: number of pairs ±ε (one-sided: number of single members).
       antithetic: whether to use both members of a pair.
+      directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for less
+        variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
+      fitness: "raw" for the losses; "ranks" or "normalised", which replace them by their centred ranks, or by
+        (ℓ − mean)/standard deviation, over all members of an estimate. Both add a bias (docs/theory.md §2.14).
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a real number,
-        or `num_pairs` or `chunk_size` is not a whole number.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, or `num_pairs` or
-        `chunk_size` is below 1.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
+        numbers, or `num_pairs` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness` is another
+        name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
 
     References:
       Salimans et al. 2017 (arXiv 1703.03864); Metz et al. 2018 (arXiv 1810.10180) for truncated unrolls.
     """
     check_common(problem, truncation, chunk_size)
-    check_sigma(sigma)
+    drawing, shaping = choose_directions(directions, sigma), choose_fitness(fitness)
     check_count("num_pairs", num_pairs)
     check_bool("antithetic", antithetic)
     whole = truncation.num_windows == 1
 
     def window(run, theta, state, clock, key):
-        noise = trees.normal_like(key, theta, sigma)
+        noise = drawing.perturb(key, theta)
         signs = ([1.0, -1.0] if antithetic else [1.0]) + ([] if whole else [0.0])  # the last member advances the state
         readings, states = run_members(run, theta, noise, jnp.array(signs), trees.broadcast(state, len(signs)))
         after = state if whole else jax.tree.map(lambda leaf: leaf[-1], states)
         if antithetic:
             pair = jax.tree.map(lambda leaf: leaf[:2], readings)
-            return pair_gradient(noise, pair.loss, sigma), after, pair
+            return pair_gradient(noise, shaping.read(pair.loss), sigma), after, pair
         one = jax.tree.map(lambda leaf: leaf[0], readings)
-        return trees.scale(one.loss / trees.wide(sigma) ** 2, trees.wide(noise)), after, one
+        return over_variance(shaping.read(one.loss), sigma, trees.wide(noise), 1), after, one
 
     def memory(theta):
         return num_pairs * ((2 if antithetic else 1) + (not whole)) * state_bytes(
             problem, theta
         ) + num_pairs * trees.num_bytes(theta)
 
-    method = Method(lambda theta, state: state, window, num_unrolls=(2 if antithetic else 1) + (not whole))
-    description = Description(
-        problem, truncation, num_pairs, memory, sigma, name="full ES" if whole else "truncated ES"
+    num_unrolls = (2 if antithetic else 1) + (not whole)
+    fits = functools.partial(check_sigma_fits, sigma)
+    method = Method(
+        lambda theta, state: state, window, num_unrolls, draw=drawing.draw, check=fits, finish=shaping.finish
     )
+    name = "full ES" if whole else "truncated ES"
+    description = Description(problem, truncation, num_pairs, memory, sigma, name=name, perturbation=drawing.law)
     return from_method(method, problem, truncation, num_pairs, chunk_size, description)

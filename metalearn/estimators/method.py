@@ -26,15 +26,22 @@ class Method(NamedTuple):
         differentiated. At the start of an episode it calls the problem's `init` and ignores the given state.
         `reading.loss` is the mean loss of the window. A method with several runs returns their readings stacked along a
         first axis. `clock` is the index of the window in its episode; the method resets its accumulators at 0. `key` is
-        for the method's own random numbers.
+        for the method's own random numbers, or what `draw` returned for this particle.
       num_unrolls: the number of trajectories that `window` runs.
       derivatives: the mode in which `window` differentiates `run`: `REVERSE`, `FORWARD` or `BOTH`; None if it does not.
+      draw: `(theta, key, num_particles) -> drawn`, `[num_particles, ...]`, random numbers of a window that depend on one
+        another between particles; None if each particle draws its own.
+      check: `theta -> None`, called by `init`; it raises an error if the method cannot be used at this θ.
+      finish: `(gradients, readings) -> gradients` of all particles, before the average.
     """
 
     start: Callable[[Theta, State], Memory]
     window: Callable[[Run, Theta, Memory, jax.Array, Key], tuple[Theta, Memory, Reading]]
     num_unrolls: int = 1
     derivatives: str | None = None
+    draw: Callable[[Theta, Key, int], Any] | None = None
+    check: Callable[[Theta], None] = lambda theta: None
+    finish: Callable[[Theta, Reading], Theta] = lambda gradients, readings: gradients
 
 
 class Particles(NamedTuple):

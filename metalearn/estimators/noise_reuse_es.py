@@ -5,10 +5,18 @@ from metalearn.estimators.generalized_persistent_es import generalized_persisten
 from metalearn.estimators.particles import check_common
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
+from metalearn.types import Theta
 
 
 def noise_reuse_es(
-    problem: InnerProblem, truncation: Truncation, *, sigma: float, num_pairs: int, chunk_size: int | None = None
+    problem: InnerProblem,
+    truncation: Truncation,
+    *,
+    sigma: float | Theta,
+    num_pairs: int,
+    directions: str = "gaussian",
+    fitness: str = "raw",
+    chunk_size: int | None = None,
 ) -> GradientEstimator:
     """Return an estimator by online evolution strategies with one perturbation per episode.
 
@@ -22,14 +30,14 @@ def noise_reuse_es(
     estimates are dominated by those runs: see `saturate`.
 
     Args:
-      problem, sigma, num_pairs, chunk_size: as in `persistent_es`.
+      problem, sigma, num_pairs, directions, fitness, chunk_size: as in `persistent_es`.
       truncation: horizon and window; `stagger=True` lets every estimate see all parts of the horizon.
 
     Raises:
-      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a real number,
-        or `num_pairs` or `chunk_size` is not a whole number.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, or `num_pairs` or
-        `chunk_size` is below 1.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
+        numbers, or `num_pairs` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness` is another
+        name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
 
     References:
       Li et al. 2023, Variance-reduced gradient estimation via noise-reuse in online evolution strategies (arXiv
@@ -38,5 +46,12 @@ def noise_reuse_es(
     """
     check_common(problem, truncation, chunk_size)
     return generalized_persistent_es(
-        problem, truncation, sigma=sigma, num_pairs=num_pairs, noise_period=truncation.horizon, chunk_size=chunk_size
+        problem,
+        truncation,
+        sigma=sigma,
+        num_pairs=num_pairs,
+        noise_period=truncation.horizon,
+        directions=directions,
+        fitness=fitness,
+        chunk_size=chunk_size,
     )

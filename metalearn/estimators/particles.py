@@ -46,6 +46,7 @@ from metalearn.inner.unroll import Truncation, meta_loss, unroll
 from metalearn.types import Key, Theta
 
 SHARED = 2**32 - 1  # folded into the key of an estimate to get the key of shared minibatches
+TOGETHER = 2**32 - 2  # folded into the key of an estimate to get the key of what the particles draw together
 
 
 def from_method(
@@ -80,7 +81,8 @@ def from_method(
         """Run one window of every particle; return gradients, readings, memories and episodes."""
         clocks = clock if clock.ndim else None
         shared = jax.random.fold_in(key, SHARED) if truncation.shared_minibatches else None
-        own = (memory, episodes, jax.random.split(key, (num_particles, 2)), clocks)
+        keys = jax.random.split(key, (num_particles, 2))
+        own = (memory, episodes, keys[:, 0], _draw(method, theta, key, keys[:, 1]), clocks)
         return advance_shares((theta, clock, shared), own)
 
     def advance_share(common, particles):
@@ -101,6 +103,7 @@ def from_method(
         check_theta(theta)
         check_key(key)
         check_problem(problem, theta)
+        method.check(theta)
         if method.derivatives is not None:
             check_derivative(description.name, method.derivatives, one, plain, trees.strong(theta), key)
         return begin(trees.strong(theta), key)
@@ -111,7 +114,7 @@ def from_method(
         _check_same(theta, state.variance)
         theta = trees.strong(theta)
         gradients, readings, memory, episodes = advance(theta, state.memory, state.episodes, state.clock, key)
-        gradient, variance, metrics = average(gradients, readings)
+        gradient, variance, metrics = average(method.finish(gradients, readings), readings)
         metrics["inner_steps"] = count(steps, count_type(most)) + state.unreported_steps
         clock = jnp.where(state.clock + 1 == truncation.num_windows, 0, state.clock + 1)
         none = jnp.zeros_like(state.unreported_steps)
@@ -155,23 +158,29 @@ def _inner_steps(method, truncation, num_particles) -> tuple[int, int]:
     return steps, steps * (truncation.num_windows if truncation.stagger else 1)
 
 
+def _draw(method, theta, key, keys):
+    """Return what the windows of the particles are given for their random numbers, `[num_particles, ...]`."""
+    return keys if method.draw is None else method.draw(theta, jax.random.fold_in(key, TOGETHER), len(keys))
+
+
 def _one_window(method, problem, truncation, rematerialise, common, particle):
     """Run one window of one particle; `common` is θ, the clock in lockstep and the key of shared minibatches."""
     theta, clock, shared = common
-    memory, episode, (key_episode, key_noise), own_clock = particle
+    memory, episode, key_episode, drawn, own_clock = particle
     own_clock = clock if own_clock is None else own_clock
     episode = jnp.where(own_clock == 0, key_episode, episode)
     source = episode if truncation.key is None else truncation.key
     run = functools.partial(_run_window, problem, truncation, source, own_clock, shared, rematerialise)
-    gradient, memory, reading = method.window(run, theta, memory, own_clock, key_noise)
+    gradient, memory, reading = method.window(run, theta, memory, own_clock, drawn)
     return gradient, reading, memory, episode
 
 
 def _first_window(method, problem, truncation, rematerialise, theta, key):
     """Run the first window of one particle."""
     memory = method.start(theta, trees.zeros_from_shapes(jax.eval_shape(problem.init, theta, key)))
-    common, keys = (theta, jnp.zeros((), jnp.int32), None), jax.random.split(key)
-    return _one_window(method, problem, truncation, rematerialise, common, (memory, key, keys, None))
+    common, (own, key_noise) = (theta, jnp.zeros((), jnp.int32), None), jax.random.split(key)
+    drawn = jax.tree.map(lambda leaf: leaf[0], _draw(method, theta, key, key_noise[None]))
+    return _one_window(method, problem, truncation, rematerialise, common, (memory, key, own, drawn, None))
 
 
 def _run_window(problem, truncation, episode, clock, shared, rematerialise, theta, state):

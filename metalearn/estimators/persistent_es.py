@@ -5,10 +5,18 @@ from metalearn.estimators.generalized_persistent_es import generalized_persisten
 from metalearn.estimators.particles import check_common
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
+from metalearn.types import Theta
 
 
 def persistent_es(
-    problem: InnerProblem, truncation: Truncation, *, sigma: float, num_pairs: int, chunk_size: int | None = None
+    problem: InnerProblem,
+    truncation: Truncation,
+    *,
+    sigma: float | Theta,
+    num_pairs: int,
+    directions: str = "gaussian",
+    fitness: str = "raw",
+    chunk_size: int | None = None,
 ) -> GradientEstimator:
     """Return an estimator by evolution strategies that credit each window to all perturbations of its episode so far.
 
@@ -25,15 +33,20 @@ def persistent_es(
     Args:
       problem: the inner problem; it need not be differentiable.
       truncation: horizon and window; with length == horizon the method is full ES.
-      sigma: σ, the standard deviation of the perturbation in the space of θ.
+      sigma: σ, the standard deviation of the perturbation in the space of θ: one number, or the structure of θ with a
+        number or an array of the leaf's shape for each leaf.
       num_pairs: number of pairs ±ε; each takes 2·length inner steps per estimate.
+      directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for less
+        variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
+      fitness: "raw" for the losses; "ranks" or "normalised", which replace them by their centred ranks, or by
+        (ℓ − mean)/standard deviation, over all members of an estimate. Both add a bias (docs/theory.md §2.14).
       chunk_size: pairs advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a real number,
-        or `num_pairs` or `chunk_size` is not a whole number.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, or `num_pairs` or
-        `chunk_size` is below 1.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
+        numbers, or `num_pairs` or `chunk_size` is not a whole number.
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness` is another
+        name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
 
     References:
       Vicol, Metz, Sohl-Dickstein 2021, Unbiased gradient estimation in unrolled computation graphs with persistent
@@ -41,5 +54,12 @@ def persistent_es(
     """
     check_common(problem, truncation, chunk_size)
     return generalized_persistent_es(
-        problem, truncation, sigma=sigma, num_pairs=num_pairs, noise_period=truncation.length, chunk_size=chunk_size
+        problem,
+        truncation,
+        sigma=sigma,
+        num_pairs=num_pairs,
+        noise_period=truncation.length,
+        directions=directions,
+        fitness=fitness,
+        chunk_size=chunk_size,
     )

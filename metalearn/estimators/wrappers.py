@@ -12,6 +12,7 @@ from metalearn import debugging, trees
 from metalearn.compilation import jit
 from metalearn.estimators.average import join_sizes
 from metalearn.estimators.base import SHARES, Description, GradientEstimator, check_is_estimator
+from metalearn.estimators.directions import known_sigma
 from metalearn.inner.checks import check_number, is_known
 from metalearn.inner.counts import total
 from metalearn.inner.problem import check_key, check_theta
@@ -180,7 +181,7 @@ def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
     windows = {(part.truncation.horizon, part.truncation.length) for part in known}
     targets = {
         (
-            part.sigma if is_known(part.sigma) else "traced",
+            known_sigma(part.sigma) if is_known(part.sigma) else "traced",
             min(part.noise_period or part.truncation.horizon, part.truncation.horizon),
         )
         for part in known
@@ -188,7 +189,11 @@ def _common(estimators: tuple[GradientEstimator, ...]) -> Description | None:
     if len(windows) > 1 or len(targets) > 1:
         raise ValueError(
             "combine needs estimators with one target: one horizon, one window length, one sigma and one noise period; these have "
-            f"(horizon, length) {sorted(windows)} and (sigma, noise period) {sorted(targets)}."
+            f"(horizon, length) {sorted(windows)} and (sigma, noise period) {sorted(targets, key=str)}."
+        )
+    if len({id(part.perturbation) for part in known}) > 1:
+        raise ValueError(
+            "combine needs estimators with one target; the perturbations of their descriptions are different functions."
         )
     memory = lambda theta: sum(part.memory(theta) for part in known)
     steps = [part.most_steps for part in known if part.most_steps is not None]

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.figures.limits import bars, choose_colours, finite_limits
-from metalearn.figures.style import OKABE_ITO, legend, save_style
+from metalearn.figures.limits import bars, choose_colours, finite_limits, label_log_axis
+from metalearn.figures.style import OKABE_ITO, save_style
 from metalearn.landscape import Plane
 from metalearn.outer.comparison.report import Comparison
 
 MARKERS = "osD^vP*Xhp<>"
+LEGEND_COLUMNS = 8
 
 
 def draw_comparison(comparison: Comparison, title: str = "") -> Any:
@@ -37,6 +38,8 @@ def draw_comparison(comparison: Comparison, title: str = "") -> Any:
             axes.set_yticks(range(len(names)), names if axes is length else [""] * len(names))
             axes.set_ylim(-0.6, max(len(names), 1) - 0.4)
             axes.invert_yaxis()
+        (marks, labels), (kinds, words) = (axes.get_legend_handles_labels() for axes in (plane, cost))
+        figure.legend(marks + kinds, labels + words, loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=9)
         if title:
             figure.suptitle(title)
         return figure
@@ -145,7 +148,6 @@ def _bias_against_deviation(axes, comparison, colours):
     axes.set_xlabel("standard deviation of an episode's estimate / |target|")
     axes.set_ylabel("bias / |target|, with its error")
     axes.set_title("Bias and noise (open: off the scale)")
-    legend(axes, fontsize=9, loc="center left", framealpha=0.9)
 
 
 def _norm(vector) -> float:
@@ -160,7 +162,10 @@ def _on_log_axis(axes, which, values):
     known = np.array([value for value in values if np.isfinite(value) and value > 0])
     low, high = finite_limits(known, logarithmic=True)
     low = max(low, high * 1e-4)
-    axes.set(**{f"{which}scale": "log", f"{which}lim": (low / 2.4, high * 2.4)})
+    low, high = low / 2.4, high * 2.4
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    label_log_axis(getattr(axes, f"{which}axis"), low, high)
+    low, high = low * 2.4, high / 2.4
     return np.clip(np.asarray(values, float), low / 1.6, high * 1.6)
 
 
@@ -214,4 +219,3 @@ def _signal_to_noise(axes, comparison, colours):
         axes.plot([], [], marker=marker, color="grey", linestyle="none", label=label)
     axes.set_xlabel("signal to noise, |mean|² / variance")
     axes.set_title("Signal to noise for its cost (open: off the scale)")
-    axes.legend(fontsize=9)

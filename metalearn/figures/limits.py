@@ -45,6 +45,19 @@ def axis_limits(values: Any, *, logarithmic: bool = False, margin: float = 0.06)
     return max(low / factor, 1 / FARTHEST), min(high * factor, 10 * FARTHEST)
 
 
+def label_log_axis(axis: Any, low: float, high: float) -> None:
+    """Label the decades of a logarithmic axis; of one shorter than two decades also 2 and 5. Minor ticks have no labels.
+
+    matplotlib labels minor ticks where few decades are seen, and in a narrow figure these labels overlap.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_minor_formatter(NullFormatter())
+    if np.log10(high) - np.log10(low) < 2:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def _apart(value, logarithmic):
     half = 0.5 * abs(value) or 0.5
     return (value / 3, value * 3) if logarithmic else (value - half, value + half)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn.dynamics import Lyapunov
+from metalearn.figures.collected import draw_collected
 from metalearn.figures.comparison import draw_comparison
 from metalearn.figures.landscape import draw_landscape
 from metalearn.figures.limits import axis_limits, bars, mark_beyond
@@ -18,6 +19,7 @@ from metalearn.landscape import Landscape
 from metalearn.outer import Comparison, Evaluation, History
 from metalearn.outer.diagnosis import Diagnosis
 from metalearn.outer.search import Trials
+from metalearn.recording.collected import Collected
 
 
 def draw_result(result: Any, **settings: Any) -> Any:
@@ -39,13 +41,15 @@ def draw_result(result: Any, **settings: Any) -> Any:
             return draw_history(result, **settings)
         case Trials():
             return draw_trials(result, **settings)
+        case Collected():
+            return draw_collected(result, **settings)
         case Lyapunov():
             return draw_exponents(result, **settings)
     raise TypeError(f"There is no figure of a {type(result).__name__}.")
 
 
 def draw_history(history: History, *, title: str = "") -> Any:
-    """Evaluations, or the losses that the estimator saw, and θ where it has at most 32 numbers, along the outer steps.
+    """Evaluations and goals, or the losses that the estimator saw, and θ of at most 32 numbers, along the outer steps.
 
     Returns:
       A matplotlib figure.
@@ -53,12 +57,13 @@ def draw_history(history: History, *, title: str = "") -> Any:
     from matplotlib.figure import Figure
 
     rows = history.rows()
-    losses = _series(rows, ["evaluation"]) or _series(rows, ["loss"])
+    losses = _series(rows, ["evaluation", *history.watched]) or _series(rows, ["loss"])
     theta = _series(rows, dict.fromkeys(key for row in rows for key in row if key.split("/")[0] == "theta"))
     with save_style():
         figure = Figure(figsize=(7, 3.4 * (1 + bool(theta))))
         above, *below = np.ravel(figure.subplots(1 + bool(theta), 1, sharex=True))
-        _lines(above, losses, "meta-loss" if "evaluation" in losses else "mean loss of the estimator's particles")
+        read = "reading" if history.watched else "meta-loss"
+        _lines(above, losses, "mean loss of the estimator's particles" if "loss" in losses else read)
         above.set_title(title)
         for axes in below:
             _lines(axes, theta, "theta")

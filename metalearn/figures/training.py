@@ -51,7 +51,7 @@ def draw_descents(
         mark_beyond(axes, [(steps, loss, style["color"]) for steps, loss, style in zip(places, losses, styles)])
         axes.set(xlabel="inner steps (thousands)", ylabel=loss_name, title=title)
         if positive:
-            _plain_numbers(axes)
+            plain_numbers(axes)
         legend(axes, title="a ring marks the smallest")
         return figure
 
@@ -95,7 +95,7 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
                 band = np.clip(line / factor, *limits), np.clip(line * factor, *limits)
                 axes.fill_between(steps, *band, color=colour, alpha=0.2, linewidth=0)
         axes.set(xlabel="inner step", ylabel="validation loss (cross-entropy)", title=title or benchmark)
-        _plain_numbers(axes)
+        plain_numbers(axes)
         axes.legend(
             title="mean along the run ± standard error" + ";\nbands: two standard errors" * banded,
             loc="center left",
@@ -149,7 +149,7 @@ def draw_matrix(found: Evaluation, *, title: str = "") -> Any:
         return figure
 
 
-def _plain_numbers(axes) -> None:
+def plain_numbers(axes) -> None:
     """Label a logarithmic axis with 0.1, 0.2, 0.5, 1 instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

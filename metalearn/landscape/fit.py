@@ -46,9 +46,18 @@ def picture(mask, least):
     if mask.dtype != bool or mask.ndim != 2 or min(mask.shape) < least:
         raise ValueError(
             f"A dimension needs a picture of booleans [H, W], at least {least} × {least}, such as landscape.converged; "
-            f"{mask.dtype} {mask.shape} was given."
+            f"{mask.dtype} {mask.shape} was given.{what_to_do(mask, least)}"
         )
     return mask
+
+
+def what_to_do(mask, least):
+    """Return the advice for a mask that is no picture."""
+    if mask.dtype == bool and mask.ndim == 2:
+        return f" Render the plane again with resolution={least} or more."
+    if mask.ndim == 2:
+        return " Compare it with a threshold, such as measure < 0."
+    return ""
 
 
 def log_slopes(sizes, counts):

@@ -54,7 +54,7 @@ class Landscape(NamedTuple):
     wrong: int = 0
     program: str = ""
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
     rows, _table = pixel_rows, landscape_table
 

@@ -10,8 +10,10 @@ from metalearn.outer.evaluation import Curves, Evaluation, evaluate, learning_cu
 from metalearn.outer.held_out import held_out_loss
 from metalearn.outer.history import Best, History, Snapshot
 from metalearn.outer.meta_train import first_snapshot, meta_train
+from metalearn.outer.observables import observable_names, observe
 from metalearn.outer.study import Study
 from metalearn.outer.trajectories import Descent, end_points, outer_trajectories, run_descents
+from metalearn.outer.turning_point import TurningPoint, turning_point
 
 __all__ = [
     "Best",
@@ -24,6 +26,7 @@ __all__ = [
     "Report",
     "Snapshot",
     "Study",
+    "TurningPoint",
     "compare",
     "end_points",
     "evaluate",
@@ -31,7 +34,10 @@ __all__ = [
     "held_out_loss",
     "learning_curves",
     "meta_train",
+    "observable_names",
+    "observe",
     "outer_trajectories",
     "run_descents",
     "swept_rate",
+    "turning_point",
 ]

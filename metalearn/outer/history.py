@@ -12,25 +12,29 @@ from metalearn import tabular, trees
 from metalearn.inner.checks import is_known
 from metalearn.outer.dominance import dominance
 from metalearn.outer.history_rows import history_rows, history_table
+from metalearn.outer.stopping import GOES_ON, as_text
 from metalearn.types import Theta
 from metalearn.words import percent
 
 NEVER = -1
 MOST_DIVERGED = 0.01  # largest share of diverged particles of an outer step without a warning
 NOTHING_SPENT = np.int64(0)
+OF_EVALUATIONS = ("step", "inner_steps", "loss")
 
 
 class Best(NamedTuple):
-    """The θ with the smallest evaluation so far.
+    """The θ with the smallest reading so far, of what `stop_on` names, or else of the evaluation.
 
     Attributes:
-      theta, loss: θ and its evaluation; `loss` is NaN before the first finite evaluation.
-      step: the number of outer steps taken before the evaluation; −1 before the first finite evaluation.
+      theta, loss: θ and its reading; `loss` is NaN before the first finite reading.
+      step: the number of outer steps taken before the reading; −1 before the first finite reading.
+      waited: the number of readings after it, none of which was smaller.
     """
 
     theta: Theta
     loss: jax.Array
     step: jax.Array
+    waited: Any = 0
 
 
 class Snapshot(NamedTuple):
@@ -47,6 +51,7 @@ class Snapshot(NamedTuple):
         traced (`jit`, `vmap`).
       made_by: the estimator whose state this is, a text in bytes (`made_by` in meta_train_checks.py); other estimators
         may have states of the same form.
+      ended: why `stop_on` or a callback ended the training, a text in bytes; see `History.stop_reason`.
     """
 
     step: jax.Array
@@ -57,6 +62,7 @@ class Snapshot(NamedTuple):
     stopped: jax.Array
     inner_steps: Any
     made_by: Any = None
+    ended: Any = GOES_ON
 
 
 class History(NamedTuple):
@@ -66,7 +72,8 @@ class History(NamedTuple):
       theta: θ BEFORE each step that is kept, `[num_kept, ...]`; all steps by default. NumPy arrays unless meta-training
         is traced.
       metrics: the metrics of the estimator, `[num_steps]` each.
-      evaluations: "step", "inner_steps" taken until then, and "loss" of every evaluation, `[num_evaluations]` each.
+      evaluations: "step" of every reading of `evaluate` and `watch`, "inner_steps" taken until then, "loss", which is
+        the evaluation, and the goals by their names, `[num_readings]` each; without "loss" if only goals are watched.
       snapshot: the state at the end, from which training can continue. It contains the best θ.
       steps: the outer steps of the rows of `theta`, `[num_kept]`.
     """
@@ -77,9 +84,31 @@ class History(NamedTuple):
     snapshot: Snapshot
     steps: np.ndarray
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
     rows, _table = history_rows, history_table
+
+    @property
+    def stop_reason(self) -> str:
+        """Why training ended before its last outer step, and at which; "" if it did not.
+
+        Raises:
+          ValueError: the history is that of several runs (`vmap`).
+        """
+        if np.ndim(self.snapshot.step):
+            raise ValueError(
+                "Several runs have several reasons; take one with jax.tree.map(lambda leaf: leaf[i], history)."
+            )
+        if self.snapshot.stopped >= 0:
+            return (
+                f"outer step {int(self.snapshot.stopped)} would have made theta, or the optimiser's state, non-finite"
+            )
+        return as_text(self.snapshot.ended)
+
+    @property
+    def watched(self) -> dict[str, Any]:
+        """Name of a goal -> its readings, `[num_readings]`, at the outer steps `evaluations["step"]`."""
+        return {name: values for name, values in self.evaluations.items() if name not in OF_EVALUATIONS}
 
     def divergence(self) -> dict[str, Any]:
         """Return the share of diverged particles at the "first" outer step, at the "worst" and at the "last".
@@ -112,15 +141,6 @@ def divergence_in_words(found: Mapping[str, Mapping[str, Any]]) -> str:
     words = f"{ends['worst']} of the particles at worst ({name}; first {ends['first']}, last {ends['last']})"
     capped = max(float(np.max(one["capped"])) for one in found.values())
     return f"diverged: {words if at(name) else 'none'}" + (f"; at the cap: at most {percent(capped)}" if capped else "")
-
-
-def read_evaluations(seen):
-    """Return the evaluations of a history from triples (outer step, inner steps taken, loss)."""
-    steps, spent, losses = zip(*seen) if seen else ((), (), ())
-    known = is_known(spent)  # JAX would truncate integers to 32 bits
-    stacked = jnp.stack(losses) if losses else jnp.zeros(0)
-    inner_steps = np.array(spent, np.int64) if known else jnp.stack([jnp.asarray(one, float) for one in spent])
-    return {"step": jnp.array(steps, jnp.int32), "inner_steps": inner_steps, "loss": stacked}
 
 
 def spent_by(stopped, counts, begin, before):
@@ -203,40 +223,6 @@ def _of_dominance(share, losses, begin) -> str:
         "the estimates. Adam divides by the root of its second moment, which decays over thousands of steps: theta then "
         "hardly moves. Give the problem a cap of the size of the other losses, with ml.saturate(problem, cap) or the cap of ml.training."
     )
-
-
-def first_step(snapshot, num_steps) -> int:
-    """Return the outer step at which a run continues from a snapshot.
-
-    Raises:
-      TypeError: `snapshot` is not a `Snapshot`, or it is traced or mapped.
-      ValueError: the snapshot has already taken `num_steps` steps, or its θ is not finite.
-    """
-    if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer) or jnp.ndim(snapshot.step):
-        raise TypeError(
-            "resume must be the snapshot of a history with concrete values; it cannot be mapped or traced. Load a snapshot from a file "
-            "with ml.recording.load_snapshot."
-        )
-    if is_known(snapshot.theta) and not trees.all_finite(snapshot.theta):
-        raise ValueError(
-            "resume is a snapshot whose theta contains NaN or infinity, from which no outer step leads back. Resume with an earlier "
-            "snapshot, or start without resume."
-        )
-    first = int(snapshot.step)
-    if first >= num_steps:
-        raise ValueError(
-            f"resume has already taken {first} outer steps, and num_steps={num_steps} includes them; give a larger num_steps."
-        )
-    return first
-
-
-def check_same(name, before, now) -> None:
-    """Check that a part of a snapshot has the structure and shapes that this run needs."""
-    if not trees.alike(before, now):
-        raise ValueError(
-            f"resume is the snapshot of another run: the structure or the shapes of its {name} differ from those that these "
-            "arguments give. Resume with the arguments of the run that made the snapshot, or start without resume."
-        )
 
 
 def take_first(tree, count):

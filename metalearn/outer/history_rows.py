@@ -8,9 +8,12 @@ import numpy as np
 from metalearn import tabular
 from metalearn.words import counted
 
-SHOWN = {
+FIRST = {
     "step": ("step", "outer steps taken before"),
     "evaluation": ("evaluation", "meta-loss of theta as `evaluate` reads it"),
+}
+RENAMED = {"loss": "evaluation", "inner_steps": "inner_steps_spent"}
+SHOWN = {
     "inner_steps_spent": ("spent", "inner steps until the evaluation"),
     "loss": ("loss", "mean loss that the estimator saw in this step"),
     "fraction_diverged": ("diverged", "share of its particles that diverged"),
@@ -19,7 +22,7 @@ SHOWN = {
 
 def history_rows(self) -> list[dict[str, Any]]:
     """Return one flat dictionary per outer step: the metrics that are numbers, θ before the step where it was kept and has at
-    most 32 numbers, and the evaluation where there was one. The last evaluation may stand in a row of its own.
+    most 32 numbers, and the evaluation and the goals where they were read. The last of them may stand in a row of its own.
 
     Raises:
       ValueError: the history is that of several runs (`vmap`).
@@ -37,9 +40,10 @@ def history_table(self) -> tabular.Table:
     title += f" kept at {len(self.steps)}"
     best = self.snapshot.best
     if evaluated and int(best.step) >= 0:
-        title += f", best evaluation {float(best.loss):.4g} at step {int(best.step)}"
+        title += f", best reading {float(best.loss):.4g} at step {int(best.step)}"
     notes = [f"{len(rows)} of {counted(len(steps), 'row')}; rows() has every outer step."] * (len(rows) < len(steps))
-    return tabular.Table(title, rows, SHOWN | {key: (key, "") for key in keys}, notes)
+    goals = {name: (name, "a goal that is watched") for name in self.watched}
+    return tabular.Table(title, rows, FIRST | goals | SHOWN | {key: (key, "") for key in keys}, notes)
 
 
 def _row(history, step) -> dict[str, Any]:
@@ -52,8 +56,8 @@ def _row(history, step) -> dict[str, Any]:
     if len(kept):
         row |= tabular.entries("theta", jax.tree.map(lambda leaf: leaf[kept[0]], history.theta))
     for index in np.flatnonzero(np.asarray(history.evaluations["step"]) == step):
-        for name, key in (("loss", "evaluation"), ("inner_steps", "inner_steps_spent")):
-            row[key] = tabular.plain(np.asarray(history.evaluations[name][index]))
+        for name, values in history.evaluations.items():
+            row[str(RENAMED.get(name, name))] = tabular.plain(np.asarray(values[index]))
     return row
 
 

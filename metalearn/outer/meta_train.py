@@ -1,35 +1,39 @@
 """The outer loop: minimise the meta-loss with any gradient estimator and any optax optimiser."""
 
-import functools
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from metalearn import debugging, trees
-from metalearn.compilation import jit
-from metalearn.memoization import memoize
-from metalearn.outer.held_out import Evaluate, check_evaluate
+from metalearn.inner.checks import is_known
+from metalearn.outer.held_out import Evaluate
 from metalearn.outer.history import (
     NEVER,
     NOTHING_SPENT,
     Best,
     History,
     Snapshot,
-    check_same,
     describe_divergence,
     explain_stop,
-    first_step,
     on_host,
-    read_evaluations,
     spent_by,
     take_first,
 )
-from metalearn.outer.meta_train_checks import Stages, check_functions, check_maker, check_stages, made_by
+from metalearn.outer.meta_train_checks import (
+    Stages,
+    check_functions,
+    check_maker,
+    check_same,
+    check_stages,
+    first_step,
+    made_by,
+)
 from metalearn.outer.outer_steps import chunk_programs, cut_into_chunks
+from metalearn.outer.readings import Goal, Readings, best_theta, check_readings, check_stop, reading_key
+from metalearn.outer.stopping import GOES_ON, Callback, as_callbacks, stop_early, told
 from metalearn.outer.theta_history import Keep, Thetas, check_keep
 from metalearn.types import Key, Progress, Theta
 
@@ -43,8 +47,11 @@ def meta_train(
     *,
     project: Callable[[Theta], Theta] | None = None,
     evaluate: Evaluate | None = None,
+    watch: Mapping[str, Goal] | None = None,
+    stop_on: str | None = None,
+    patience: int | None = None,
     chunk_length: int | None = None,
-    callback: Callable[[int, Theta, History], None] | None = None,
+    callback: Callback | Sequence[Callback] | None = None,
     progress: Progress | None = None,
     name: str = "meta-training",
     resume: Snapshot | None = None,
@@ -71,44 +78,54 @@ def meta_train(
       evaluate: `(theta, key) -> scalar`, such as `ml.held_out_loss(problem, horizon, 16)`. It is called at the start
         and after every chunk with the same key, so that evaluations differ only through θ. The θ with the smallest
         value is kept in `history.snapshot.best`; this value is too small on average, because it is a minimum.
+      watch: goals that are read whenever `evaluate` is, with the same key, but that are not descended: name -> function
+        of θ and a key, or of θ alone, that returns one number. The readings are in `history.watched`, and their outer
+        steps in `history.evaluations["step"]`, also without `evaluate`.
+      stop_on: the name of a goal of `watch`, or "evaluate". The θ with its smallest reading is returned, and kept in
+        `history.snapshot.best` in place of that of the evaluation; the last θ is in `history.snapshot`. Training ends
+        early, which `history.stop_reason` states, if `patience` readings in a row are not smaller.
+      patience: readings without improvement, 5 by default. A mapped copy whose patience is over goes on, and keeps its
+        best θ.
       chunk_length: the number of outer steps in one program; all by default.
-      callback: called as `callback(step, theta, history)` after each chunk, with the history since the last call. Use
-        it to log, to save `history.snapshot`, or to stop training by raising an exception.
+      callback: called as `callback(step, theta, history)` after each chunk, with the history since the last call; or a
+        list of functions, such as those of `ml.callbacks`. Use them to log, or to save `history.snapshot`. Training ends
+        after the chunk if one returns True, or a text with the reason.
       progress, name: `progress(name, done, num_steps)` is called after each chunk.
       resume: the snapshot of a run with the same arguments, from which this run continues.
       keep: the θ that the history keeps: "all", before each outer step; a whole number k, before every k-th outer step;
         "chunks", before the first step of each chunk; "last", before the last step. They are moved to the host after
         each chunk, and a program reserves memory for those of one chunk.
     Returns:
-      `(theta, history)`; the history begins with the first step of this call.
+      `(theta, history)`: the last θ, or the best with `stop_on`; the history begins with the first step of this call.
 
     Raises:
       TypeError: `estimator` is not a `GradientEstimator` or a mapping to such, `optimizer` is not an optax
         transformation or cannot take a step on θ, θ has a leaf that is not floating point, `key` is not a typed key, a
-        count is not a whole number, `evaluate`, `project`, `callback` or `progress` is not a function of the documented
-        form, or `resume` is not a snapshot.
+        count is not a whole number, `evaluate`, a goal of `watch`, `project`, `callback` or `progress` is not a function
+        of the documented form, or `resume` is not a snapshot.
       ValueError: a schedule of estimators does not begin at outer step 0, θ is empty or not finite, a count is below 1,
-        `keep` is unknown, or `resume` is of another run or has taken `num_steps` steps already.
+        `keep` is unknown, a goal has the name of a metric or of another column of the history's rows, `stop_on` is not
+        read, `patience` is given without it, or `resume` is of another run or has ended already.
     """
     stages = check_stages(estimator, optimizer, theta, key, num_steps, chunk_length)
-    check_functions(theta, project, callback, progress)
+    check_functions(theta, project, None, progress)
     check_keep(keep)
-    if evaluate is not None:
-        check_evaluate(evaluate, theta, key)
+    measures, callbacks = check_readings(evaluate, watch, stages, theta, key), as_callbacks(callback)
+    patience = check_stop(stop_on, patience, measures)
     key_init, key_steps = jax.random.split(key)
-    measure = evaluate and functools.partial(_measure(evaluate), key=jax.random.fold_in(key_init, 2**31))
+    readings = Readings(measures, reading_key(key_init), stop_on, patience)
     if resume is None:
-        first, snapshot = 0, _begin(stages[0], optimizer, trees.strong(theta), key_init, measure)
+        first, snapshot = 0, readings.look(0, _begin(stages[0], optimizer, trees.strong(theta), key_init))
     else:
-        first = first_step(resume, num_steps)
+        first = first_step(resume, num_steps, patience)
         _check_form(resume, stages, optimizer, theta, key_init)
-        snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32))
+        snapshot = resume._replace(stopped=jnp.asarray(NEVER, jnp.int32), ended=GOES_ON)
     longest = min(chunk_length or num_steps, num_steps)
     runs = chunk_programs(stages, optimizer, project, longest, keep, inside=(theta, key, resume))
     chunks = cut_into_chunks(first, num_steps, chunk_length, stages)
-    thetas, metrics, seen, shown, told = Thetas(keep, chunks), [], [], 0, 0
-    if measure is not None and resume is None:
-        seen.append((0, snapshot.inner_steps, snapshot.best.loss))
+    thetas, metrics, severest = Thetas(keep, chunks), [], 0
+    if patience is not None and is_known(snapshot):
+        callbacks.insert(0, stop_early(patience, str(stop_on)))
     for begin, end in chunks:
         start = max(one for one in stages if one <= begin)
         if begin == start > 0:
@@ -121,25 +138,24 @@ def meta_train(
             end = int(snapshot.stopped)
             reports = take_first(reports, end - begin + 1)
         severity, diverged = describe_divergence(reports, begin, stages[start].description)
-        if measure is not None:
-            snapshot, loss = _look(measure, snapshot)
-            seen.append((end, snapshot.inner_steps, loss))
+        snapshot = readings.look(end, snapshot)
         metrics.append(reports)
-        if callback is not None:
-            part = History(past, reports, read_evaluations(seen[shown:]), snapshot, thetas.steps[-1])
-            callback(end, snapshot.theta, jax.tree.map(on_host, part))
-            shown = len(seen)
+        if callbacks:
+            part = History(past, reports, readings.untold(), snapshot, thetas.steps[-1])
+            snapshot = snapshot._replace(ended=told(callbacks, end, jax.tree.map(on_host, part)))
         if progress is not None:
             progress(name, end, num_steps)
-        if severity > told:
-            told = severity
+        if severity > severest:
+            severest = severity
             warnings.warn(diverged, stacklevel=2)
         if reason:
             warnings.warn(reason, stacklevel=2)
+        if reason or (callbacks and snapshot.ended.any()):
             break
     past, steps = thetas.joined()
     reports = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *metrics)
-    return snapshot.theta, History(past, reports, read_evaluations(seen), snapshot, steps)
+    theta = snapshot.theta if stop_on is None else best_theta(snapshot)
+    return theta, History(past, reports, readings.all(), snapshot, steps)
 
 
 def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, theta: Theta, key: Key) -> Snapshot:
@@ -156,7 +172,7 @@ def first_snapshot(estimator: Stages, optimizer: optax.GradientTransformation, t
       ValueError: as in `meta_train`.
     """
     stages = check_stages(estimator, optimizer, theta, key, 1, None)
-    return _begin(stages[0], optimizer, trees.strong(theta), jax.random.split(key)[0], None)
+    return _begin(stages[0], optimizer, trees.strong(theta), jax.random.split(key)[0])
 
 
 def _advance(run, snapshot, begin, end, key):
@@ -164,31 +180,20 @@ def _advance(run, snapshot, begin, end, key):
 
     The inner steps are counted outside of the program, where they are 64-bit integers.
     """
-    found = run(trees.gathered(snapshot._replace(inner_steps=None, made_by=None)), begin, end - begin, key)
+    found = run(trees.gathered(snapshot._replace(inner_steps=None, made_by=None, ended=None)), begin, end - begin, key)
     after, past, reports = trees.gathered((*found[:2], take_first(found[2], end - begin)))
     spent = spent_by(after.stopped, reports["inner_steps"], begin, snapshot.inner_steps)
-    return after._replace(inner_steps=spent, made_by=snapshot.made_by), past, reports
+    return after._replace(inner_steps=spent, made_by=snapshot.made_by, ended=snapshot.ended), past, reports
 
 
-def _begin(estimator, optimizer, theta, key, measure) -> Snapshot:
-    loss = jnp.full((), debugging.unknown()) if measure is None else measure(theta)
-    best = Best(theta, loss, jnp.where(jnp.isfinite(loss) & (measure is not None), 0, -1).astype(jnp.int32))
+def _begin(estimator, optimizer, theta, key) -> Snapshot:
+    never = jnp.asarray(NEVER, jnp.int32)
     none = jnp.zeros((), jnp.int32)
-    first = Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, none + NEVER, None)
-    return trees.strong(trees.gathered(first))._replace(inner_steps=NOTHING_SPENT, made_by=made_by(estimator))
-
-
-@memoize
-def _measure(evaluate) -> Any:
-    return jit(lambda theta, key: evaluate(theta, key), "the evaluation")
-
-
-def _look(measure, snapshot):
-    """Evaluate θ, and keep it if it is the best so far."""
-    loss, best = trees.gathered(measure(snapshot.theta)), snapshot.best
-    better = jnp.isfinite(loss) & ((best.step < 0) | (loss < best.loss))
-    found = trees.where(better, Best(snapshot.theta, loss, snapshot.step), best)
-    return snapshot._replace(best=found), loss
+    best = Best(theta, jnp.full((), debugging.unknown()), never, none)
+    first = Snapshot(none, theta, optimizer.init(theta), estimator.init(theta, key), best, never, None, ended=None)
+    return trees.strong(trees.gathered(first))._replace(
+        inner_steps=NOTHING_SPENT, made_by=made_by(estimator), ended=GOES_ON
+    )
 
 
 def _check_form(resume, stages, optimizer, theta, key) -> None:
@@ -196,6 +201,6 @@ def _check_form(resume, stages, optimizer, theta, key) -> None:
     check_same("theta", resume.theta, theta)
     stage = stages[max(start for start in stages if start < resume.step or start == 0)]
     check_maker(resume, stage)
-    form = jax.eval_shape(lambda: _begin(stage, optimizer, trees.strong(theta), key, None))
+    form = jax.eval_shape(lambda: _begin(stage, optimizer, trees.strong(theta), key))
     for name in ("optimizer_state", "estimator_state"):
         check_same(name, getattr(resume, name), getattr(form, name))

@@ -7,12 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.estimators import GradientEstimator
 from metalearn.estimators.base import check_is_estimator
 from metalearn.inner.checks import check_count, is_known
 from metalearn.inner.problem import check_key, check_theta
+from metalearn.inner.training.optimizer_steps import accepted
+from metalearn.outer.history import Snapshot
+from metalearn.outer.stopping import as_bytes, as_text
 
 Stages = GradientEstimator | Mapping[int, GradientEstimator]
 _LONGEST_NAME = 96  # bytes of the name of an estimator in a snapshot
@@ -50,19 +54,19 @@ def _check_update(optimizer, theta) -> None:
     def step(theta, value):
         before = optimizer.init(theta)
         update = optax.with_extra_args_support(optimizer).update
-        moves, after = update(theta, before, theta, value=value, grad=theta)
-        return before, after, optax.apply_updates(theta, moves)
+        moves, after = update(theta, before, theta, **accepted(update, {"value": value, "grad": theta}))
+        return before, after, moves
 
     try:
-        before, after, moved = jax.eval_shape(step, theta, jnp.zeros(()))
+        before, after, moves = jax.eval_shape(step, theta, jnp.zeros(()))
     except Exception as error:
         raise TypeError(
             f"optimizer cannot take a step on theta ({type(error).__name__}: {str(error).partition(chr(10))[0]}). Its update is called "
             "with the gradient, its state, theta, value and grad; use an optimiser that needs nothing else, such as optax.adam(0.01)."
         ) from error
-    if not trees.alike(before, after) or not trees.alike(theta, moved):
+    if not trees.alike(before, after) or not trees.alike(theta, moves):
         raise TypeError(
-            "optimizer must keep the structure and shapes of its state and of theta; this one changes them."
+            "optimizer must keep the structure and shapes of its state, and its updates those of theta; this one changes them."
         )
 
 
@@ -78,7 +82,9 @@ def check_functions(theta, project, callback, progress) -> None:
             raise TypeError(f"{name} must be a function; {given!r} was given.")
     if project is not None and not trees.alike(theta, jax.eval_shape(project, theta)):
         raise TypeError("project must return a theta of the same structure and shapes; this one does not.")
-    if is_known(theta) and not trees.all_finite(theta):
+    with jax.ensure_compile_time_eval():  # under jit, JAX would otherwise trace what is computed from known numbers
+        finite = not is_known(theta) or bool(trees.all_finite(theta))
+    if not finite:
         raise ValueError("theta must be finite at the start of meta-training; it contains NaN or infinity.")
 
 
@@ -89,16 +95,12 @@ def made_by(estimator: GradientEstimator) -> np.ndarray:
     if description is not None:
         windows = description.truncation
         text = f"{description.name} over windows of {windows.length} of {windows.horizon} steps"
-    return np.frombuffer(text.encode()[:_LONGEST_NAME].ljust(_LONGEST_NAME, b"\0"), np.uint8)
+    return as_bytes(text, _LONGEST_NAME)
 
 
 def read_maker(written: Any) -> str:
     """Return what `made_by` wrote as a text; "" where nothing is known."""
-    return (
-        ""
-        if written is None or not is_known(written)
-        else bytes(np.asarray(written)).rstrip(b"\0").decode(errors="replace")
-    )
+    return as_text(written) if written is not None and is_known(written) else ""
 
 
 def check_maker(snapshot: Any, estimator: GradientEstimator) -> None:
@@ -112,4 +114,43 @@ def check_maker(snapshot: Any, estimator: GradientEstimator) -> None:
         raise ValueError(
             f"resume is the snapshot of {before}, and this run uses {now}: their states have the same form and another "
             "meaning. Resume with the estimator that made the snapshot, or start without resume."
+        )
+
+
+def first_step(snapshot, num_steps, patience=None) -> int:
+    """Return the outer step at which a run continues from a snapshot.
+
+    Raises:
+      TypeError: `snapshot` is not a `Snapshot`, or it is traced or mapped.
+      ValueError: the snapshot has already taken `num_steps` steps, or its patience is over, or its θ is not finite.
+    """
+    if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer) or jnp.ndim(snapshot.step):
+        raise TypeError(
+            "resume must be the snapshot of a history with concrete values; it cannot be mapped or traced. Load a snapshot from a file "
+            "with ml.recording.load_snapshot."
+        )
+    if is_known(snapshot.theta) and not trees.all_finite(snapshot.theta):
+        raise ValueError(
+            "resume is a snapshot whose theta contains NaN or infinity, from which no outer step leads back. Resume with an earlier "
+            "snapshot, or start without resume."
+        )
+    first = int(snapshot.step)
+    if first >= num_steps:
+        raise ValueError(
+            f"resume has already taken {first} outer steps, and num_steps={num_steps} includes them; give a larger num_steps."
+        )
+    if patience is not None and snapshot.best.waited >= patience:
+        raise ValueError(
+            f"resume ended at outer step {first}: the last {int(snapshot.best.waited)} readings did not improve. Take "
+            f"its best.theta, or go on with a patience above {int(snapshot.best.waited)}."
+        )
+    return first
+
+
+def check_same(name, before, now) -> None:
+    """Check that a part of a snapshot has the structure and shapes that this run needs."""
+    if not trees.alike(before, now):
+        raise ValueError(
+            f"resume is the snapshot of another run: the structure or the shapes of its {name} differ from those that these "
+            "arguments give. Resume with the arguments of the run that made the snapshot, or start without resume."
         )

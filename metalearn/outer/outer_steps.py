@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from metalearn import trees
 from metalearn.compilation import jit
+from metalearn.inner.training.optimizer_steps import accepted
 from metalearn.memoization import memoize
 from metalearn.outer.theta_history import reserve_room
 
@@ -38,9 +39,8 @@ def _chunk(estimator, optimizer, project, length, keep) -> Any:
     def outer_step(key, snapshot, index):
         theta = snapshot.theta
         gradient, state, metrics = estimator.estimate(theta, snapshot.estimator_state, jax.random.fold_in(key, index))
-        updates, optimizer_state = update(
-            gradient, snapshot.optimizer_state, theta, value=metrics["loss"], grad=gradient
-        )
+        extra = accepted(update, {"value": metrics["loss"], "grad": gradient})
+        updates, optimizer_state = update(gradient, snapshot.optimizer_state, theta, **extra)
         moved = optax.apply_updates(theta, updates)
         moved = moved if project is None else project(moved)
         sound = trees.all_finite(optimizer_state) | ~trees.all_finite(snapshot.optimizer_state)

@@ -1,7 +1,7 @@
 """A problem with everything that experiments need to know of it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from metalearn.inner.problem import InnerProblem, check_horizon, check_problem, 
 from metalearn.inner.unroll import Truncation, nearest_divisor
 from metalearn.landscape import Plane
 from metalearn.landscape.plane import check_plane
+from metalearn.outer.observables import check_observables
 from metalearn.outer.search.random_search import uniform
 from metalearn.types import Key, Theta
 from metalearn.words import suggestion
@@ -42,13 +43,16 @@ class Study:
       held_out: the problem that θ is judged on, such as the same training read on other data; by default `problem`.
       box: (low, high), each like θ or one number for all of its entries: where searches look; by default the plane,
         where θ is the pair of its coordinates.
+      observables: name -> `(state, theta, key) -> scalar`, other numbers to read of the state, such as the true goal of a
+        training whose loss is a proxy.
       repeat_randomness: every episode draws the same random numbers: the meta-loss is one function of θ.
       stagger, shared_minibatches: as in `ml.Truncation`.
 
     Raises:
       TypeError: a field has the wrong type, or the problem does not fit θ, as `ml.check_problem` says.
       ValueError: θ is not finite, the length does not divide the horizon, sigma is not positive, the plane, the starts,
-        the box or a label do not fit θ, or minibatches are to be shared where all episodes are one.
+        the box or a label do not fit θ, an observable has the name of another, or minibatches are to be shared where all
+        episodes are one.
     """
 
     problem: InnerProblem
@@ -63,6 +67,7 @@ class Study:
     plane_sigma: float | None = None
     held_out: InnerProblem | None = None
     box: tuple[Any, Any] | None = None
+    observables: Mapping[str, Callable[..., Any]] | None = None
     repeat_randomness: bool = False
     stagger: bool = False
     shared_minibatches: bool = False
@@ -88,6 +93,7 @@ class Study:
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a text; {self.name!r} was given.")
         _check_labels(self.labels, self.theta)
+        check_observables(self)
         object.__setattr__(self, "starts", _checked_starts(self.plane, self.starts, self.theta))
         if self.box is not None:
             object.__setattr__(self, "box", _checked_box(self.box, self.theta))

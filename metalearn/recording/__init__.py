@@ -11,10 +11,12 @@ from metalearn.recording.checkpoints import (
     save_optimizer,
     save_snapshot,
 )
+from metalearn.recording.collected import Collected, Collection, collect_runs
 from metalearn.recording.files import RunFolderError
 from metalearn.recording.folders import read_status
 from metalearn.recording.histories import log_history
 from metalearn.recording.provenance import collect_provenance
+from metalearn.recording.results import NotSaved, load, save_result
 from metalearn.recording.run_folder import LocalRun, read_metrics
 from metalearn.recording.tiles import LandscapeFolder, Tiles
 from metalearn.recording.tracking import Run, Tracker, open_run
@@ -22,8 +24,11 @@ from metalearn.recording.values import by_path
 from metalearn.recording.weights_and_biases import WandbRun
 
 __all__ = [
+    "Collected",
+    "Collection",
     "LandscapeFolder",
     "LocalRun",
+    "NotSaved",
     "Run",
     "RunFolderError",
     "Tiles",
@@ -31,7 +36,9 @@ __all__ = [
     "WandbRun",
     "by_path",
     "collect_provenance",
+    "collect_runs",
     "extend_evaluations",
+    "load",
     "load_optimizer",
     "load_snapshot",
     "log_history",
@@ -39,5 +46,6 @@ __all__ = [
     "read_metrics",
     "read_status",
     "save_optimizer",
+    "save_result",
     "save_snapshot",
 ]

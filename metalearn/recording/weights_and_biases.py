@@ -185,6 +185,7 @@ def _start(mode: str, arguments: dict, num_parts: int) -> tuple[WandbRun | None,
             wandb.setup(settings=quiet)
             if not wandb.login(prompt=False):
                 return None, "no API key was found; run `wandb login` once, or set WANDB_API_KEY"
+        flush: dict[str, Any] = {_FLUSH: SECONDS_LOST} if _FLUSH in wandb.Settings.model_fields else {}
         settings = wandb.Settings(
             silent=True,
             console="off",
@@ -194,7 +195,7 @@ def _start(mode: str, arguments: dict, num_parts: int) -> tuple[WandbRun | None,
             save_code=False,
             x_disable_meta=True,
             x_save_requirements=False,
-            **({_FLUSH: SECONDS_LOST} if _FLUSH in wandb.Settings.model_fields else {}),
+            **flush,
         )
         run = wandb.init(mode=mode, reinit="create_new", settings=settings, **arguments)  # type: ignore[arg-type]
         run.define_metric("outer_step")

@@ -22,8 +22,11 @@ from jax.flatten_util import ravel_pytree
 from metalearn.compilation import jit
 from metalearn.estimators import noise_reuse_es, persistent_es
 from metalearn.figures import save_style
+from metalearn.inner.checks import check_choice, check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation, unroll
+from metalearn.landscape import Axis, plane_through, random_directions
+from metalearn.outer import Study
 from metalearn.reproductions.measurements import episode_means
 from metalearn.reproductions.result import NOT_FOUND, Picture, Result
 
@@ -69,16 +72,30 @@ def language_model(text, unravel):
     return InnerProblem(init, step, loss)
 
 
-def make_text(kind, seed=3):
+def make_text(kind, seed=3, horizon=HORIZON):
+    check_choice("kind", kind, KINDS)
     random = np.random.default_rng(seed)
     if kind == "random":
-        return random.integers(0, CHARACTERS, HORIZON + 1)
+        return random.integers(0, CHARACTERS, horizon + 1)
     if kind == "repeated":
-        return np.tile(random.integers(0, CHARACTERS, 8), HORIZON // 8 + 1)[: HORIZON + 1]
+        return np.tile(random.integers(0, CHARACTERS, 8), horizon // 8 + 1)[: horizon + 1]
     follower, text = random.permutation(CHARACTERS), [np.int64(0)]
-    for _ in range(HORIZON):
+    for _ in range(horizon):
         text.append(follower[text[-1]] if random.random() < 0.85 else random.integers(CHARACTERS))
     return np.array(text)
+
+
+def study(num_steps: int = HORIZON, kind: str = "markov") -> Study:
+    """Return the LSTM on a text of `num_steps` characters, along two filter-normalised directions of its weights."""
+    check_count("num_steps", num_steps)
+    start = weights(jax.random.key(1))
+    theta, unravel = ravel_pytree(start)
+    directions = [ravel_pytree(one)[0] for one in random_directions(start, jax.random.key(2))]
+    plane = plane_through(
+        theta, Axis("first random direction", -1, 1), Axis("second random direction", -1, 1), *directions
+    )
+    problem = language_model(make_text(kind, horizon=num_steps), unravel)
+    return Study(problem, theta, num_steps, sigma=0.01, plane=plane, plane_sigma=0.1, repeat_randomness=True)
 
 
 def window_jacobian(problem, theta, num_windows):

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems.known import l2_tuning
 from metalearn.inner.unroll import Truncation
 from metalearn.reproductions.measurements import iterates
@@ -33,9 +34,14 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return x[:count], y[:count], x[count:], y[count:]
 
 
+def problem() -> InnerProblem:
+    """Return weight decay tuning on these data."""
+    return l2_tuning(*data())
+
+
 def descend(make: Callable[..., Any], seeds: Sequence[int] = (0, 1, 2), **settings: Any) -> np.ndarray:
     """Return the median of θ over the last tenth of the iterates, `[seeds]`."""
-    thetas = iterates(make(l2_tuning(*data()), STEPWISE, **settings), optax.adam(3e-3), 0.0, seeds, NUM_STEPS)
+    thetas = iterates(make(problem(), STEPWISE, **settings), optax.adam(3e-3), 0.0, seeds, NUM_STEPS)
     return np.median(thetas[:, -NUM_STEPS // 10 :], axis=1)
 
 

@@ -27,7 +27,6 @@ RANDOM = "Estimates depend on their keys."
 RESET = "Each episode starts anew at the present theta."
 EPISODES = (
     "Estimates see the windows of an episode in turn, and inner_steps counts the steps that they take.",
-    RESET,
     "Particles that diverge are counted, leave the gradient finite and come back with the next episode.",
 )
 DESCRIBED = "The description agrees with the particles, perturbations, memory and steps of an estimate."
@@ -102,11 +101,10 @@ def _check_built(estimator: GradientEstimator, theta: Theta, key: Key, tolerance
         passed.append(RANDOM)
     else:
         skipped.append("Not checked whether estimates depend on their keys: the problem is not known to be random.")
-    if description is not None and not description.truncation.stagger:
-        agreement.check_reset(estimator, theta, key, windows, description.adapts)
-        passed.append(RESET)
-    else:
+    if description is None or description.truncation.stagger:
         skipped.append("Not checked whether each episode starts anew: the ends of the episodes are not known.")
+    else:
+        _check_reset(estimator, theta, key, windows, passed, skipped)
     agreement.check_transformations(estimator, theta, key, min(windows, 3) + 1, tolerance)
     skipped.append("Not checked: windows, counts, divergence and precision, for which a factory is needed.")
     return Checked((*passed, TRANSFORMED), tuple(skipped))
@@ -114,7 +112,7 @@ def _check_built(estimator: GradientEstimator, theta: Theta, key: Key, tolerance
 
 def _is_random(description, theta) -> bool:
     """Return whether estimates should depend on their keys: θ is perturbed, or two episodes have different losses."""
-    if description.sigma > 0:
+    if description.perturbs:
         return True
     if description.truncation.key is not None:
         return False
@@ -139,9 +137,9 @@ def _check_factory(make: Factory, key: Key, tolerance: float) -> Checked:
     _check_forms(estimator, THETA, key)
     agreement.check_randomness(estimator, THETA, key, 1)
     episodes.check_windows(estimator, problem, truncation, key)
-    agreement.check_reset(estimator, THETA, key, truncation.num_windows, _adapts(estimator))
-    episodes.check_divergence(estimator, problem, truncation, key)
     passed, skipped = [*FORMS, RANDOM, *EPISODES], []
+    _check_reset(estimator, THETA, key, truncation.num_windows, passed, skipped)
+    episodes.check_divergence(estimator, problem, truncation, key)
     if estimator.description is None:
         skipped.append("Not checked: the description, because the estimator has none.")
     else:
@@ -159,8 +157,15 @@ def _check_factory(make: Factory, key: Key, tolerance: float) -> Checked:
     return Checked(tuple(passed), tuple(skipped))
 
 
-def _adapts(estimator: GradientEstimator) -> bool:
-    return estimator.description is not None and estimator.description.adapts
+def _check_reset(
+    estimator: GradientEstimator, theta: Theta, key: Key, windows: int, passed: list, skipped: list
+) -> None:
+    adapts = estimator.description is not None and estimator.description.adapts
+    if adapts == "perturbations":
+        skipped.append("Not checked whether each episode starts anew: perturbations depend on earlier episodes.")
+    else:
+        agreement.check_reset(estimator, theta, key, windows, bool(adapts))
+        passed.append(RESET)
 
 
 def _build(make: Factory, problem: InnerProblem) -> tuple[GradientEstimator, Truncation]:

@@ -9,8 +9,9 @@ from metalearn import trees
 from metalearn.estimators.base import GradientEstimator
 from metalearn.inner.problem import Key
 from metalearn.inner.unroll import Truncation
+from metalearn.outer.comparison.perturbations import check_perturbation
 from metalearn.testing.agreement import check_metrics, check_result
-from metalearn.testing.requirements import require
+from metalearn.testing.requirements import attempt, require
 from metalearn.testing.watched import ALL, HIGHEST, LOWEST, SOME, THETA, Step, Watched, at
 
 
@@ -99,9 +100,12 @@ def check_description(estimator: GradientEstimator, watched: Watched, key: Key) 
     )
     perturbed = sizes != {0.0}
     require(
-        perturbed == (float(description.sigma) > 0),
+        perturbed == description.perturbs,
         f"The description says sigma={description.sigma}, and theta was {'' if perturbed else 'not '}perturbed.",
     )
+    if description.perturbation is not None:
+        with attempt("The check of the description's perturbation"):
+            check_perturbation("the factory", description.perturbation, THETA)
     memory = description.memory(THETA)
     require(
         memory >= 0 and memory == int(memory),

@@ -165,4 +165,4 @@ def test_the_sources_name_four_files_with_whole_sums(source):
 
 def test_the_cache_follows_the_users_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert downloads._default_cache() == tmp_path / "metalearn"
+    assert downloads.cache_folder() == tmp_path / "metalearn"

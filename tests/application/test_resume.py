@@ -18,7 +18,7 @@ from metalearn.recording.checkpoints import load_evaluations
 KEY = jax.random.key(0)
 ESTIMATOR = ml.persistent_es(ml.problems.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=2)
 OPTIMIZER, EVALUATE = optax.adam(0.02), ml.held_out_loss(ml.problems.noisy_linear_quadratic(), 12, 2)
-CONFIG = OmegaConf.create({"chunk_length": 2})
+CONFIG = OmegaConf.create({"chunk_length": 2, "outer": {"stop_on": None, "patience": None}})
 STEPS = 6  # three chunks
 
 

@@ -137,7 +137,8 @@ def test_help_is_readable(tmp_path):
     result = run(tmp_path, "--help", how=run_here)
     assert result.returncode == 0
     for part in (
-        "problem: cubic_loss, digits, ",
+        "problem: breast_cancer, cubic_loss, digits, ",
+        "# pairs of the reference runs",
         "estimator: ",
         "persistent_es",
         "tracker: ",

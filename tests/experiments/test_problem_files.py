@@ -3,6 +3,7 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 import yaml
 
@@ -182,6 +183,23 @@ def test_meta_training_tunes_the_theta_of_the_file(place):
     assert (folder / "figures/descent.png").exists()
 
 
+def test_meta_training_ends_where_the_evaluation_no_longer_improves(place):
+    """An outer step of 1e-12 does not move a theta of 0.3, so that no evaluation is smaller than the first."""
+    settings = ("outer.stop_on=evaluate", "outer.patience=2", "outer.learning_rate=1e-12", "outer.num_steps=9")
+    settings = ("problem=odd:good", *TINY["meta_train"], *settings)
+    result = run(place, "meta_train", *settings)
+    assert result.returncode == 0, result.stderr
+    assert "2 readings before outer step 2" in result.stdout
+    (folder,) = (place / "runs").iterdir()
+    steps = lambda: [np.load(path)["step"].tolist() for path in folder.glob("*.evaluations.npz")]
+    assert steps() == [[0, 1, 2]]
+    again = run(place, "meta_train", *settings, f"resume={folder}")
+    assert again.returncode == 0, again.stderr
+    assert steps() == [[0, 1, 2]]
+    for wrong, words in (("outer.stop_on=goal", "must be null or evaluate"), ("chunk_length=9", "readings on the way")):
+        assert words in one_line(run(place, "meta_train", *settings, wrong))
+
+
 def test_a_yaml_of_ones_own_can_name_a_file(place):
     (place / "mine/problem").mkdir(parents=True)
     (place / "mine/problem/half.yaml").write_text("study: odd.py:good\nsigma: 0.5\nhorizon: null\n")
@@ -240,6 +258,9 @@ def test_what_does_not_fit_is_one_sentence_before_a_folder_is_made(place, argume
         ("meta_train", ["problem=odd:good", "estimator=[]"], "Nothing is to be tuned with"),
         ("meta_train", ["problem=nothing"], "problem=nothing is not available"),
         ("meta_train", ["+outer.momentum=1"], "Nothing reads outer.momentum"),
+        ("compare", ["estimator=[full_es,persistent]"], "did you mean persistent_es?"),
+        ("compare", ["estimator=full_es,persistent", "-m"], "did you mean persistent_es?"),
+        ("compare", ["problem=odd:good", "problem.horizon=7", "problem.length=2"], "such as 1"),
         ("landscape", ["+problem._target_=odd.good"], "Nothing reads problem._target_"),
         ("zoom", ["+problem._target_=odd.good"], "Nothing reads problem._target_"),
         ("gallery", ["problem=odd:good"], "gallery has no part 'problem'"),
@@ -248,6 +269,20 @@ def test_what_does_not_fit_is_one_sentence_before_a_folder_is_made(place, argume
 def test_nothing_is_recorded_under_the_name_of_another_problem(place, experiment, arguments, words):
     assert words in one_line(run(place, experiment, *arguments))
     assert not runs(place)
+
+
+def test_a_run_keeps_its_problem_file_and_a_resume_with_another_is_refused(place):
+    tiny = ("landscape", "problem=my problems:tree", "meta_loss=false", *TINY["landscape"])
+    assert run(place, *tiny).returncode == 0
+    (folder,) = runs(place)
+    assert (folder / "problem.py").read_text() == STRANGERS
+    assert run(place, *tiny, f"resume={folder}").returncode == 0
+    before = {path: path.read_bytes() for path in folder.glob("*.*")}
+    (place / "my problems.py").write_text(STRANGERS.replace("state - theta", "2 * state - theta"))
+    line = one_line(run(place, *tiny, f"resume={folder}"))
+    assert "my problems.py differs from line 14 on" in line
+    assert "Put that file back" in line
+    assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
 
 
 @pytest.mark.parametrize("kind", ["map", pytest.param("network", marks=pytest.mark.slow)])
@@ -282,5 +317,7 @@ def test_the_list_of_problems(capsys):
     import runpy
 
     runpy.run_path(str(ROOT / "metalearn/application/problems.py"), run_name="__main__")
-    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    printed = capsys.readouterr().out
+    listed = [line.split()[0] for line in printed.splitlines() if line.startswith("  ")]
+    assert max(map(len, printed.splitlines())) <= 100
     assert listed == sorted(path.stem for path in (ROOT / "configs/problem").glob("*.yaml"))

@@ -258,6 +258,14 @@ def test_a_copy_that_stops_stays_where_it_is_and_the_others_go_on():
     assert history.snapshot.stopped.tolist() == [3, -1]
 
 
+def test_a_start_that_is_known_may_be_used_inside_of_jit():
+    end = jax.jit(lambda key: ml.meta_train(explosive(99), optax.sgd(0.1), START, key, 10)[0])(jax.random.key(0))
+    assert end == pytest.approx(0.3 - 1.0)
+    unknown = jnp.nan * START
+    with pytest.raises(ValueError, match="theta must be finite"):
+        jax.jit(lambda key: ml.meta_train(explosive(99), optax.sgd(0.1), unknown, key, 10)[0])(KEY)
+
+
 def test_it_maps_over_sigma_and_over_seeds():
     def descend(sigma, key):
         estimator = ml.noise_reuse_es(PROBLEM, TRUNCATION, sigma=sigma, num_pairs=4)

@@ -75,8 +75,7 @@ def test_evolution_descends_an_ill_conditioned_bowl(algorithm, below):
     stretched = lambda theta, key: jnp.sum((scales * (theta["x"] - 1)) ** 2)
     start = {"x": jnp.zeros(3)}
     sigma = 0.3 if algorithm == "cma_es" else 0.05
-    with jax.numpy_rank_promotion("allow"):  # which evosax needs
-        theta, trials = ml.search.evolve(stretched, algorithm, start, KEY, 80, population_size=12, sigma=sigma)
+    theta, trials = ml.search.evolve(stretched, algorithm, start, KEY, 80, population_size=12, sigma=sigma)
     assert stretched(theta, KEY) < below * stretched(start, KEY)
     assert trials.loss.shape == (960,)
     np.testing.assert_allclose(trials.theta["x"][:12].std(), sigma, rtol=0.5)
@@ -104,6 +103,21 @@ def test_evolution_keeps_dtypes_and_its_programs():
     evolution = importlib.import_module("metalearn.outer.search.evolve")  # the package has the function of that name
     again = [evolution._strategy("genetic", 4, tuple(shapes), structure, 0.3)[0] for _ in range(2)]
     assert again[0] is again[1]
+
+
+@pytest.mark.parametrize("algorithm", ["cma_es", "genetic"])
+def test_evolution_inside_of_jit_and_vmap_is_that_outside(algorithm):
+    def run(start, key):
+        theta, trials = ml.search.evolve(lambda theta, key: theta**2, algorithm, start, key, 5, population_size=4)
+        return theta, trials.loss, trials.best
+
+    starts, keys = jnp.array([1.0, -2.0]), jax.random.split(KEY, 2)
+    mapped = jax.jit(jax.vmap(run))(starts, keys)
+    for index in range(2):
+        theta, losses, best = run(starts[index], keys[index])
+        np.testing.assert_allclose(mapped[0][index], theta, rtol=1e-4)
+        np.testing.assert_allclose(mapped[1][index], losses, rtol=1e-3, atol=1e-6)
+        assert mapped[2][index] == best
 
 
 def test_evolution_with_nothing_finite_says_so():

@@ -6,6 +6,7 @@ from metalearn.inner.checks import check_choice, check_count, check_seed
 from metalearn.inner.divergence import saturate
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems.two_layer import two_layer_data, two_layer_training
+from metalearn.inner.training.benchmark import Benchmark
 from metalearn.inner.training.datasets import digits, split
 from metalearn.inner.training.networks import mlp
 from metalearn.inner.training.optimizers import sgd
@@ -69,6 +70,23 @@ def digits_training(
     }
     optimizer = sgd(log_linear_schedule(exp10(0), exp10(1), num_steps))
     return training(classification(network, train, batch_size), optimizer, observables[meta_loss], cap=cap)
+
+
+def benchmark_training(benchmark: Benchmark, *, metric: str = "cross_entropy") -> InnerProblem:
+    """Return the training of a benchmark's network by SGD with a log-linear learning-rate schedule.
+
+    θ = (log10 η_0, log10 η_T), and η_t = η_0^{1−t/T} η_T^{t/T}, as in `digits_training`. The meta-loss is read on all
+    validation data, and at most that of the start.
+
+    Args:
+      benchmark: network, data and T, such as `wine_benchmark(num_steps=100)`.
+      metric: "cross_entropy" or "error_rate", which is piecewise constant.
+
+    Raises:
+      ValueError: `metric` is unknown.
+    """
+    optimizer = sgd(log_linear_schedule(exp10(0), exp10(1), benchmark.num_steps))
+    return benchmark.problem(optimizer, "validation", metric=metric, cap="start")
 
 
 def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: float | None = 1.0) -> InnerProblem:

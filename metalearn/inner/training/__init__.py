@@ -1,5 +1,6 @@
 """Training as an inner problem: tasks, networks, data, and optimisers whose hyperparameters are functions of θ."""
 
+from metalearn.inner.training.averages import averaged, averaged_params
 from metalearn.inner.training.benchmark import (
     Benchmark,
     breast_cancer_benchmark,
@@ -8,10 +9,12 @@ from metalearn.inner.training.benchmark import (
     wine_benchmark,
 )
 from metalearn.inner.training.datasets import Data, breast_cancer, digits, gaussian_regression, split, teacher, wine
+from metalearn.inner.training.examples import Examples, MemoryMapped, memory_mapped
 from metalearn.inner.training.flax_wrappers import from_linen, from_nnx
 from metalearn.inner.training.hyperparameter_sets import Tuning, all_hyperparameters, learned_tuning, per_tensor_adam
 from metalearn.inner.training.metrics import cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.training.minibatches import gaussian_noise
+from metalearn.inner.training.module_wrappers import from_equinox, from_haiku
 from metalearn.inner.training.networks import Network, convolutional, mlp
 from metalearn.inner.training.optimizers import adam, adamw, clipped, per_layer, sgd
 from metalearn.inner.training.schedules import (
@@ -28,6 +31,8 @@ from metalearn.inner.training.transforms import exp, exp10, sigmoid, value
 __all__ = [
     "Benchmark",
     "Data",
+    "Examples",
+    "MemoryMapped",
     "Network",
     "Task",
     "TrainingState",
@@ -35,6 +40,8 @@ __all__ = [
     "adam",
     "adamw",
     "all_hyperparameters",
+    "averaged",
+    "averaged_params",
     "breast_cancer",
     "breast_cancer_benchmark",
     "classification",
@@ -47,6 +54,8 @@ __all__ = [
     "error_rate",
     "exp",
     "exp10",
+    "from_equinox",
+    "from_haiku",
     "from_linen",
     "from_nnx",
     "gaussian_noise",
@@ -56,6 +65,7 @@ __all__ = [
     "linear_schedule",
     "log_linear_schedule",
     "mean_squared_error",
+    "memory_mapped",
     "metric_loss",
     "mlp",
     "per_layer",

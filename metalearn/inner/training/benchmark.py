@@ -45,7 +45,7 @@ class Benchmark(NamedTuple):
         task: Task | Callable[[Theta], Task] | None = None,
         metric: str = "cross_entropy",
         at_the_end: bool = False,
-        cap: float | None = 20.0,
+        cap: float | str | None = 20.0,
     ) -> InnerProblem:
         """Return the inner problem of training the network by an optimiser that is a function of θ.
 

@@ -1,33 +1,30 @@
 """Datasets: random ones as pure functions of a key, and real ones from scikit-learn.
 
-Examples are columns (features first).
+Examples are columns (features first), unless `Examples` says otherwise.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metalearn.inner.checks import check_count, check_number, check_seed, is_known
+from metalearn.inner.training.examples import (
+    AnyData,
+    Data,
+    MemoryMapped,
+    check_equal_counts,
+    check_is_data,
+    count_examples,
+    examples_first,
+    take,
+)
 from metalearn.inner.training.networks import mlp
 from metalearn.types import Key
 from metalearn.words import counted
-
-
-class Data(NamedTuple):
-    """Examples: inputs and the targets to predict.
-
-    Attributes:
-      inputs: `[features, examples]`, floating point.
-      targets: `[outputs, examples]`, floating point, for regression; `[examples]`, integer labels from 0, for
-        classification.
-    """
-
-    inputs: jax.Array
-    targets: jax.Array
 
 
 def gaussian_regression(key: Key, num_features: int, num_examples: int, num_outputs: int = 1) -> Data:
@@ -93,19 +90,19 @@ def teacher(
     return Data(inputs, jnp.argmax(outputs, axis=0).astype(jnp.int32) if classification else outputs)
 
 
-def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
+def split(data: AnyData, sizes: Sequence[int], seed: int = 0) -> tuple[Any, ...]:
     """Split a dataset into disjoint random parts, such as training, validation and test data.
 
     The order is NumPy's `RandomState(seed).permutation`. Its stream is frozen, so that a seed gives the same split in
     every release.
 
     Args:
-      data: the dataset.
+      data: the dataset, a `Data` or `Examples`; the parts are of the same type.
       sizes: the number of examples of each part; remaining examples are not used.
       seed: the seed of the permutation.
 
     Raises:
-      TypeError: `data` is not a `Data` of arrays, or a size or `seed` is not a whole number.
+      TypeError: `data` is not a `Data` of arrays, its arrays stay in files, or a size or `seed` is not a whole number.
       ValueError: a size is below 1, there are not enough examples, inputs and targets have different numbers of
         examples, or `seed` is outside of 0 … 2³² − 1.
     """
@@ -114,8 +111,12 @@ def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
         raise TypeError(f"sizes must be a sequence, such as (80, 20); {sizes!r} was given.")
     for size in sizes:
         check_count("Every one of sizes", size)
-    available = data.inputs.shape[-1]
-    if data.inputs.ndim != 2 or data.targets.shape[-1:] != (available,):
+    available = count_examples(data)
+    if isinstance(data, MemoryMapped):
+        raise TypeError("split copies examples into memory; split the arrays before ml.data.memory_mapped.")
+    if examples_first(data):
+        check_equal_counts("data", data)
+    elif data.inputs.ndim != 2 or data.targets.shape[-1:] != (available,):
         raise ValueError(
             "data must be inputs [features, examples] and as many targets [..., examples]; inputs of shape "
             f"{data.inputs.shape} and targets of shape {data.targets.shape} were given. Examples are columns; "
@@ -130,28 +131,7 @@ def split(data: Data, sizes: Sequence[int], seed: int = 0) -> tuple[Data, ...]:
     order = np.random.RandomState(check_seed("seed", seed)).permutation(available)
     ends = np.cumsum(sizes)
     parts = [order[end - size : end] for size, end in zip(sizes, ends)]
-    return tuple(Data(data.inputs[:, part], data.targets[..., part]) for part in parts)
-
-
-def check_is_data(name: str, data) -> None:
-    """Check that a value is a `Data` of numeric arrays with at least one example.
-
-    Raises:
-      TypeError: `data` has no inputs and targets, or they are not arrays of numbers.
-      ValueError: there is no example.
-    """
-    if not (hasattr(data, "inputs") and hasattr(data, "targets")):
-        raise TypeError(f"{name} must be an ml.data.Data(inputs, targets); a {type(data).__name__} was given.")
-    for field in ("inputs", "targets"):
-        values = getattr(data, field)
-        if not isinstance(values, np.ndarray | jax.Array):
-            raise TypeError(
-                f"{name} must have arrays; its {field} are a {type(values).__name__}. Convert them with jnp.asarray."
-            )
-        if values.dtype.kind in "OSUMm":
-            raise TypeError(f"{name} must have numbers; the dtype of its {field} is {values.dtype}.")
-        if 0 in values.shape:
-            raise ValueError(f"{name} must have at least one example; its {field} have the shape {values.shape}.")
+    return tuple(take(data, part) for part in parts)
 
 
 def check_disjoint(parts: Mapping[str, Data]) -> None:
@@ -167,8 +147,7 @@ def check_disjoint(parts: Mapping[str, Data]) -> None:
     """
     for name, part in parts.items():
         check_is_data(name, part)
-    known = {name: part.inputs for name, part in parts.items() if is_known(part.inputs)}
-    rows = {name: _rows(inputs) for name, inputs in known.items()}
+    rows = {name: _rows(part) for name, part in parts.items() if is_known(part.inputs)}
     for (first, ours), (second, theirs) in itertools.combinations(rows.items(), 2):
         common = sum(map(set(ours).__contains__, theirs))
         if common:
@@ -179,9 +158,12 @@ def check_disjoint(parts: Mapping[str, Data]) -> None:
             )
 
 
-def _rows(inputs) -> list[bytes]:
-    """Return the bytes of every example as float64, with −0 replaced by 0."""
-    return [row.tobytes() for row in np.ascontiguousarray(np.asarray(inputs, np.float64).T + 0.0)]
+def _rows(data) -> list[bytes]:
+    """Return the bytes of the inputs of every example as float64, with −0 replaced by 0."""
+    first = examples_first(data)
+    arrays = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(data.inputs)]
+    flat = [(array if first else array.T).reshape(count_examples(data), -1) for array in arrays]
+    return [row.tobytes() for row in np.ascontiguousarray(np.concatenate(flat, axis=1)) + 0.0]
 
 
 def digits(*, centre: bool = False) -> Data:

@@ -1,13 +1,15 @@
 """Networks written as Flax modules, Linen or NNX, as pure functions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
+from metalearn import trees
 from metalearn.inner.checks import check_count
-from metalearn.inner.training.module_flags import find_flags
+from metalearn.inner.training.examples import shapes_of
+from metalearn.inner.training.module_flags import Flags, call_parameters, find_flags
 from metalearn.inner.training.networks import Network
 
 if TYPE_CHECKING:
@@ -15,11 +17,8 @@ if TYPE_CHECKING:
     from flax import nnx
 
 
-Flags = Mapping[str, tuple[Any, Any]]
-
-
 def from_linen(
-    module: "nn.Module", inputs_shape: Sequence[int], *, examples_first: bool = False, flags: Flags | None = None
+    module: "nn.Module", inputs_shape: Any, *, examples_first: bool = False, flags: Flags | None = None
 ) -> Network:
     """Wrap a Flax Linen module.
 
@@ -31,7 +30,8 @@ def from_linen(
 
     Args:
       module: the module.
-      inputs_shape: the shape of an array to initialise it with, as the module itself takes it, such as (64, 1).
+      inputs_shape: the shape of an array to initialise it with, as the module itself takes it, such as (1, 64); or
+        inputs, an array or a pytree of arrays, if they are not one array of floating-point numbers.
       examples_first: True for the usual layout `[examples, features]`, which Linen's own Dense takes: inputs and
         outputs are transposed.
       flags: name -> (value in training, value in evaluation), of other arguments of the call or of fields of the
@@ -44,12 +44,9 @@ def from_linen(
         an argument that no flag sets.
     """
     _check_linen(module)
-    if isinstance(inputs_shape, int) or not hasattr(inputs_shape, "__iter__"):
-        raise TypeError(f"inputs_shape must be the shape of an array, such as (64, 1); {inputs_shape!r} was given.")
-    for side in inputs_shape:
-        check_count("Every side of inputs_shape", side)
+    example = example_inputs(inputs_shape)
     fields = set(module.__dataclass_fields__) - {"parent", "name"}
-    modes = find_flags(type(module), lambda name: name in fields, flags)
+    modes = find_flags(type(module).__name__, call_parameters(type(module)), lambda name: name in fields, flags)
 
     def at(key):
         arguments, attributes = modes[key is None]
@@ -57,12 +54,12 @@ def from_linen(
 
     def variables(key) -> Any:
         set_up, arguments = at(None)
-        return set_up.init(key, jnp.zeros(tuple(inputs_shape)), **arguments)
+        return set_up.init(key, trees.zeros_from_shapes(example_inputs(inputs_shape)), **arguments)
 
     try:
         collections = sorted(set(jax.eval_shape(variables, jax.eval_shape(lambda: jax.random.key(0)))) - {"params"})
     except Exception as error:
-        raise ValueError(_unfit(module, inputs_shape, error)) from error
+        raise ValueError(_unfit(module, example, error)) from error
 
     def run(params, inputs, key, state):
         set_up, arguments = at(key)
@@ -76,7 +73,9 @@ def from_linen(
         drawn = variables(key)
         return {name: drawn[name] for name in collections}
 
-    return _network(lambda key: variables(key)["params"], run, init_state if collections else None, examples_first)
+    return module_network(
+        lambda key: variables(key)["params"], run, init_state if collections else None, examples_first
+    )
 
 
 def from_nnx(
@@ -110,7 +109,7 @@ def from_nnx(
     made = _check_nnx(module_factory)
     others = nnx.Not(nnx.Any(nnx.Param, nnx.RngState, nnx.Intermediate))
     has_attribute = lambda name: any(hasattr(one, name) for _, one in nnx.iter_modules(made))
-    modes = find_flags(type(made), has_attribute, flags)
+    modes = find_flags(type(made).__name__, call_parameters(type(made)), has_attribute, flags)
     values = lambda module, kind: nnx.to_pure_dict(nnx.state(module, kind))
 
     def fill(module, kind, values):
@@ -130,19 +129,46 @@ def from_nnx(
 
     draw = lambda kind: lambda key: values(module_factory(nnx.Rngs(key)), kind)
     keeps = bool(jax.tree.leaves(nnx.state(made, others)))
-    return _network(draw(nnx.Param), run, draw(others) if keeps else None, examples_first)
+    return module_network(draw(nnx.Param), run, draw(others) if keeps else None, examples_first)
 
 
-def _network(init, run, init_state, examples_first) -> Network:
+def example_inputs(given: Any) -> Any:
+    """Return the shapes and dtypes of the inputs of a module, from a shape or from inputs.
+
+    Raises:
+      TypeError: it is neither.
+      ValueError: a side of a shape is below 1.
+    """
+    leaves = jax.tree.leaves(given)
+    if leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
+        return shapes_of(given)
+    if isinstance(given, int) or not hasattr(given, "__iter__"):
+        raise TypeError(f"inputs_shape must be the shape of an array, such as (1, 64), or inputs; {given!r} was given.")
+    for side in given:
+        check_count("Every side of inputs_shape", side)
+    return jax.ShapeDtypeStruct(tuple(given), jnp.result_type(float))
+
+
+def describe_shapes(tree: Any) -> str:
+    return ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def module_network(init, run, init_state, examples_first) -> Network:
     """The network of `run(params, inputs, key, state) -> (outputs, state)`, in either layout."""
 
-    def apply(params, inputs, key, state):
-        outputs, moved = run(params, inputs.T if examples_first else inputs, key, state)
-        return outputs.T if examples_first else outputs, state if key is None else moved
+    def apply_rows(params, inputs, key, state):
+        outputs, moved = run(params, inputs, key, state)
+        return outputs, state if key is None else moved
 
+    def apply(params, inputs, key, state):
+        outputs, state = apply_rows(params, inputs.T, key, state)
+        return outputs.T, state
+
+    chosen = apply if examples_first else apply_rows
     if init_state is not None:
-        return Network(init, apply, init_state)
-    return Network(init, lambda params, inputs, key=None: apply(params, inputs, key, {})[0])
+        return Network(init, chosen, init_state, apply_rows)
+    plain = lambda function: lambda params, inputs, key=None: function(params, inputs, key, {})[0]
+    return Network(init, plain(chosen), None, plain(apply_rows))
 
 
 def _check_linen(module) -> None:
@@ -190,7 +216,7 @@ def _check_nnx(factory) -> Any:
     return made
 
 
-def _unfit(module, inputs_shape, error) -> str:
+def _unfit(module, example, error) -> str:
     """Why a Linen module cannot be initialised."""
     from flax import errors
 
@@ -200,7 +226,7 @@ def _unfit(module, inputs_shape, error) -> str:
             f"The module {name} reads a variable that it does not make: {_reason(error)} Give it an initial value, "
             "self.variable(collection, name, init_function)."
         )
-    return f"The module {name} cannot take inputs of shape {tuple(inputs_shape)}: {_reason(error)}"
+    return f"The module {name} cannot take inputs of shape {describe_shapes(example)}: {_reason(error)}"
 
 
 def _reason(error) -> str:

@@ -1,42 +1,52 @@
-"""Minibatches drawn with replacement, and checks of the data and arguments of a task."""
+"""Minibatches of examples of any shape, and checks of the data and arguments of a task."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from metalearn.inner.checks import check_choice, check_count, check_number, is_known, summarize_error
-from metalearn.inner.training.datasets import check_is_data
+from metalearn.inner.training.examples import (
+    MemoryMapped,
+    check_equal_counts,
+    check_is_data,
+    count_examples,
+    examples_first,
+    gather_from,
+    shapes_of,
+)
 from metalearn.inner.training.networks import Network, forward
+from metalearn.inner.training.sampling import draw_indices, next_indices
 from metalearn.types import Key
 
+_LINE = "Write it for minibatches whose first axis counts the examples; the networks of metalearn have features first."
 _FLAX = "Wrap a Flax module that takes examples as rows with examples_first=True."
-Augment = Callable[[jax.Array, Key], jax.Array]  # (inputs [features, examples], key) -> inputs
+Augment = Callable[[Any, Key], Any]  # (inputs of a minibatch, key) -> inputs
 
 
-def batches(data, batch_size, weights=None, num_examples=None):
-    """Return a function `key -> (inputs, targets)`, or `key -> (inputs, targets, weights)` if weights are given.
+def batches(data, batch_size, weights=None, num_examples=None, epochs=False):
+    """Return a function that draws minibatches, or returns all examples if `batch_size` is None.
 
-    It draws a minibatch with replacement, or returns all examples if `batch_size` is None.
+    It is `(key, position) -> (examples, position)`, and the examples are `(inputs, targets)`, or `(inputs, targets,
+    weights)` if weights are given. With `epochs` the position determines the minibatch, otherwise the key does.
     """
     others = () if weights is None else (jnp.asarray(weights),)
     if batch_size is None:
-        return lambda key: (*data, *others)
+        if isinstance(data, MemoryMapped):
+            raise ValueError("Memory-mapped examples are read minibatch by minibatch; give a batch_size.")
+        everything = jax.tree.map(jnp.asarray, (data.inputs, data.targets, *others))
+        return lambda key, position=None: (everything, position)
     check_count("batch_size", batch_size)
-    # Gathering rows and transposing them is several times faster than gathering columns.
-    others = (jnp.asarray(data.targets), *others)
-    if is_known(data.inputs):
-        with jax.ensure_compile_time_eval():  # transpose only once, also if the task is a function of θ
-            rows = jnp.asarray(data.inputs).T
-    else:
-        rows = data.inputs.T
-    count = jnp.asarray(rows.shape[0] if num_examples is None else jnp.clip(num_examples, 1, rows.shape[0]), jnp.uint32)
+    gather, available = gather_from(data, others), count_examples(data)
+    count = jnp.asarray(available if num_examples is None else jnp.clip(num_examples, 1, available), jnp.uint32)
 
-    def draw(key):
-        # randint draws bits twice, which takes half the time of a small step. Here the bias is below count / 2³².
-        indices = (jax.random.bits(key, (batch_size,), jnp.uint32) % count).astype(jnp.int32)
-        inputs = rows.at[indices].get(mode="promise_in_bounds").T
-        return inputs, *(every.at[..., indices].get(mode="promise_in_bounds") for every in others)
+    def draw(key, position: Any = None):
+        if epochs:
+            indices, position = next_indices(position, batch_size, count)
+        else:
+            indices = draw_indices(key, batch_size, count)
+        return gather(indices), position
 
     return draw
 
@@ -57,9 +67,14 @@ def gaussian_noise(strength) -> Augment:
     )
 
 
-def check_examples(data, batch_size, weights, num_examples, augment):
-    """Check that weights, the number of examples and the augmentation fit the data."""
-    count = data.inputs.shape[1]
+def check_examples(data, batch_size, weights, num_examples, augment, sampling):
+    """Check that weights, the number of examples, the augmentation and the sampling fit the data."""
+    count = count_examples(data)
+    check_choice("sampling", sampling, ("replacement", "epochs"))
+    if sampling == "epochs" and batch_size is None:
+        raise ValueError("sampling='epochs' draws minibatches; give a batch_size with it.")
+    if weights is not None and data.targets.ndim != 1:
+        raise ValueError("example_weights need one label per example; leave them out for labels of more axes.")
     if weights is not None and jnp.shape(weights) != (count,):
         raise ValueError(
             f"example_weights must have shape ({count},), one number per example; shape {jnp.shape(weights)} was given."
@@ -87,14 +102,7 @@ def check_data(network, data, metric, *, classes):
     if not callable(metric):
         check_choice("metric", metric, ("cross_entropy", "error_rate") if classes else ("mean_squared_error",))
     check_is_data("The data", data)
-    shapes = jnp.shape(data.inputs), jnp.shape(data.targets)
-    if len(shapes[0]) != 2 or shapes[0][1:] != shapes[1][-1:] or len(shapes[1]) != (1 if classes else 2):
-        wanted = "labels [examples]" if classes else "targets [outputs, examples]"
-        raise ValueError(
-            f"The data must be inputs [features, examples] and {wanted}; "
-            f"inputs of shape {shapes[0]} and targets of shape {shapes[1]} "
-            f"were given. {_layout(shapes, classes)}"
-        )
+    _check_layout(data, classes)
     outputs = _outputs(network, data)
     kind = jnp.integer if classes else jnp.floating
     if not jnp.issubdtype(jnp.result_type(data.targets), kind):
@@ -102,22 +110,44 @@ def check_data(network, data, metric, *, classes):
         raise TypeError(
             f"The data must have {wanted} for this metric; dtype {jnp.result_type(data.targets)} was given."
         )
-    if not classes and outputs.shape != shapes[1]:
+    shape, first = jnp.shape(data.targets), examples_first(data)
+    if not classes and outputs.shape != shape:
         raise ValueError(
-            f"The network's outputs have shape {outputs.shape} and the targets {shapes[1]}; the shapes must be equal."
+            f"The network's outputs have shape {outputs.shape} and the targets {shape}; the shapes must be equal."
         )
-    if classes and (len(outputs.shape) != 2 or outputs.shape[1] != shapes[0][1]):
+    rest = outputs.shape[:-1] if first else outputs.shape[1:]
+    if classes and (len(outputs.shape) != len(shape) + 1 or rest != shape):
+        wanted = ", ".join(map(str, (*shape, "classes") if first else ("classes", *shape)))
+        raise ValueError(f"The network must return [{wanted}] for these inputs; it returned {outputs.shape}.")
+    if classes:
+        _check_labels(data.targets, outputs.shape[-1 if first else 0])
+
+
+def _check_layout(data, classes):
+    """Check that inputs and targets hold the same number of examples, in one of the layouts."""
+    if examples_first(data):
+        return check_equal_counts("The data", data)
+    shapes = jnp.shape(data.inputs), jnp.shape(data.targets)
+    if len(shapes[0]) != 2 or shapes[0][1:] != shapes[1][-1:] or (len(shapes[1]) == 1) is not classes:
+        wanted = "labels [examples]" if classes else "targets [outputs, examples]"
         raise ValueError(
-            f"The network must return [classes, {shapes[0][1]}] for these inputs; it returned {outputs.shape}."
+            f"The data must be inputs [features, examples] and {wanted}; "
+            f"inputs of shape {shapes[0]} and targets of shape {shapes[1]} "
+            f"were given. {_layout(shapes, classes)}"
         )
-    if classes and is_known(data.targets):
-        with jax.ensure_compile_time_eval():
-            low, high = int(jnp.min(data.targets)), int(jnp.max(data.targets))
-        if low < 0 or high >= outputs.shape[0]:
-            raise ValueError(
-                f"Labels must be integers from 0 to {outputs.shape[0] - 1}, because the network has "
-                f"{outputs.shape[0]} outputs; labels from {low} to {high} were given."
-            )
+
+
+def _check_labels(labels, num_classes):
+    """Check that labels are among the classes."""
+    if not is_known(labels):
+        return
+    with jax.ensure_compile_time_eval():
+        low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"Labels must be integers from 0 to {num_classes - 1}, because the network has "
+            f"{num_classes} outputs; labels from {low} to {high} were given."
+        )
 
 
 def _outputs(network, data):
@@ -129,19 +159,25 @@ def _outputs(network, data):
             "ml.from_nnx wrap Flax modules, and ml.Network(init, apply) wraps two functions."
         )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    run = lambda key, mode: forward(network, network.init(key), data.inputs, mode, _state_at(network, key))
+    inputs, first = shapes_of(data.inputs), examples_first(data)
+
+    def run(key, inputs, mode):
+        return forward(network, network.init(key), inputs, mode, _state_at(network, key), first)
+
     try:
-        outputs, state = jax.eval_shape(lambda key: run(key, None), key)
+        outputs, state = jax.eval_shape(lambda key, inputs: run(key, inputs, None), key, inputs)
     except ValueError:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
+        shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(data.inputs))
+        layout = "[examples, ...]" if first else "[features, examples]"
         raise ValueError(
-            f"The network cannot take inputs of shape {jnp.shape(data.inputs)}, which is [features, examples] "
-            f"({type(error).__name__}: {reason}). {_FLAX}"
+            f"The network cannot take inputs of shape {shapes}, which is {layout} "
+            f"({type(error).__name__}: {reason}). {_LINE if first else _FLAX}"
         ) from error
     if network.init_state is not None:
-        _check_state(state, lambda: jax.eval_shape(lambda key: run(key, key), key)[1])
+        _check_state(state, lambda: jax.eval_shape(lambda key, inputs: run(key, inputs, key), key, inputs)[1])
     return outputs
 
 
@@ -176,4 +212,7 @@ def _layout(shapes, classes) -> str:
         return "Labels are one integer per example; use targets.ravel()."
     if classes and len(shapes[1]) == 2 and shapes[0][1:] == shapes[1][1:]:
         return "Labels are one integer per example; convert one-hot columns with jnp.argmax(targets, axis=0)."
-    return "Examples are columns; transpose arrays whose examples are rows."
+    return (
+        "Examples are columns; transpose arrays whose examples are rows, or give ml.data.Examples(inputs, targets), "
+        "whose first axis counts the examples."
+    )

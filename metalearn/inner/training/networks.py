@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from metalearn.inner.checks import check_count, check_number
@@ -27,40 +26,36 @@ class Network(NamedTuple):
       init_state: None, or `key -> state`, any pytree of what a forward pass changes without a gradient, such as running
         averages. `apply` is then `(params, inputs, key, state) -> (outputs, state)`. `training` carries the state from
         step to step; an evaluation reads it and discards the one that comes out.
+      apply_rows: None, or `apply` for data whose first axis counts the examples (`ml.data.Examples`), where `apply`
+        takes features first. With None, `apply` is given the data in their own layout.
 
-    Your own network is such a pair. With Haiku (`f = haiku.transform(...)`, examples first):
-
-        Network(lambda key: f.init(key, example), lambda params, inputs, key=None: f.apply(params, key, inputs.T).T)
-
-    With Equinox (`make(key)` builds the module, which maps one example):
-
-        split = lambda key: equinox.partition(make(key), equinox.is_inexact_array)
-        static = split(jax.random.key(0))[1]
-        model = lambda params: jax.vmap(equinox.combine(params, static), in_axes=1, out_axes=1)
-        Network(lambda key: split(key)[0], lambda params, inputs, key=None: model(params)(inputs))
-
-    `from_linen` and `from_nnx` wrap Flax modules.
+    Your own network is such a pair. `from_linen`, `from_nnx`, `from_equinox` and `from_haiku` wrap modules of these
+    libraries.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[..., Any]
     init_state: Callable[[Key], Any] | None = None
+    apply_rows: Callable[..., Any] | None = None
 
 
-def forward(network: Network, params: Params, inputs: jax.Array, key: Key | None, state: Any = None) -> tuple[Any, Any]:
+def forward(
+    network: Network, params: Params, inputs: Any, key: Key | None, state: Any = None, examples_first: bool = False
+) -> tuple[Any, Any]:
     """`(outputs, state)` of a forward pass; the state is None for a network without.
 
     Raises:
       TypeError: the network has a state and none is given, or its `apply` does not return one.
     """
+    apply = network.apply if network.apply_rows is None or not examples_first else network.apply_rows
     if network.init_state is None:
-        return network.apply(params, inputs, key), None
+        return apply(params, inputs, key), None
     if state is None:
         raise TypeError(
             "The network has a state beside its parameters, and none was given. Losses and metrics of such a network are "
             "called as (params, key, state), with the network_state of a TrainingState."
         )
-    found = network.apply(params, inputs, key, state)
+    found = apply(params, inputs, key, state)
     if not isinstance(found, tuple) or len(found) != 2:
         raise TypeError(
             "A network with init_state must return (outputs, state) from apply(params, inputs, key, state); it returned a "

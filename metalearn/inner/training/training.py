@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import optax
 
 from metalearn import trees
-from metalearn.inner.checks import check_number, scalar
+from metalearn.inner.checks import check_number, scalar, summarize_error
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.problem import InnerProblem
+from metalearn.inner.training.optimizer_steps import take_optimizer_step
 from metalearn.inner.training.optimizers import Optimizer, check_optimizer
+from metalearn.inner.training.sampling import network_state_of
 from metalearn.inner.training.task import Task, task_loss
 from metalearn.types import Scalar, Theta
 
@@ -29,7 +31,7 @@ class TrainingState(NamedTuple):
         so that the cap does not change Jacobians and Lyapunov exponents. None unless the cap is set at the start of the
         episode (`cap="start"`).
       network_state: the state of a task with `init_state`, such as running averages. Optimisers do not see it. None for
-        a task without a state.
+        a task without a state. With `sampling="epochs"` it is `(position, network_state)`.
     """
 
     params: Any
@@ -44,6 +46,7 @@ def training(
     meta_loss: Callable[..., Scalar] | None = None,
     *,
     cap: float | str | None = "start",
+    evaluate_at: Callable[[Any, Any], Any] | None = None,
 ) -> InnerProblem:
     """Return the inner problem of training a task by an optimiser.
 
@@ -53,9 +56,9 @@ def training(
     default the loss of the task. Keys are passed to the task unchanged. `unroll` uses one key for the meta-loss at s_t
     and for the step that leaves s_t, so that the default meta-loss and the gradient of the step share a forward pass.
 
-    The optimiser also receives `value`, `grad` and `value_fn`, which line searches, Polyak steps and plateau rules
-    need. The parameters and the optimiser's state keep their dtypes, such as bfloat16, also if hyperparameters are
-    float32.
+    The optimiser also receives `value`, `grad`, `value_fn`, `obj_fn` and `grad_fn`, which line searches, Polyak steps,
+    plateau rules, Sophia and sharpness-aware minimisation need. The parameters and the optimiser's state keep their
+    dtypes, such as bfloat16, also if hyperparameters are float32.
 
     If the task has a state (`Task.init_state`, such as running averages), a step stores the state that the loss of the
     task returns. Its dtypes are those of the first state, or the wider ones that the loss returns. Evaluating the loss
@@ -70,10 +73,14 @@ def training(
         default, is ℓ_0 + 10 max(|ℓ_0|, 1), with ℓ_0 the meta-loss at the start of the episode; it is a constant under
         differentiation. A number is the cap itself. None does not bound the losses. The smoothed meta-loss is then
         infinite even if only one training run in ten thousand diverges, and diverged runs dominate the estimates.
+      evaluate_at: `(optimizer_state, params) -> params`, the parameters at which the meta-loss is read, such as
+        `ml.hyperparameters.averaged_params` for `ml.hyperparameters.averaged(...)`, or
+        `optax.contrib.schedule_free_eval_params` for `optax.contrib.schedule_free_sgd(...)`. Steps are taken at the
+        parameters themselves. The state of a network, such as running averages of BatchNorm, is not recomputed.
 
     Raises:
-      TypeError: `task` is neither a `Task` nor a function of θ, `optimizer` is not a function of θ, `meta_loss` is not
-        a function, or `cap` is not a number, a string or None.
+      TypeError: `task` is neither a `Task` nor a function of θ, `optimizer` is not a function of θ, `meta_loss` or
+        `evaluate_at` is not a function, or `cap` is not a number, a string or None.
       ValueError: `cap` is not finite, or another string than "start".
     """
     if not isinstance(task, Task) and not callable(task):
@@ -81,11 +88,7 @@ def training(
             f"task must be a Task, or a function of theta returning one; a {type(task).__name__} was given."
         )
     check_optimizer(optimizer)
-    if meta_loss is not None and not callable(meta_loss):
-        raise TypeError(
-            "meta_loss must be a function (params, key) -> scalar, such as ml.metric_loss(network, validation_data), "
-            f"or None; a {type(meta_loss).__name__} was given."
-        )
+    _check_functions(meta_loss, evaluate_at)
     _check_cap(cap)
 
     def init(theta, key):
@@ -99,23 +102,23 @@ def training(
         made = _task_at(task, theta)
         objective = lambda params: task_loss(made, params, key, state.network_state)
         (value, network_state), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        transformation = optax.with_extra_args_support(_transformation_at(optimizer, theta))
-        updates, optimizer_state = transformation.update(
-            grads,
-            _current(transformation, state),
+        params, optimizer_state = take_optimizer_step(
+            _transformation_at(optimizer, theta),
+            state.optimizer_state,
             state.params,
-            value=value,
-            grad=grads,
-            value_fn=lambda params: objective(params)[0],
+            grads,
+            value,
+            lambda params: objective(params)[0],
         )
         return TrainingState(
-            optax.apply_updates(state.params, updates),
+            params,
             _keep_dtypes(state.optimizer_state, optimizer_state),
             state.cap,
             _keep_dtypes(state.network_state, network_state),
         )
 
     def loss(state, theta, key):
+        state = state if evaluate_at is None else state._replace(params=_evaluated(evaluate_at, state))
         if meta_loss is None:
             return task_loss(_task_at(task, theta), state.params, key, state.network_state)[0]
         return _read(meta_loss, state, key)
@@ -148,7 +151,8 @@ def _keep_dtypes(before, after):
 
 def _read(meta_loss, state, key):
     """The meta-loss at a state."""
-    if state.network_state is None:
+    network_state = network_state_of(state.network_state)
+    if network_state is None:
         return scalar("meta_loss", meta_loss(state.params, key))
     try:
         inspect.signature(meta_loss).bind(None, None, None)
@@ -157,7 +161,34 @@ def _read(meta_loss, state, key):
             "The task has a state beside its parameters, and its meta_loss is called as (params, key, state); the one given "
             f"takes {inspect.signature(meta_loss)}. Give it the third argument."
         ) from None
-    return scalar("meta_loss", meta_loss(state.params, key, state.network_state))
+    return scalar("meta_loss", meta_loss(state.params, key, network_state))
+
+
+def _evaluated(evaluate_at, state):
+    """The parameters at which the meta-loss is read."""
+    try:
+        params = evaluate_at(state.optimizer_state, state.params)
+    except Exception as error:
+        raise TypeError(
+            f"evaluate_at cannot read the optimiser's state, a {type(state.optimizer_state).__name__} "
+            f"({summarize_error(error)}). It is called as (optimizer_state, params)."
+        ) from error
+    if not trees.alike(params, state.params):
+        raise TypeError("evaluate_at must return parameters of the same structure and shapes; it returned others.")
+    return trees.like(params, state.params)
+
+
+def _check_functions(meta_loss, evaluate_at) -> None:
+    if meta_loss is not None and not callable(meta_loss):
+        raise TypeError(
+            "meta_loss must be a function (params, key) -> scalar, such as ml.metric_loss(network, validation_data), "
+            f"or None; a {type(meta_loss).__name__} was given."
+        )
+    if evaluate_at is not None and not callable(evaluate_at):
+        raise TypeError(
+            "evaluate_at must be a function (optimizer_state, params) -> params, such as "
+            f"optax.contrib.schedule_free_eval_params, or None; {evaluate_at!r} was given."
+        )
 
 
 def _check_cap(cap) -> None:
@@ -209,13 +240,3 @@ def _transformation_at(optimizer, theta) -> optax.GradientTransformation:
             "Give the result of a factory, such as adam(learning_rate), and not the factory adam itself."
         )
     return made
-
-
-def _current(transformation, state):
-    """Return the optimiser's state; hyperparameters stored in it by optax.inject_hyperparams are set to those of θ."""
-    injected = lambda node: isinstance(node, tuple) and hasattr(node, "hyperparams")
-    old = state.optimizer_state
-    if not any(map(injected, jax.tree.leaves(old, is_leaf=injected))):
-        return old
-    renew = lambda one, other: one._replace(hyperparams=other.hyperparams) if injected(one) else one
-    return jax.tree.map(renew, old, transformation.init(state.params), is_leaf=injected)

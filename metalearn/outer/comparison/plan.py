@@ -7,6 +7,8 @@ import jax
 import numpy as np
 
 from metalearn.estimators import Description, GradientEstimator
+from metalearn.estimators.directions import known_sigma
+from metalearn.outer.comparison.perturbations import check_perturbation
 from metalearn.outer.comparison.targets import (
     count_parts,
     describe_smoothing,
@@ -81,9 +83,12 @@ def plan_runs(
         if unsmoothed:
             plan.gradient[name] = place
             plan.runs[place] = _gradient_run(description, theta, reference_pairs or max(pairs // 4, FEWEST_PAIRS))
-        if measured and description.sigma:
-            plan.target[name] = (*place, float(description.sigma), noise_period(description))
-            smoothed = [one for one in groups[place] if one.sigma]
+        if measured and description.perturbs:
+            if description.perturbation is not None:
+                check_perturbation(name, description.perturbation, theta)
+            smoothing = known_sigma(description.sigma), noise_period(description), id(description.perturbation)
+            plan.target[name] = (*place, *smoothing)
+            smoothed = [one for one in groups[place] if one.perturbs]
             plan.runs[plan.target[name]] = _smoothed_run(description, theta, pairs, count_parts(smoothed))
         elif measured and unsmoothed:
             plan.target[name] = place
@@ -113,7 +118,7 @@ def _gradient_run(description: Description, theta: Theta, episodes: int) -> Run:
 
 def _smoothed_run(description: Description, theta: Theta, pairs: int, parts: int) -> Run:
     together = min(EPISODE_PAIRS, max(1, pairs // GROUPS))
-    target = smoothed_target(description.problem, _whole(description), parts, together)
+    target = smoothed_target(description.problem, _whole(description), parts, together, description.perturbation)
     return Run(target, describe_smoothing(description, theta, parts), -(-pairs // together))
 
 

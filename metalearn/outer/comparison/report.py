@@ -129,7 +129,7 @@ class Comparison:
     theta: Theta
     reports: tuple[Report, ...]
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
 
     def __getitem__(self, name: str) -> Report:

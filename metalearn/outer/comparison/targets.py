@@ -7,6 +7,7 @@ and one for ∇L.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from metalearn import trees
 from metalearn.estimators import Description, GradientEstimator
 from metalearn.estimators.average import average
 from metalearn.estimators.chunk_size import cache_chunk, even_chunk
+from metalearn.estimators.directions import over_variance, stretch
 from metalearn.estimators.memory import residual_bytes
 from metalearn.inner.counts import count, count_type
 from metalearn.inner.derived import in_windows
@@ -23,8 +25,9 @@ from metalearn.inner.divergence import read_window
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation, unroll_episode
 from metalearn.memoization import memoize
-from metalearn.types import Theta
+from metalearn.types import Key, Theta
 
+Perturbation = Callable[[Key, Theta], Theta]
 TAPE_BYTES = 2**28  # for a larger tape, the steps of an episode are recomputed in the backward pass instead of stored
 
 
@@ -33,12 +36,12 @@ class Smoothed(NamedTuple):
 
     Attributes:
       theta: θ.
-      sigma: the standard deviation of the perturbation.
+      sigma: the standard deviation of the perturbation, one number or a tree like θ.
       blocks: for each of the n equal parts of an episode, the first part with the same perturbation, `[n]`.
     """
 
     theta: Theta
-    sigma: jax.Array
+    sigma: Any
     blocks: jax.Array
 
 
@@ -47,7 +50,8 @@ def describe_smoothing(description: Description, theta: Theta, parts: int) -> Sm
     horizon, period = description.truncation.horizon, noise_period(description)
     starts = [part * (horizon // parts) // period * period // (horizon // parts) for part in range(parts)]
     kind = jnp.result_type(*jax.tree.leaves(trees.wide(theta)))
-    return Smoothed(theta, jnp.asarray(description.sigma, kind), jnp.asarray(starts, jnp.int32))
+    sigma = jax.tree.map(lambda size: jnp.asarray(size, kind), description.sigma)
+    return Smoothed(theta, sigma, jnp.asarray(starts, jnp.int32))
 
 
 def noise_period(description: Description) -> int:
@@ -66,27 +70,31 @@ def count_parts(descriptions: list[Description]) -> int:
 
 
 @memoize
-def smoothed_target(problem: InnerProblem, truncation: Truncation, parts: int, num_pairs: int) -> GradientEstimator:
+def smoothed_target(
+    problem: InnerProblem, truncation: Truncation, parts: int, num_pairs: int, perturbation: Perturbation | None = None
+) -> GradientEstimator:
     """Estimate the gradient of a smoothed meta-loss by antithetic ES over whole episodes; `Smoothed` replaces θ.
 
         g = Σ_b ε_b (L⁺ − L⁻) / (2σ²),   E g = Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_B + ε_B),
 
     where part j of an episode runs at θ ± ε_{b(j)}, with an independent ε_b ~ N(0, σ²I) for each block b
-    (docs/theory.md §3.2).
+    (docs/theory.md §3.2). With the noise of a `perturbation` instead, E g is the target of the estimators that use it.
     """
     apart = in_windows(problem, truncation.horizon // parts)
 
     def pair(smoothed, key):
         key_noise, key_episode = jax.random.split(key)
         copies = trees.broadcast(smoothed.theta, parts)
-        drawn = trees.scale(smoothed.sigma, trees.normal_like(key_noise, copies))
+        drawn = jax.vmap(lambda one: stretch(smoothed.sigma, one))(
+            _draw(perturbation, key_noise, smoothed.theta, parts)
+        )
         noise = jax.tree.map(lambda leaf: leaf[smoothed.blocks], drawn)
         first = smoothed.blocks == jnp.arange(parts)
         credit = jax.tree.map(lambda leaf: jnp.tensordot(first.astype(leaf.dtype), leaf, 1), trees.wide(drawn))
         member = lambda sign: _read(apart, truncation, trees.add(copies, trees.scale(sign, noise)), key_episode)
         readings = jax.vmap(member)(jnp.array([1.0, -1.0]))
         up, down = readings.loss
-        return trees.scale((up - down) / (2 * smoothed.sigma**2), credit), readings
+        return over_variance(up - down, smoothed.sigma, credit, 2), readings
 
     def estimate(smoothed, state, key):
         room = cache_chunk(problem, smoothed.theta, 2 * num_pairs) // 2
@@ -115,6 +123,13 @@ def gradient_target(problem: InnerProblem, truncation: Truncation, rematerialise
 def needs_rematerialisation(problem: InnerProblem, theta: Theta, num_steps: int) -> bool:
     """Return whether the tape of this many steps is too large to be stored."""
     return num_steps * residual_bytes(problem, theta) > TAPE_BYTES
+
+
+def _draw(perturbation: Perturbation | None, key: Key, theta: Theta, count: int) -> Theta:
+    """Return independent draws of unit size, `[count, ...]`."""
+    if perturbation is None:
+        return trees.normal_like(key, trees.broadcast(theta, count))
+    return jax.vmap(lambda one: trees.like(perturbation(one, theta), theta))(jax.random.split(key, count))
 
 
 def _read(problem, truncation, theta, key, rematerialise=False):

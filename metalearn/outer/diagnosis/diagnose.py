@@ -88,7 +88,7 @@ class Diagnosis:
     recommendation: Recommendation
     left_out: tuple[str, ...]
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__, rows, _table = summary.write_card, summary.summary_rows, summary.summary_table
 
 

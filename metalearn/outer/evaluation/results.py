@@ -86,7 +86,7 @@ class Evaluation:
 
     results: tuple[Row, ...]
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
 
     def __getitem__(self, place: tuple[str, str]) -> Row:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import debugging, trees
-from metalearn.inner.checks import check_choice, check_count, check_number
+from metalearn.inner.checks import check_choice, check_count, check_number, is_known
 from metalearn.inner.problem import check_key, check_theta
 from metalearn.memoization import memoize
 from metalearn.outer.held_out import Evaluate, check_evaluate
@@ -28,6 +28,8 @@ def evolve(
     progress: Progress | None = None,
 ) -> tuple[Theta, Trials]:
     """Minimise the meta-loss with CMA-ES, or with a genetic algorithm (truncation selection and mutation), of evosax.
+
+    `evolve` works under `jit` and `vmap`, over starts and keys, if `progress` is None.
 
     Args:
       evaluate: `(theta, key) -> scalar`. All members of a generation share one key.
@@ -67,9 +69,9 @@ def evolve(
     strategy, params = _strategy(algorithm, population_size, tuple(leaves), structure, float(sigma))
     with debugging.unwatched():
         state, measure = _first_state(strategy, params, theta, key, population_size), measured(evaluate)
-    populations, losses = [], []
-    for generation in range(num_generations):
-        ask, read, tell = jax.random.split(jax.random.fold_in(key, generation), 3)
+
+    def generation(state, index):
+        ask, read, tell = jax.random.split(jax.random.fold_in(key, index), 3)
         with debugging.unwatched():
             population, state = strategy.ask(ask, state, params)
         population = _like(population, theta)
@@ -77,12 +79,20 @@ def evolve(
         worst = jnp.where(jnp.isfinite(loss), loss, jnp.finfo(loss.dtype).max)  # both algorithms use only the ranks
         with debugging.unwatched():
             state, _ = strategy.tell(tell, population, worst, state, params)
-        populations.append(population)
-        losses.append(loss)
-        if progress is not None:
-            progress(algorithm, generation + 1, num_generations)
-    thetas = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *populations)
-    best, trials = select_best(algorithm, thetas, jnp.concatenate(losses))
+        return state, (population, loss)
+
+    if is_known((theta, jax.random.key_data(key))):
+        found = []
+        for index in range(num_generations):
+            state, one = generation(state, index)
+            found.append(one)
+            if progress is not None:
+                progress(algorithm, index + 1, num_generations)
+        thetas, losses = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *found)
+    else:
+        state, found = jax.lax.scan(generation, state, jnp.arange(num_generations))
+        thetas, losses = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
+    best, trials = select_best(algorithm, thetas, losses)
     return (_like(strategy.get_mean(state), theta) if algorithm == "cma_es" else best), trials
 
 
@@ -100,15 +110,14 @@ def _strategy(algorithm, population_size, leaves, structure, sigma) -> Any:
         raise ImportError(
             "CMA-ES and the genetic algorithm come from evosax: pip install 'metalearn[search]'."
         ) from None
-    make, theta = (
-        getattr(algorithms, ALGORITHMS[algorithm]),
-        trees.zeros_from_shapes(jax.tree.unflatten(structure, leaves)),
-    )
-    if algorithm == "genetic":
-        strategy = make(population_size, theta, std_schedule=lambda generation: jnp.asarray(sigma))
-        return strategy, strategy.default_params
-    strategy = make(population_size, theta)
-    return strategy, strategy.default_params.replace(std_init=sigma)
+    make = getattr(algorithms, ALGORITHMS[algorithm])
+    with jax.ensure_compile_time_eval():  # the strategy outlives the program in which it is first made
+        theta = trees.zeros_from_shapes(jax.tree.unflatten(structure, leaves))
+        if algorithm == "genetic":
+            strategy = make(population_size, theta, std_schedule=lambda generation: jnp.asarray(sigma))
+            return strategy, strategy.default_params
+        strategy = make(population_size, theta)
+        return strategy, strategy.default_params.replace(std_init=sigma)
 
 
 def _first_state(strategy, params, theta, key, population_size):

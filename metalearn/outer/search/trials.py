@@ -3,10 +3,12 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metalearn import tabular
 from metalearn.compilation import jit
+from metalearn.inner.checks import is_known
 from metalearn.memoization import memoize
 from metalearn.outer.held_out import Evaluate
 from metalearn.types import Theta
@@ -27,7 +29,7 @@ class Trials(NamedTuple):
     loss: np.ndarray
     best: int
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, plot = tabular.METHODS
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
     __str__ = tabular.to_text
 
     def rows(self) -> list[dict[str, Any]]:
@@ -60,11 +62,14 @@ def measured(evaluate: Evaluate) -> Any:
 
 
 def select_best(name: str, thetas: Theta, losses: jax.Array) -> tuple[Theta, Trials]:
-    """Return the θ with the smallest finite loss, and all trials.
+    """Return the θ with the smallest finite loss, and all trials. In a mapped search no loss may be finite.
 
     Raises:
       FloatingPointError: no trial had a finite loss.
     """
+    if not is_known(losses):
+        chosen = jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
+        return at(thetas, chosen), Trials(thetas, losses, chosen)  # type: ignore[arg-type]
     loss = np.asarray(losses)
     finite = np.isfinite(loss)
     if not finite.any():

@@ -1,0 +1,85 @@
+"""Train an agent beside a guide that knows the way, and test it with guides that do not."""
+
+import jax
+import numpy as np
+
+import metalearn as ml
+from metalearn.application import application, open_parts, parse_seed, read_list
+from metalearn.figures import draw_walks, later, walk_images, write_film
+from metalearn.inner.checks import check_choice, check_count, check_number
+from metalearn.inner.problems.guided_walk import GUIDES, check_guides
+from metalearn.studies.misgeneralisation import METHODS, episode, follower, reward_rows, rewards, train_walkers
+from metalearn.words import table
+
+PLAIN = "right guides"
+
+
+def main(config):
+    key, mixtures = check(config)
+    world, keys = dict(config.world), [jax.random.fold_in(key, seed) for seed in range(config.seeds)]
+    with open_parts(config, "misgeneralisation") as parts:
+        best = float(rewards(follower(world["hidden"]), key, world, config.horizon, 4 * config.tests)[0])
+        names = [PLAIN, *mixtures]
+        found, rows = {}, []
+        for method in config.methods:
+            mixed = method == config.mixed_by
+            shares = [{"right": 1.0}, *(mixtures.values() if mixed else [])]
+            found[method] = parts.compute(method, lambda m=method, s=shares: train_walkers(m, s, keys, config))
+            rows += reward_rows(found[method], names, method)
+        parts.run.table("rewards", rows)
+        said(rows, best)
+        panels = {method: part["reward"][0] for method, part in found.items()}
+        episodes = next(iter(found.values()))["episodes"]
+        parts.run.figure("methods", later(draw_walks, panels, episodes, GUIDES, best))
+        mixed = found[config.mixed_by]
+        panels = dict(zip(names, mixed["reward"]))
+        parts.run.figure("mixtures", later(draw_walks, panels, mixed["episodes"], GUIDES, best))
+        film(config, key, mixed, parts)
+        print(f"figures: {parts.run.folder}/figures")
+
+
+def film(config, key, part, parts):
+    """Record one episode with every guide, of the first agent that was trained with right guides."""
+    theta = {name.removeprefix("theta/"): leaf[0, 0] for name, leaf in part.items() if name.startswith("theta/")}
+    world = dict(config.world)
+    shown = {guide: episode(theta, guide, jax.random.fold_in(key, 2**30), world, config.horizon) for guide in GUIDES}
+    path = write_film(parts.run.folder / "episodes", walk_images(shown, world["size"]), images_per_second=24)
+    parts.run.file("episodes", path)
+
+
+def said(rows, best):
+    """Print the last rewards."""
+    pair = lambda row, guide: f"{row[guide]:.2f} ± {row[f'{guide}_error']:.2f}"
+    cells = [[row["method"], row["training"], *(pair(row, guide) for guide in GUIDES)] for row in rows]
+    head = ["", "trained with", *(f"guide {guide}" for guide in GUIDES)]
+    foot = [
+        f"reward of an episode, mean ± standard error over {rows[0]['seeds']} seeds;",
+        f"standing still has 0, following the right guide {best:.2f}",
+    ]
+    print(f"\n{table(head, cells, foot)}\n")
+
+
+def check(config):
+    """The key and the shares of the mixtures; mistakes are refused before a run begins.
+
+    Raises:
+      TypeError, ValueError: a setting is out of its range.
+    """
+    for name in ("seeds", "horizon", "length", "pairs", "episodes", "tests"):
+        check_count(name, config[name])
+    check_number("sigma", config.sigma, 0, open_low=True)
+    ml.Truncation(config.horizon, config.length)
+    methods = read_list(config, "methods")
+    for method in methods:
+        check_choice("Every one of methods", method, METHODS)
+        check_number(f"learning_rate.{method}", config.learning_rate[method], 0, open_low=True)
+    check_choice("mixed_by", config.mixed_by, methods)
+    ml.problems.guided_walk("right", **config.world)
+    mixtures = {name: dict(shares) for name, shares in config.mixtures.items()}
+    for shares in mixtures.values():
+        np.asarray(check_guides(shares))
+    return parse_seed(config.seed), mixtures
+
+
+if __name__ == "__main__":
+    application(main, "misgeneralisation")

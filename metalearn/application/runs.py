@@ -1,0 +1,75 @@
+"""The run of an experiment, which keeps the file that its problem came from."""
+
+import difflib
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from metalearn.application.command_line import output_folder
+from metalearn.application.problem_files import file_of
+from metalearn.application.studies import check_keys
+from metalearn.recording import Run, open_run
+from metalearn.recording.files import replacing, short
+from metalearn.recording.processes import is_first
+from metalearn.recording.resuming import AUTO
+
+COPY = "problem.py"  # of the problem's file, in the folder of a run
+OF_TRACKER = ("mode", "project", "entity", "group", "tags", "wandb_id")
+
+
+def open_experiment(config: Any, name: str, *, may_differ: Collection[str] = (), may_grow: Collection[str] = ()) -> Run:
+    """Open the run that a configuration describes, with its `folder`, `tracker` and `resume`.
+
+    The file of problem=FILE:FUNCTION is copied to problem.py in the folder of the run. Modules that it imports are not.
+
+    Args:
+      config: the configuration of an experiment.
+      name, may_differ, may_grow: as in `open_run`.
+
+    Raises:
+      TypeError, ValueError, RunFolderError: as in `open_run`; `tracker` has an entry that nothing reads; or the file of
+        the problem has changed since the run that is to be resumed.
+    """
+    if not isinstance(config.tracker, Mapping):
+        raise ValueError(f"tracker must be offline, online or none; {config.tracker!r} was given.")
+    check_keys("tracker", config.tracker, OF_TRACKER)
+    settings, resume = config.get("problem"), config.get("resume")
+    address = settings.get("study") if isinstance(settings, Mapping) else None
+    file = None if address is None else file_of(address)
+    if file is not None and resume not in (None, AUTO):
+        _check_unchanged(file, Path(str(resume)) / COPY)
+    run = open_run(
+        output_folder(), config, name=name, resume=resume, may_differ=may_differ, may_grow=may_grow, **config.tracker
+    )
+    if file is not None:
+        _keep(file, run)
+    return run
+
+
+def _keep(file: Path, run: Run) -> None:
+    """Copy the file of the problem to the folder of a run, which may be one that goes on."""
+    copy = run.folder / COPY
+    try:
+        _check_unchanged(file, copy)
+    except ValueError as error:
+        run.finish(str(error))
+        raise
+    if is_first():
+        with replacing(copy) as path:
+            shutil.copyfile(file, path)
+
+
+def _check_unchanged(file: Path, copy: Path) -> None:
+    if not copy.is_file() or copy.read_bytes() == file.read_bytes():
+        return
+    before, now = (path.read_text(encoding="utf-8", errors="replace").splitlines() for path in (copy, file))
+    first = next(
+        (change for change in difflib.SequenceMatcher(None, before, now, False).get_opcodes() if change[0] != "equal"),
+        None,
+    )
+    where = f" from line {first[3] + 1} on" if first else ""
+    raise ValueError(
+        f"{short(file)} differs{where} from {short(copy)}, the file that the run was started with, so that the run cannot "
+        "be resumed. Put that file back, or start a new run."
+    )

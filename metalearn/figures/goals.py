@@ -1,0 +1,152 @@
+"""Figures of a proxy that is minimised and of the goal that is watched."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from metalearn.figures.limits import axis_limits
+from metalearn.figures.style import OKABE_ITO, legend, save_style
+
+BLUE, ORANGE, GREEN, RED = OKABE_ITO[:4]
+PER_ROW = 4  # panels
+
+
+def draw_goals(
+    found: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    proxy_name: str = "proxy",
+    goal_name: str = "goal",
+    title: str = "",
+) -> Any:
+    """Draw proxy and goal against the outer steps: seeds as thin lines, their mean as a thick one.
+
+    The level of the goal at the start is a dashed line. The turning point of the mean is marked, and a bar shows one
+    standard deviation of the turning points of the seeds.
+
+    Args:
+      found: case -> "step" `[readings]`, "proxy" and "goal" `[seeds, readings]`; a panel each.
+      proxy_name, goal_name: the names of the observables.
+      title: the figure's title.
+
+    Returns:
+      A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    with save_style():
+        figure = Figure(figsize=(7.2, 4.4) if len(found) == 1 else (3.4 * len(found) + 0.6, 3.8))
+        panels = np.ravel(figure.subplots(1, len(found), sharey=True))
+        everything = [one[role] for one in found.values() for role in ("proxy", "goal")]
+        limits = axis_limits(np.concatenate([np.ravel(values) for values in everything]))
+        for axes, (name, one) in zip(panels, found.items()):
+            _curves(axes, one["step"], one["proxy"], BLUE, f"proxy: {proxy_name} (minimised)")
+            _curves(axes, one["step"], one["goal"], RED, f"goal: {goal_name} (watched)")
+            start = float(np.mean(one["goal"][:, 0]))
+            axes.axhline(start, color="0.3", linestyle="--", linewidth=1.2, label="goal at the start")
+            _turning_point(axes, one)
+            axes.set(xlabel="outer steps", title=name if len(found) > 1 else title, ylim=(min(limits[0], 0), limits[1]))
+        panels[0].set(ylabel="loss")
+        if len(found) == 1:
+            legend(panels[0])
+        else:
+            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+        return figure
+
+
+def draw_mitigations(
+    found: Mapping[str, Mapping[str, np.ndarray]],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    proxy_name: str = "proxy",
+    goal_name: str = "goal",
+) -> Any:
+    """Draw the goal with each mitigation on the same axes, over that without one in grey, and the share it recovers.
+
+    Args:
+      found: case -> "step", "proxy", "goal" and "end/goal"; the first case is that without a mitigation.
+      rows: of `goal_rows`, whose "recovered" is written into the panels.
+      proxy_name, goal_name: the names of the observables.
+
+    Returns:
+      A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    plain, *others = found.items()
+    with save_style():
+        count = max(len(others), 1)
+        lines = -(-count // PER_ROW)
+        figure = Figure(figsize=(3.1 * min(count, PER_ROW) + 0.6, 2.7 * lines + 0.9))
+        panels = figure.subplots(lines, min(count, PER_ROW), sharex=True, sharey=True, squeeze=False)
+        values = np.concatenate([np.ravel(one["goal"]) for one in found.values()])
+        low, high = axis_limits(values)
+        for axes, (name, one), row in zip(panels.flat, others or [plain], rows[1:] or rows):
+            axes.plot(plain[1]["step"], plain[1]["goal"].mean(axis=0), color="0.6", label="goal, no mitigation")
+            _curves(axes, one["step"], one["proxy"], BLUE, "proxy")
+            _curves(axes, one["step"], one["goal"], RED, "goal")
+            start = float(np.mean(plain[1]["goal"][:, 0]))
+            axes.axhline(start, color="0.3", linestyle="--", linewidth=1, label="goal at the start")
+            axes.axhline(row["end"], color=GREEN, linestyle=":", linewidth=1.6, label="goal of the θ returned")
+            axes.set(title=name.replace("_", " "), ylim=(min(low, 0), high))
+            share = f"recovers {row['recovered']:.0%}" if np.isfinite(row["recovered"]) else ""
+            axes.text(0.97, 0.04, share, transform=axes.transAxes, ha="right", va="bottom")
+        for axes in panels.flat[count:]:
+            axes.set_axis_off()
+        figure.supxlabel("outer steps", fontsize=11)
+        figure.supylabel(f"{proxy_name}, {goal_name}", fontsize=11)
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+        return figure
+
+
+def draw_features(found: Mapping[str, np.ndarray], *, num_points: int = 10) -> Any:
+    """Draw the errors of least squares with random features against their number: median and quartiles over seeds.
+
+    Args:
+      found: "counts" `[counts]`, "training" and "test" `[seeds, counts]`.
+      num_points: the number of points, where the test error is largest.
+
+    Returns:
+      A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    with save_style():
+        figure = Figure(figsize=(7.2, 4.2))
+        axes = figure.subplots()
+        for role, colour, name in (("training", BLUE, "proxy: training error"), ("test", RED, "goal: test error")):
+            low, middle, high = np.quantile(found[role], (0.25, 0.5, 0.75), axis=0)
+            shown = middle > 1e-6
+            axes.fill_between(found["counts"], np.maximum(low, 1e-6), np.maximum(high, 1e-6), color=colour, alpha=0.2)
+            axes.plot(found["counts"][shown], middle[shown], "o-", color=colour, markersize=4, label=name)
+        axes.axvline(num_points, color="0.3", linestyle="--", linewidth=1.2, label=f"{num_points} points")
+        worst = np.quantile(found["test"], 0.75, axis=0).max()
+        axes.set(xscale="log", yscale="log", xlabel="random features", ylabel="mean squared error")
+        axes.set(ylim=(1e-3, 3 * worst))
+        axes.text(
+            0.98, 0.03, "the training error is zero\nfrom the dashed line on", transform=axes.transAxes, ha="right"
+        )
+        legend(axes, title="median and quartiles over seeds")
+        return figure
+
+
+def _curves(axes, steps, values, colour, label):
+    """Draw the curves of seeds and their mean."""
+    axes.plot(steps, values.T, color=colour, linewidth=0.7, alpha=0.35)
+    axes.plot(steps, _mean(values), color=colour, linewidth=2.2, label=label)
+
+
+def _mean(values):
+    """The mean over the seeds that have not stopped."""
+    known = np.isfinite(values)
+    return np.where(known.any(axis=0), np.nansum(values, axis=0) / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def _turning_point(axes, one):
+    """Mark where the mean goal is smallest, with the spread of the seeds."""
+    mean, steps = _mean(one["goal"]), np.asarray(one["step"], float)
+    at = int(np.nanargmin(mean))
+    turns = steps[np.nanargmin(one["goal"], axis=1)]
+    spread = float(turns.std(ddof=1)) if len(turns) > 1 else 0.0
+    label = f"turning point {turns.mean():.0f} ± {spread:.0f} steps"
+    axes.errorbar(turns.mean(), mean[at], xerr=spread, fmt="o", color="black", capsize=4, zorder=5, label=label)

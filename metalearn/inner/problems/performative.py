@@ -1,0 +1,193 @@
+"""A world that reacts to a prediction by a discrete choice, and the exact targets of every family of estimators on it.
+
+An agent at x acts where the prediction θ is close enough: a = 1 if θ − x < B, and a = 0 otherwise. The loss of a step is
+h a − k θ. The choice has no derivative, so that backpropagation sees −k everywhere, although the mean loss falls by h
+where θ passes x + B.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import ndtr
+
+from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problems.known import as_scalar
+
+
+class World(NamedTuple):
+    """The state: where the agent is, and its last choice, 0 or 1."""
+
+    position: jax.Array
+    action: jax.Array
+
+
+def performative(
+    position: float = 0.0, threshold: float = 1.0, harm: float = 1.0, slope: float = -0.2, *, move: float = 0.0
+) -> InnerProblem:
+    """Return an agent that chooses by the prediction θ: a_t = [θ − x_t < B], x_{t+1} = x_t + m a_t, ℓ_t = h a_t − k θ.
+
+    With m = 0 and one step this is the single-shot problem, whose smoothed gradient is `performative_gradient`. With
+    other m the agent's choices change its later choices; `performative_targets` has the mean of each estimator.
+    Derivatives are −k everywhere.
+
+    Args:
+      position: x_0, the position of the agent at the start.
+      threshold: B, the distance below which the agent acts.
+      harm: h, the loss of an action.
+      slope: k; the loss falls by k for each unit of θ.
+      move: m, how far an action moves the agent.
+
+    Returns:
+      A problem with θ: scalar, state: `World`.
+
+    Raises:
+      TypeError, ValueError: an argument is not one finite number.
+
+    References:
+      Perdomo, Zrnic, Mendler-Dünner and Hardt, "Performative prediction", 2020, arXiv:2002.06673.
+    """
+    _check(position, threshold, harm, slope, move)
+
+    def choice(theta, place):
+        return jnp.asarray(as_scalar(theta) - place < threshold, place.dtype)
+
+    def init(theta, key):
+        place = jnp.full_like(as_scalar(theta), position)
+        return World(place, choice(theta, place))
+
+    def step(state, theta, key):
+        action = choice(theta, state.position)
+        return World(state.position + move * action, action)
+
+    return InnerProblem(init, step, lambda state, theta, key: harm * state.action - slope * as_scalar(theta))
+
+
+def performative_gradient(
+    theta, sigma, position: float = 0.0, threshold: float = 1.0, harm: float = 1.0, slope: float = -0.2
+):
+    """Return the smoothed gradient of the single-shot problem: −(h/σ) φ((x + B − θ)/σ) − k, φ the normal density.
+
+    Args:
+      theta: θ, a number or an array.
+      sigma: σ > 0, the standard deviation of the perturbation of θ.
+      position, threshold, harm, slope: as in `performative`.
+
+    Raises:
+      TypeError, ValueError: sigma is not one positive number, or an argument is not one finite number.
+    """
+    check_number("sigma", sigma, 0, open_low=True)
+    _check(position, threshold, harm, slope, 0.0)
+    exp = jnp.exp if isinstance(theta, jax.Array) else np.exp
+    distance = (position + threshold - theta) / sigma
+    return -harm / sigma * exp(-(distance**2) / 2) / np.sqrt(2 * np.pi) - slope
+
+
+def performative_targets(
+    theta: float,
+    sigma: float,
+    horizon: int,
+    length: int,
+    position: float = 0.0,
+    threshold: float = 1.0,
+    harm: float = 1.0,
+    slope: float = -0.2,
+    *,
+    move: float = 0.0,
+) -> dict[str, float]:
+    """Return the exact mean of backprop, truncated ES, PES and NRES over the windows of an episode of `performative`.
+
+    The agent visits only the places x_0 + j m, so that the number of actions of a window is piecewise constant in θ and
+    its smoothed derivative is a sum of normal densities. NRES, like full ES, perturbs the whole episode. PES perturbs
+    every window anew: its target is the derivative of a recursion of the probabilities of all j. Truncated ES starts
+    each window at the place where the unperturbed agent is. The targets are of the mean of the losses over the horizon;
+    those of their sum are `horizon` times as large.
+
+    Args:
+      theta: θ, one number that is not exactly at a jump.
+      sigma: σ > 0.
+      horizon, length: T and W, a divisor of T.
+      position, threshold, harm, slope, move: as in `performative`.
+
+    Returns:
+      The means by name: "backprop", "truncated ES", "PES", "NRES".
+
+    Raises:
+      TypeError, ValueError: an argument is not one finite number, sigma is not positive, or length does not divide
+        horizon.
+    """
+    check_number("theta", theta)
+    check_number("sigma", sigma, 0, open_low=True)
+    check_count("horizon", horizon)
+    check_count("length", length)
+    if horizon % length:
+        raise ValueError(f"length must divide horizon; length {length} and horizon {horizon} were given.")
+    _check(position, threshold, harm, slope, move)
+    agent = lambda j, steps: _levels(position + threshold + move * j, move, steps)
+    found = {
+        "truncated ES": _truncated(theta, sigma, agent, horizon, length, position + threshold, move),
+        "PES": _persistent(theta, sigma, agent, horizon, length),
+        "NRES": _mean_actions(theta, sigma, agent(0, horizon))[2],
+    }
+    return {"backprop": -float(slope)} | {name: float(harm * one / horizon - slope) for name, one in found.items()}
+
+
+def _check(position, threshold, harm, slope, move) -> None:
+    for name, value in (
+        ("position", position),
+        ("threshold", threshold),
+        ("harm", harm),
+        ("slope", slope),
+        ("move", move),
+    ):
+        check_number(name, value)
+
+
+def _count(theta, edge, move, steps):
+    """The number of actions of an agent that acts where θ < edge and whose edge an action moves."""
+    count = np.zeros(np.shape(theta), int)
+    for _ in range(steps):
+        count = count + (theta < edge + move * count)
+    return count
+
+
+def _levels(edge, move, steps):
+    """The values of θ at which the number of actions may jump, in ascending order, and the number between them."""
+    points = np.unique(edge + move * np.arange(steps))
+    between = np.concatenate([[points[0] - 1], (points[1:] + points[:-1]) / 2, [points[-1] + 1]])
+    return points, _count(between, edge, move, steps)
+
+
+def _mean_actions(theta, sigma, levels):
+    """The probability of each level at θ + N(0, σ²), its derivative, and the derivative of the mean number."""
+    points, counts = levels
+    scaled = (points - theta) / sigma
+    density = np.exp(-(scaled**2) / 2) / np.sqrt(2 * np.pi) / sigma
+    probability = np.diff(np.concatenate([[0.0], ndtr(scaled), [1.0]]))
+    change = np.diff(np.concatenate([[0.0], -density, [0.0]]))
+    return probability, change, change @ counts
+
+
+def _truncated(theta, sigma, agent, horizon, length, edge, move):
+    """The sum over windows whose start is where the unperturbed agent is."""
+    starts = [int(_count(theta, edge, move, steps)) for steps in range(0, horizon, length)]
+    return sum(_mean_actions(theta, sigma, agent(j, length))[2] for j in starts)
+
+
+def _persistent(theta, sigma, agent, horizon, length):
+    """The derivative of the mean number of actions, by recursion over the number of actions so far."""
+    chance, change = np.zeros(horizon + 1), np.zeros(horizon + 1)
+    chance[0], derivative = 1.0, 0.0
+    for _ in range(horizon // length):
+        chance_after, change_after = np.zeros_like(chance), np.zeros_like(change)
+        for j in np.flatnonzero((chance > 0) | (change != 0)):
+            levels = agent(j, length)
+            counts = levels[1]
+            here, slope, mean_slope = _mean_actions(theta, sigma, levels)
+            derivative += change[j] * (here @ counts) + chance[j] * mean_slope
+            np.add.at(chance_after, j + counts, chance[j] * here)
+            np.add.at(change_after, j + counts, change[j] * here + chance[j] * slope)
+        chance, change = chance_after, change_after
+    return derivative

@@ -1,0 +1,64 @@
+"""The observables of a study by name: one of them is minimised, another is watched."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from metalearn.inner.problem import InnerProblem, check_problem
+from metalearn.words import suggestion
+
+LOSS, HELD_OUT = "loss", "held_out"
+
+
+def observable_names(study: Any) -> list[str]:
+    """Return the names of what can be read of a study: its loss, the held-out loss if it has one, and its observables."""
+    return [LOSS, *([HELD_OUT] if study.held_out is not None else []), *(study.observables or {})]
+
+
+def observe(study: Any, name: str, role: str = "The observable") -> InnerProblem:
+    """Return the problem of a study with another observable as its loss.
+
+    Args:
+      study: the study.
+      name: "loss", "held_out" or a name of its observables.
+      role: what the observable is for; the message of an error begins with it.
+
+    Raises:
+      ValueError: the study has no such observable.
+    """
+    if name not in (known := observable_names(study)):
+        raise ValueError(
+            f"{role} must be an observable of the problem{suggestion(str(name), known)}; it has: {', '.join(known)}, and "
+            f"{name!r} was given. A study of your own names others: ml.Study(..., observables={{name: function}})."
+        )
+    if name == HELD_OUT:
+        return study.held_out
+    return study.problem if name == LOSS else with_loss(study.problem, study.observables[name])
+
+
+def with_loss(problem: InnerProblem, loss: Any) -> InnerProblem:
+    """Return a problem with another loss, which the cap of the old one does not bound."""
+    return problem._replace(loss=loss, cap=None)
+
+
+def check_observables(study: Any) -> None:
+    """Check the observables of a study.
+
+    Raises:
+      TypeError: they are not functions by name, or one does not return one real number.
+      ValueError: one is called "loss" or "held_out".
+    """
+    if study.observables is None:
+        return
+    if not isinstance(study.observables, Mapping):
+        raise TypeError(
+            f'observables must be functions by name, {{"clean": function}}; {study.observables!r} was given.'
+        )
+    for name, function in study.observables.items():
+        if not isinstance(name, str) or not callable(function):
+            raise TypeError(f"observables must be functions (state, theta, key) -> scalar by name; {name!r} is not.")
+        if name in (LOSS, HELD_OUT):
+            raise ValueError(f"An observable cannot be called {name!r}, which is the {name} of the study itself.")
+        try:
+            check_problem(with_loss(study.problem, function), study.theta)
+        except TypeError as error:
+            raise TypeError(f"The observable {name!r} must return one real number. {error}") from error

@@ -1,0 +1,31 @@
+"""Meta-training in which every episode draws the random numbers of one world, which the key of the run chooses."""
+
+from collections.abc import Callable
+from typing import Any
+
+from metalearn.estimators import GradientEstimator
+from metalearn.outer.readings import reading_key
+from metalearn.types import Key
+
+
+def one_world(build: Callable[[Key], GradientEstimator]) -> GradientEstimator:
+    """Return an estimator whose episodes all draw the random numbers of one key, which `meta_train` gives it.
+
+    `Truncation(key=...)` does the same with a key that is a constant of the program, so that each key needs a program
+    of its own. Here the key is an argument. The goals that `meta_train` watches receive the same key, so that
+    `(theta, key) -> ml.meta_loss(problem, theta, key, horizon)` reads the world that is trained on.
+
+    Args:
+      build: a function from the key of the world to an estimator, which gives the key to its `Truncation`.
+    """
+
+    def init(theta, key):
+        world = reading_key(key)
+        return world, build(world).init(theta, key)
+
+    def estimate(theta, state, key) -> tuple[Any, Any, Any]:
+        world, inner = state
+        gradient, inner, metrics = build(world).estimate(theta, inner, key)
+        return gradient, (world, inner), metrics
+
+    return GradientEstimator(init, estimate)

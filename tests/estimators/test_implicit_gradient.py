@@ -1,0 +1,125 @@
+"""Implicit differentiation against closed forms and against backpropagation at the fixed point: docs/theory.md §2.13."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metalearn as ml
+from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problems.known import l2_tuning, linear_quadratic, noisy_linear_quadratic
+from metalearn.inner.unroll import Truncation
+from tests.estimators.family import THETA, noisy_map
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+KEY = jax.random.key(0)
+MAP = np.array([[0.5, 0.3, 0.0, 0.1], [-0.2, 0.4, 0.2, 0.0], [0.0, 0.1, -0.3, 0.2], [0.3, 0.0, 0.1, 0.2]])
+INPUT, TARGET, PLACE = np.arange(8.0).reshape(4, 2) / 5, np.array([1.0, 0.0, -1.0, 0.5]), np.array([0.4, -0.3])
+
+
+def mapped(bend=lambda x: x, start=0.0):
+    """s ← bend(A s + B θ), ℓ = ½ ‖s − y‖² + ½ ‖θ‖², with A that is not symmetric."""
+    return InnerProblem(
+        lambda theta, key: jnp.zeros(4) + start,
+        lambda s, theta, key: bend(MAP @ s + INPUT @ theta),
+        lambda s, theta, key: 0.5 * jnp.sum((s - TARGET) ** 2) + 0.5 * jnp.sum(theta**2),
+    )
+
+
+def estimate(problem, horizon, theta, **settings):
+    estimator, theta = ml.implicit_gradient(problem, Truncation(horizon, horizon), **settings), jnp.asarray(theta)
+    gradient, _, metrics = estimator.estimate(theta, estimator.init(theta, KEY), KEY)
+    return np.asarray(gradient), metrics
+
+
+@pytest.mark.parametrize(("solver", "num_terms"), [("neumann", 120), ("cg", 12), ("gmres", 4), ("nystrom", 4)])
+def test_the_gradient_of_a_linear_quadratic_problem_is_exact(solver, num_terms):
+    inverse = np.linalg.inv(np.eye(4) - MAP)
+    fixed = inverse @ INPUT @ PLACE
+    exact = INPUT.T @ inverse.T @ (fixed - TARGET) + PLACE
+    one_step = INPUT.T @ (fixed - TARGET) + PLACE
+    found, metrics = estimate(mapped(), 120, PLACE, solver=solver, num_terms=num_terms)
+    np.testing.assert_allclose(found, exact, rtol=1e-9)
+    assert np.max(np.abs(one_step - exact)) > 0.1
+    assert metrics["solve_residual"] < 1e-9
+    assert metrics["fixed_point_distance"] < 1e-9
+    assert metrics["fraction_unconverged"] == 0
+    assert metrics["spectral_radius"] == pytest.approx(np.max(np.abs(np.linalg.eigvals(MAP))), abs=0.05)
+
+
+def test_terms_of_the_neumann_series_are_backpropagation_through_as_many_last_steps():
+    settled = np.zeros(4)
+    for _ in range(400):
+        settled = np.tanh(MAP @ settled + INPUT @ PLACE)
+    problem = mapped(jnp.tanh, settled)
+    for count in (1, 3, 7):
+        found, metrics = estimate(problem, 1, PLACE, num_terms=count)
+        unrolled = ml.backprop(ml.final_loss(problem, count), Truncation(count, count))
+        exact, _, _ = unrolled.estimate(PLACE, unrolled.init(PLACE, KEY), KEY)
+        np.testing.assert_allclose(found, exact, rtol=1e-12)
+        assert metrics["solve_residual"] > 1e-5
+
+
+def test_the_gradient_of_the_weight_decay_of_ridge_regression_is_the_closed_form():
+    draw = np.random.default_rng(0).normal
+    x, y, x_val, y_val, theta = draw(size=(12, 3)), draw(size=12), draw(size=(6, 3)), draw(size=6), 0.7
+    matrix = x.T @ x + np.exp(theta) * np.eye(3)
+    weights = np.linalg.solve(matrix, x.T @ y)
+    slope = -np.exp(theta) * np.linalg.solve(matrix, weights)
+    exact = 2 / 6 * (x_val @ weights - y_val) @ x_val @ slope
+    problem = l2_tuning(x, y, x_val, y_val, learning_rate=0.03)
+    found, metrics = estimate(problem, 400, theta, solver="cg", num_terms=10)
+    np.testing.assert_allclose(found, exact, rtol=1e-8)
+    truncated = 2 / 6 * (x_val @ weights - y_val) @ x_val @ (-0.03 * np.exp(theta) * weights)
+    assert abs(truncated - exact) > 0.1 * abs(exact)
+    assert metrics["fraction_unconverged"] == 0
+
+
+@pytest.mark.parametrize(("rate", "horizon", "share"), [(0.9, 3, 1.0), (1.05, 5, 1.0)])
+def test_a_map_that_has_not_converged_or_does_not_contract_says_so(rate, horizon, share):
+    with pytest.warns(UserWarning, match="no fixed point"):
+        _, metrics = estimate(linear_quadratic(a=rate), horizon, 0.3)
+    assert metrics["fraction_unconverged"] == share
+    assert metrics["spectral_radius"] == pytest.approx(rate)
+    assert metrics["fixed_point_distance"] > 1e-3
+
+
+def test_a_compiled_loop_warns_as_well():
+    estimator = ml.implicit_gradient(linear_quadratic(a=0.9), Truncation(3, 3))
+    run = jax.jit(lambda theta, key: estimator.estimate(theta, estimator.init(theta, key), key)[0])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        jax.block_until_ready(run(jnp.asarray(0.3), KEY))
+        jax.effects_barrier()
+    assert ["no fixed point" in str(one.message) for one in seen] == [True]
+
+
+def test_the_contract_and_the_target():
+    """The target of the description is the final loss; compare measures it by backpropagation."""
+    estimator, theta = ml.implicit_gradient(mapped(jnp.tanh), Truncation(60, 60), num_terms=60), jnp.asarray(PLACE)
+    ml.testing.check_estimator(estimator, theta)
+    found = ml.compare({"implicit": estimator}, theta, KEY, num_episodes=2)["implicit"]
+    np.testing.assert_allclose(found.target, found.mean, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("build", "theta", "sentence"),
+    [
+        (
+            lambda: ml.implicit_gradient(mapped(), Truncation(4, 4), solver="lu"),
+            PLACE,
+            "solver must be one of cg, gmres",
+        ),
+        (lambda: ml.implicit_gradient(mapped(), Truncation(4, 4), num_terms=0), PLACE, "num_terms must be at least 1"),
+        (lambda: ml.implicit_gradient(noisy_map(), Truncation(4, 4)), THETA, "a state of floating-point numbers"),
+        (lambda: ml.implicit_gradient(noisy_linear_quadratic(), Truncation(4, 4)), 0.3, "the same for every key"),
+        (lambda: ml.implicit_gradient(ml.final_loss(mapped(), 4), Truncation(4, 4)), PLACE, "without ml.final_loss"),
+    ],
+)
+def test_problems_without_a_fixed_point_and_bad_settings_are_refused_in_a_sentence(build, theta, sentence):
+    with warnings.catch_warnings(), pytest.raises((TypeError, ValueError), match=sentence) as caught:
+        build().init(jax.tree.map(jnp.asarray, theta), KEY)
+    assert str(caught.value).endswith(".")

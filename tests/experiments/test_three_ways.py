@@ -1,0 +1,98 @@
+"""The comparison of three ways to train from the command line: its folder, an interrupted run, and mistakes."""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metalearn.studies.three_ways import contests, judged, neuron
+from tests.processes import run_here
+from tests.statistics import within
+
+TINY = ("size=quick", "seeds=6", "evaluations=96", "population=8", "resolution=9", "losses=[decisions]", "tracker=none")
+
+
+def run(folder, *arguments):
+    return run_here("three_ways", *arguments, f"folder={folder}", cwd=folder)
+
+
+def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missing(tmp_path):
+    result = run(tmp_path, *TINY)
+    assert result.returncode == 0, result.stderr
+    (folder,) = tmp_path.iterdir()
+    assert (folder / "figures" / "three_ways.png").stat().st_size > 0
+    rows = {(row["equal"], row["method"]): row for row in json.loads((folder / "tables" / "ends.json").read_text())}
+    assert len(rows) == 8
+    assert all(0 < row["evaluations"] <= 4 * 96 for row in rows.values())
+    assert all(rows["evaluations", name]["evaluations"] <= 96 for _, name in rows)
+    times = [row["milliseconds"] for (kind, _), row in rows.items() if kind == "evaluations"]
+    assert all(row["milliseconds"] <= max(times) * 1.01 for row in rows.values())
+    held = np.load(folder / "arrays" / "decisions" / "backprop.npz")
+    np.testing.assert_array_equal(held["theta"], np.broadcast_to(held["theta"][:, :1], held["theta"].shape))
+    search = np.load(folder / "arrays" / "decisions" / "CMA-ES.npz")
+    assert np.all(np.diff(search["loss"][:, 1:], axis=1) <= 0)
+    np.testing.assert_array_equal(search["theta"][:, 0], held["theta"][:, 0])
+    (folder / "arrays" / "decisions" / "backprop.npz").unlink()
+    assert run(tmp_path, *TINY, f"resume={folder}").returncode == 0
+    np.testing.assert_array_equal(np.load(folder / "arrays" / "decisions" / "backprop.npz")["theta"], held["theta"])
+
+
+@pytest.mark.parametrize("name", ["regression", "decisions"])
+def test_the_policy_gradient_has_the_mean_of_the_gradient_of_its_own_mean_cost(name):
+    policy, place, zero = contests()[name].policy.loss, jnp.array([1.3, -0.4]), jnp.zeros(())
+    target = neuron(jnp.array([4.0, 0.5]))
+    mean = {
+        "regression": lambda theta: jnp.mean((neuron(theta) - target) ** 2),
+        "decisions": lambda theta: jnp.mean(jax.nn.sigmoid(jnp.where(target > 0, -4, 4) * neuron(theta))),
+    }[name]
+    exact = np.asarray(jax.grad(mean)(place))
+    keys = jax.random.split(jax.random.key(7), 20_000)
+    found = jax.jit(jax.vmap(jax.grad(lambda theta, key: policy(zero, theta, key)), (None, 0)))(place, keys)
+    assert within(found, exact, k=4, twin=-exact)
+
+
+def test_ends_are_judged_at_equal_evaluations_and_at_the_time_of_the_slowest():
+    steps = np.arange(5)
+    run = lambda cost, seconds, losses: {
+        "evaluations": cost * steps,
+        "seconds": seconds * steps,
+        "loss": np.array([losses, losses]),
+    }
+    runs = {"slow": run(10, 4.0, [9, 8, 7, 6, 5]), "fast": run(20, 2.0, [9, 3, 2, 1, 0])}
+    rows = {(row["equal"], row["method"]): row for row in judged(runs, 2.5, 20)}
+    assert [rows[kind, name]["median"] for kind in ("evaluations", "time") for name in runs] == [7, 3, 7, 0]
+    assert [rows[kind, "fast"]["solved"] for kind in ("evaluations", "time")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["seeds=0"], "seeds must be at least 2; 0 was given"),
+        (["evaluations=3"], "evaluations must be at least 16"),
+        (
+            ["losses=[xor]"],
+            "Every one of losses must be one of decisions, hyperparameters, regression; 'xor' was given",
+        ),
+        (["losses=[]"], "losses must name at least one of"),
+        (["losses=decisions"], "losses must be a list, such as losses=[decisions]"),
+        (["sigma=nan"], "sigma must be a number in (0, inf); nan was given"),
+        (["learning_rate=0"], "learning_rate must be a number in (0, inf)"),
+        (["size=tiny"], "size can be: full, quick"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_no_folder(tmp_path, arguments, words):
+    result = run(tmp_path, *arguments, "tracker=none")
+    assert result.returncode == 2, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert words in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_evosax_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "evosax", None)
+    result = run(tmp_path, "tracker=none")
+    assert result.returncode == 2, result.stderr
+    assert "pip install 'metalearn[search]'" in result.stderr

@@ -1,0 +1,127 @@
+"""A proxy is minimised, a goal is watched, and mitigations are compared with the plain case."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import metalearn as ml
+from metalearn.outer.one_world import one_world
+from metalearn.studies.goodhart import PLAIN, descend, goal_rows, tuned_training
+from metalearn.studies.mitigations import Switches, altered
+
+PROBLEM = ml.problems.noisy_linear_quadratic(a=0.5, target=1.0, noise=0.3)
+STUDY = ml.Study(
+    PROBLEM,
+    jnp.array(0.2),
+    3,
+    observables={
+        "wanted": lambda state, theta, key: (theta - 0.4) ** 2,
+        "third": lambda state, theta, key: (theta - 0.35) ** 2,
+    },
+    repeat_randomness=True,
+)
+NAMES = {"proxy": "loss", "goal": "wanted"}
+
+
+def whole(problem, key):
+    return ml.backprop(problem, ml.Truncation(3, 3, key=key))
+
+
+def run(switches, seeds=2, study=STUDY):
+    keys = [jax.random.key(70 + seed) for seed in range(seeds)]
+    how = {"num_steps": 24, "chunk_length": 2, "num_episodes": 4, "progress": lambda *_: None, "label": ""}
+    return descend(study, NAMES, whole, optax.sgd(0.05), switches, keys, **how)
+
+
+def test_every_episode_of_a_run_is_the_world_that_its_goals_are_read_in():
+    seen = []
+    watch = {"again": lambda theta, key: ml.meta_loss(PROBLEM, theta, key, 3)}
+    estimator = one_world(lambda key: whole(PROBLEM, key))
+    for seed in (1, 2):
+        _, history = ml.meta_train(
+            estimator, optax.sgd(0.1), jnp.array(0.2), jax.random.key(seed), 3, watch=watch, chunk_length=1
+        )
+        np.testing.assert_allclose(history.metrics["loss"], history.watched["again"][:3], rtol=1e-6)
+        seen.append(float(history.metrics["loss"][0]))
+    assert seen[0] != seen[1]
+
+
+def test_the_goal_turns_and_mitigations_recover_its_loss():
+    found = {PLAIN: run(Switches()), "penalty": run(Switches(penalty=4.0)), "goal": run(Switches(share=1.0))}
+    found["stop"] = run(Switches(stop_on="third", patience=2))
+    rows = {row["case"]: row for row in goal_rows(found)}
+    assert rows[PLAIN]["best"] < rows[PLAIN]["start"] < rows[PLAIN]["end"]
+    assert rows[PLAIN]["worse_than_start"] == 1
+    assert rows[PLAIN]["recovered"] == 0
+    for name in ("penalty", "goal", "stop"):
+        assert rows[name]["recovered"] > 0.8
+    stopped = found["stop"]
+    assert np.isnan(stopped["goal"]).any()
+    at = np.nanargmin(stopped["third"], axis=1)
+    np.testing.assert_allclose(stopped["end/goal"], stopped["goal"][np.arange(2), at])
+
+
+def test_the_recovered_share_and_its_error_of_known_curves():
+    curves = lambda *ends: {
+        "step": np.arange(3), "goal": np.array([[1.0, 0.5, end] for end in ends]), "proxy": np.zeros((len(ends), 3)),
+        "end/goal": np.array(ends), "end/proxy": np.zeros(len(ends)),
+    }  # fmt: skip
+    plain, half, worse = goal_rows({PLAIN: curves(1.5, 2.5), "half": curves(1.0, 1.5), "worse": curves(3.0, 4.0)})
+    assert (half["recovered"], half["recovered_error"]) == (0.5, 0.0)
+    assert worse["recovered"] == -1.0
+    assert (plain["turning_step"], plain["turning_step_error"]) == (1.0, 0.0)
+
+
+def test_the_penalty_and_the_share_are_those_of_the_formula():
+    theta, key = jnp.array(0.7), jax.random.key(0)
+    state = PROBLEM.init(theta, key)
+    proxy, goal = PROBLEM.loss(state, theta, key), (0.7 - 0.4) ** 2
+    mixed = altered(STUDY, "loss", "wanted", Switches(penalty=3.0, share=0.25)).loss(state, theta, key)
+    assert float(mixed) == pytest.approx(0.75 * float(proxy) + 0.25 * goal + 1.5 * 0.25, rel=1e-5)
+
+
+def test_mistakes_are_sentences():
+    for make, words in (
+        (lambda: ml.outer.observe(STUDY, "wantet", "goal"), r"goal must be an observable .*did you mean wanted"),
+        (lambda: Switches(share=2.0), r"share must be a number in \[0, 1\]"),
+        (lambda: tuned_training(0), "num_steps must be at least 1"),
+        (lambda: tuned_training(rate=0.0), "rate must be"),
+        (lambda: ml.Study(PROBLEM, 0.2, 3, observables={"loss": PROBLEM.loss}), "cannot be called 'loss'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make()
+    with pytest.raises(TypeError, match="The observable 'pair' must return one real number"):
+        ml.Study(PROBLEM, 0.2, 3, observables={"pair": lambda state, theta, key: jnp.ones(2)})
+
+
+def tuned(seeds, steps, rate, **arguments):
+    """Minimise the training loss, or the loss on few validation rows, on seeds of their own."""
+    study = tuned_training(**arguments)
+    keys = [jax.random.key(900 + seed) for seed in range(seeds)]
+    build = lambda problem, key: ml.backprop(problem, ml.Truncation(1, 1, key=key))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+    how = {"num_steps": steps, "chunk_length": 4, "num_episodes": 1, "progress": lambda *_: None, "label": ""}
+    return descend(study, {"proxy": "loss", "goal": "clean"}, build, optimizer, Switches(), keys, **how)
+
+
+@pytest.mark.slow
+def test_the_training_loss_is_a_proxy_that_turns():
+    """The band of 200 steps, Adam .05, from a rate of .003 and a decay of .3: proxy < .05, goal >= 1.5 times its best."""
+    found = tuned(3, 200, 0.05, num_steps=200, rate=0.003, decay_rate=0.3)
+    assert np.all(found["end/proxy"] < 0.05)
+    assert np.all(found["end/goal"] >= 1.5 * found["goal"].min(axis=1))
+
+
+@pytest.mark.slow
+def test_few_validation_rows_turn_and_many_turn_less():
+    ratios = {}
+    for rows in (20, 400):
+        arguments = {"example_weights": 200, "proxy": "validation", "validation_rows": rows, "num_steps": 60}
+        found = tuned(3, 200, 0.1, rate=0.05, decay_rate=0.003, **arguments)
+        ratios[rows] = found["end/goal"] / found["goal"].min(axis=1)
+        if rows == 20:
+            assert np.all(found["end/proxy"] < 0.05)
+    assert np.all(ratios[20] >= 1.5)
+    assert np.all(ratios[400] < ratios[20])
