@@ -69,7 +69,7 @@ print(sorted({"jax", "hydra"} & set(sys.modules)))
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["compar"], ["'compar'", "did you mean compare?", "meta_train, reproduce"]),
+        (["compar"], ["'compar'", "did you mean compare?", "meta_train, misgeneralisation"]),
         (["meta-train", "seed=1"], ["did you mean meta_train?"]),
         (["problem=digits"], ["There is no experiment 'problem=digits'"]),
         (["--version"], ["There is no experiment '--version'"]),

@@ -1,4 +1,4 @@
-"""Refuse values of another kind than the configuration's own: a text for true or false, a list or infinity for a number."""
+"""Checks that a value has the kind of the configuration's own: true or false, a finite number, or entries."""
 
 import inspect
 import math
@@ -67,7 +67,7 @@ def _booleans(settings: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield from _booleans(value, f"{place}{key}.")
     try:
         parameters = inspect.signature(get_method(settings["_target_"])).parameters
-    except Exception:  # whoever calls it says what is wrong
+    except Exception:  # an error of the call says what is wrong
         return
     for key, value in settings.items():
         if key in parameters and parameters[key].annotation in (bool, "bool"):

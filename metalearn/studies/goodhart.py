@@ -14,6 +14,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems import noisy_labels
 from metalearn.inner.problems.noisy_labels import OBSERVABLES
 from metalearn.inner.unroll import meta_loss
+from metalearn.landscape import Axis, Plane
 from metalearn.outer import Study, held_out_loss, meta_train
 from metalearn.outer.observables import observe
 from metalearn.outer.one_world import one_world
@@ -58,7 +59,10 @@ def tuned_training(
     known = {name: noisy_labels(name, **settings) for name in dict.fromkeys((proxy, *OBSERVABLES))}
     losses = {name: problem.loss for name, problem in known.items()}
     problem = strided(known[proxy], num_steps)
-    return Study(problem, theta, 1, sigma=0.1, observables=losses, repeat_randomness=True)
+    axes = Axis("ln learning rate", -8.0, 0.0), Axis("ln weight decay", -8.0, 2.0)
+    plane = Plane(*axes, lambda x, y: theta | {"log_rate": x, "log_decay": y})
+    settings = {"sigma": 0.1, "plane_sigma": 0.1, "plane": plane}
+    return Study(problem, theta, 1, observables=losses, repeat_randomness=True, **settings)
 
 
 def reading(study: Study, name: str, num_episodes: int) -> Callable[[Any, Key], Any]:

@@ -90,7 +90,7 @@ def test_a_problem_in_a_file_of_ones_own_by_target_and_by_a_yaml_file(tmp_path):
         (["problem=phase_walk", "problem.length=4"], ["not a multiple"]),
         (["problem=phase_walk", "problem.theta=[1,up]"], ["problem.theta must be"]),
         (["problem=phase_walk", "episodes=1"], ["num_episodes must be at least 2"]),
-        (["problem=phase_walk", "estimator=persistent_es", "pairs=many"], ["whole number"]),
+        (["problem=phase_walk", "estimator=persistent_es", "pairs=many"], ["pairs must be a number, such as"]),
         (["problem=phase_walk", "problem.build.omega=fast"], ["omega"]),
         (["estimator=[]"], ["No estimator was chosen"]),
     ],
