@@ -417,7 +417,7 @@ def test_layers_and_other_axes():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"theta": {"rate": jnp.ones(3)}}, 'no matrix of weights that is not zero.*normalise="none"'),
+        ({"theta": {"rate": jnp.ones(3)}}, 'no matrix with a nonzero weight.*normalise="none"'),
         ({"normalise": "row"}, "normalise must be"),
         ({"filter_axis": 2}, "filter_axis is 2, and weight has the shape"),
         ({"key": 0}, "typed key"),

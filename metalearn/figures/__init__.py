@@ -1,4 +1,4 @@
-"""Floor 5: draw figures with matplotlib, one file for each kind of figure; write films and HTML reports.
+"""Draw figures with matplotlib, one file for each kind of figure; write films and HTML reports.
 
 A figure function takes results of the floors below and returns a matplotlib figure, which `Run.figure` records.
 """

@@ -24,7 +24,7 @@ SHOWN = {
     "horizon": ("T/2", "change of the dimension at half the steps"),
     "control": ("control", "dimension of a circle by the same rule, which is 1"),
     "null_ratio": ("null ratio", "pixels with another label beside them over those of independent labels"),
-    "refused": ("refused", "why the dimension says nothing"),
+    "refused": ("refused", "reason why the dimension is not meaningful"),
 }
 
 
