@@ -119,7 +119,7 @@ def test_a_result_is_saved_and_loaded(result, tmp_path):
     assert unequal(result, again) == []
     assert (repr(again), str(again)) == (repr(result), str(result))
     np.load(path, allow_pickle=False).close()
-    with pytest.raises(FileNotFoundError, match="make it first"):
+    with pytest.raises(FileNotFoundError, match="create it first"):
         result.save(tmp_path / "missing" / "result.npz")
 
 
@@ -196,7 +196,7 @@ def test_the_csv_holds_all_rows_and_digits(result, tmp_path):
     assert len(read) == len(rows)
     for one, row in zip(read, rows):
         assert {key: one[key] for key in row} == {k: "" if v is None else str(v) for k, v in row.items()}
-    with pytest.raises(FileNotFoundError, match="does not exist; make it first"):
+    with pytest.raises(FileNotFoundError, match="does not exist; create it first"):
         result.to_csv(tmp_path / "missing" / "rows.csv")
 
 

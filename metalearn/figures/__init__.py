@@ -1,6 +1,6 @@
 """Draw figures with matplotlib, one file for each kind of figure; write films and HTML reports.
 
-A figure function takes results of the floors below and returns a matplotlib figure, which `Run.figure` records.
+A figure function takes results and returns a matplotlib figure, which `Run.figure` records.
 """
 
 from metalearn.figures.collected import draw_collected

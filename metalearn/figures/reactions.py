@@ -1,4 +1,4 @@
-"""Figures of worlds that react to a prediction: gradients, where training ends, and what a score pays for."""
+"""Figures of worlds that react to a prediction: gradients, end points of training, and incentives of a score."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -98,7 +98,7 @@ def _gradients(axes, part) -> None:
 
 
 def _line(axes, part, name, style, colour, label=None) -> None:
-    """The exact mean as a line, and the measured mean as dots with two standard errors."""
+    """Draw the exact mean as a line, and the measured mean as dots with two standard errors."""
     axes.plot(part["fine"], part[f"line/{name}"], style, color=colour, label=label or name)
     samples = part[f"measured/{name}"].astype(float)
     error = samples.std(axis=1, ddof=1) / np.sqrt(samples.shape[1])

@@ -415,7 +415,7 @@ MISTAKES = {
     "a variable of training alone": (
         lambda: classify(ml.from_linen(OnlyInTraining(), (1, 4), **ROWS)),
         ValueError,
-        r"\['batch_stats'\]\['late'\] came and nothing went. Make every variable",
+        r"\['batch_stats'\]\['late'\] was added and nothing was removed. Create every variable",
     ),
     "a stream that is not there": (
         lambda: classify(ml.from_linen(Noisy(), (1, 4), **ROWS)),

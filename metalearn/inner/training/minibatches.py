@@ -203,9 +203,8 @@ def _check_state(before, train) -> None:
         )
         raise ValueError(
             f"A forward pass in training changes the structure of the network's state: {', '.join(sorted(new - old)) or 'nothing'} "
-            f"was added and "
-            f"{', '.join(sorted(old - new)) or 'nothing'} was removed. Create every variable when the network is initialised, in "
-            'evaluation, and sow values into "intermediates", which are not kept.'
+            f"was added and {', '.join(sorted(old - new)) or 'nothing'} was removed. Create every variable "
+            'when the network is initialised, in evaluation, and sow values into "intermediates", which are not kept.'
         )
 
 
