@@ -212,7 +212,7 @@ def test_the_page_of_a_notebook_has_a_table():
 def test_every_result_but_a_dimension_has_a_figure():
     for make in (comparison, history, landscape, evaluation, diagnosis, RESULTS["trials"], RESULTS["many exponents"]):
         assert hasattr(make().plot(title="here"), "savefig")
-    with pytest.raises(TypeError, match="no figure of a dict"):
+    with pytest.raises(TypeError, match="no figure for a dict"):
         ml.figures.draw_result({})
 
 
