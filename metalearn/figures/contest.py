@@ -49,7 +49,7 @@ def _along_the_way(axes, runs, evaluations) -> None:
         low, median, high = np.maximum(np.quantile(run["loss"][:, shown], (0.25, 0.5, 0.75), axis=0), SMALLEST)
         style = {"color": OKABE_ITO[index], "label": method}
         found.append(Curve(run["evaluations"][shown], median, style, low, high))
-    low, high = axis_limits([part for one in found for part in (one.low, one.high)], logarithmic=True)
+    low, high = axis_limits(np.concatenate([part for one in found for part in (one.low, one.high)]), logarithmic=True)
     draw_curves(axes, found, limits=(max(low, SMALLEST), high), logarithmic=True)
     axes.set(xlabel="evaluations of the loss", ylabel=f"loss, {SMALLEST:g} or more: median and quartiles")
     plain_numbers(axes)

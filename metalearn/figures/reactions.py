@@ -154,13 +154,15 @@ def _scores(axes, reports) -> None:
     for kind, (name, style, colour) in kinds.items():
         curve = np.asarray(reports[f"score/brier, {kind}"], float)
         top = int(np.argmax(np.where(np.isfinite(curve), curve, -np.inf)))
-        below = np.maximum(curve - curve[top], -SHOWN)  # the label of the axis says so
-        found.append(Curve(reports["report"], below, {"color": colour, "linestyle": style, "label": name}))
+        below = curve - curve[top]
+        shown = ~(below < -SHOWN)  # the label of the axis says so
+        how = {"color": colour, "linestyle": style, "label": name}
+        found.append(Curve(np.asarray(reports["report"])[shown], below[shown], how))
         tops.append((reports["report"][top], colour))
     draw_curves(axes, found, limits=(-SHOWN, 0.06 * SHOWN))
     for place, colour in tops:
         axes.plot(np.clip(place, *axes.get_xlim()), 0, "o", color=colour, markersize=8)
     axes.axvline(float(reports["honest"]), color="black", linewidth=0.9, linestyle=":", label="honest report")
-    axes.set(xlabel="report p", ylabel=f"Brier score below its best (at most {SHOWN} is shown)")
+    axes.set(xlabel="report p", ylabel=f"Brier score minus its best, from −{SHOWN} on")
     axes.set_title("4. A proper score pays for a report that moves the world")
     legend(axes, title="dots: the best report", loc="lower left")
