@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.figures.limits import axis_limits
+from metalearn.figures.limits import FARTHEST, axis_limits
 from metalearn.figures.style import OKABE_ITO, save_style
 
 COLOURS = {"right": OKABE_ITO[2], "absent": OKABE_ITO[6], "random": OKABE_ITO[1], "wrong": OKABE_ITO[3]}
@@ -28,15 +28,16 @@ def draw_walks(panels: Mapping[str, np.ndarray], episodes: Any, guides: Sequence
     from matplotlib.figure import Figure
 
     with save_style():
-        figure = Figure(figsize=(3.3 * len(panels) + 0.6, 3.9))
+        figure = Figure(figsize=(max(3.3 * len(panels) + 0.6, 7.5), 3.9))
         every = np.ravel(figure.subplots(1, len(panels), sharey=True))
         limits = axis_limits(np.concatenate([np.ravel(one) for one in panels.values()] + [np.array([0.0, best])]))
         for axes, (title, rewards) in zip(every, panels.items()):
             for place, guide in enumerate(guides):
-                axes.plot(episodes, rewards[:, :, place].T, color=COLOURS[guide], linewidth=0.7, alpha=0.35)
-                mean = rewards[:, :, place].mean(axis=0)
+                seeds = np.clip(rewards[:, :, place], -FARTHEST, FARTHEST)
+                axes.plot(episodes, seeds.T, color=COLOURS[guide], linewidth=0.7, alpha=0.35)
+                mean = np.sum(seeds / len(seeds), axis=0)
                 axes.plot(episodes, mean, color=COLOURS[guide], linewidth=2.2, label=f"guide {guide}")
-            axes.axhline(best, color="0.5", linestyle=":", label="follows the right guide")
+            axes.axhline(np.clip(best, *limits), color="0.5", linestyle=":", label="follows the right guide")
             axes.axhline(0, color="0.3", linestyle="--", linewidth=1.2, label="stands still")
             axes.set(title=title, xlabel="outer steps / windows per episode", ylim=limits)
         every[0].set(ylabel="reward of an episode")
