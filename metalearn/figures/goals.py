@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.figures.limits import FARTHEST, axis_limits
+from metalearn.figures.limits import FARTHEST, axis_limits, mark_beyond
 from metalearn.figures.style import OKABE_ITO, legend, save_style
 
 BLUE, ORANGE, GREEN, RED = OKABE_ITO[:4]
@@ -41,11 +41,18 @@ def draw_goals(
         panels = np.ravel(figure.subplots(1, len(found), sharey=True))
         limits = axis_limits(np.concatenate([np.ravel(one[role]) for one in found.values() for role in ROLES]))
         for axes, (name, one) in zip(panels, found.items()):
+            axes.set_ylim(min(limits[0], 0), limits[1])
             _curves(axes, one["step"], one["proxy"], BLUE, f"proxy: {proxy_name} (minimised)")
             _curves(axes, one["step"], one["goal"], RED, f"goal: {goal_name} (watched)")
-            axes.axhline(_mean(one["goal"])[0], color="0.3", linestyle="--", linewidth=1.2, label="goal at the start")
+            axes.axhline(
+                np.clip(_mean(one["goal"])[0], *limits),
+                color="0.3",
+                linestyle="--",
+                linewidth=1.2,
+                label="goal at the start",
+            )
             _turning_point(axes, one)
-            axes.set(xlabel="outer steps", title=name if len(found) > 1 else title, ylim=(min(limits[0], 0), limits[1]))
+            axes.set(xlabel="outer steps", title=name if len(found) > 1 else title)
         panels[0].set(ylabel="loss")
         if len(found) == 1:
             legend(panels[0])
@@ -81,13 +88,22 @@ def draw_mitigations(
         panels = figure.subplots(lines, min(count, PER_ROW), sharex=True, sharey=True, squeeze=False)
         low, high = axis_limits(np.concatenate([np.ravel(one[role]) for one in found.values() for role in ROLES]))
         for axes, (name, one), row in zip(panels.flat, others or [plain], rows[1:] or rows):
-            axes.plot(plain[1]["step"], _mean(plain[1]["goal"]), color="0.6", label="goal, no mitigation")
+            axes.set_ylim(min(low, 0), high)
+            axes.plot(
+                plain[1]["step"], np.clip(_mean(plain[1]["goal"]), low, high), color="0.6", label="goal, no mitigation"
+            )
             _curves(axes, one["step"], one["proxy"], BLUE, "proxy")
             _curves(axes, one["step"], one["goal"], RED, "goal")
-            start = _mean(plain[1]["goal"])[0]
+            start = np.clip(_mean(plain[1]["goal"])[0], low, high)
             axes.axhline(start, color="0.3", linestyle="--", linewidth=1, label="goal at the start")
-            axes.axhline(row["end"], color=GREEN, linestyle=":", linewidth=1.6, label="goal of the θ returned")
-            axes.set(title=name.replace("_", " "), ylim=(min(low, 0), high))
+            axes.axhline(
+                np.clip(row["end"], low, high),
+                color=GREEN,
+                linestyle=":",
+                linewidth=1.6,
+                label="goal of the θ returned",
+            )
+            axes.set(title=name.replace("_", " "))
             share = f"recovers {row['recovered']:.0%}" if np.isfinite(row["recovered"]) else ""
             axes.text(0.97, 0.04, share, transform=axes.transAxes, ha="right", va="bottom")
         for axes in panels.flat[count:]:
@@ -131,9 +147,12 @@ def draw_features(found: Mapping[str, np.ndarray], *, num_points: int = 10) -> A
 
 
 def _curves(axes, steps, values, colour, label):
-    """Draw the curves of seeds and their mean."""
-    axes.plot(steps, _bounded(values).T, color=colour, linewidth=0.7, alpha=0.35)
-    axes.plot(steps, _mean(values), color=colour, linewidth=2.2, label=label)
+    """Draw the curves of seeds and their mean within the limits, and mark what is beyond them."""
+    limits, known = axes.get_ylim(), ~np.isnan(values)  # NaN: after an early stop
+    axes.plot(steps, np.clip(values.T, *limits), color=colour, linewidth=0.7, alpha=0.35)
+    axes.plot(steps, np.clip(_mean(values), *limits), color=colour, linewidth=2.2, label=label)
+    places = np.broadcast_to(steps, values.shape)
+    mark_beyond(axes, [(places[known], values[known], colour)], f"{label} ")
 
 
 def _bounded(values):
@@ -158,5 +177,5 @@ def _turning_point(axes, one):
     turns = steps[np.nanargmin(goal, axis=1)]
     spread = float(turns.std(ddof=1)) if len(turns) > 1 else 0.0
     label = f"turning point {turns.mean():.0f} ± {spread:.0f} steps"
-    height = np.nanmin(_mean(goal))
+    height = np.clip(np.nanmin(_mean(goal)), *axes.get_ylim())
     axes.errorbar(turns.mean(), height, xerr=spread, fmt="o", color="black", capsize=4, zorder=5, label=label)
