@@ -150,6 +150,11 @@ def walks(source):
     return figures.draw_walks(panels, np.arange(3), ("right", "absent", "random", "wrong"), float(source()))
 
 
+def probe(source):
+    read = lambda: {"step": np.arange(3), "learned": source(2, 3, 2, 3), "Adam": source(3, 2, 3)}
+    return figures.draw_probe({"one": read(), "two": read()})
+
+
 FIGURES = {
     "draw_comparison": lambda s: figures.draw_comparison(Comparison(0.0, (report(s, "ES"), report(s, "PES")))),
     "draw_trajectories": lambda s: figures.draw_trajectories(
@@ -176,6 +181,7 @@ FIGURES = {
     "draw_mitigations": mitigations,
     "draw_features": features,
     "draw_walks": walks,
+    "draw_probe": probe,
     "draw_history": lambda s: figures.draw_history(history(s)),
     "draw_trials": lambda s: figures.draw_trials(trials(s)),
     "draw_exponents": lambda s: figures.draw_exponents(exponents(s)),
