@@ -23,7 +23,7 @@ OF_EVALUATIONS = ("step", "inner_steps", "loss")
 
 
 class Best(NamedTuple):
-    """The θ with the smallest reading so far, of what `stop_on` names, or else of the evaluation.
+    """The θ with the smallest reading so far, of the goal in `stop_on`, or of `evaluate` without `stop_on`.
 
     Attributes:
       theta, loss: θ and its reading; `loss` is NaN before the first finite reading.
@@ -72,8 +72,8 @@ class History(NamedTuple):
       theta: θ BEFORE each step that is kept, `[num_kept, ...]`; all steps by default. NumPy arrays unless meta-training
         is traced.
       metrics: the metrics of the estimator, `[num_steps]` each.
-      evaluations: "step" of every reading of `evaluate` and `watch`, "inner_steps" taken until then, "loss", which is
-        the evaluation, and the goals by their names, `[num_readings]` each; without "loss" if only goals are watched.
+      evaluations: for every reading of `evaluate` and `watch`: its "step", the "inner_steps" taken so far, "loss" (the
+        value of `evaluate`, if given), and the goals by name, `[num_readings]` each.
       snapshot: the state at the end, from which training can continue. It contains the best θ.
       steps: the outer steps of the rows of `theta`, `[num_kept]`.
     """
@@ -90,7 +90,7 @@ class History(NamedTuple):
 
     @property
     def stop_reason(self) -> str:
-        """Why training ended before its last outer step, and at which; "" if it did not.
+        """Return why training ended before its last outer step, and at which step; "" if it did not end early.
 
         Raises:
           ValueError: the history is that of several runs (`vmap`).
@@ -107,7 +107,7 @@ class History(NamedTuple):
 
     @property
     def watched(self) -> dict[str, Any]:
-        """Name of a goal -> its readings, `[num_readings]`, at the outer steps `evaluations["step"]`."""
+        """Return name of a goal -> its readings, `[num_readings]`, at the outer steps `evaluations["step"]`."""
         return {name: values for name, values in self.evaluations.items() if name not in OF_EVALUATIONS}
 
     def divergence(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class History(NamedTuple):
 
 
 def divergence_along(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the shares of `History.divergence`, from metrics whose last axis is that of the outer steps."""
+    """Return the shares of `History.divergence` from metrics whose last axis counts the outer steps."""
     shares = np.asarray(metrics["fraction_diverged"])
     capped = np.asarray(metrics.get("fraction_capped", np.zeros_like(shares)))
     ends = {"first": shares[..., 0], "worst": shares.max(axis=-1), "last": shares[..., -1]}

@@ -55,7 +55,7 @@ def save_result(path: str | Path, result: Any) -> Path:
     """
     path, arrays = Path(path), {}
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; make it first.")
+        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; create it first.")
     content = {"format": FORMAT, "result": _packed(result, arrays)}
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     with replacing(path) as file:

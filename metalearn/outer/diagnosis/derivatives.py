@@ -27,7 +27,7 @@ EPISODES = 8  # the number of episodes whose gradients are averaged
 
 
 class Derivatives(NamedTuple):
-    """What forward and reverse mode tell about an orbit. What cannot be computed is NaN and explained in `left_out`.
+    """Derivatives of an orbit by forward and reverse mode. Values that cannot be computed are NaN; `left_out` says why.
 
     Attributes:
       exponent, flip_fraction: as in `ml.dynamics.lyapunov`.
