@@ -44,6 +44,7 @@ WORDS = (  # the heads of tables that nothing measures
     "| problems | what is refused |",
     "| data | inputs | targets | outputs of the network |",
     "| optimiser | inner | outer |",
+    "| function | network | data | parameters |",  # compared in tests/inner/test_network_benchmarks.py
 )
 
 

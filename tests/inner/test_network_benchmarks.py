@@ -1,11 +1,14 @@
 """Benchmarks with other networks than perceptrons, and the text of two of them."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import metalearn as ml
+from tests.processes import ROOT
 
 KINDS = {
     "convolutional": lambda **how: ml.problems.convolutional_benchmark((4, 6), batch_size=8, **how),
@@ -43,6 +46,15 @@ def test_a_benchmark_has_disjoint_parts_and_hyperparameters_of_every_tensor(kind
     )
     assert jax.eval_shape(problem.loss, state, tuning.theta, jax.random.key(1)).shape == ()
     assert (state.network_state is not None) == (kind in ("convolutional", "residual"))
+
+
+def test_the_documentation_has_the_numbers_of_parameters():
+    rows = re.findall(r"\| `(\w+)_benchmark` \|.*\| (\d+) \|", (ROOT / "docs/networks.md").read_text(encoding="utf-8"))
+    for kind, count in rows:
+        network = getattr(ml.problems, f"{kind}_benchmark")().network
+        shapes = jax.eval_shape(network.init, jax.random.key(0))
+        assert int(count) == sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert [kind for kind, _ in rows] == ["convolutional", "residual", "transformer", "lstm"]
 
 
 @pytest.mark.parametrize("kind", ["transformer", "lstm"])
