@@ -1,6 +1,6 @@
 """A text of which the next character is predicted."""
 
-from pathlib import Path
+import importlib.resources
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +26,8 @@ def characters(length: int = 64) -> tuple[Examples, str]:
       ValueError: `length` is below 1, or the text is shorter.
     """
     check_count("length", length)
-    text = Path(__file__).with_name("text.txt").read_text(encoding="ascii").replace("\n", " ").strip()
+    file = importlib.resources.files("metalearn.inner.training").joinpath("text.txt")
+    text = file.read_text(encoding="ascii").replace("\n", " ").strip()
     windows = (len(text) - 1) // length
     if windows < 1:
         raise ValueError(f"length must be at most {len(text) - 1}, that of the text; {length} was given.")
