@@ -29,7 +29,7 @@ def main(config):
             solved = 1.2 * float(ground["loss"].min()) if contest.solved is None else contest.solved
             rows += [{"contest": name, **row, "below": solved} for row in judged(runs, solved, config.evaluations)]
             found[name] = {"surface": ground, "runs": runs, "names": contest.names}
-        parts.run.table("ends", rows)
+        parts.run.table("three_ways", rows)
         parts.run.figure("three_ways", later(draw_contests, found, rows, config.evaluations))
         print(f"\n{said(rows, config)}\n\nfigure: {parts.run.folder}/figures/three_ways.png")
 

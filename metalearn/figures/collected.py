@@ -58,7 +58,7 @@ def draw_collected(found: Collected, *, measure: str | None = None, title: str =
         else:
             _draw_lines(axes, found, groups, names, lines, measure, along, limits, logarithmic)
             axes.set(xlabel=along, ylabel=label)
-            if any(lines):
+            if axes.get_legend_handles_labels()[0]:
                 figure.legend(loc="outside right upper", fontsize=9)
         axes.set_title(title or f"{found.experiment}: {header}, {meaning}", fontsize=11, wrap=True)
         return figure

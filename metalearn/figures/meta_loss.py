@@ -31,7 +31,8 @@ def draw_meta_loss(values: np.ndarray, plane: Plane, smoothed: Smoothed | None =
     panels = {"the meta-loss": colours.values}
     if smoothed is not None:
         sigmas = " and ".join(dict.fromkeys(f"{sigma:.3g}" for sigma in smoothed.sigma))
-        panels[f"smoothed, σ = {sigmas} in the units of the axes"] = smoothed.value
+        shown = np.clip(smoothed.value, colours.norm.vmin, colours.norm.vmax)
+        panels[f"smoothed, σ = {sigmas} in the units of the axes"] = shown
     with save_style():
         figure = Figure(figsize=(5.6 * len(panels) + 1.4, 5.6), dpi=max(120, max(colours.values.shape) / 4))
         row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
