@@ -63,7 +63,9 @@ def examples():
     """Return the shortest statement of the guides that uses each name, as `{"landscape.Plane": (page, code)}`."""
     found = {}
     for page in [*sorted(HERE.glob("*.md")), *sorted((HERE / "notebooks").glob("*.md"))]:
-        blocks = re.findall(r"^```(?:python|\{code-cell\}[^\n]*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+        blocks = re.findall(
+            r"^```(?:python|\{code-cell\}[^\n]*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+        )
         for block in blocks:
             body = re.sub(r"\A(?:---.*?---\n|:[^\n]*\n)+", "", block, flags=re.DOTALL)
             for statement in ast.parse(body).body:
@@ -78,7 +80,15 @@ def examples():
 def example(full):
     """Return the lines of an example and of the page from which it is, or nothing."""
     page, code = examples().get(full, ("", ""))
-    lines = ["", "", f"Example, from [{page.removesuffix('.md')}](/{page}):", "", "```python", *code.splitlines(), "```"]
+    lines = [
+        "",
+        "",
+        f"Example, from [{page.removesuffix('.md')}](/{page}):",
+        "",
+        "```python",
+        *code.splitlines(),
+        "```",
+    ]
     return lines if page else []
 
 
@@ -121,7 +131,9 @@ def linked(text):
         source = HERE / f"{document}.md"
         if not source.exists():
             return match[0]
-        heading = re.search(rf"^#+ ({re.escape(section)}\.? .*)$", source.read_text(), re.MULTILINE) if section else None
+        heading = (
+            re.search(rf"^#+ ({re.escape(section)}\.? .*)$", source.read_text(), re.MULTILINE) if section else None
+        )
         if heading is None:
             return f"[{document}](/{document}.md)"
         anchor = re.sub(r"[^\w\- ]", "", heading[1].lower()).replace(" ", "-")
@@ -141,7 +153,13 @@ def markdown(lines):
         elif inside and re.match(r"  \S", line):
             name, colon, rest = line.strip().partition(": ")
             named = colon and re.fullmatch(r"[\w*]+(?:, [\w*]+)*", name)
-            found.append(f"* `{name}`: {rest}" if named else f"  {line.strip()}" if found[-1].startswith(("* ", "  ")) else line.strip())
+            found.append(
+                f"* `{name}`: {rest}"
+                if named
+                else f"  {line.strip()}"
+                if found[-1].startswith(("* ", "  "))
+                else line.strip()
+            )
         else:
             found.append(line)
     return linked("\n".join(found)).splitlines()
