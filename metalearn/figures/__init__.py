@@ -12,6 +12,7 @@ from metalearn.figures.html_report import Section, image, write_report
 from metalearn.figures.landscape import check_norm, draw_landscape, draw_landscapes
 from metalearn.figures.layers import draw_cut, draw_law, draw_layer, draw_signal
 from metalearn.figures.meta_loss import draw_meta_loss
+from metalearn.figures.probe import draw_probe
 from metalearn.figures.reactions import draw_reactions, draw_reports
 from metalearn.figures.results import draw_exponents, draw_history, draw_result, draw_schedule, draw_trials
 from metalearn.figures.style import later, save_style
@@ -41,6 +42,7 @@ __all__ = [
     "draw_matrix",
     "draw_meta_loss",
     "draw_mitigations",
+    "draw_probe",
     "draw_reactions",
     "draw_reports",
     "draw_result",

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.figures.limits import axis_limits
+from metalearn.figures.limits import FARTHEST, axis_limits, mark_beyond
 from metalearn.figures.style import OKABE_ITO, save_style
 
 COLOURS = {"right": OKABE_ITO[2], "absent": OKABE_ITO[6], "random": OKABE_ITO[1], "wrong": OKABE_ITO[3]}
@@ -28,17 +28,20 @@ def draw_walks(panels: Mapping[str, np.ndarray], episodes: Any, guides: Sequence
     from matplotlib.figure import Figure
 
     with save_style():
-        figure = Figure(figsize=(3.3 * len(panels) + 0.6, 3.9))
+        figure = Figure(figsize=(max(3.3 * len(panels) + 0.6, 7.5), 3.9))
         every = np.ravel(figure.subplots(1, len(panels), sharey=True))
         limits = axis_limits(np.concatenate([np.ravel(one) for one in panels.values()] + [np.array([0.0, best])]))
         for axes, (title, rewards) in zip(every, panels.items()):
+            axes.set_ylim(*limits)
             for place, guide in enumerate(guides):
-                axes.plot(episodes, rewards[:, :, place].T, color=COLOURS[guide], linewidth=0.7, alpha=0.35)
-                mean = rewards[:, :, place].mean(axis=0)
+                seeds = rewards[:, :, place]
+                axes.plot(episodes, np.clip(seeds.T, *limits), color=COLOURS[guide], linewidth=0.7, alpha=0.35)
+                mean = np.clip(np.sum(np.clip(seeds, -FARTHEST, FARTHEST) / len(seeds), axis=0), *limits)
                 axes.plot(episodes, mean, color=COLOURS[guide], linewidth=2.2, label=f"guide {guide}")
-            axes.axhline(best, color="0.5", linestyle=":", label="follows the right guide")
+            axes.axhline(np.clip(best, *limits), color="0.5", linestyle=":", label="follows the right guide")
             axes.axhline(0, color="0.3", linestyle="--", linewidth=1.2, label="stands still")
-            axes.set(title=title, xlabel="outer steps / windows per episode", ylim=limits)
+            mark_beyond(axes, [(episodes, seed, COLOURS[g]) for i, g in enumerate(guides) for seed in rewards[:, :, i]])
+            axes.set(title=title, xlabel="outer steps / windows per episode")
         every[0].set(ylabel="reward of an episode")
         figure.legend(
             *every[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9

@@ -146,8 +146,8 @@ def goal_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, A
     plain, rows = next(iter(found.values())), []
     lost = plain["end/goal"] - plain[GOAL].min(axis=1)
     for name, one in found.items():
-        best = np.nanmin(one[GOAL], axis=1)
-        turns = one["step"][np.nanargmin(one[GOAL], axis=1)].astype(float)
+        known = np.where(np.isfinite(one[GOAL]), one[GOAL], np.inf)
+        best, turns = known.min(axis=1), one["step"][known.argmin(axis=1)].astype(float)
         gain = plain["end/goal"] - one["end/goal"]
         share = gain.mean() / lost.mean() if len(gain) == len(lost) else np.nan
         values = {"start": one[GOAL][:, 0], "best": best, "turning_step": turns, "end": one["end/goal"]}
