@@ -82,10 +82,10 @@ def said(rows, best):
 
 
 def check(config):
-    """The key and the shares of the mixtures; mistakes are refused before a run begins.
+    """Check the configuration, and return the key and the shares of the mixtures.
 
     Raises:
-      TypeError, ValueError: a setting is out of its range.
+      TypeError, ValueError: a setting is out of range.
     """
     for name in ("seeds", "horizon", "length", "pairs", "episodes", "tests"):
         check_count(name, config[name])

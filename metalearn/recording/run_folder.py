@@ -134,9 +134,7 @@ class LocalRun:
             )
 
     def _fresh(self, kind: str, name: str, suffix: str) -> Path:
-        """Return a path that this process has not used, because a second figure of one name must not replace the first.
-        A resumed run replaces earlier files.
-        """
+        """Return a path that this process has not used yet; files of an earlier process are replaced."""
         parts = [file_name(part) for part in str(name).removesuffix(suffix).split("/") if part.strip()] or ["unnamed"]
         stem = self.path.joinpath(kind, *parts)
         path, count = stem.with_name(stem.name + suffix), 1
