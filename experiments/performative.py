@@ -7,8 +7,8 @@ from metalearn.application import application, open_parts, parse_seed
 from metalearn.figures import draw_reactions, draw_reports, later
 from metalearn.inner.checks import check_count, check_number
 from metalearn.studies.performative import (
+    build_game,
     coin,
-    game_of,
     human_choice,
     incentives,
     redeployments,
@@ -52,7 +52,7 @@ def check(config):
     check_number("game.start", config.game.start, 0, 1, open_low=True, open_high=True)
     ml.problems.performative_targets(0.0, config.sigma, config.horizon, config.length, **config.world)
     coin(config, "full")
-    game_of(config, "brier")
+    build_game(config, "brier")
     return parse_seed(config.seed)
 
 

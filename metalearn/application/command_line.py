@@ -42,7 +42,7 @@ from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
 from metalearn.recording.files import RunFolderError
 from metalearn.recording.folders import unwritable
 from metalearn.recording.secrets import hide_in_file
-from metalearn.usage import CONFIGS, check_line, choose_own_groups, help_text, parts_of
+from metalearn.usage import CONFIGS, check_line, choose_own_groups, help_text, read_groups
 
 COLLECT = {"_target_": "metalearn.application.collect.CollectSweep"}  # called at the end of a sweep
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
@@ -130,7 +130,7 @@ def _job(
         try:
             if ours is not None:
                 check_read(config, CONFIGS, ours)
-                check_kinds(config, ours, list(parts_of(CONFIGS, ours)))
+                check_kinds(config, ours, list(read_groups(CONFIGS, ours)))
             return main(config)
         except Exception as error:
             if not sweep:

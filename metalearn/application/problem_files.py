@@ -40,7 +40,7 @@ def call_study(address: str, arguments: Mapping[str, Any] = {}) -> Study:
     return found if found.name else dataclasses.replace(found, name=name)
 
 
-def file_of(address: str) -> Path | None:
+def find_file(address: str) -> Path | None:
     """Return the loaded file of FILE:FUNCTION; None for a study of the library."""
     file = address.rpartition(":")[0]
     path = next(iter(_files(file)), None) or Path(sys.modules[file].__file__ or "")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.application.command_line import output_folder
-from metalearn.application.problem_files import file_of
+from metalearn.application.problem_files import find_file
 from metalearn.application.studies import check_keys
 from metalearn.recording import Run, open_run
 from metalearn.recording.files import replacing, short
@@ -36,7 +36,7 @@ def open_experiment(config: Any, name: str, *, may_differ: Collection[str] = (),
     check_keys("tracker", config.tracker, OF_TRACKER)
     settings, resume = config.get("problem"), config.get("resume")
     address = settings.get("study") if isinstance(settings, Mapping) else None
-    file = None if address is None else file_of(address)
+    file = None if address is None else find_file(address)
     if file is not None and resume not in (None, AUTO):
         _check_unchanged(file, Path(str(resume)) / COPY)
     run = open_run(

@@ -77,7 +77,7 @@ def known_secrets(config: Any, arguments: Iterable[str] = ()) -> list[str]:
     """
     arguments = list(arguments)
     said = [*_secret_values(config, False), *_behind_options(arguments)]
-    said += [value for text in arguments for value in _secrets_of(text)]
+    said += [value for text in arguments for value in _find_secrets(text)]
     said += [value for name, value in os.environ.items() if _is_meant(name, value)]
     found = {value.strip("'\"") for value in said} - {HIDDEN}
     return sorted((value for value in found if len(value) >= _SHORTEST_REPLACED), key=len, reverse=True)
@@ -99,7 +99,7 @@ def _secret_values(config: Any, secret: bool) -> Iterator[str]:
         for value in config:
             yield from _secret_values(value, secret)
     elif isinstance(config, str):
-        yield from [config] if secret else _secrets_of(config)
+        yield from [config] if secret else _find_secrets(config)
     elif secret and config is not None:
         yield str(config)
 
@@ -146,7 +146,7 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     return text
 
 
-def _secrets_of(text: str) -> Iterator[str]:
+def _find_secrets(text: str) -> Iterator[str]:
     """Yield the secrets in a text, except for plain words, which would otherwise be hidden in all texts."""
     name, equals, value = text.partition("=")
     whole = equals and re.fullmatch(r"[\w.\-+~/@]+", name) and is_secret(name, value)

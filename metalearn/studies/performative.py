@@ -35,7 +35,7 @@ def coin(config, rule):
     return redeployment(rule, start=config.coin.start, bias=config.coin.bias, feedback=config.coin.feedback)
 
 
-def game_of(config, score, **settings):
+def build_game(config, score, **settings):
     return prediction_game(score, bias=config.game.bias, feedback=config.game.feedback, **settings)
 
 
@@ -165,9 +165,8 @@ def human_choice(config, key):
 
 def smoothed_score(response, report, zero_sum):
     """Return E[ε S / σ²] at the logit of a report, on a grid of the noise of the player and the rival."""
-    z = np.linspace(
-        -6, 6, 241 if zero_sum else 4001
-    )  # with two noises a jump is a curve in the grid, and its errors cancel
+    points = 241 if zero_sum else 4001  # with two noises a jump is a curve in the grid, and its errors cancel
+    z = np.linspace(-6, 6, points)
     weight = np.exp(-z * z / 2) / np.exp(-z * z / 2).sum()
     score = lambda p, r: -(r * (1 - p) ** 2 + (1 - r) * p**2)
     found = []
@@ -187,7 +186,7 @@ def self_plays(config, key):
     found = {}
     for score in SCORES:
         for name, zero_sum in GAMES.items():
-            problem = game_of(config, score, zero_sum=zero_sum)
+            problem = build_game(config, score, zero_sum=zero_sum)
             smooth = evolution_strategies(problem, WHOLE, sigma=0.1, num_pairs=64)
             both, project = ({"player": start, "rival": start}, self_play) if zero_sum else (start, None)
             held = descents(backprop(problem, WHOLE), outer, start, keys[:2], config.outer_steps)

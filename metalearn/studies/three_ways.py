@@ -133,11 +133,11 @@ def surface(contest: Contest, resolution: int) -> dict[str, np.ndarray]:
     return {
         "x": x,
         "y": y,
-        "loss": np.asarray(jit(lambda grid: jax.lax.map(jax.vmap(losses_of(contest)), grid), "surface", 1)(grid)),
+        "loss": np.asarray(jit(lambda grid: jax.lax.map(jax.vmap(make_loss(contest)), grid), "surface", 1)(grid)),
     }
 
 
-def losses_of(contest: Contest):
+def make_loss(contest: Contest):
     return lambda theta: meta_loss(contest.problem, theta, jax.random.key(0), contest.horizon)
 
 
@@ -164,7 +164,7 @@ def compete(contest: Contest, method: str, key, seeds: int, evaluations: int, se
     seconds = (time.process_time() - began) / seeds
     kept = np.unique(np.round(np.linspace(0, path.shape[1], KEPT + 1)).astype(int))
     path = jnp.concatenate([starts[:, None], path], axis=1)[:, kept]
-    loss = jit(jax.vmap(jax.vmap(losses_of(contest))), "losses along the way", calls=1)(path)
+    loss = jit(jax.vmap(jax.vmap(make_loss(contest))), "losses along the way", calls=1)(path)
     return {"theta": path, "loss": loss, "evaluations": cost * kept, "seconds": seconds * kept / kept[-1]}
 
 
@@ -185,7 +185,7 @@ def _descent(contest, method, evaluations, settings):
 
 def _search(contest, method, evaluations, settings):
     """Return the evaluations of one generation, and a function that returns the best members after each generation."""
-    loss, size = losses_of(contest), settings["population"]
+    loss, size = make_loss(contest), settings["population"]
     how = {"population_size": size, "sigma": settings["sigma"]}
 
     def run(start, key):
