@@ -1,4 +1,4 @@
-"""Train an agent beside a guide that knows the way, and a learned optimiser on one training; test both elsewhere."""
+"""Train an agent with a guide that knows the way, and a learned optimiser on one training; test both elsewhere."""
 
 import jax
 import numpy as np

@@ -62,7 +62,7 @@ def measure(study: Study, key: jax.Array, pairs: int):
     compiled, seconds, took, loss = _timed(train, trees.strong(study.theta), key)
     memory = compiled.memory_analysis()
     used = (
-        f"{_size(memory.temp_size_in_bytes + memory.argument_size_in_bytes)} of memory beside its data"
+        f"{_size(memory.temp_size_in_bytes + memory.argument_size_in_bytes)} of memory in addition to its data"
         if memory
         else "memory unknown"
     )

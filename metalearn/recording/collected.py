@@ -36,7 +36,7 @@ MEASURES = {  # key -> header, and meaning
     "mean_loss": ("mean loss", "validation loss, mean over the training"),
     "final_loss": ("final loss", "validation loss at the end"),
     "test_error": ("test error", "share of wrong test examples at the end"),
-    "dimension": ("dimension", "of the border; unknown where it is refused"),
+    "dimension": ("dimension", "of the border; unknown if it cannot be determined"),
     "snr": ("SNR", "signal to noise per million inner steps"),
     "mean": ("mean", "of the published quantity"),
     "fraction_diverged": ("diverged", "share of the particles, or of the seeds of a training, that diverged"),
