@@ -59,7 +59,7 @@ def help_text(header: str, folder: Path, name: str, words: list[str]) -> str:
       name: the name of the configuration.
       words: the command line; its choices of groups replace the defaults.
     """
-    chosen = {part: option for part, option in parts_of(folder, name).items() if isinstance(option, str)}
+    chosen = {part: option for part, option in read_groups(folder, name).items() if isinstance(option, str)}
     chosen |= {word.partition("=")[0]: word.partition("=")[2] for word in words if word.partition("=")[0] in chosen}
     place = lambda part: _place(folder, name, part)
     files = {part: place(part) / f"{option}.yaml" for part, option in chosen.items() if option != "none"}
@@ -70,7 +70,7 @@ def help_text(header: str, folder: Path, name: str, words: list[str]) -> str:
             texts.append(f"with {part}={chosen[part]}:\n{text}")
     parts = [
         textwrap.fill(f"{part}: {', '.join(_options([place(part)]))}", WIDTH, subsequent_indent="  ")
-        for part in sorted(parts_of(folder, name))
+        for part in sorted(read_groups(folder, name))
     ]
     more = ""
     if configuration(name, ["problem="], folder) != name:
@@ -81,7 +81,7 @@ def help_text(header: str, folder: Path, name: str, words: list[str]) -> str:
 
 def choose_own_groups(words: list[str], folder: Path, name: str) -> list[str]:
     """Return the command line with NAME/size=quick in place of size=quick if the experiment has its own options."""
-    own = {part for part in parts_of(folder, name) if (folder / name / part).is_dir()}
+    own = {part for part in read_groups(folder, name) if (folder / name / part).is_dir()}
 
     def rewritten(word: str) -> str:
         key = word.lstrip("+~").partition("=")[0]
@@ -96,7 +96,7 @@ def check_line(words: list[str], folder: Path, name: str) -> None:
     Raises:
       ValueError: the configuration does not have a group, an option or a key.
     """
-    parts, groups = parts_of(folder, name), {path.name for path in folder.iterdir() if path.is_dir()}
+    parts, groups = read_groups(folder, name), {path.name for path in folder.iterdir() if path.is_dir()}
     folders, elsewhere = [folder, *_config_folders(words)], any(map(_ELSEWHERE.match, words))
     for word in words:
         key, equals, value = word.partition("=")
@@ -120,7 +120,7 @@ def check_line(words: list[str], folder: Path, name: str) -> None:
 def written(folder: Path, name: str) -> dict[str, Any]:
     """Return the keys of a configuration; the contents of groups are checked when they are read."""
     keys = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    for part in parts_of(folder, name):
+    for part in read_groups(folder, name):
         for path in _place(folder, name, part).glob("*.yaml"):
             text = path.read_text(encoding="utf-8")
             package = re.match(r"# @package ([\w.]+)", text)
@@ -133,7 +133,7 @@ def written(folder: Path, name: str) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if key != "defaults"}
 
 
-def parts_of(folder: Path, name: str) -> dict[str, Any]:
+def read_groups(folder: Path, name: str) -> dict[str, Any]:
     """Return the groups of a configuration and their defaults; NAME/size is called size."""
     entries = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")).get("defaults", [])
     pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]

@@ -14,7 +14,7 @@ COLUMNS = {
     "index": ("index", "1 is the largest exponent"),
     "exponent": ("exponent", "growth of the logarithm of a distance, per step; positive is chaotic"),
     "flip_fraction": ("flips", "share of the steps after which the leading direction points backwards"),
-    "status": ("status", "what the orbit does"),
+    "status": ("status", "behaviour of the orbit"),
     "steps": ("steps", "over which exponents are averaged"),
 }
 

@@ -11,7 +11,7 @@ from metalearn.figures.style import OKABE_ITO, legend, save_style
 from metalearn.figures.training import plain_numbers
 
 MARKS = "osD^vP"
-SMALLEST = 1e-3  # the smallest loss along the way that is told apart
+SMALLEST = 1e-3  # the smallest loss along the way that is distinguished
 
 
 def draw_contests(

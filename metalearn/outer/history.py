@@ -164,11 +164,11 @@ def explain_stop(snapshot, reports, begin) -> str:
         f"Outer step {index} would have made theta, or the outer optimiser's state, non-finite (the estimator saw the loss "
         f"{loss:.4g}, {diverged:.0%} of its particles diverged): training stopped before it. Clip the gradient, take smaller "
         "outer steps, bound the hyperparameters that theta sets, or cap diverged losses (ml.saturate)."
-        + _of_low_precision(snapshot.theta)
+        + _warn_of_low_precision(snapshot.theta)
     )
 
 
-def _of_low_precision(theta) -> str:
+def _warn_of_low_precision(theta) -> str:
     """Warn about a θ of 16-bit floats; return an empty string for other θ."""
     kinds = {str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(theta)} & {"float16", "bfloat16"}
     if not kinds:
@@ -198,7 +198,7 @@ def describe_divergence(reports, begin, description) -> tuple[int, str]:
     shares = np.asarray(shares)
     if not np.any(shares > MOST_DIVERGED):
         share = dominance(reports, 1 if description is None else description.num_particles)
-        return (1, _of_dominance(share, reports["loss"], begin)) if share else (0, "")
+        return (1, _describe_dominance(share, reports["loss"], begin)) if share else (0, "")
     if np.all(shares == 1):
         return 3, (
             f"Every particle of outer steps {begin} to {begin + len(shares) - 1} diverged: the estimates contain no information. Bound the "
@@ -214,7 +214,7 @@ def describe_divergence(reports, begin, description) -> tuple[int, str]:
     )
 
 
-def _of_dominance(share, losses, begin) -> str:
+def _describe_dominance(share, losses, begin) -> str:
     """Say how a few large losses affect an outer optimiser."""
     largest = int(np.argmax(np.abs(np.asarray(losses))))
     return (

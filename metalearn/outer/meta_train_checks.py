@@ -83,7 +83,7 @@ def check_functions(theta, project, callback, progress) -> None:
             raise TypeError(f"{name} must be a function; {given!r} was given.")
     if project is not None and not trees.alike(theta, jax.eval_shape(project, theta)):
         raise TypeError("project must return a theta of the same structure and shapes; this one does not.")
-    with jax.ensure_compile_time_eval():  # under jit, JAX would otherwise trace what is computed from known numbers
+    with jax.ensure_compile_time_eval():  # under jit, JAX would otherwise trace computations with known numbers
         finite = not is_known(theta) or bool(trees.all_finite(theta))
     if not finite:
         raise ValueError("theta must be finite at the start of meta-training; it contains NaN or infinity.")

@@ -1,4 +1,4 @@
-"""What a learned optimiser has learnt: its losses where the loss, the network, its scale or the horizon is another."""
+"""The goals of a learned optimiser: its losses where the loss, the network, its scale or the horizon is another."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -140,7 +140,7 @@ def probe(weights: dict[str, np.ndarray], condition: Condition, key: Key, num_se
 
 
 def probe_rows(found: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
-    """Return a row for every condition and optimiser: the last losses, their errors, and the best on the way.
+    """Return a row for every condition and optimiser: the last losses, their errors, and the best during training.
 
     The errors are standard errors over meta-seeds for learned optimisers and over seeds for Adam.
     """

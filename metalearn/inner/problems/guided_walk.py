@@ -184,7 +184,7 @@ def _distinct(key: Key, count: int, number: int) -> jax.Array:
 
 
 def _seen(state: Walk) -> jax.Array:
-    """Return what the agent sees."""
+    """Return the inputs of the agent."""
     there = jnp.where(state.kind == ABSENT, 0.0, 1.0)
     guide = there * jnp.sign(state.guide - state.agent)
     standing = jnp.any(jnp.all(state.places == state.agent[None], axis=1)).astype(jnp.float32)

@@ -105,7 +105,7 @@ def take(data: Any, indices: np.ndarray) -> Any:
     return Data(data.inputs[:, indices], data.targets[..., indices])
 
 
-def shapes_of(tree: Any) -> Any:
+def to_shapes(tree: Any) -> Any:
     """Return the shapes and dtypes of arrays, as JAX reads them."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), tree)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.inner.checks import check_count
-from metalearn.inner.training.examples import shapes_of
+from metalearn.inner.training.examples import to_shapes
 from metalearn.inner.training.module_flags import Flags, call_parameters, find_flags
 from metalearn.inner.training.networks import Network
 
@@ -143,7 +143,7 @@ def example_inputs(given: Any) -> Any:
     """
     leaves = jax.tree.leaves(given)
     if leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
-        return shapes_of(given)
+        return to_shapes(given)
     if isinstance(given, int) or not hasattr(given, "__iter__"):
         raise TypeError(f"inputs_shape must be the shape of an array, such as (1, 64), or inputs; {given!r} was given.")
     for side in given:

@@ -14,7 +14,7 @@ from metalearn.inner.training.examples import (
     count_examples,
     examples_first,
     gather_from,
-    shapes_of,
+    to_shapes,
 )
 from metalearn.inner.training.networks import Network, forward
 from metalearn.inner.training.sampling import draw_indices, next_indices
@@ -160,7 +160,7 @@ def _outputs(network, data):
             "ml.from_nnx wrap Flax modules, and ml.Network(init, apply) wraps two functions."
         )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    inputs, first = shapes_of(data.inputs), examples_first(data)
+    inputs, first = to_shapes(data.inputs), examples_first(data)
 
     def run(key, inputs, mode):
         return forward(network, network.init(key), inputs, mode, _state_at(network, key), first)

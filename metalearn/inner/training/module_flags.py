@@ -83,6 +83,7 @@ def _check_complete(name, parameters, arguments) -> None:
     missing = [one for one in needed if one not in arguments]
     if missing:
         raise ValueError(
-            f"The call of {name} needs the argument {missing[0]!r} beside the inputs. Give its values in training "
+            f"The call of {name} needs the argument {missing[0]!r} in addition to the inputs. Give its values in "
+            f"training "
             f"and in evaluation: flags={{{missing[0]!r}: (True, False)}}."
         )

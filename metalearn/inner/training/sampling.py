@@ -38,7 +38,7 @@ class Shuffled(NamedTuple):
     network_state: Any
 
 
-def network_state_of(state: Any) -> Any:
+def read_network_state(state: Any) -> Any:
     """Return the state of the network in the state of a task."""
     return state.network_state if isinstance(state, Shuffled) else state
 

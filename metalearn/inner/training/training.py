@@ -14,7 +14,7 @@ from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.training.optimizer_steps import take_optimizer_step
 from metalearn.inner.training.optimizers import Optimizer, check_optimizer
-from metalearn.inner.training.sampling import network_state_of
+from metalearn.inner.training.sampling import read_network_state
 from metalearn.inner.training.task import Task, task_loss
 from metalearn.types import Scalar, Theta
 
@@ -151,7 +151,7 @@ def _keep_dtypes(before, after):
 
 def _read(meta_loss, state, key):
     """Return the meta-loss at a state."""
-    network_state = network_state_of(state.network_state)
+    network_state = read_network_state(state.network_state)
     if network_state is None:
         return scalar("meta_loss", meta_loss(state.params, key))
     try:

@@ -100,7 +100,7 @@ COLUMNS = {
     "signal_to_noise_per_step": "SNR / 10⁶ steps",
     "signal_to_noise_per_second": "SNR / s",
 }
-SHOWN = {  # key of a row -> header, and what it is
+SHOWN = {  # key of a row -> header, and meaning
     "estimator": ("estimator", ""),
     "bias": (
         "bias",

@@ -10,7 +10,7 @@ from metalearn.words import percent
 
 SHOWN = {
     "quantity": ("quantity", ""),
-    "value": ("value", "with its standard error where it has one"),
+    "value": ("value", "with its standard error if it has one"),
     "unit": ("unit", ""),
 }
 
