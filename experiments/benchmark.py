@@ -78,7 +78,9 @@ def number(row, key):
         return "" if row["scaled"] or row["variance"] == 0 else "–"
     if key == "bias" and value < SMALLEST and not error > SMALLEST:
         return f"< {SMALLEST}"
-    return f"{value:.2g}" + (f" ± {error:.1g}" if np.isfinite(error) and error > 1e-3 * abs(value) else "")
+    if not (np.isfinite(error) and error > 1e-3 * abs(value)):
+        return f"{value:.2g}"
+    return f"{value:.2g} ± " + (f"{error:.1g}" if key == "bias" else f"{error / value:.0%}")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _smoothed(method, target: str, *, whole: bool = False, scaled: bool = False,
     return Way(target, build, scaled)
 
 
-PLAIN, SMOOTH, FINAL = "∇L", "∇L_σ", "∇ of the final loss"
+PLAIN, SMOOTH, FINAL = "∇L", "∇L_σ", "∇ final loss"
 WAYS: dict[str, Way] = {
     "BPTT": Way(PLAIN, lambda case, windows, one, pairs: backprop(case.problem, one)),
     "TBPTT": Way(PLAIN, lambda case, windows, one, pairs: backprop(case.problem, windows)),
@@ -129,9 +129,9 @@ WAYS: dict[str, Way] = {
     "full ES, Rademacher": _smoothed(evolution_strategies, "∇L_σ, Rademacher", whole=True, directions="rademacher"),
     "full ES, ranks": _smoothed(evolution_strategies, "∝ ∇L_σ", whole=True, scaled=True, fitness="ranks"),
     "truncated ES": _smoothed(evolution_strategies, SMOOTH),
-    "PES": _smoothed(persistent_es, "∇L_σ, per window"),
+    "PES": _smoothed(persistent_es, "∇L_σ, 1 window"),
     "GPES": Way(
-        "∇L_σ, per 2 windows",
+        "∇L_σ, 2 windows",
         lambda case, windows, one, pairs: generalized_persistent_es(
             case.problem, windows, sigma=case.sigma, num_pairs=pairs, noise_period=2 * case.length
         ),
