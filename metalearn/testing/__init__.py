@@ -10,8 +10,8 @@ test framework is needed.
 """
 
 from metalearn.testing.contract import check_estimator
+from metalearn.testing.judge import verify
 from metalearn.testing.requirements import Checked
 from metalearn.testing.verdict import Check, Verdict
-from metalearn.testing.judge import verify
 
 __all__ = ["Check", "Checked", "Verdict", "check_estimator", "verify"]
