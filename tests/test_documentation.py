@@ -15,6 +15,7 @@ import pytest
 
 import metalearn as ml
 from metalearn.compilation import asked_effort
+from tests.testing import stand_in
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -112,6 +113,23 @@ def test_the_guides_run(guide, tmp_path, monkeypatch):
         assert all(bool(jax.numpy.isfinite(leaf)) for leaf in jax.tree.leaves(names["gradient"]))
     elif guide == "landscapes":
         assert names["found"].measure.shape == (129, 129)
+
+
+@pytest.mark.slow
+def test_the_page_on_the_judge_adapts_foreign_code():
+    names = {
+        "TRUNCATED_PES": stand_in.TruncatedPES,
+        "TRUNCATED_UNROLL_OUT": stand_in.Out,
+        "VECTORIZED_TRUNCATED_STEP": stand_in.Vectorized,
+        "WORKER_WEIGHTS": stand_in.Weights,
+    }
+    for block in blocks("docs/check_your_estimator.md"):
+        exec(block, names)
+    assert names["verdict"].consistent
+    assert names["notebook"].looks_like == "start at the unperturbed theta"
+    found = ml.testing.verify(names["truncated_pes"], claim="windowwise", budget=0.5)
+    assert not found.consistent
+    assert found.looks_like == "part of the last window credited to the newest window"
 
 
 def names_public_things_alone(source):

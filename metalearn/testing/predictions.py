@@ -63,6 +63,9 @@ TWINS = {
     "no accumulator": Member(FRESH, OWN),
     "last loss credited to the newest window": Member(FRESH, _except(SO_FAR, slice(-LENGTH, None), OWN[-1])),
     "last step credited to the newest window": Member(FRESH, _except(SO_FAR, -1, OWN[-1])),
+    "part of the last window credited to the newest window": Member(
+        FRESH, _except(SO_FAR, slice(-LENGTH, None), ((LENGTH - 1) * SO_FAR[-1] + OWN[-1]) / LENGTH)
+    ),
     "newest noise not credited": Member(FRESH, SO_FAR & ~OWN),
 }
 FACTORS = {

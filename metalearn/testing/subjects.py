@@ -1,5 +1,6 @@
 """What `verify` can be given: factories of estimators, factories of pairs of functions, and plain functions."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -47,15 +48,9 @@ def subject_of(given: Any, claim: str) -> Subject:
     names = inspect.signature(given).parameters
     if "theta" in names:
         return _plain(given, names, claim)
-    for call in (
-        lambda problem, truncation, sigma, num_pairs: ((problem, truncation, sigma, num_pairs), {}),
-        lambda problem, truncation, sigma, num_pairs: (
-            (problem, truncation),
-            {"sigma": sigma, "num_pairs": num_pairs},
-        ),
-    ):
-        if _accepts(given, *call(None, None, 1.0, 1)):
-            return Subject(lambda *settings: _pair(_call(given, *call(*settings))), False, True)
+    for order in (_positions, _keywords):
+        if _accepts(given, *order(None, None, 1.0, 1)):
+            return Subject(functools.partial(_make, given, order), False, True)
     raise TypeError(
         f"verify needs {FORMS}; {_name(given)}({', '.join(names)}) was given. Adapt it, for example with lambda problem, "
         "truncation, sigma, num_pairs: ml.backprop(problem, truncation, num_particles=num_pairs)."
@@ -102,8 +97,17 @@ def _plain(given, names, claim) -> Subject:
     return Subject(build, True, "num_pairs" in names)
 
 
-def _call(given, arguments, keywords):
-    return given(*arguments, **keywords)
+def _positions(*settings) -> tuple[tuple, dict[str, Any]]:
+    return settings, {}
+
+
+def _keywords(problem, truncation, sigma, num_pairs) -> tuple[tuple, dict[str, Any]]:
+    return (problem, truncation), {"sigma": sigma, "num_pairs": num_pairs}
+
+
+def _make(given, order, *settings) -> tuple[Callable, Callable]:
+    arguments, keywords = order(*settings)
+    return _pair(given(*arguments, **keywords))
 
 
 def _pair(made: Any) -> tuple[Callable, Callable]:

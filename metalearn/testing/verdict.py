@@ -87,7 +87,7 @@ class Verdict:
         rows = self.rows()
         for row in rows:
             row["bias"] = "" if row["smallest_bias"] is None else f"{row['smallest_bias']:.1%}"
-            row["away"] = f"{row['distance']:.1f}"
+            row["away"] = f"{row['distance']:.1f}" if row["kind"] == "mean" or row["distance"] else ""
         columns = {
             "check": ("check", ""),
             "result": ("result", f"passed below {self.limit:g} standard errors"),
@@ -120,8 +120,10 @@ class Verdict:
 
     def _notes(self) -> list[str]:
         near = sorted(self.rejected.items(), key=lambda item: item[1])
-        near = [f"{name} ({distance:.0f} s.e.)" for name, distance in near if distance > self.limit][:4]
-        notes = [f"The nearest of the predictions that are rejected: {', '.join(near)}."] if near else []
+        near = [(name, distance) for name, distance in near if distance > self.limit]
+        usual = [pair for pair in near[3:] if pair[0] in ("truncated ES", "truncated backprop")]
+        near = [f"{name} ({distance:.0f} s.e.)" for name, distance in near[:3] + usual]
+        notes = [f"Rejected, the nearest first: {', '.join(near)}."] if near else []
         notes.append(
             f"A bias of {self.smallest_bias:.0%} is found on every problem, and of "
             f"{min(one.smallest_bias for one in self.checks if one.kind == 'mean'):.1%} on one, with "
