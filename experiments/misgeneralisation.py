@@ -52,12 +52,13 @@ def film(config, key, part, parts):
 
 def learned_optimizer(settings, key, parts):
     """Meta-train an optimiser on one training, and probe it on trainings that differ from it in one thing."""
-    keys = [jax.random.fold_in(key, seed) for seed in range(settings.seeds)]
-    weights, found = parts.compute("learned/weights", lambda: meta_trained(settings, keys)), {}
-    for place, (name, condition) in enumerate(conditions(settings.num_steps).items()):
-        found[name] = parts.compute(
-            f"learned/condition_{place}", lambda c=condition: probe(weights, c, key, settings.trainings)
-        )
+    keys, trainings = [jax.random.fold_in(key, seed) for seed in range(settings.seeds)], conditions(settings.num_steps)
+    weights = parts.compute("learned/weights", lambda: meta_trained(settings, keys))
+    part = parts.compute("learned/probe", lambda: probe(weights, trainings, key, settings.trainings))
+    found = {
+        name: {key.removeprefix(f"{name}/"): value for key, value in part.items() if key.startswith(f"{name}/")}
+        for name in trainings
+    }
     rows = probe_rows(found)
     parts.run.table("learned_optimizer", rows)
     parts.run.figure("learned_optimizer", later(draw_probe, found))

@@ -8,18 +8,20 @@ import numpy as np
 from metalearn.figures.limits import axis_limits, label_log_axis, mark_beyond
 from metalearn.figures.style import OKABE_ITO, save_style
 
-STYLES = {("learned", 0): (0, "-"), ("learned", 1): (0, "--"), ("Adam", 0): (3, "-"), ("Adam", 1): (3, "--")}
+COLOURS = {"learned": OKABE_ITO[0], "Adam, swept": OKABE_ITO[1], "Adam, as tuned": OKABE_ITO[3]}
+LINES = "-", "--"
 PARTS = "training", "validation"
 PER_ROW = 3  # panels
 
 
 def draw_probe(found: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
-    """Draw the training and the validation loss of a learned optimiser and of swept Adam, a panel for every condition.
+    """Draw the training and the validation loss of a learned optimiser and of two Adams, a panel for every condition.
 
     Thick lines are means, thin lines are meta-seeds of the learned optimiser.
 
     Args:
-      found: condition -> "step" `[readings]`, "learned" `[meta-seeds, seeds, 2, readings]`, "Adam" `[seeds, 2, readings]`.
+      found: condition -> "step" `[readings]`, "learned" `[meta-seeds, seeds, 2, readings]`, and "Adam, swept" and
+        "Adam, as tuned" `[seeds, 2, readings]`.
 
     Returns:
       A matplotlib figure.
@@ -37,8 +39,7 @@ def draw_probe(found: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
             axes.set(yscale="log", ylim=(low, high), title=name, xlabel="inner steps")
             label_log_axis(axes.yaxis, low, high)
             for (optimizer, place), (each, mean) in curves[name].items():
-                colour, line = STYLES[optimizer, place]
-                style = {"color": OKABE_ITO[colour], "linestyle": line}
+                style = {"color": COLOURS[optimizer], "linestyle": LINES[place]}
                 axes.plot(one["step"], np.clip(each, low, high).T, linewidth=0.6, alpha=0.4, **style)
                 label = f"{optimizer}, {PARTS[place]}"
                 axes.plot(one["step"], np.clip(mean, low, high), linewidth=1.9, label=label, **style)
@@ -47,13 +48,19 @@ def draw_probe(found: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
             axes.set_axis_off()
         for axes in panels[:, 0]:
             axes.set_ylabel("cross-entropy")
-        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         return figure
 
 
 def _means(one):
-    """Return (optimiser, part) -> the curves of meta-seeds and their mean; one curve for Adam."""
+    """Return (optimiser, part) -> the curves of meta-seeds, or the mean curve of Adam, and the mean."""
     with np.errstate(over="ignore", invalid="ignore"):
-        learned, adam = np.asarray(one["learned"], float).mean(axis=1), np.asarray(one["Adam"], float).mean(axis=0)
-        found = {("learned", place): (learned[:, place], learned[:, place].mean(axis=0)) for place in (0, 1)}
-    return found | {("Adam", place): (adam[None, place], adam[place]) for place in (0, 1)}
+        seeds = {
+            name: np.asarray(one[name], float).mean(axis=1 if name == "learned" else 0, keepdims=name != "learned")
+            for name in COLOURS
+        }
+        return {
+            (name, place): (curves[:, place], curves[:, place].mean(axis=0))
+            for name, curves in seeds.items()
+            for place in (0, 1)
+        }

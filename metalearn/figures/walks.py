@@ -41,7 +41,7 @@ def draw_walks(panels: Mapping[str, np.ndarray], episodes: Any, guides: Sequence
             axes.axhline(np.clip(best, *limits), color="0.5", linestyle=":", label="follows the right guide")
             axes.axhline(0, color="0.3", linestyle="--", linewidth=1.2, label="stands still")
             mark_beyond(axes, [(episodes, seed, COLOURS[g]) for i, g in enumerate(guides) for seed in rewards[:, :, i]])
-            axes.set(title=title, xlabel="outer steps / windows per episode")
+            axes.set(title=title, xlabel="episodes of every pair")
         every[0].set(ylabel="reward of an episode")
         figure.legend(
             *every[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9

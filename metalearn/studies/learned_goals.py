@@ -1,6 +1,6 @@
 """The goals of a learned optimiser: its losses where the loss, the network, its scale or the horizon is another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +24,8 @@ from metalearn.types import Key
 STRIDE = 10  # steps between readings
 WORST = 20.0  # replaces larger losses, and those that are not finite
 READINGS = "training", "validation"
+SWEPT, TUNED = "Adam, swept", "Adam, as tuned"
+OPTIMIZERS = "learned", SWEPT, TUNED
 
 
 class Condition(NamedTuple):
@@ -37,20 +39,20 @@ class Condition(NamedTuple):
     """
 
     benchmark: Benchmark
-    loss_factor: float = 1.0
-    weight_factor: float = 1.0
+    loss_factor: Any = 1.0
+    weight_factor: Any = 1.0
 
 
 def conditions(num_steps: int) -> dict[str, Condition]:
     """Return the training that is meta-trained on, first, and those that differ from it in one thing."""
-    digits = lambda hidden=(32,), steps=num_steps: digits_benchmark(hidden, num_steps=steps)
+    usual = digits_benchmark((32,), num_steps=num_steps)
     return {
-        "as meta-trained": Condition(digits()),
-        "loss × 100": Condition(digits(), loss_factor=100.0),
-        "weights × 10": Condition(digits(), weight_factor=10.0),
-        "weights / 10": Condition(digits(), weight_factor=0.1),
-        "5 × the steps": Condition(digits(steps=5 * num_steps)),
-        "3 hidden layers": Condition(digits((32, 32, 32))),
+        "as meta-trained": Condition(usual),
+        "loss × 100": Condition(usual, loss_factor=100.0),
+        "weights × 10": Condition(usual, weight_factor=10.0),
+        "weights / 10": Condition(usual, weight_factor=0.1),
+        "5 × the steps": Condition(digits_benchmark((32,), num_steps=5 * num_steps)),
+        "3 hidden layers": Condition(digits_benchmark((32, 32, 32), num_steps=num_steps)),
     }
 
 
@@ -110,48 +112,64 @@ def meta_trained(settings: Any, keys: Sequence[Key]) -> dict[str, np.ndarray]:
     }
 
 
-def probe(weights: dict[str, np.ndarray], condition: Condition, key: Key, num_seeds: int) -> dict[str, np.ndarray]:
-    """Return the losses of the learned optimisers, and of Adam whose rate is swept for this condition.
+def probe(
+    weights: Mapping[str, np.ndarray], conditions: Mapping[str, Condition], key: Key, num_seeds: int
+) -> dict[str, np.ndarray]:
+    """Return the losses of the learned optimisers and of two Adams in every condition.
+
+    The rate of "Adam, swept" is swept for the condition; "Adam, as tuned" keeps that of the first condition.
 
     Args:
       weights: of `meta_trained`.
-      condition: the training.
-      key: of the initialisations and minibatches, which all optimisers share. The sweep has others.
+      conditions: the trainings by name.
+      key: of the initialisations and minibatches, which all optimisers and conditions share. The sweep has others.
       num_seeds: the trainings of every optimiser.
 
     Returns:
-      "step" `[readings]`, "learned" `[meta-seeds, seeds, 2, readings]`, "Adam" `[seeds, 2, readings]`, and "rate".
+      By "condition/", "step" `[readings]`, "learned" `[meta-seeds, seeds, 2, readings]`, "Adam, swept" and "Adam, as
+      tuned" `[seeds, 2, readings]`, and "rate" of the swept one.
     """
-    optimizer = nominal_optimizer()
+    optimizer, programs, found, tuned = nominal_optimizer(), {}, {}, None
     structure = jax.tree.structure(jax.eval_shape(optimizer.init, jax.random.key(0)))
     keys, own = jax.random.split(key, num_seeds), jax.random.split(jax.random.fold_in(key, 1), 4)
-    several = lambda optimizer, keys: jax.vmap(lambda key: losses(condition, optimizer, key))(keys)
 
-    def run(leaves):
-        rates = jnp.asarray(RATES)
-        scores = jax.lax.map(lambda rate: jnp.mean(several(optax.adam(rate), own)[:, 1]), rates)
-        rate = rates[jnp.argmin(scores)]
-        learned = jax.lax.map(lambda one: several(optimizer(jax.tree.unflatten(structure, one)), keys), leaves)
-        return learned, several(optax.adam(rate), keys), rate
+    def program(benchmark):
+        def run(leaves, factors, tuned):
+            condition, rates = Condition(benchmark, *factors), jnp.asarray(RATES)
+            several = lambda optimizer, keys: jax.vmap(lambda key: losses(condition, optimizer, key))(keys)
+            scores = jax.lax.map(lambda rate: jnp.mean(several(optax.adam(rate), own)[:, 1]), rates)
+            rate = rates[jnp.argmin(scores)]
+            learned = jax.lax.map(lambda one: several(optimizer(jax.tree.unflatten(structure, one)), keys), leaves)
+            adams = jax.lax.map(lambda rate: several(optax.adam(rate), keys), jnp.stack([rate, tuned]))
+            return learned, adams, rate
 
-    learned, adam, rate = jit(run, "a probe", calls=1)([jnp.asarray(leaf) for leaf in weights.values()])
-    steps = STRIDE * np.arange(adam.shape[-1])
-    return {"step": steps, "learned": np.asarray(learned), "Adam": np.asarray(adam), "rate": np.asarray(rate)}
+        return jit(run, "a probe")
+
+    leaves = [jnp.asarray(leaf) for leaf in weights.values()]
+    for name, (benchmark, *factors) in conditions.items():
+        run = programs.setdefault(id(benchmark), program(benchmark))
+        learned, adams, rate = map(np.asarray, run(leaves, jnp.array(factors), 0.0 if tuned is None else tuned))
+        if tuned is None:
+            tuned, adams = rate, adams[[0, 0]]
+        values = {"learned": learned, SWEPT: adams[0], TUNED: adams[1], "rate": rate}
+        values["step"] = STRIDE * np.arange(adams.shape[-1])
+        found |= {f"{name}/{part}": value for part, value in values.items()}
+    return found
 
 
-def probe_rows(found: dict[str, dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+def probe_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
     """Return a row for every condition and optimiser: the last losses, their errors, and the best during training.
 
     The errors are standard errors over meta-seeds for learned optimisers and over seeds for Adam.
     """
     rows = []
     for name, one in found.items():
-        for optimizer in ("learned", "Adam"):
+        for optimizer in OPTIMIZERS:
             curves = one[optimizer].mean(axis=1) if optimizer == "learned" else one[optimizer]
             row: dict[str, Any] = {"condition": name, "optimizer": optimizer, "count": len(curves)}
             for place, part in enumerate(READINGS):
                 last, best = curves[:, place, -1].astype(float), curves[:, place].min(axis=-1).astype(float)
                 error = last.std(ddof=1) / np.sqrt(len(last)) if len(last) > 1 else np.nan
                 row |= {f"{part}_end": last.mean(), f"{part}_error": error, f"{part}_best": best.mean()}
-            rows.append(row | {"rate": float(one["rate"]) if optimizer == "Adam" else np.nan})
+            rows.append(row | {"rate": float(one["rate"]) if optimizer == SWEPT else np.nan})
     return rows

@@ -152,7 +152,8 @@ def walks(source):
 
 
 def probe(source):
-    read = lambda: {"step": np.arange(3), "learned": source(2, 3, 2, 3), "Adam": source(3, 2, 3)}
+    adams = lambda: {name: source(3, 2, 3) for name in ("Adam, swept", "Adam, as tuned")}
+    read = lambda: {"step": np.arange(3), "learned": source(2, 3, 2, 3)} | adams()
     return figures.draw_probe({"one": read(), "two": read()})
 
 
