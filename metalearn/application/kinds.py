@@ -26,8 +26,8 @@ def check_kinds(config: Any, own: Mapping[str, Any]) -> None:
       ValueError: a number is not finite.
     """
     settings: Any = OmegaConf.to_container(config, resolve=False)
-    for place, value, own in _changed(settings, own):
-        _check(place, value, own)
+    for place, value, before in _changed(settings, own):
+        _check(place, value, before)
     for place, value in _booleans(settings):
         _check(place, value, True)
 
