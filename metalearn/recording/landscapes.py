@@ -23,7 +23,7 @@ def read_landscape(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: there is no landscape at this path.
-      ValueError: the file is damaged, or is not that of a landscape.
+      ValueError: the file is damaged, or does not contain a landscape.
     """
     given = Path(path)
     file = given if given.is_file() else next((given / one for one in _PLACES if (given / one).is_file()), None)
@@ -33,7 +33,7 @@ def read_landscape(path: str | Path) -> dict[str, np.ndarray]:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             found = {name: stored[name] for name in stored.files}
     except Exception as error:
-        raise DamagedFileError(f"{short(file)} is damaged, or is no file of arrays ({type(error).__name__}).") from None
+        raise DamagedFileError(f"{short(file)} is damaged, or not a file of arrays ({type(error).__name__}).") from None
     if not all(name in found and found[name].ndim == 1 for name in _AXES):
         raise DamagedFileError(f"{short(file)} is not a landscape: it has no axes x and y.")
     size = (len(found["y"]), len(found["x"]))
