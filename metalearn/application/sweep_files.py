@@ -51,7 +51,7 @@ def read_sweep(path: str | Path, method: str | None = None) -> Sweep:
       method: instead of that of the file.
 
     Raises:
-      ValueError: the file is missing, is no sweep file, or asks for what only Weights & Biases can do.
+      ValueError: the file is missing, is not a sweep file, or asks for what only Weights & Biases can do.
     """
     found = _read(path)
     program = _program(found["program"])
@@ -98,7 +98,7 @@ def _read(path) -> dict[str, Any]:
     if place is None:
         known = sorted(one.name for one in (CONFIGS / "sweeps").glob("*.yaml"))
         raise ValueError(
-            f"There is no sweep file {path}{suggestion(Path(path).name, known)}; the library has: {', '.join(known)}."
+            f"There is not a sweep file {path}{suggestion(Path(path).name, known)}; the library has: {', '.join(known)}."
         )
     try:
         found = yaml.safe_load(place.read_text(encoding="utf-8"))
@@ -106,7 +106,7 @@ def _read(path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read as YAML ({type(error).__name__}).") from None
     needed = ("program", "method", "parameters")
     if not isinstance(found, dict) or set(needed) - set(found):
-        raise ValueError(f"{path} is no sweep file: it needs {', '.join(needed)}.")
+        raise ValueError(f"{path} is not a sweep file: it needs {', '.join(needed)}.")
     for key in found:
         if key not in KEYS:
             raise ValueError(

@@ -116,8 +116,8 @@ def trainability(
     if key is not None:
         check_key(key)
     check_count("num_steps", num_steps)
-    check_bool("adaptive", adaptive)
-    check_bool("drop_diverged", drop_diverged)
+    for switch, value in {"adaptive": adaptive, "drop_diverged": drop_diverged}.items():
+        check_bool(switch, value)
     if keep is not None and not callable(keep):
         raise TypeError(f"keep must be a function such as ml.recording.Tiles(folder, settings); {keep!r} was given.")
     program = hash_program(problem, plane.place, num_steps, key)
@@ -127,8 +127,9 @@ def trainability(
     picture = _blank(height, width)
     if known is not None:
         _take_over(picture, known, x, y)
-    settings: dict[str, Any] = {"num_steps": num_steps, "key": key}
-    settings |= {"chunk_size": chunk_size, "drop_diverged": drop_diverged, "name": name}
+    settings: dict[str, Any] = dict(
+        num_steps=num_steps, key=key, chunk_size=chunk_size, drop_diverged=drop_diverged, name=name
+    )
     size = width * height if keep is None else TILE * band_size(chunk_size)
     spent = 0.0
 
@@ -147,11 +148,9 @@ def trainability(
                 if name in picture:
                     picture[name][rows[part], columns[part]] = leaf
 
-    checked = wrong = 0
-    if adaptive:
-        checked, wrong = _refine(picture, compute, quadtree.coarsest_spacing(height, width))
-    else:
+    if not adaptive:
         compute(np.ones((height, width), bool))
+    checked, wrong = _refine(picture, compute, quadtree.coarsest_spacing(height, width)) if adaptive else (0, 0)
     if progress is not None:
         progress(name, width * height, width * height)
     return Landscape(
