@@ -98,7 +98,7 @@ def _read(path) -> dict[str, Any]:
     if place is None:
         known = sorted(one.name for one in (CONFIGS / "sweeps").glob("*.yaml"))
         raise ValueError(
-            f"There is not a sweep file {path}{suggestion(Path(path).name, known)}; the library has: {', '.join(known)}."
+            f"There is no sweep file {path}{suggestion(Path(path).name, known)}; the library has: {', '.join(known)}."
         )
     try:
         found = yaml.safe_load(place.read_text(encoding="utf-8"))

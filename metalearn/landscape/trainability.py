@@ -127,9 +127,8 @@ def trainability(
     picture = _blank(height, width)
     if known is not None:
         _take_over(picture, known, x, y)
-    settings: dict[str, Any] = dict(
-        num_steps=num_steps, key=key, chunk_size=chunk_size, drop_diverged=drop_diverged, name=name
-    )
+    settings: dict[str, Any] = {"num_steps": num_steps, "key": key}
+    settings |= {"chunk_size": chunk_size, "drop_diverged": drop_diverged, "name": name}
     size = width * height if keep is None else TILE * band_size(chunk_size)
     spent = 0.0
 
