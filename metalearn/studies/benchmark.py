@@ -34,7 +34,7 @@ from metalearn.inner.problems import (
 )
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.comparison import Comparison, Report, compare
-from metalearn.types import Key, Theta
+from metalearn.types import Key, Progress, Theta
 
 FEW = 20  # forward mode costs one tangent for each meta-parameter
 STILL = 1e-9  # a variance below this share of |target|² is rounding
@@ -161,7 +161,14 @@ def misfit(name: str, case: Case, estimator: GradientEstimator, key: Key) -> str
 
 
 def measure(
-    case: Case, key: Key, names: Sequence[str], *, pairs: int, episodes: int, reference_pairs: int, progress: Any
+    case: Case,
+    key: Key,
+    names: Sequence[str],
+    *,
+    pairs: int,
+    episodes: int,
+    reference_pairs: int,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     """Compare the named estimators on a case, and return the columns of its rows as arrays."""
     own = jax.random.fold_in(key, 0) if case.repeated else None
