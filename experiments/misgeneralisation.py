@@ -1,4 +1,4 @@
-"""Train an agent beside a guide that knows the way, and a learned optimiser on one training; test both elsewhere."""
+"""Train an agent with a guide that knows the way, and a learned optimiser on one training; test both elsewhere."""
 
 import jax
 import numpy as np
@@ -83,10 +83,10 @@ def said(rows, best):
 
 
 def check(config):
-    """The key and the shares of the mixtures; mistakes are refused before a run begins.
+    """Check the configuration, and return the key and the shares of the mixtures.
 
     Raises:
-      TypeError, ValueError: a setting is out of its range.
+      TypeError, ValueError: a setting is out of range.
     """
     for name in ("seeds", "horizon", "length", "pairs", "episodes", "tests"):
         check_count(name, config[name])

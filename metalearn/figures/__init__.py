@@ -1,8 +1,9 @@
-"""Floor 5: draw figures with matplotlib, one file for each kind of figure; write films and HTML reports.
+"""Draw figures with matplotlib, one file for each kind of figure; write films and HTML reports.
 
-A figure function takes results of the floors below and returns a matplotlib figure, which `Run.figure` records.
+A figure function takes results and returns a matplotlib figure, which `Run.figure` records.
 """
 
+from metalearn.figures.benchmark import draw_benchmark
 from metalearn.figures.collected import draw_collected
 from metalearn.figures.comparison import draw_comparison, draw_trajectories
 from metalearn.figures.contest import draw_contests
@@ -25,6 +26,7 @@ __all__ = [
     "Section",
     "check_film",
     "check_norm",
+    "draw_benchmark",
     "draw_collected",
     "draw_comparison",
     "draw_contests",

@@ -68,11 +68,11 @@ def draw_mitigations(
     proxy_name: str = "proxy",
     goal_name: str = "goal",
 ) -> Any:
-    """Draw the goal with each mitigation on the same axes, over that without one in grey, and the share it recovers.
+    """Draw the goal with each mitigation, over the goal without one in grey, and the fraction that it recovers.
 
     Args:
-      found: case -> "step", "proxy", "goal" and "end/goal"; the first case is that without a mitigation.
-      rows: of `goal_rows`, whose "recovered" is written into the panels.
+      found: case -> "step", "proxy", "goal" and "end/goal"; the first case has no mitigation.
+      rows: the rows of `goal_rows`; their "recovered" is written into the panels.
       proxy_name, goal_name: the names of the observables.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Figures and films of an agent that is tested with guides it was not trained with."""
+"""Figures and films of an agent that is tested with guides that differ from those in training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ def draw_walks(panels: Mapping[str, np.ndarray], episodes: Any, guides: Sequence
 
     Args:
       panels: title -> rewards `[seeds, readings, guides]`.
-      episodes: the places of the readings; or a list of such, one for each panel.
+      episodes: the number of episodes at each reading; or a list of such arrays, one for each panel.
       guides: the names of the guides.
       best: the reward of an agent that follows the right guide.
 
@@ -52,8 +52,8 @@ def draw_walks(panels: Mapping[str, np.ndarray], episodes: Any, guides: Sequence
 def walk_images(episodes: Mapping[str, Mapping[str, np.ndarray]], size: int, repeat: int = 6) -> Iterator[np.ndarray]:
     """Yield the images of a film: one episode with every guide, side by side.
 
-    A green square is the place that the agent needs next, an orange one another place; the numbers are the hidden
-    order. A blue disc is the agent, a grey ring the guide.
+    A green square is the place that the agent must visit next, and orange squares are the other places. The numbers
+    show the hidden order. A blue disc is the agent, and a grey ring is the guide.
 
     Args:
       episodes: guide -> "agent", "guide", "total", "needed" and "places" of an episode.

@@ -1,4 +1,4 @@
-"""What a learned optimiser has learnt: its losses where the loss, the network, its scale or the horizon is another."""
+"""The goals of a learned optimiser: its losses where the loss, the network, its scale or the horizon is another."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -158,7 +158,7 @@ def probe(
 
 
 def probe_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
-    """Return a row for every condition and optimiser: the last losses, their errors, and the best on the way.
+    """Return a row for every condition and optimiser: the last losses, their errors, and the best during training.
 
     The errors are standard errors over meta-seeds for learned optimisers and over seeds for Adam.
     """

@@ -15,6 +15,7 @@ from metalearn.outer.comparison.report import Comparison, Measurement, Report
 from metalearn.outer.diagnosis.anatomy import Anatomy, Law
 from metalearn.outer.evaluation.results import Curves, Evaluation, Row
 from metalearn.outer.search import Trials
+from tests.figures.study_figures import STUDY_FIGURES
 
 NASTY = {
     "nan": [np.nan],
@@ -191,7 +192,7 @@ FIGURES = {
     "draw_schedule, several": lambda s: figures.draw_schedule(
         {name: lambda theta, value=value: lambda count: value for name, value in zip("ab", s(2))}, 0.0, 5
     ),
-}
+} | STUDY_FIGURES
 
 
 def drawn(figure):
