@@ -107,7 +107,7 @@ def draw_mitigations(
             )
             axes.set(title=name.replace("_", " "))
             share = f"recovers {row['recovered']:.0%}" if np.isfinite(row["recovered"]) else ""
-            axes.text(0.97, 0.04, share, transform=axes.transAxes, ha="right", va="bottom")
+            axes.text(0.97, 0.96, share, transform=axes.transAxes, ha="right", va="top")
         for axes in panels.flat[count:]:
             axes.set_axis_off()
         figure.supxlabel("outer steps", fontsize=11)
