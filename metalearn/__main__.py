@@ -15,6 +15,7 @@ COMMANDS = {
     "collect": "application/collect.py",
     "new": "application/new.py",
     "problems": "application/problems.py",
+    "sweep": "application/sweep.py",
     "verify": "application/verify.py",
 }  # commands other than experiments: name -> file in the package, run as a script
 

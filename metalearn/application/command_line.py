@@ -33,7 +33,7 @@ from metalearn.application.arguments import (
     offer_problem_files,
     put_options_last,
 )
-from metalearn.application.kinds import check_kinds
+from metalearn.application.kinds import check_kinds, own_values
 from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
@@ -130,7 +130,7 @@ def _job(
         try:
             if ours is not None:
                 check_read(config, CONFIGS, ours)
-                check_kinds(config, ours, list(read_groups(CONFIGS, ours)))
+                check_kinds(config, own_values(ours, list(read_groups(CONFIGS, ours))))
             return main(config)
         except Exception as error:
             if not sweep:

@@ -14,27 +14,31 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 
-def check_kinds(config: Any, name: str, parts: list[str]) -> None:
+def check_kinds(config: Any, own: Mapping[str, Any]) -> None:
     """Compare a composed configuration with its defaults, and with the signatures of the functions that it calls.
 
     Args:
       config: the composed configuration of a job of Hydra.
-      name: the name of the configuration.
-      parts: its groups.
+      own: what `own_values` returns.
 
     Raises:
       TypeError: a value is of another kind.
       ValueError: a number is not finite.
     """
     settings: Any = OmegaConf.to_container(config, resolve=False)
-    for place, value, own in _changed(settings, _without_values(name, parts)):
-        _check(place, value, own)
+    for place, value, before in _changed(settings, own):
+        _check(place, value, before)
     for place, value in _booleans(settings):
         _check(place, value, True)
 
 
-def _without_values(name: str, parts: list[str]) -> dict[str, Any]:
-    """Compose the same files without the values of the command line."""
+def own_values(name: str, parts: list[str]) -> dict[str, Any]:
+    """Compose the files of the job that runs without the values of the command line.
+
+    Args:
+      name: the name of the configuration.
+      parts: its groups.
+    """
     group = lambda word: word.lstrip("+").partition("=")[0].partition("@")[0] in parts and "={" not in word
     chosen = [word for word in HydraConfig.get().overrides.task if group(word)]
     try:

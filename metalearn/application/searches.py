@@ -42,10 +42,10 @@ def check_known(names: Sequence[str]) -> None:
     """Check the names of searches.
 
     Raises:
-      ValueError: `names` is a string, or a name is not in `SEARCHES`.
+      ValueError: `names` is not a list, or a name is not in `SEARCHES`.
       ImportError: evosax is missing.
     """
-    if isinstance(names, str):
+    if isinstance(names, str) or not isinstance(names, Sequence):
         raise ValueError(f"searches must be a list, such as searches=[{names}]; {names!r} was given.")
     for name in names:
         check_choice("Every one of searches", name, SEARCHES)

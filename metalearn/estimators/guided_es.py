@@ -18,7 +18,7 @@ from metalearn.estimators.generalized_persistent_es import pair_gradient, run_pa
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.method import Method
 from metalearn.estimators.particles import check_common, from_method
-from metalearn.inner.checks import check_choice, check_count, check_number
+from metalearn.inner.checks import LARGEST_BATCH, check_choice, check_count, check_number
 from metalearn.inner.differentiable import REVERSE
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
@@ -91,7 +91,7 @@ def guided_es(
     """
     check_common(problem, truncation, chunk_size)
     check_sigmas(sigma)
-    check_count("num_pairs", num_pairs)
+    check_count("num_pairs", num_pairs, high=LARGEST_BATCH)
     check_count("rank", rank)
     check_number("alpha", alpha, 0, 1)
     check_choice("form", form, FORMS)

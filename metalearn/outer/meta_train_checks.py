@@ -16,7 +16,7 @@ from metalearn.inner.checks import check_count, is_known
 from metalearn.inner.problem import check_key, check_theta
 from metalearn.inner.training.optimizer_steps import accepted
 from metalearn.outer.history import Snapshot
-from metalearn.outer.stopping import as_bytes, as_text
+from metalearn.outer.stopping import as_bytes, as_text, check_takes
 
 Stages = GradientEstimator | Mapping[int, GradientEstimator]
 _LONGEST_NAME = 96  # bytes of the name of an estimator in a snapshot
@@ -81,6 +81,8 @@ def check_functions(theta, project, callback, progress) -> None:
     for name, given in (("project", project), ("callback", callback), ("progress", progress)):
         if given is not None and not callable(given):
             raise TypeError(f"{name} must be a function; {given!r} was given.")
+    if progress is not None:
+        check_takes("progress", progress, "name", "done", "total")
     if project is not None and not trees.alike(theta, jax.eval_shape(project, theta)):
         raise TypeError("project must return a theta of the same structure and shapes; this one does not.")
     with jax.ensure_compile_time_eval():  # under jit, JAX would otherwise trace computations with known numbers

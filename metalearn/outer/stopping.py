@@ -1,5 +1,6 @@
 """Callbacks of the outer loop, and early stopping."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ def as_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callbac
     """Return a list of callbacks.
 
     Raises:
-      TypeError: a callback is not a function.
+      TypeError: a callback is not a function of three arguments.
     """
     found: list[Any] = [] if callback is None else [callback]
     if isinstance(callback, list | tuple):
@@ -54,13 +55,38 @@ def as_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callbac
     for one in found:
         if not callable(one):
             raise TypeError(f"callback must be a function, or a list of functions; {one!r} was given.")
+        check_takes("callback", one, "step", "theta", "history")
     return found
 
 
+def check_takes(name: str, function: Any, *arguments: str) -> None:
+    """Check that a function can be called with these arguments, before anything is computed.
+
+    Raises:
+      TypeError: it takes others.
+    """
+    try:
+        inspect.signature(function).bind(*arguments)
+    except ValueError:  # a function of another language, whose arguments are not known
+        return
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be a function ({', '.join(arguments)}); {function!r} was given ({error})."
+        ) from None
+
+
 def told(callbacks: Sequence[Callback], step: int, part: Any) -> np.ndarray:
-    """Call the callbacks; return the reason of the first that ends training, which later ones find in the snapshot."""
+    """Call the callbacks; return the reason of the first that ends training. Those after it find it in the snapshot.
+
+    Raises:
+      TypeError: a callback returns something other than None, a bool or a text.
+    """
     for callback in callbacks:
         answer = callback(step, part.snapshot.theta, part)
+        if not (answer is None or isinstance(answer, bool | np.bool_ | str)):
+            raise TypeError(
+                f"callback must return None, True or False, or a text that is a reason; it returned {answer!r}."
+            )
         asked = isinstance(answer, bool | np.bool_) and bool(answer)
         if (asked or (isinstance(answer, str) and answer)) and not part.snapshot.ended.any():
             reason = answer if isinstance(answer, str) else f"a callback stopped it after outer step {step}"

@@ -8,7 +8,7 @@ The folder is the complete record, and W&B is a copy: a run needs no account, ne
 """
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -167,11 +167,12 @@ def open_run(
 
     Raises:
       RunFolderError: the folder cannot be written, `resume` is not the folder of a run, or that run is still alive.
-      TypeError: `config` has no named entries, or `resume` is not a path.
+      TypeError: `config` has no named entries, `resume` is not a path, or a label of W&B is not a string.
       ValueError: the mode is unknown, or the run to resume had another configuration.
     """
     if mode not in MODES:
         raise ValueError(f"The tracking mode must be one of {', '.join(MODES)}; {mode!r} was given.")
+    _check_labels({"project": project, "entity": entity, "group": group, "wandb_id": wandb_id}, tags)
     settings = _resolved(config)
     secrets = known_secrets(settings, sys.argv)
     settings = hide(settings, secrets)
@@ -195,6 +196,19 @@ def open_run(
         beside = open_wandb(path, {**settings, "provenance": provenance}, mode=mode, **labels)
         trackers += [] if beside is None else [beside]
     return Run(path, tuple(trackers), secrets, resumable="resume" in settings)
+
+
+def _check_labels(labels: Mapping[str, Any], tags: Any) -> None:
+    """Check the labels of W&B, before a folder is made.
+
+    Raises:
+      TypeError: a label is not a string, or the tags are not a list of strings.
+    """
+    for name, label in labels.items():
+        if label is not None and not isinstance(label, str):
+            raise TypeError(f"{name} of the tracker must be a text; {label!r} was given.")
+    if isinstance(tags, str) or not isinstance(tags, Sequence) or not all(isinstance(tag, str) for tag in tags):
+        raise TypeError(f"tags of the tracker must be a list of texts, such as [first, second]; {tags!r} was given.")
 
 
 def _resolved(config: Any) -> dict:
