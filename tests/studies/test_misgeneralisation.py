@@ -1,5 +1,7 @@
 """The world of the guide against a replay in plain Python, and probes of learned optimisers against identities."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ def replay(shown, guide, penalty=0.3):
     places, agent = [tuple(cell) for cell in shown["places"]], [tuple(cell) for cell in shown["agent"]]
     at, order, needed, total = agent[0], {"right": [0, 1, 2], "wrong": [2, 1]}[guide], 0, 0.0
     cells, totals, target = [at], [0.0], 0
-    for before, now in zip(agent, agent[1:]):
+    for before, now in itertools.pairwise(agent):
         goal = places[order[target % len(order)]]
         axis = 0 if goal[0] != at[0] else 1
         at = tuple(at[i] + (np.sign(goal[i] - at[i]) if i == axis else 0) for i in (0, 1))
