@@ -97,6 +97,8 @@ def same_effort():
         "divergence",
         "papers",
         "performative",
+        "goodhart",
+        "misgeneralisation",
         "three_ways",
         pytest.param("choosing", marks=pytest.mark.slow),
         pytest.param("questions", marks=pytest.mark.slow),
