@@ -16,8 +16,10 @@ from metalearn import (
 from metalearn.compilation import compilation_effort, compiled_programs, jit
 from metalearn.estimators import (
     GradientEstimator,
+    adaptive_sigma,
     artbp,
     backprop,
+    bootstrapped,
     clip_gradient,
     combine,
     evolution_strategies,
@@ -83,9 +85,11 @@ __all__ = [
     "Truncation",
     "adam",
     "adamw",
+    "adaptive_sigma",
     "artbp",
     "averaged_loss",
     "backprop",
+    "bootstrapped",
     "check_problem",
     "classification",
     "clip_gradient",
