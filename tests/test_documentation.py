@@ -1,4 +1,4 @@
-"""Every Python block of the documentation runs, and the first example of the README is short."""
+"""Every Python block of the documentation runs, and the example of the README is short."""
 
 import ast
 import os
@@ -25,7 +25,7 @@ def blocks(name):
 
 
 def test_the_first_example_prints_a_comparison(tmp_path):
-    example = blocks("README.md")[0]
+    example = blocks("docs/getting_started.md")[0]
     assert len([line for line in example.splitlines() if line.strip()]) <= 25
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "-W", "error", "-c", example]
@@ -36,8 +36,26 @@ def test_the_first_example_prints_a_comparison(tmp_path):
         assert name in result.stdout
 
 
-def test_the_other_examples_of_the_readme_run():
-    first, descent, networks, landscapes, chaos, training = blocks("README.md")
+def test_the_example_of_the_readme_has_ten_lines_and_prints_the_table_below_it(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    text = (ROOT / "README.md").read_text()
+    (example,) = blocks("README.md")
+    assert len(text.splitlines()) < 120
+    assert text.splitlines()[2].startswith("metalearn is a JAX library for ")
+    assert len(example.splitlines()) == 10
+    exec(example, {})
+    printed = capsys.readouterr().out.splitlines()
+    shown = re.search(r"```\n\n    (estimator .*?)\n\n", text, re.DOTALL)
+    assert shown is not None
+    expected = shown[1].splitlines()
+    assert (
+        printed[0].split()[:5] == expected[0].split()[:5]
+    )  # the digits and how many columns fit are those of a machine
+    assert [line.split()[0] for line in printed[2:4]] == [line.split()[0] for line in expected[2:4]] == ["TBPTT", "PES"]
+
+
+def test_the_other_examples_of_getting_started_run():
+    first, descent, networks, landscapes, chaos, training = blocks("docs/getting_started.md")
     names = {"optax": optax, "print": lambda *values: None}
     exec(first.replace("num_episodes=100", "num_episodes=2, reference_pairs=8"), names)
     exec(descent.replace("num_steps=500", "num_steps=3"), names)
@@ -80,6 +98,7 @@ def same_effort():
         "papers",
         "performative",
         "three_ways",
+        pytest.param("choosing", marks=pytest.mark.slow),
         pytest.param("questions", marks=pytest.mark.slow),
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",

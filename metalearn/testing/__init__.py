@@ -1,4 +1,4 @@
-"""Floor 4: checks for estimators that are written outside this package, `ml.testing.*`.
+"""Checks for estimators that are written outside this package, `ml.testing.*`.
 
 | function | checks |
 |---|---|

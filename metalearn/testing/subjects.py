@@ -18,12 +18,12 @@ FORMS = (
 
 
 class Subject(NamedTuple):
-    """What is verified.
+    """The estimator to verify.
 
     Attributes:
       build: `(problem, truncation, sigma, num_pairs) -> (init, estimate)`.
       whole: whether one estimate sees a whole episode.
-      counts: whether it is told a number of pairs.
+      counts: whether it takes a number of pairs.
     """
 
     build: Callable[[InnerProblem, Truncation, float, int], tuple[Callable, Callable]]
@@ -32,7 +32,7 @@ class Subject(NamedTuple):
 
 
 def subject_of(given: Any, claim: str) -> Subject:
-    """Return what is verified.
+    """Return the estimator to verify.
 
     Raises:
       TypeError: `given` is not a function, or takes other arguments.

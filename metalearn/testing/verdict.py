@@ -63,7 +63,7 @@ class Verdict:
 
     @property
     def smallest_bias(self) -> float:
-        """The relative bias of the mean that would have been found on every problem, with a probability of 98 %."""
+        """Return the relative bias of the mean that would be detected on every problem with a probability of 98 %."""
         return max((one.smallest_bias for one in self.checks if one.kind == "mean"), default=math.nan)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The verdict in one sentence."""
+        """Return the verdict in one sentence."""
         target = {
             "smoothed": "the gradient of the smoothed meta-loss",
             "windowwise": "the gradient of the meta-loss that is smoothed window by window",
