@@ -45,9 +45,9 @@ def adaptive_sigma(
     sigma: float,
     *,
     spacing: float = 1.25,
-    rate: float = 0.1,
+    rate: float = 0.02,
     trust: float = 10.0,
-    decay: float = 0.9,
+    decay: float = 0.95,
 ) -> GradientEstimator:
     """Return an estimator whose σ moves towards the best signal to noise, within [σ₀/trust, σ₀ · trust].
 
@@ -68,7 +68,7 @@ def adaptive_sigma(
       spacing: κ, above 1.
       rate: the change of ln σ per episode.
       trust: the largest factor by which σ may differ from σ₀.
-      decay: of the running means, per episode.
+      decay: of the running means, per episode. Their errors move σ by about rate/(1 − decay) in ln σ.
 
     Raises:
       TypeError: `make` is not a function, it returns something else than a `GradientEstimator`, or a setting is not a

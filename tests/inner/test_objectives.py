@@ -18,7 +18,7 @@ from tests.estimators.sampling import sample
 from tests.statistics import rejects, within
 
 THETA, SIGMA, STARTS = 0.8, 0.3, (2.5, 3.3)
-WEIGHTS, LEVEL, DECAY = (0.0, 1.0, 2.0, 0.5), -0.3, 0.6
+WEIGHTS, LEVEL, DECAY = (0.0, 1.0, 2.0, 0.5), -0.3, 0.2
 
 
 def walk():
