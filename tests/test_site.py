@@ -87,7 +87,7 @@ def test_a_notebook_runs(path):
 
 
 def test_the_results_have_every_table():
-    included = re.findall(r'start-after: "<!-- table: (\w+) -->"', (DOCS / "results.md").read_text())
+    included = re.findall(r'start-after: "table: (\w+) -->"', (DOCS / "results.md").read_text())
     assert sorted(included) == sorted(tables.TABLES)
 
 
