@@ -57,10 +57,20 @@ def test_every_public_name_is_in_the_reference(reference):
 
 
 def test_a_docstring_becomes_markdown(reference):
-    lines = ["Return a.", "", "    x = 1", "", "Args:", "  a, b: of docs/theory.md §2.7,", "    and more.", "", "End."]
+    lines = [
+        "Return a.",
+        "",
+        "    x = 1",
+        "",
+        "Args:",
+        "  a, b: of docs/theory.md \u00a72.7,",
+        "    and more.",
+        "",
+        "End.",
+    ]
     text = "\n".join(reference.markdown(lines))
     assert "**Args**" in text
-    assert "* `a, b`: of [theory §2.7](/theory.md#27-generalised-persistent-es)," in text
+    assert "* `a, b`: of [theory \u00a72.7](/theory.md#27-generalised-persistent-es)," in text
     assert text.endswith("\nEnd.")
 
 
