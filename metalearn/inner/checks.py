@@ -4,7 +4,7 @@ The value of a traced argument is unknown, so its range is not checked.
 """
 
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Any
 
 import jax
@@ -26,8 +26,9 @@ def check_number(
       TypeError: the value is not a single real number.
       ValueError: the value is not finite or out of range.
     """
+    array = hasattr(value, "dtype") or isinstance(value, int | float | complex | list | tuple)
     try:
-        shape, dtype = jnp.shape(value), jnp.result_type(value)
+        shape, dtype = (jnp.shape(value), jnp.result_type(value)) if array else (None, None)
     except (TypeError, ValueError):
         shape, dtype = None, None
     real = dtype is not None and (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer))
@@ -120,7 +121,7 @@ def check_choice(name: str, value, allowed: Collection[str]) -> None:
     Raises:
       ValueError: the value is not an allowed name.
     """
-    if value not in allowed:
+    if not isinstance(value, Hashable) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(sorted(allowed))}; {value!r} was given.")
 
 
