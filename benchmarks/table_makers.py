@@ -120,3 +120,17 @@ def learned(rows):
         seeds = "–" if math.isfinite(group[0]["learning_rate"]) else len(group)
         lines.append((benchmark, name, seeds, loss, quicker(group)))
     return grid(("benchmark", "", "meta-seeds", "mean loss", "speed-up"), lines)
+
+
+def three_ways(rows):
+    """Make one line for each loss and method, at equal evaluations and at equal time."""
+    found = {(row["contest"], row["method"], row["equal"]): row for row in rows}
+    percentage = lambda row: f"{percent(row['solved'], 0)} ± {percent(row['standard_error'], 0)}"
+    lines = []
+    for contest, method in dict.fromkeys((row["contest"], row["method"]) for row in rows):
+        counted, timed = (found[contest, method, kind] for kind in ("evaluations", "time"))
+        quartiles = " … ".join(f"{counted[name]:.4f}" for name in ("lower_quartile", "upper_quartile"))
+        times = f"{counted['milliseconds']:.2g}", f"{timed['evaluations']}", percentage(timed)
+        lines.append((contest, method, f"{counted['median']:.4f}", quartiles, percentage(counted), *times))
+    head = ("loss", "method", "median", "quartiles", "solved", "ms a run", "evaluations at equal time", "solved")
+    return grid(head, lines)

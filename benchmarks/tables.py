@@ -31,6 +31,7 @@ SUBJECT = {
     "recommendations": ("problem",),
     "coverage": ("number", "problem"),
     "evaluation": ("tuning", "benchmark", "optimizer"),
+    "three_ways": ("contest", "equal", "method"),
 }
 NOT_RUN = "Not run yet."
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
@@ -153,6 +154,7 @@ TABLES = {
     "coverage": ("coverage", table_makers.coverage),
     "exponents": ("coverage", table_makers.exponents),
     "efforts": (None, table_makers.efforts),
+    "three_ways": ("three_ways", table_makers.three_ways),
     **{name: ("recorded", table_makers.recorded(name)) for name in RECORDED},
 }
 

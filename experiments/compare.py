@@ -123,7 +123,7 @@ def follow(config, study, key, run, progress):
 
 
 def record(run, landscape, plane, paths, rows):
-    """Draw where the outer trajectories went, and print where they ended."""
+    """Draw the outer trajectories, and print their end points."""
     run.table("trajectories", rows)
     run.figure(
         "trajectories",

@@ -29,17 +29,17 @@ def main(config):
             solved = 1.2 * float(ground["loss"].min()) if contest.solved is None else contest.solved
             rows += [{"contest": name, **row, "below": solved} for row in judged(runs, solved, config.evaluations)]
             found[name] = {"surface": ground, "runs": runs, "names": contest.names}
-        parts.run.table("ends", rows)
+        parts.run.table("three_ways", rows)
         parts.run.figure("three_ways", later(draw_contests, found, rows, config.evaluations))
         print(f"\n{said(rows, config)}\n\nfigure: {parts.run.folder}/figures/three_ways.png")
 
 
 def check(config):
-    """The key and the losses of the experiment; mistakes are refused before anything is computed.
+    """Check the configuration, and return the key and the losses of the experiment.
 
     Raises:
       ImportError: evosax is missing.
-      TypeError, ValueError: a setting is out of its range.
+      TypeError, ValueError: a setting is out of range.
     """
     for name, low in (("seeds", 2), ("population", 4), ("resolution", 2)):
         check_count(name, config[name], low)

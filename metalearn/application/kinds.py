@@ -1,4 +1,4 @@
-"""Checks that a value has the kind of the configuration's own: true or false, a finite number, or entries."""
+"""Checks that a value has the same kind as the default: true or false, a finite number, or a mapping."""
 
 import inspect
 import math
@@ -17,7 +17,7 @@ _CAN_BE_LEFT_OUT = ("problem", "plane", "matrix")  # entries with entries that c
 
 
 def check_kinds(config: Any, own: Mapping[str, Any]) -> None:
-    """Compare a composed configuration with the one without its values, and with the functions that it calls.
+    """Compare a composed configuration with its defaults, and with the signatures of the functions that it calls.
 
     Args:
       config: the composed configuration of a job of Hydra.
@@ -53,7 +53,7 @@ def own_values(name: str, parts: list[str]) -> dict[str, Any]:
 
 
 def _changed(config: Mapping, own: Mapping, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the place, the value and the configuration's own value of every entry that both have."""
+    """Yield the place, the value and the default of every entry that both configurations have."""
     for key, value in config.items():
         if key in own:
             if isinstance(own[key], Mapping) and isinstance(value, Mapping):
@@ -73,7 +73,7 @@ def _booleans(settings: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield from _booleans(value, f"{place}{key}.")
     try:
         parameters = inspect.signature(get_method(settings["_target_"])).parameters
-    except Exception:  # an error of the call says what is wrong
+    except Exception:  # a later call of the function raises the error
         return
     for key, value in settings.items():
         if key in parameters and parameters[key].annotation in (bool, "bool"):

@@ -1,25 +1,28 @@
-"""The figure of several methods on one loss of two numbers: where they end, and the loss along the way."""
+"""The figure of several methods on a loss of two numbers: their end points, and the loss during optimisation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from metalearn.figures.style import OKABE_ITO, save_style
+from metalearn.figures.curves import Curve, draw_curves
+from metalearn.figures.limits import axis_limits, bars, choose_colours, mark_beyond
+from metalearn.figures.style import OKABE_ITO, legend, save_style
 from metalearn.figures.training import plain_numbers
 
 MARKS = "osD^vP"
+SMALLEST = 1e-3  # the smallest loss along the way that is distinguished
 
 
 def draw_contests(
     contests: Mapping[str, Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], evaluations: int
 ) -> Any:
-    """Draw a column for each loss: its surface with the ends, the loss along the way, and the share that is solved.
+    """Draw a column for each loss: its surface, the loss during optimisation, and the fraction of solved runs.
 
     Args:
       contests: name -> `surface` (x, y, loss), `runs` (method -> theta, loss, evaluations) and `names` of the axes.
       rows: the table of the shares, with `contest`, `equal`, `method`, `solved` and `standard_error`.
-      evaluations: at which the ends are marked.
+      evaluations: the number of evaluations at which the end points are marked.
 
     Returns:
       A matplotlib figure.
@@ -33,44 +36,58 @@ def draw_contests(
             above, middle, below = column
             _surface(figure, above, contest, evaluations)
             above.set_title(name)
-            for index, (method, run) in enumerate(contest["runs"].items()):
-                shown = run["evaluations"] <= evaluations
-                low, median, high = np.quantile(run["loss"][:, shown], (0.25, 0.5, 0.75), axis=0)
-                colour = OKABE_ITO[index]
-                middle.plot(run["evaluations"][shown], median, color=colour, label=method)
-                middle.fill_between(run["evaluations"][shown], low, high, color=colour, alpha=0.15, linewidth=0)
-            middle.set(xlabel="evaluations of the loss", ylabel="loss: median and quartiles", yscale="log")
-            middle.set_ylim(bottom=max(1e-3, middle.get_ylim()[0]))
-            plain_numbers(middle)
+            _along_the_way(middle, contest["runs"], evaluations)
             _shares(below, [row for row in rows if row["contest"] == name])
-        panels[1, 0].legend()
+        legend(panels[1, 0])
         return figure
+
+
+def _along_the_way(axes, runs, evaluations) -> None:
+    found = []
+    for index, (method, run) in enumerate(runs.items()):
+        shown = run["evaluations"] <= evaluations
+        low, median, high = np.maximum(np.quantile(run["loss"][:, shown], (0.25, 0.5, 0.75), axis=0), SMALLEST)
+        style = {"color": OKABE_ITO[index], "label": method}
+        found.append(Curve(run["evaluations"][shown], median, style, low, high))
+    low, high = axis_limits(np.concatenate([part for one in found for part in (one.low, one.high)]), logarithmic=True)
+    draw_curves(axes, found, limits=(max(low, SMALLEST), high), logarithmic=True)
+    axes.set(xlabel="evaluations of the loss", ylabel=f"loss, {SMALLEST:g} or more: median and quartiles")
+    plain_numbers(axes)
 
 
 def _surface(figure, axes, contest, evaluations) -> None:
     surface, jitter = contest["surface"], np.random.default_rng(0)
-    image = axes.pcolormesh(
-        surface["x"], surface["y"], surface["loss"], cmap="Greys", shading="nearest", rasterized=True
-    )
-    figure.colorbar(image, ax=axes, label="loss")
-    reach = np.array([np.ptp(surface["x"]), np.ptp(surface["y"])])
+    colours = choose_colours(surface["loss"], missing="pink")
+    axes.set_facecolor("pink")
+    how = {"cmap": "Greys", "norm": colours.norm, "shading": "nearest", "rasterized": True}
+    image = axes.pcolormesh(surface["x"], surface["y"], colours.values, **how)
+    figure.colorbar(image, ax=axes, label="\n".join(filter(None, ("loss", colours.note))), extend=colours.extend)
+    corners = np.array([[surface[name][0], surface[name][-1]] for name in "xy"]).T
     for index, (method, run) in enumerate(contest["runs"].items()):
         place = int(np.searchsorted(run["evaluations"], evaluations, "right")) - 1
-        ends = run["theta"][:, place] + 0.006 * reach * jitter.standard_normal((len(run["theta"]), 2))
+        ends = np.asarray(run["theta"][:, place], float)
+        outside = int(np.sum(~np.all((ends >= corners[0]) & (ends <= corners[1]), axis=1)))
+        ends = np.clip(ends + 0.006 * np.ptp(corners, axis=0) * jitter.standard_normal(ends.shape), *corners)
         how = {"marker": MARKS[index], "s": 26, "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
-        axes.scatter(*ends.T, color=OKABE_ITO[index], label=method, **how)
-    axes.set(xlabel=contest["names"][0], ylabel=contest["names"][1])
-    axes.set(xlim=(surface["x"][0], surface["x"][-1]), ylim=(surface["y"][0], surface["y"][-1]))
+        label = f"{method}: {outside} outside, at the edge" if outside else "_inside"
+        axes.scatter(*ends.T, color=OKABE_ITO[index], label=label, clip_on=False, **how)
+    axes.set(xlabel=contest["names"][0], ylabel=contest["names"][1], xlim=corners[:, 0], ylim=corners[:, 1])
+    legend(axes, fontsize=8, frameon=True)
     axes.grid(False)
 
 
 def _shares(axes, rows) -> None:
-    methods = list(dict.fromkeys(row["method"] for row in rows))
+    methods, beyond = list(dict.fromkeys(row["method"] for row in rows)), []
     for offset, (kind, alpha) in enumerate((("evaluations", 1.0), ("time", 0.45))):
         mine = [row for row in rows if row["equal"] == kind]
-        places = np.arange(len(methods)) + 0.4 * (offset - 0.5)
-        shares, errors = ([row[key] for row in mine] for key in ("solved", "standard_error"))
-        axes.bar(places, shares, 0.38, yerr=errors, color=OKABE_ITO[: len(methods)], alpha=alpha)
+        places = np.arange(len(mine)) + 0.4 * (offset - 0.5)
+        shares, errors = (np.array([row[key] for row in mine], float) for key in ("solved", "standard_error"))
+        how = {"color": OKABE_ITO[: len(methods)], "alpha": alpha, "yerr": bars(shares, errors, 0, 1)}
+        axes.bar(places, np.clip(shares, 0, 1), 0.38, **how)
+        beyond.append((places, shares, "black"))
     axes.set_xticks(range(len(methods)), [method.replace(" ", "\n") for method in methods])
-    axes.set(ylim=(0, 1.05), ylabel="share solved ± s.e.", title="equal evaluations (full), equal time (pale)")
+    axes.set(xlim=(-0.6, max(len(methods), 1) - 0.4), ylim=(-0.02, 1.05), ylabel="share solved ± s.e.")
+    axes.set_title("equal evaluations (full), equal time (pale)")
+    mark_beyond(axes, beyond)
+    legend(axes)
     axes.grid(False, axis="x")

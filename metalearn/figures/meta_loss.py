@@ -1,4 +1,4 @@
-"""The figure of a meta-loss on a plane, beside the smoothed landscape that evolution strategies descend."""
+"""The figure of a meta-loss on a plane, next to the smoothed landscape that evolution strategies descend."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from metalearn.landscape import Plane, Smoothed
 
 
 def draw_meta_loss(values: np.ndarray, plane: Plane, smoothed: Smoothed | None = None, title: str = "") -> Any:
-    """Draw a meta-loss in grey, and its smoothed landscape beside it in the same colours; darker is better.
+    """Draw a meta-loss in grey, and its smoothed landscape next to it in the same colours; darker is better.
 
     Args:
       values: the meta-loss, `[height, width]`, row = y ascending; values that are not finite are pink.
@@ -31,7 +31,8 @@ def draw_meta_loss(values: np.ndarray, plane: Plane, smoothed: Smoothed | None =
     panels = {"the meta-loss": colours.values}
     if smoothed is not None:
         sigmas = " and ".join(dict.fromkeys(f"{sigma:.3g}" for sigma in smoothed.sigma))
-        panels[f"smoothed, σ = {sigmas} in the units of the axes"] = smoothed.value
+        shown = np.clip(smoothed.value, colours.norm.vmin, colours.norm.vmax)
+        panels[f"smoothed, σ = {sigmas} in the units of the axes"] = shown
     with save_style():
         figure = Figure(figsize=(5.6 * len(panels) + 1.4, 5.6), dpi=max(120, max(colours.values.shape) / 4))
         row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]

@@ -1,7 +1,7 @@
-"""Floor 4: record runs: the run folder, Weights & Biases, checkpoints.
+"""Recording of runs: the run folder, Weights & Biases, checkpoints.
 
-A run is always recorded in its own folder. Weights & Biases is an optional copy. No result depends on a service, and no
-function on a lower floor depends on where its numbers are recorded.
+A run is always recorded in its own folder. Weights & Biases is an optional copy. No result depends on a service or on
+the place where it is recorded.
 """
 
 from metalearn.recording.checkpoints import (

@@ -24,7 +24,9 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
     assert (folder / "figures" / "three_ways.png").stat().st_size > 0
-    rows = {(row["equal"], row["method"]): row for row in json.loads((folder / "tables" / "ends.json").read_text())}
+    rows = {
+        (row["equal"], row["method"]): row for row in json.loads((folder / "tables" / "three_ways.json").read_text())
+    }
     assert len(rows) == 8
     assert all(0 < row["evaluations"] <= 4 * 96 for row in rows.values())
     assert all(rows["evaluations", name]["evaluations"] <= 96 for _, name in rows)
