@@ -42,7 +42,7 @@ def killed(folder, words, wait) -> bool:
     before, began = progress_of(folder), time.monotonic()
     process.start()
     while process.is_alive() and progress_of(folder) == before and time.monotonic() - began < TIMEOUT:
-        time.sleep(0.005)
+        time.sleep(0.02)
     time.sleep(wait)
     running = process.is_alive()
     process.kill()
