@@ -18,7 +18,7 @@ def is_known(value) -> bool:
 
 
 def check_number(
-    name: str, value, low: float | None = None, high: float | None = None, *, open_low=False, open_high=False
+    name: str, value: Any, low: float | None = None, high: float | None = None, *, open_low=False, open_high=False
 ) -> None:
     """Check that a value is a single finite real number between `low` and `high`.
 
@@ -37,7 +37,7 @@ def check_number(
         raise TypeError(f"{name} must be one real number; {given} was given.")
     if not is_known(value):
         return
-    number = float(value)
+    number: float = float(value)  # type: ignore[arg-type]
     below = low is not None and (number <= low if open_low else number < low)
     above = high is not None and (number >= high if open_high else number > high)
     if below or above or number != number or number in (float("inf"), float("-inf")):

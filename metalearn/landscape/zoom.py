@@ -1,5 +1,7 @@
 """Zooms: windows that shrink around a point, and a search for a point on the border."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,7 @@ def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2
     for name, axis, value in (("x", plane.x, x), ("y", plane.y, y)):
         _check_near(name, axis, float(value))
     try:
-        float(factor) ** num_frames
+        math.pow(factor, num_frames)
     except OverflowError:
         raise ValueError(f"factor ** num_frames must be finite; {factor} ** {num_frames} was given.") from None
     halves = [(axis.high - axis.low) / 2 for axis in plane[:2]]

@@ -6,6 +6,7 @@ Cases are drawn by Hypothesis, always the same ones. METALEARN_CASES=2000 draws 
 import importlib.util
 import os
 import signal
+from typing import Any
 
 import hypothesis
 import pytest
@@ -59,7 +60,8 @@ def paths(config, place=""):
     for key in config:
         path = f"{place}{key}"
         yield path
-        inside = OmegaConf.to_container(config, resolve=False)[key]
+        plain: Any = OmegaConf.to_container(config, resolve=False)
+        inside = plain[key]
         if isinstance(inside, dict):
             yield from paths(OmegaConf.create(inside), f"{path}.")
 
