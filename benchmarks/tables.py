@@ -143,7 +143,7 @@ def lstm(rows):
 
 
 RECORDED = (
-    "adaptive", "convolutions", "fractal", "learned_digits", "matrix", "noisy_digits", "outer_speed",
+    "adaptive", "convolutions", "faults", "fractal", "learned_digits", "matrix", "noisy_digits", "outer_speed",
     "picture_speed", "smooth_digits", "zoom",
 )  # fmt: skip
 TABLES = {
