@@ -48,8 +48,7 @@ def draw_benchmark(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 def _biases(axes, rows, places) -> None:
     values, errors = (np.array([row[key] for row in rows], float) for key in ("bias", "bias_error"))
-    low, high = axis_limits(values, logarithmic=True)
-    low, high = max(low, min(SMALLEST, high / 10)), max(high, 2 * SMALLEST)
+    low, high = SMALLEST, max(2.0, axis_limits(values, logarithmic=True)[1])
     _dots(axes, places, values, OKABE_ITO[0], "o", "bias", errors, (low, high))
     for place, row in zip(places, rows):
         if not row["reason"] and not row["scaled"] and np.isnan(row["bias"]):
@@ -69,7 +68,7 @@ def _ratios(axes, rows, places) -> None:
 
 def _limits(values) -> tuple[float, float]:
     low, high = axis_limits(values, logarithmic=True)
-    return max(low, high / 10**WIDEST), high
+    return min(max(low, high / 10**WIDEST), high / 10), high
 
 
 def _dots(axes, places, values, colour, marker, label, errors=None, limits=(1, 10)) -> None:
@@ -82,4 +81,5 @@ def _dots(axes, places, values, colour, marker, label, errors=None, limits=(1, 1
     how = {"color": colour, "linestyle": "none", "marker": marker, "markersize": 5}
     axes.errorbar(values[inside], places[inside], xerr=span, label=label, **how)
     beyond = known & ~inside
-    axes.plot(np.clip(values[beyond], low, high), places[beyond], markerfacecolor="white", clip_on=False, **how)
+    if beyond.any():  # an empty line that is not clipped would count in the layout
+        axes.plot(np.clip(values[beyond], low, high), places[beyond], markerfacecolor="white", clip_on=False, **how)
