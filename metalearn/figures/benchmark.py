@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.figures.limits import axis_limits, bars, label_log_axis
+from metalearn.figures.limits import LARGE, axis_limits, bars, label_log_axis
 from metalearn.figures.style import OKABE_ITO, save_style
 
 WIDEST = 8  # decades of an axis of signal to noise
@@ -48,7 +48,7 @@ def draw_benchmark(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 def _biases(axes, rows, places) -> None:
     values, errors = (np.array([row[key] for row in rows], float) for key in ("bias", "bias_error"))
-    low, high = SMALLEST, max(2.0, axis_limits(values, logarithmic=True)[1])
+    low, high = SMALLEST, min(max(2.0, axis_limits(values, logarithmic=True)[1]), LARGE)
     _dots(axes, places, values, OKABE_ITO[0], "o", "bias", errors, (low, high))
     for place, row in zip(places, rows):
         if not row["reason"] and not row["scaled"] and np.isnan(row["bias"]):
@@ -67,7 +67,7 @@ def _ratios(axes, rows, places) -> None:
 
 
 def _limits(values) -> tuple[float, float]:
-    low, high = axis_limits(values, logarithmic=True)
+    low, high = (float(np.clip(end, 1 / LARGE, LARGE)) for end in axis_limits(values, logarithmic=True))
     return min(max(low, high / 10**WIDEST), high / 10), high
 
 
