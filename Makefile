@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test check slow lint bench reproduce requirements clean
+.PHONY: setup demo test check slow lint bench reproduce docs requirements clean
 
 setup: $(READY)
 
@@ -45,11 +45,22 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.first_result
 
+# The site, in docs/_build/html. Sphinx is installed beside the rest on the first call; -W makes an error of every warning,
+# and a link to a page or heading that does not exist is one. Nothing is fetched while the site is built.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+$(VENV)/.docs: $(READY) requirements-docs.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-docs.txt || $(PIP) --require-hashes -r requirements-docs.txt
+	@touch $(VENV)/.docs
+
 # Hashes without addresses: the files say what is installed and never from where.
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade
 requirements: $(READY)
 	$(COMPILE) pyproject.toml --extra dev -o requirements.txt
+	$(COMPILE) pyproject.toml --extra docs --constraint requirements.txt -o requirements-docs.txt
 	echo 'uv>=0.8,<0.20' | $(COMPILE) - -o requirements-installer.txt
 
 clean:
-	rm -rf $(VENV) runs wandb outputs multirun
+	rm -rf $(VENV) runs wandb outputs multirun docs/_build

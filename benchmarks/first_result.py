@@ -160,8 +160,8 @@ def python(code):
 
 
 def example():
-    """Run the first example of the README as a script."""
-    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    """Run the first example of getting started as a script."""
+    code = (ROOT / "docs/getting_started.md").read_text().split("```python\n")[1].split("```")[0]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "XDG_CACHE_HOME": empty}
@@ -189,7 +189,7 @@ def demo():
 ROWS = {
     "import": lambda: python(IMPORT),
     "persistent ES, toy regression": lambda: python(BY_HAND),
-    "example of the README": example,
+    "first example": example,
     "first estimates, digits": lambda: python(ESTIMATES),
     "diagnose, digits": lambda: python(DIAGNOSE),
     "demo": demo,

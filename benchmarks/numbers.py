@@ -37,8 +37,8 @@ def hysteresis():
     bias = lambda rate, name: f"{found[rate, name]['bias']:.2f}"
     return (
         *(f"{paths[rate]:.2g} σ" for rate in (0.003, 0.03, 0.3)),
-        f"{bias(0.3, 'PES')} and {bias(0.3, 'NRES')} of the target",
-        f"{bias(0.03, 'PES')} beside {bias(0.03, 'NRES')}",
+        f"{bias(0.3, 'PES')} and {bias(0.3, 'NRES')}",
+        f"{bias(0.03, 'PES')} and {bias(0.03, 'NRES')} of the target",
     )
 
 

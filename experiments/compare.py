@@ -19,6 +19,8 @@ from metalearn.application import (
     show_progress,
 )
 from metalearn.figures import draw_comparison, draw_trajectories, later
+from metalearn.inner.checks import check_number
+from metalearn.landscape.render import check_resolution
 from metalearn.outer import end_points, run_descents
 from metalearn.outer.history import divergence_along, divergence_in_words
 
@@ -29,6 +31,8 @@ def main(config):
     began = time.perf_counter()
     key = parse_seed(config.seed)
     check_labels(config)
+    check_resolution(config.landscape.resolution, "landscape.resolution")
+    check_number("trajectories.length_factor", config.trajectories.length_factor, 0)
     study = read_study(config)
     problem, theta = study.problem, study.theta
     for sentence in ml.check_problem(problem, theta):
@@ -119,7 +123,7 @@ def follow(config, study, key, run, progress):
 
 
 def record(run, landscape, plane, paths, rows):
-    """Draw where the outer trajectories went, and print where they ended."""
+    """Draw the outer trajectories, and print their end points."""
     run.table("trajectories", rows)
     run.figure(
         "trajectories",

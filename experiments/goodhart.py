@@ -31,7 +31,7 @@ from metalearn.studies.goodhart import (
 )
 from metalearn.studies.mitigations import Switches, check_switches
 
-OWN_CASES = "metalearn.studies.goodhart:tuned_training"  # the study that the other two cases of the article belong to
+OWN_CASES = "metalearn.studies.goodhart:tuned_training"  # the study of the other two cases
 FIELDS = [field.name for field in dataclasses.fields(Switches)]
 
 
@@ -58,7 +58,7 @@ def main(config):
 
 
 def features(config, key, parts):
-    """The risk of random features, against their number."""
+    """Measure the risk of random features against their number."""
     counts, seeds = list(config.features.counts), config.features.seeds
     names = ("training", "test")
     found = parts.compute(
@@ -69,10 +69,10 @@ def features(config, key, parts):
 
 
 def check(config):
-    """The key, the settings of the mitigations, and those of example weights; mistakes are refused before a run begins.
+    """Check the configuration, and return the key, the mitigations, and the cases with example weights.
 
     Raises:
-      TypeError, ValueError: a setting is unknown or out of its range, or an observable is not one of the study's.
+      TypeError, ValueError: a setting is unknown or out of range, or the study does not have an observable.
     """
     for name in ("seeds", "pairs", "held_out", "chunk_length"):
         check_count(name, config[name])
@@ -101,7 +101,7 @@ def check(config):
 
 
 def changed(problem, arguments):
-    """The part `problem` of a configuration with other arguments of its function."""
+    """Return the part `problem` of a configuration with other arguments of its function."""
     other = problem.copy()
     with open_dict(other):
         for name, value in arguments.items():
@@ -110,7 +110,7 @@ def changed(problem, arguments):
 
 
 class Case:
-    """A study, its settings, and what is minimised."""
+    """A study, its settings, and the problem to minimise."""
 
     def __init__(self, config, problem, proxy, goal, switches):
         config = OmegaConf.merge(config, {})
@@ -128,13 +128,13 @@ class Case:
         self.study = study
 
     def build(self, problem, key):
-        """The estimator of the configuration for a problem; the key is that of all its episodes, if they are repeated."""
+        """Build the estimator of the configuration for a problem; a key is shared by all its episodes."""
         (entry,) = self.config.estimators.values()
         return build_estimator(self.config.problem, problem, entry, key)
 
 
 def measured(config, case, keys, label, parts):
-    """What is read while the proxy of a case is minimised."""
+    """Minimise the proxy of a case, and return the readings."""
     settings = {
         "num_steps": config.outer.num_steps,
         "chunk_length": config.chunk_length,

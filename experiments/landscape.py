@@ -64,7 +64,7 @@ def main(config):
 
 
 def draw_loss(study, resolution, key, run, progress):
-    """Draw the meta-loss of one episode on the plane, and what smoothing by the study's sigma makes of it."""
+    """Draw the meta-loss of one episode on the plane, and the meta-loss smoothed with the study's sigma."""
     value = lambda theta: ml.meta_loss(study.problem, theta, key, study.horizon)
     values = ml.landscape.render(value, study.plane, resolution, progress=progress, name="meta-loss")
     sigma, smoothed = study.sigma_on_plane(), None

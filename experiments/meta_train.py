@@ -158,7 +158,7 @@ def build_tunings(config, tuning, benchmarks):
 
 
 def other_labels(config, tunings):
-    """Return the names of the results beside those of the estimators, and of the searches that each consists of."""
+    """Return the names of the results other than those of the estimators, and of the searches that each contains."""
     searches = [seed_label(config, SEARCHES[name], seed) for name in config.searches for seed in range(config.seeds)]
     steps = (
         ["hyperparameters", *(f"hyperparameters of {name}" for name in tunings)] if config.hyperparameter_steps else []

@@ -1,13 +1,14 @@
-"""Train an agent beside a guide that knows the way, and test it with guides that do not."""
+"""Train an agent with a guide that knows the way, and a learned optimiser on one training; test both elsewhere."""
 
 import jax
 import numpy as np
 
 import metalearn as ml
 from metalearn.application import application, open_parts, parse_seed, read_list
-from metalearn.figures import draw_walks, later, walk_images, write_film
+from metalearn.figures import draw_probe, draw_walks, later, walk_images, write_film
 from metalearn.inner.checks import check_choice, check_count, check_number
 from metalearn.inner.problems.guided_walk import GUIDES, check_guides
+from metalearn.studies.learned_goals import STRIDE, conditions, meta_trained, probe, probe_rows
 from metalearn.studies.misgeneralisation import METHODS, episode, follower, reward_rows, rewards, train_walkers
 from metalearn.words import table
 
@@ -35,6 +36,8 @@ def main(config):
         panels = dict(zip(names, mixed["reward"]))
         parts.run.figure("mixtures", later(draw_walks, panels, mixed["episodes"], GUIDES, best))
         film(config, key, mixed, parts)
+        if config.probe.seeds:
+            learned_optimizer(config.probe, jax.random.fold_in(key, 2**29), parts)
         print(f"figures: {parts.run.folder}/figures")
 
 
@@ -45,6 +48,26 @@ def film(config, key, part, parts):
     shown = {guide: episode(theta, guide, jax.random.fold_in(key, 2**30), world, config.horizon) for guide in GUIDES}
     path = write_film(parts.run.folder / "episodes", walk_images(shown, world["size"]), images_per_second=24)
     parts.run.file("episodes", path)
+
+
+def learned_optimizer(settings, key, parts):
+    """Meta-train an optimiser on one training, and probe it on trainings that differ from it in one thing."""
+    keys, trainings = [jax.random.fold_in(key, seed) for seed in range(settings.seeds)], conditions(settings.num_steps)
+    weights = parts.compute("learned/weights", lambda: meta_trained(settings, keys))
+    part = parts.compute("learned/probe", lambda: probe(weights, trainings, key, settings.trainings))
+    found = {
+        name: {key.removeprefix(f"{name}/"): value for key, value in part.items() if key.startswith(f"{name}/")}
+        for name in trainings
+    }
+    rows = probe_rows(found)
+    parts.run.table("learned_optimizer", rows)
+    parts.run.figure("learned_optimizer", later(draw_probe, found))
+    pair = lambda row, part: f"{row[f'{part}_end']:.3f} ± {row[f'{part}_error']:.3f}"
+    cells = [[row["condition"], row["optimizer"], pair(row, "training"), pair(row, "validation")] for row in rows]
+    foot = [
+        f"last cross-entropy; ± over {settings.seeds} meta-seeds or {settings.trainings} trainings; Adam's rate is swept"
+    ]
+    print(f"{table(['', '', 'training', 'validation'], cells, foot)}\n")
 
 
 def said(rows, best):
@@ -60,10 +83,10 @@ def said(rows, best):
 
 
 def check(config):
-    """The key and the shares of the mixtures; mistakes are refused before a run begins.
+    """Check the configuration, and return the key and the shares of the mixtures.
 
     Raises:
-      TypeError, ValueError: a setting is out of its range.
+      TypeError, ValueError: a setting is out of range.
     """
     for name in ("seeds", "horizon", "length", "pairs", "episodes", "tests"):
         check_count(name, config[name])
@@ -75,10 +98,23 @@ def check(config):
         check_number(f"learning_rate.{method}", config.learning_rate[method], 0, open_low=True)
     check_choice("mixed_by", config.mixed_by, methods)
     ml.problems.guided_walk("right", **config.world)
+    check_probe(config.probe)
     mixtures = {name: dict(shares) for name, shares in config.mixtures.items()}
     for shares in mixtures.values():
         np.asarray(check_guides(shares))
     return parse_seed(config.seed), mixtures
+
+
+def check_probe(settings):
+    """Check the settings of the learned optimiser."""
+    check_count("probe.seeds", settings.seeds, 0)
+    for name in ("trainings", "num_steps", "length", "outer_steps", "pairs"):
+        check_count(f"probe.{name}", settings[name])
+    for name in ("sigma", "learning_rate"):
+        check_number(f"probe.{name}", settings[name], 0, open_low=True)
+    if settings.num_steps % STRIDE:
+        raise ValueError(f"probe.num_steps must be a multiple of {STRIDE}; {settings.num_steps} was given.")
+    ml.Truncation(settings.num_steps, settings.length)
 
 
 if __name__ == "__main__":

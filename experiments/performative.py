@@ -1,4 +1,4 @@
-"""Worlds that react to a prediction: which estimators have the wrong sign, and where training ends instead."""
+"""Measure estimators in worlds that react to a prediction: the sign of the gradient, and where training ends."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ from metalearn.application import application, open_parts, parse_seed
 from metalearn.figures import draw_reactions, draw_reports, later
 from metalearn.inner.checks import check_count, check_number
 from metalearn.studies.performative import (
+    build_game,
     coin,
-    game_of,
     human_choice,
     incentives,
     redeployments,
@@ -40,10 +40,10 @@ def main(config):
 
 
 def check(config):
-    """The key of the experiment; mistakes are refused before anything is computed.
+    """Check the configuration, and return the key of the experiment.
 
     Raises:
-      TypeError, ValueError: a setting is out of its range.
+      TypeError, ValueError: a setting is out of range.
     """
     for name, low in (("seeds", 2), ("pairs", 1), ("points", 2), ("outer_steps", 5)):
         check_count(name, config[name], low)
@@ -52,12 +52,12 @@ def check(config):
     check_number("game.start", config.game.start, 0, 1, open_low=True, open_high=True)
     ml.problems.performative_targets(0.0, config.sigma, config.horizon, config.length, **config.world)
     coin(config, "full")
-    game_of(config, "brier")
+    build_game(config, "brier")
     return parse_seed(config.seed)
 
 
 def gradient_rows(part, problem):
-    """A row for each estimator and place: the mean over seeds, its standard error, and the exact mean."""
+    """Return a row for each estimator and place: the mean over seeds, its standard error, and the exact mean."""
     rows = []
     for name in (key.removeprefix("measured/") for key in part if key.startswith("measured/")):
         samples = part[f"measured/{name}"].astype(float)
@@ -69,7 +69,7 @@ def gradient_rows(part, problem):
 
 
 def worst(rows):
-    """How far each estimator is from its exact mean, and how often its sign is that of the full smoothed gradient."""
+    """Return the largest distance of estimators from their exact means, and how often their signs are right."""
     kinds = dict.fromkeys((row["problem"], row["estimator"]) for row in rows)
     cells = []
     for problem, name in kinds:
@@ -81,7 +81,7 @@ def worst(rows):
 
 
 def end_rows(config, rounds, game):
-    """Where rules and trainings end: the mean over the last fifth, its mean and spread over seeds, and the closed form."""
+    """Return a row for each rule and training: mean and spread over seeds of the last fifth, and the closed form."""
     rows = [
         {"what": f"coin, {name}", "end": float(rounds[f"rule/{name}"][-1]), "spread": 0.0, "closed_form": closed}
         for name, closed in zip(("retraining", "gradient", "full"), rounds_closed(rounds))

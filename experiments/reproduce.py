@@ -1,4 +1,4 @@
-"""Run published experiments again, and print their numbers together with the bands that they must lie in."""
+"""Run published experiments again, and print their numbers with the accepted bands."""
 
 import time
 

@@ -35,11 +35,11 @@ def main(config):
 
 
 def check(config):
-    """The key and the losses of the experiment; mistakes are refused before anything is computed.
+    """Check the configuration, and return the key and the losses of the experiment.
 
     Raises:
       ImportError: evosax is missing.
-      TypeError, ValueError: a setting is out of its range.
+      TypeError, ValueError: a setting is out of range.
     """
     for name, low in (("seeds", 2), ("population", 4), ("resolution", 2)):
         check_count(name, config[name], low)

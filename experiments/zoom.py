@@ -116,7 +116,7 @@ def found_centre(condition, num_steps, key):
 
 
 def look(problem, found, key):
-    """What can be said of a frame beside its dimension: its width, and how far it can be trusted."""
+    """Return the width of a frame, and measures of its reliability."""
     settings = {"num_steps": found.num_steps, "resolution": found.measure.shape[::-1], "key": key}
     precision = ml.landscape.precision(problem, found.plane, **settings)
     shares = {name: float(getattr(found, name).mean()) for name in ("converged", "undecided", "computed")}
@@ -130,7 +130,7 @@ def look(problem, found, key):
 
 
 def record(run, config, name, frames, rows, checks, published):
-    """Tables, arrays, figures and the film."""
+    """Record tables, arrays, figures and the film."""
     for index, found in enumerate(frames):
         run.arrays(f"frame-{index:02d}", {"measure": found.measure, "undecided": found.undecided})
     run.table("dimensions", rows)

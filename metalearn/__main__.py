@@ -15,6 +15,8 @@ COMMANDS = {
     "collect": "application/collect.py",
     "new": "application/new.py",
     "problems": "application/problems.py",
+    "sweep": "application/sweep.py",
+    "verify": "application/verify.py",
 }  # commands other than experiments: name -> file in the package, run as a script
 
 USAGE = """\
@@ -28,7 +30,7 @@ python -m metalearn EXPERIMENT --help lists the settings of an experiment and th
 def find_commands() -> dict[str, Path]:
     """Return the file of every experiment and command, by name.
 
-    An installed package contains the folder of experiments; in a checkout it lies beside the package.
+    An installed package contains the folder of experiments; in a checkout it is next to the package.
     """
     folder = next(path for path in (PACKAGE / "experiments", PACKAGE.parent / "experiments") if path.is_dir())
     experiments = {path.stem: path for path in sorted(folder.glob("*.py"))}
@@ -36,15 +38,15 @@ def find_commands() -> dict[str, Path]:
 
 
 def documentation(path: Path) -> str:
-    """Return the docstring of a file, which is not run."""
+    """Return the docstring of a file without running it."""
     return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def answers(name: str, path: Path, words: list[str]) -> bool:
-    """Print the help of an experiment if the words ask for it, and refuse words that do not fit, in milliseconds.
+    """Print the help of an experiment if the words ask for it, and check the words, in milliseconds.
 
     Raises:
-      ValueError: a word does not fit.
+      ValueError: a word is not valid for this experiment.
     """
     chosen = configuration(name, words)
     if not (CONFIGS / f"{chosen}.yaml").is_file():

@@ -1,7 +1,7 @@
-"""Ready callbacks of `meta_train`: `callback=[ml.callbacks.log(run), ml.callbacks.save("run.npz")]`.
+"""Ready-made callbacks of `meta_train`: `callback=[ml.callbacks.log(run), ml.callbacks.save("run.npz")]`.
 
 A callback is a function of the outer step, θ and the history since the last call. It is called after each chunk, in the
-order of the list. If it returns True, or a text, which is the reason, training ends after this chunk.
+order of the list. If it returns True, or a string with the reason, training ends after this chunk.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def log(run: Any, prefix: str = "") -> Callback:
 def save(path: str | Path) -> Callback:
     """Return a callback that saves the snapshot to a file, from which `recording.load_snapshot` reads it.
 
-    Put it after callbacks that may end training, so that the file says so.
+    Put it after callbacks that may end training, so that the file records the end.
 
     Args:
       path: the file, replaced after each chunk.

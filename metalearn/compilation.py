@@ -41,7 +41,7 @@ EFFORTS = {
     "full": Effort({"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}, 4.4e-3, 1.0),
 }
 AUTOMATIC = "automatic"
-UNKNOWN_CALLS = 1000  # assumed number of calls where it is unknown; the effort "full" is then not considered
+UNKNOWN_CALLS = 1000  # assumed number of calls if it is unknown; the effort "full" is then not considered
 
 _effort = AUTOMATIC
 _compiled: list["Compiled"] = []

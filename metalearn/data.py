@@ -3,6 +3,7 @@
 | group | functions |
 |---|---|
 | real, with scikit-learn | `digits`, `breast_cancer`, `wine` |
+| a text, which ships with metalearn | `characters` |
 | real, downloaded and verified | `mnist`, `fashion_mnist` |
 | random | `teacher`, `gaussian_regression`, `two_layer_data` |
 | tools | `Data`, `Examples` (of any shape), `memory_mapped`, `split`, `gaussian_noise` (an augmentation) |
@@ -16,6 +17,7 @@ from metalearn.inner.training import (
     Examples,
     MemoryMapped,
     breast_cancer,
+    characters,
     digits,
     gaussian_noise,
     gaussian_regression,
@@ -32,6 +34,7 @@ __all__ = [
     "Examples",
     "MemoryMapped",
     "breast_cancer",
+    "characters",
     "digits",
     "gaussian_noise",
     "gaussian_regression",

@@ -15,7 +15,7 @@ def memoize(
 
     Args:
       make: a pure function.
-      under: returns what the result depends on besides the arguments, such as the modes of JAX.
+      under: returns further values on which the result depends, such as the modes of JAX.
     """
 
     @functools.lru_cache(maxsize=32, typed=True)

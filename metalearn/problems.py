@@ -9,6 +9,7 @@
 | training runs | `digits_training`, `benchmark_training`, `fractal_training`, `two_layer_training` |
 | proxies of a goal | `noisy_labels`, `random_features_risk`, `guided_walk` |
 | benchmarks of optimisers | `digits_benchmark`, `wine_benchmark`, `breast_cancer_benchmark`, `teacher_benchmark` |
+| benchmarks of other networks | `convolutional_benchmark`, `residual_benchmark`, `transformer_benchmark`, `lstm_benchmark` |
 
 `performative_gradient` and `performative_targets` are exact means of estimators on `performative`, `expected_score` is
 the score of a report in a `prediction_game`, and `self_play` makes both of its players equal.
@@ -53,8 +54,12 @@ from metalearn.inner.problems import (
 from metalearn.inner.training import (
     Benchmark,
     breast_cancer_benchmark,
+    convolutional_benchmark,
     digits_benchmark,
+    lstm_benchmark,
+    residual_benchmark,
     teacher_benchmark,
+    transformer_benchmark,
     wine_benchmark,
 )
 
@@ -64,6 +69,7 @@ __all__ = [
     "breast_cancer_benchmark",
     "burning_ship",
     "coin_flip",
+    "convolutional_benchmark",
     "cubic_loss",
     "digits_benchmark",
     "digits_training",
@@ -78,6 +84,7 @@ __all__ = [
     "linear_quadratic",
     "logistic_map",
     "lorenz",
+    "lstm_benchmark",
     "lyapunov_logistic",
     "magnet",
     "mandelbrot",
@@ -91,10 +98,12 @@ __all__ = [
     "prediction_game",
     "random_features_risk",
     "redeployment",
+    "residual_benchmark",
     "ridge_regression",
     "self_play",
     "teacher_benchmark",
     "toy_regression",
+    "transformer_benchmark",
     "two_layer_training",
     "walker_weights",
     "wine_benchmark",

@@ -1,7 +1,7 @@
 """Results as tables: for a terminal, LaTeX, CSV, pandas and a notebook.
 
-A result has `rows()`, all that it holds as flat dictionaries, and `_table()`, the `Table` that is shown of it. The
-functions here are assigned in its class body (`METHODS`), and need nothing else.
+A result has `rows()`, which returns all its numbers as flat dictionaries, and `_table()`, which returns the `Table` to
+show. The functions here are assigned in its class body (`METHODS`) and use only these two.
 """
 
 import csv
@@ -18,20 +18,20 @@ import numpy as np
 from metalearn.typeset import escape, latex, text
 from metalearn.words import table
 
-WIDTH, NAME = 100, 32  # columns of a terminal, and of a name that stands in the same line as its numbers
-MOST_ENTRIES, MOST_ROWS = 32, 12  # numbers of θ that have columns of their own, and rows of a long table that are shown
+WIDTH, NAME = 100, 32  # width of a terminal, and of a name on the same line as its numbers
+MOST_ENTRIES, MOST_ROWS = 32, 12  # most numbers of θ with their own columns, and most rows shown of a long table
 HINT = "print(...) shows more; .rows(), .to_dataframe(), .to_latex() and .to_csv(path) have the numbers"
 BLANK = "(blank)", "does not apply to this row"
 
 
 class Table(NamedTuple):
-    """What is shown of a result.
+    """The table that shows a result.
 
     Attributes:
       title: the result in a line.
-      rows: flat dictionaries. `x_error` beside `x` is its standard error, `x_low` and `x_high` are the ends of its
-        interval; None is blank.
-      columns: key -> (header, meaning), the most important first. Where they do not fit, the last ones are left out.
+      rows: flat dictionaries. `x_error` is the standard error of `x`, and `x_low` and `x_high` are the ends of its
+        interval. None is blank.
+      columns: key -> (header, meaning), the most important first. The last ones are left out if there is no room.
       notes: sentences below the table.
     """
 
@@ -70,7 +70,7 @@ def to_text(self) -> str:
 
 
 def short_repr(self) -> str:
-    """Return two lines: what it is, and how to get at the numbers."""
+    """Return two lines: a description, and the ways to access the numbers."""
     found = _make_table(self)
     if found is None:
         return f"{type(self).__name__}({', '.join(self._fields)})"
@@ -87,7 +87,8 @@ def to_dataframe(self) -> Any:
         import pandas  # type: ignore
     except ImportError:
         raise ImportError(
-            "to_dataframe needs pandas, which is not installed (pip install pandas); rows() gives the same as dictionaries."
+            "to_dataframe needs pandas, which is not installed (pip install pandas); rows() returns the same "
+            "numbers as dictionaries."
         ) from None
     return pandas.DataFrame(self.rows())
 
@@ -100,7 +101,7 @@ def to_csv(self, path: str | Path) -> Path:
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; make it first.")
+        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; create it first.")
     rows = self.rows()
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
@@ -113,7 +114,7 @@ def to_latex(self, columns: Sequence[str] | None = None) -> str:
     r"""Return a complete `tabular`, for `\\usepackage{booktabs}`: value ± error, rounded to the error.
 
     Args:
-      columns: keys of `rows()`, in their order; by default those that `print` shows.
+      columns: keys of `rows()` in the desired order; by default those that `print` shows.
 
     Raises:
       ValueError: the rows have no such column.
@@ -160,7 +161,7 @@ def plot(self, **settings: Any) -> Any:
     """Draw a matplotlib figure with the function of `ml.figures` for this kind of result.
 
     Args:
-      settings: of that function, such as `title`.
+      settings: arguments of that function, such as `title`.
     """
     return _figures().draw_result(self, **settings)
 
@@ -169,7 +170,7 @@ METHODS = short_repr, to_dataframe, to_latex, to_csv, to_html, save, plot
 
 
 def _make_table(self) -> Table | None:
-    """The table; None for a named tuple, which is a pytree, of tracers, of shapes or of several runs."""
+    """Return the table, or None for a named tuple that holds tracers, shapes or several runs, as pytrees may."""
     try:
         return self._table()
     except Exception:
@@ -179,19 +180,19 @@ def _make_table(self) -> Table | None:
 
 
 def _figures() -> Any:
-    """The floor that draws, which is above this one: imported when a figure is asked for."""
+    """Return `metalearn.figures`, which depends on this module and is therefore imported on first use."""
     from metalearn import figures
 
     return figures
 
 
 def plain(value: Any) -> Any:
-    """A number of Python where it is one of NumPy or JAX; the rest as it is."""
+    """Convert a number of NumPy or JAX to a Python number; return other values unchanged."""
     return value.item() if isinstance(value, (np.generic, np.ndarray, jax.Array)) else value
 
 
 def entries(name: str, tree: Any) -> dict[str, Any]:
-    """The numbers of a small tree by their paths, {"theta/rate/0": 1.0}; nothing where there are more than 32."""
+    """Return the numbers of a tree by path, {"theta/rate/0": 1.0}, or {} if there are more than 32."""
     leaves = [(path, np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
     if sum(leaf.size for _, leaf in leaves) > MOST_ENTRIES:
         return {}
@@ -204,12 +205,12 @@ def entries(name: str, tree: Any) -> dict[str, Any]:
 
 
 def thinned(count: int) -> list[int]:
-    """At most 12 indices of so many, evenly, the first and the last among them."""
+    """Return at most 12 evenly spaced indices below `count`, including the first and the last."""
     return sorted(set(np.linspace(0, count - 1, min(count, MOST_ROWS)).round().astype(int).tolist()))
 
 
 def _fitting(found: Table) -> list[str]:
-    """The columns in which something stands, as many as a terminal has room for, the first in any case."""
+    """Return the columns that are not empty, as many as fit into a terminal; the first is always included."""
     first, *others = found.columns
     width = lambda key: max(map(len, [found.columns[key][0], *(text(row, key) for row in found.rows)]))
     keys, room = [first], WIDTH - min(width(first), NAME)
@@ -221,5 +222,5 @@ def _fitting(found: Table) -> list[str]:
 
 
 def _is_filled(found: Table, key: str) -> bool:
-    """Whether any row has something in a column."""
+    """Return whether any row has a value in a column."""
     return any(text(row, key) for row in found.rows)

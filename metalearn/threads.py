@@ -30,7 +30,7 @@ def modes() -> tuple[Any, ...]:
 
 
 def in_these_modes(function: Callable) -> Callable:
-    """Wrap a function so that it runs with the JAX settings of this thread, whichever thread calls it."""
+    """Wrap a function so that it runs with the JAX settings of this thread, regardless of the thread that calls it."""
     chosen = modes()
 
     def run(*arguments):

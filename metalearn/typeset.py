@@ -1,4 +1,4 @@
-"""Numbers with their errors, and words, as they are printed in a terminal and in LaTeX."""
+"""Format numbers with their errors, and words, for a terminal and for LaTeX."""
 
 import decimal
 import math
@@ -9,10 +9,10 @@ from typing import Any
 
 
 def rounded(value: float, error: float) -> tuple[str, str, int]:
-    """A number and its error as digits, and the power of ten that multiplies both.
+    """Return a number and its error as digits, and the power of ten that multiplies both.
 
-    The error has two digits and the number as many decimals; a number whose error is zero or unknown has three digits,
-    and no error.
+    The error has two digits, and the number has the same number of decimals. If the error is zero or unknown, the
+    number has three digits and no error.
     """
     known = math.isfinite(error) and error > 1e-12 * abs(value)
     largest = max(abs(value), error if known else 0.0)
@@ -27,7 +27,7 @@ def rounded(value: float, error: float) -> tuple[str, str, int]:
 
 
 def escape(words: str) -> str:
-    """Text for LaTeX; Greek letters and the other signs of this library in math mode."""
+    """Convert text to LaTeX, with Greek letters and other symbols in math mode."""
     return re.sub(r"(?<!\\)\$\$", "", "".join(map(_escaped, words)))  # $a$$b$ is $ab$
 
 
@@ -59,14 +59,14 @@ def _escaped(sign: str) -> str:
 
 
 def _parts(row: Mapping[str, Any], key: str) -> tuple[Any, Any, Any]:
-    """A value, its error (NaN for none), and the ends of its interval where it has one."""
+    """Return a value, its error (NaN if there is none), and the ends of its interval if there is one."""
     ends = [row[f"{key}{end}"] for end in ("_low", "_high") if f"{key}{end}" in row]
     error = row.get(f"{key}_error")
     return row.get(key), math.nan if error is None else error, ends if all(map(math.isfinite, ends)) else ()
 
 
 def text(row: Mapping[str, Any], key: str) -> str:
-    """The cell of a terminal."""
+    """Return the cell of a table in a terminal."""
     value, error, ends = _parts(row, key)
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -82,7 +82,7 @@ def text(row: Mapping[str, Any], key: str) -> str:
 
 
 def latex(row: Mapping[str, Any], key: str) -> str:
-    """The cell of a LaTeX table."""
+    """Return the cell of a LaTeX table."""
     value, error, ends = _parts(row, key)
     if value is None or isinstance(value, (bool, str)) or (not isinstance(value, int) and not math.isfinite(value)):
         return escape(text(row, key))

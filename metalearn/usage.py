@@ -1,4 +1,4 @@
-"""The help of an experiment and refusals of its command line, from its YAML files alone: JAX and Hydra are not imported."""
+"""Help of an experiment and checks of its command line. Only YAML files are read; JAX and Hydra are not imported."""
 
 import re
 import textwrap
@@ -40,26 +40,26 @@ those of the library."""
 
 
 def chooses_problem(words: list[str]) -> bool:
-    """Whether a command line has problem=..."""
+    """Return whether a command line has problem=..."""
     return any(re.match(r"\+{0,2}problem=", word) for word in words)
 
 
 def configuration(name: str, words: list[str], folder: Path = CONFIGS) -> str:
-    """The name of the configuration of an experiment: one of its own where it takes a problem in another way."""
+    """Return the name of an experiment's configuration, which may differ with problem=..."""
     other = f"{name}_problem"
     return other if chooses_problem(words) and (folder / f"{other}.yaml").is_file() else name
 
 
 def help_text(header: str, folder: Path, name: str, words: list[str]) -> str:
-    """What `--help` prints: the groups that an experiment has, and its keys with the comments of their file.
+    """Return the text of `--help`: the groups of an experiment, and its keys with the comments of their file.
 
     Args:
-      header: what the experiment does.
-      folder: of the configurations.
-      name: of the configuration.
-      words: the command line, whose choices of groups are shown in place of the defaults.
+      header: a description of the experiment.
+      folder: the folder of the configurations.
+      name: the name of the configuration.
+      words: the command line; its choices of groups replace the defaults.
     """
-    chosen = {part: option for part, option in parts_of(folder, name).items() if isinstance(option, str)}
+    chosen = {part: option for part, option in read_groups(folder, name).items() if isinstance(option, str)}
     chosen |= {word.partition("=")[0]: word.partition("=")[2] for word in words if word.partition("=")[0] in chosen}
     place = lambda part: _place(folder, name, part)
     files = {part: place(part) / f"{option}.yaml" for part, option in chosen.items() if option != "none"}
@@ -70,7 +70,7 @@ def help_text(header: str, folder: Path, name: str, words: list[str]) -> str:
             texts.append(f"with {part}={chosen[part]}:\n{text}")
     parts = [
         textwrap.fill(f"{part}: {', '.join(_options([place(part)]))}", WIDTH, subsequent_indent="  ")
-        for part in sorted(parts_of(folder, name))
+        for part in sorted(read_groups(folder, name))
     ]
     more = ""
     if configuration(name, ["problem="], folder) != name:
@@ -80,8 +80,8 @@ def help_text(header: str, folder: Path, name: str, words: list[str]) -> str:
 
 
 def choose_own_groups(words: list[str], folder: Path, name: str) -> list[str]:
-    """The command line with size=quick as NAME/size=quick, where the experiment has options of its own in NAME/size."""
-    own = {part for part in parts_of(folder, name) if (folder / name / part).is_dir()}
+    """Return the command line with NAME/size=quick in place of size=quick if the experiment has its own options."""
+    own = {part for part in read_groups(folder, name) if (folder / name / part).is_dir()}
 
     def rewritten(word: str) -> str:
         key = word.lstrip("+~").partition("=")[0]
@@ -91,12 +91,12 @@ def choose_own_groups(words: list[str], folder: Path, name: str) -> list[str]:
 
 
 def check_line(words: list[str], folder: Path, name: str) -> None:
-    """Refuse a group or an option that there is not, and a key that no file of the configuration has.
+    """Check that the configuration has the groups, options and keys of a command line.
 
     Raises:
-      ValueError: there is one.
+      ValueError: the configuration does not have a group, an option or a key.
     """
-    parts, groups = parts_of(folder, name), {path.name for path in folder.iterdir() if path.is_dir()}
+    parts, groups = read_groups(folder, name), {path.name for path in folder.iterdir() if path.is_dir()}
     folders, elsewhere = [folder, *_config_folders(words)], any(map(_ELSEWHERE.match, words))
     for word in words:
         key, equals, value = word.partition("=")
@@ -118,9 +118,9 @@ def check_line(words: list[str], folder: Path, name: str) -> None:
 
 
 def written(folder: Path, name: str) -> dict[str, Any]:
-    """The keys of a configuration; what groups fill is checked by whoever reads it."""
+    """Return the keys of a configuration; the contents of groups are checked when they are read."""
     keys = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    for part in parts_of(folder, name):
+    for part in read_groups(folder, name):
         for path in _place(folder, name, part).glob("*.yaml"):
             text = path.read_text(encoding="utf-8")
             package = re.match(r"# @package ([\w.]+)", text)
@@ -133,8 +133,8 @@ def written(folder: Path, name: str) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if key != "defaults"}
 
 
-def parts_of(folder: Path, name: str) -> dict[str, Any]:
-    """The groups that a configuration has, with their default; without its name where they are its own, as in NAME/size."""
+def read_groups(folder: Path, name: str) -> dict[str, Any]:
+    """Return the groups of a configuration and their defaults; NAME/size is called size."""
     entries = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")).get("defaults", [])
     pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
     group = lambda part: str(part).removeprefix("override ").lstrip("/").removeprefix(f"{name}/")
@@ -142,7 +142,7 @@ def parts_of(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _place(folder: Path, name: str, part: str) -> Path:
-    """The folder of the options of a group, which may be one of the experiment's own."""
+    """Return the folder of the options of a group: that of the experiment if there is one, else the common one."""
     own = folder / name / part
     return own if own.is_dir() else folder / part
 
@@ -152,7 +152,7 @@ def _options(places: list[Path]) -> list[str]:
 
 
 def _config_folders(words: list[str]) -> Iterator[Path]:
-    """The folders that --config-dir names."""
+    """Return the folders given by --config-dir."""
     for word, following in zip(words, [*words[1:], ""]):
         given = _FOLDERS.fullmatch(word)
         place = given[1] if given else following if word in ("--config-dir", "-cd") else None
@@ -188,12 +188,12 @@ def _check_key(key: str, known: Mapping) -> None:
 
 
 def _without_defaults(text: str) -> str:
-    """The lines of a YAML file without its first comment, which the help says already, and its list of defaults."""
+    """Return the lines of a YAML file without its first comment and its list of defaults."""
     return re.sub(r"\A(#.*\n)*", "", re.sub(r"^defaults:\n(  .*\n)*", "", text, flags=re.MULTILINE)).strip("\n")
 
 
 def _narrow(line: str) -> str:
-    """A line of YAML whose comment is continued below it where it is too long."""
+    """Return a line of YAML, with its comment continued on the next lines if it is too long."""
     code, mark, comment = line.partition("  # ")
     if len(line) <= WIDTH or not mark:
         return line

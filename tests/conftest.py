@@ -1,5 +1,6 @@
 """Strict numerics for every test: implicit rank promotion raises an error, and warnings are errors (pyproject.toml)."""
 
+import gc
 import json
 import os
 import pathlib
@@ -24,6 +25,14 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {CHEAP}".strip()
 ROOT = pathlib.Path(__file__).parent.parent
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def pytest_collection_finish():
+    """Collect cycles rarely: tracing makes very many objects, and those of the imports live as long as the tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
 
 REFERENCE = pathlib.Path(__file__).parent / "reference"
 

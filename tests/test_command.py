@@ -13,7 +13,7 @@ import pytest
 
 from tests.processes import ROOT, run_experiment, run_package
 
-COMMANDS = ["check", "collect", "new", "problems"]
+COMMANDS = ["check", "collect", "new", "problems", "sweep", "verify"]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
 TINY = ["compare", "problem=phase_walk", "estimator=persistent_es", "episodes=3", "pairs=2", "reference_pairs=4"]
 TINY += ["tracker=none"]

@@ -1,4 +1,4 @@
-"""Every Python block of the documentation runs, and the first example of the README is short."""
+"""Every Python block of the documentation runs, and the example of the README is short."""
 
 import ast
 import os
@@ -15,6 +15,7 @@ import pytest
 
 import metalearn as ml
 from metalearn.compilation import asked_effort
+from tests.testing import stand_in
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -24,7 +25,7 @@ def blocks(name):
 
 
 def test_the_first_example_prints_a_comparison(tmp_path):
-    example = blocks("README.md")[0]
+    example = blocks("docs/getting_started.md")[0]
     assert len([line for line in example.splitlines() if line.strip()]) <= 25
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "-W", "error", "-c", example]
@@ -35,8 +36,26 @@ def test_the_first_example_prints_a_comparison(tmp_path):
         assert name in result.stdout
 
 
-def test_the_other_examples_of_the_readme_run():
-    first, descent, networks, landscapes, chaos, training = blocks("README.md")
+def test_the_example_of_the_readme_has_ten_lines_and_prints_the_table_below_it(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    text = (ROOT / "README.md").read_text()
+    (example,) = blocks("README.md")
+    assert len(text.splitlines()) < 120
+    assert text.splitlines()[2].startswith("metalearn is a JAX library for ")
+    assert len(example.splitlines()) == 10
+    exec(example, {})
+    printed = capsys.readouterr().out.splitlines()
+    shown = re.search(r"```\n\n    (estimator .*?)\n\n", text, re.DOTALL)
+    assert shown is not None
+    expected = shown[1].splitlines()
+    assert (
+        printed[0].split()[:5] == expected[0].split()[:5]
+    )  # the digits and how many columns fit are those of a machine
+    assert [line.split()[0] for line in printed[2:4]] == [line.split()[0] for line in expected[2:4]] == ["TBPTT", "PES"]
+
+
+def test_the_other_examples_of_getting_started_run():
+    first, descent, networks, landscapes, chaos, training = blocks("docs/getting_started.md")
     names = {"optax": optax, "print": lambda *values: None}
     exec(first.replace("num_episodes=100", "num_episodes=2, reference_pairs=8"), names)
     exec(descent.replace("num_steps=500", "num_steps=3"), names)
@@ -79,6 +98,7 @@ def same_effort():
         "papers",
         "performative",
         "three_ways",
+        pytest.param("choosing", marks=pytest.mark.slow),
         pytest.param("questions", marks=pytest.mark.slow),
         pytest.param("meta_training", marks=pytest.mark.slow),
         "compilation",
@@ -93,6 +113,23 @@ def test_the_guides_run(guide, tmp_path, monkeypatch):
         assert all(bool(jax.numpy.isfinite(leaf)) for leaf in jax.tree.leaves(names["gradient"]))
     elif guide == "landscapes":
         assert names["found"].measure.shape == (129, 129)
+
+
+@pytest.mark.slow
+def test_the_page_on_the_judge_adapts_foreign_code():
+    names = {
+        "TRUNCATED_PES": stand_in.TruncatedPES,
+        "TRUNCATED_UNROLL_OUT": stand_in.Out,
+        "VECTORIZED_TRUNCATED_STEP": stand_in.Vectorized,
+        "WORKER_WEIGHTS": stand_in.Weights,
+    }
+    for block in blocks("docs/check_your_estimator.md"):
+        exec(block, names)
+    assert names["verdict"].consistent
+    assert names["notebook"].looks_like == "start at the unperturbed theta"
+    found = ml.testing.verify(names["truncated_pes"], claim="windowwise", budget=0.5)
+    assert not found.consistent
+    assert found.looks_like == "part of the last window credited to the newest window"
 
 
 def names_public_things_alone(source):

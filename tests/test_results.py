@@ -119,7 +119,7 @@ def test_a_result_is_saved_and_loaded(result, tmp_path):
     assert unequal(result, again) == []
     assert (repr(again), str(again)) == (repr(result), str(result))
     np.load(path, allow_pickle=False).close()
-    with pytest.raises(FileNotFoundError, match="make it first"):
+    with pytest.raises(FileNotFoundError, match="create it first"):
         result.save(tmp_path / "missing" / "result.npz")
 
 
@@ -196,7 +196,7 @@ def test_the_csv_holds_all_rows_and_digits(result, tmp_path):
     assert len(read) == len(rows)
     for one, row in zip(read, rows):
         assert {key: one[key] for key in row} == {k: "" if v is None else str(v) for k, v in row.items()}
-    with pytest.raises(FileNotFoundError, match="does not exist; make it first"):
+    with pytest.raises(FileNotFoundError, match="does not exist; create it first"):
         result.to_csv(tmp_path / "missing" / "rows.csv")
 
 
@@ -212,7 +212,7 @@ def test_the_page_of_a_notebook_has_a_table():
 def test_every_result_but_a_dimension_has_a_figure():
     for make in (comparison, history, landscape, evaluation, diagnosis, RESULTS["trials"], RESULTS["many exponents"]):
         assert hasattr(make().plot(title="here"), "savefig")
-    with pytest.raises(TypeError, match="no figure of a dict"):
+    with pytest.raises(TypeError, match="no figure for a dict"):
         ml.figures.draw_result({})
 
 
@@ -417,7 +417,7 @@ def test_layers_and_other_axes():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"theta": {"rate": jnp.ones(3)}}, 'no matrix of weights that is not zero.*normalise="none"'),
+        ({"theta": {"rate": jnp.ones(3)}}, 'no matrix with a nonzero weight.*normalise="none"'),
         ({"normalise": "row"}, "normalise must be"),
         ({"filter_axis": 2}, "filter_axis is 2, and weight has the shape"),
         ({"key": 0}, "typed key"),

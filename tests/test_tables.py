@@ -38,12 +38,13 @@ WORDS = (  # the heads of tables that nothing measures
     "| estimator | c_t | v_t |",
     "| set | D | |",
     "| map | λ per step | |",
-    "| method | gives |",
+    "| method | result |",
     "| field of `ml.Study` | meaning | default |",
-    "| experiment | needs | what it does with the problem |",
-    "| problems | what is refused |",
+    "| experiment | requires | use of the problem |",
+    "| problems | not available for |",
     "| data | inputs | targets | outputs of the network |",
     "| optimiser | inner | outer |",
+    "| function | network | data | parameters |",  # compared in tests/inner/test_network_benchmarks.py
 )
 
 

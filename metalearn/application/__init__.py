@@ -1,4 +1,4 @@
-"""Floor 6: turn a function into an experiment with a command line.
+"""Turn a function into an experiment with a command line.
 
 The command line is Hydra's. This package builds problems, estimators and planes from configurations, prints each
 mistake as one sentence, shows progress, and chooses exit codes.

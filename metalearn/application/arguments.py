@@ -1,4 +1,4 @@
-"""What the command line says beyond Hydra: problem=FILE:FUNCTION, and refusals of what nothing reads."""
+"""Arguments of the command line beyond Hydra: problem=FILE:FUNCTION, and checks of options and keys."""
 
 import contextlib
 import io
@@ -15,12 +15,12 @@ from metalearn.usage import written
 from metalearn.words import suggestion
 
 WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
-_FIELD = re.compile(rf"problem\.({'|'.join(OF_FILE)})\b.*", re.DOTALL)  # a file of the group can leave it to a function
+_FIELD = re.compile(rf"problem\.({'|'.join(OF_FILE)})\b.*", re.DOTALL)  # may be missing in a file of the group
 _PROBLEM = re.compile(r"\+{0,2}problem=(.*:.*)", re.DOTALL)
 
 
 def put_options_last(words: list[str]) -> list[str]:
-    """Hydra reads values in one place only, and would refuse a key=value behind `--config-dir FOLDER` or `--multirun`."""
+    """Move options to the end: Hydra does not accept a key=value after `--config-dir FOLDER` or `--multirun`."""
     length = lambda word: 2 if word in WITH_VALUE else word in ("-m", "--multirun")
     moved = {place for index, word in enumerate(words) for place in range(index, index + length(word))}
     pick = lambda last: [word for index, word in enumerate(words) if (index in moved) == last]
@@ -28,7 +28,7 @@ def put_options_last(words: list[str]) -> list[str]:
 
 
 def check_options() -> None:
-    """Refuse an unknown option in our one line: argparse would print all of Hydra's options before it.
+    """Check the options, so that an error has one line; argparse would also print all of Hydra's options.
 
     Raises:
       ValueError: an option is unknown or lacks its value.
@@ -45,7 +45,7 @@ def check_options() -> None:
 
 
 def offer_problem_files(words: list[str]) -> list[str]:
-    """The command line with every FILE:FUNCTION as an option of the group `problem`, which Hydra then knows."""
+    """Return the command line with every FILE:FUNCTION registered in Hydra as an option of the group `problem`."""
     sweep, found = {"-m", "--multirun"} & set(words), {}
 
     def option(address: str) -> str:
@@ -74,21 +74,22 @@ def offer_problem_files(words: list[str]) -> list[str]:
 
 
 def check_read(config: Any, folder: Path, name: str) -> None:
-    """Refuse keys that no file of the configuration has: nothing would read them.
+    """Check that the files of the configuration have all keys; other keys would have no effect.
 
     Raises:
-      ValueError: there are some.
+      ValueError: a key is unknown.
     """
     text = OmegaConf.to_yaml(config)
     for place, key, known in _unread(config, written(folder, name)):
         if f"${{{place}{key}" not in text:
             raise ValueError(
-                f"Nothing reads {place}{key}{suggestion(key, known)}; {place.rstrip('.') or name} has: {', '.join(known)}."
+                f"There is no setting {place}{key}{suggestion(key, known)}; {place.rstrip('.') or name} has: "
+                f"{', '.join(known)}."
             )
 
 
 def _unread(config: Mapping, written: Mapping, place: str = "") -> Iterator[tuple[str, str, list[str]]]:
-    """Keys of a configuration that are not written, with their place and those that are."""
+    """Return the unknown keys of a configuration, with their place and the known keys there."""
     for key in config:
         if key not in written:
             yield place, str(key), list(written)

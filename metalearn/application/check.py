@@ -1,4 +1,4 @@
-"""Say what fits of a problem, check my_file.py:my_problem or check digits: derivatives, speed, memory, and what is missing."""
+"""Check a problem, check my_file.py:my_problem or check digits: print derivatives, speed, memory, and missing parts."""
 
 import sys
 import time
@@ -20,11 +20,11 @@ from metalearn.usage import CONFIGS
 from metalearn.words import counted
 
 MOST_LEAVES = 20
-SECONDS = 0.3  # that a measurement of speed takes at least
+SECONDS = 0.3  # the least time for a measurement of speed
 
 
 def main(config: Any) -> None:
-    """Print what is known of `config.problem`, a line each; what does not fit is refused before."""
+    """Print the properties of `config.problem`, one on each line, after checking that it is valid."""
     key, study = parse_seed(config.seed), read_study(config)
     for name, words in describe(study).items():
         print(f"  {name:16s}{words}", flush=True)
@@ -33,7 +33,7 @@ def main(config: Any) -> None:
 
 
 def describe(study: Study) -> dict[str, str]:
-    """What can be said of a study without running it."""
+    """Return the properties of a study that are known without running it."""
     leaves, windows = leaf_paths(study.theta), study.windows(jax.random.key(0))
     named = [f"{path}{list(leaf.shape) if leaf.shape else ''}" for path, leaf in leaves.items()]
     more = f" and {len(named) - MOST_LEAVES} more" if len(named) > MOST_LEAVES else ""
@@ -57,12 +57,12 @@ def describe(study: Study) -> dict[str, str]:
 
 
 def measure(study: Study, key: jax.Array, pairs: int):
-    """What one training and one estimate cost, as pairs of a name and words, each as soon as it is known."""
+    """Yield the cost of one training and of one estimate, as pairs of a name and a text."""
     train = jax.jit(lambda theta, key: meta_loss(study.problem, theta, key, study.horizon))
     compiled, seconds, took, loss = _timed(train, trees.strong(study.theta), key)
     memory = compiled.memory_analysis()
     used = (
-        f"{_size(memory.temp_size_in_bytes + memory.argument_size_in_bytes)} of memory beside its data"
+        f"{_size(memory.temp_size_in_bytes + memory.argument_size_in_bytes)} of memory in addition to its data"
         if memory
         else "memory unknown"
     )
@@ -86,7 +86,7 @@ def measure(study: Study, key: jax.Array, pairs: int):
 
 
 def _timed(function, *arguments):
-    """The compiled function, the seconds of compiling it and of one call, and what that returned."""
+    """Return the compiled function, the seconds for compilation and for one call, and the result of the call."""
     began = time.perf_counter()
     compiled = function.lower(*arguments).compile()
     compiling, calls = time.perf_counter() - began, 0

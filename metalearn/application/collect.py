@@ -1,4 +1,4 @@
-"""Collect the results of runs, collect runs/..., in one table with medians and quartiles over seeds, and figures."""
+"""Collect the results of runs, collect runs/..., in one table with medians and quartiles over seeds, and in figures."""
 
 import os
 import sys
@@ -24,12 +24,12 @@ FOLDER is the folder of a run, of a sweep or of several runs, also with wildcard
 estimator, optimiser or rule of a run. Groups of runs that differ in the seed only get a median and
 quartiles. Tables (CSV, JSON, LaTeX) and a figure for each measured number go into a new run folder.
 
-  folder=FOLDER                  where that is made
-  tracker=none|offline|online    whether the tables are kept in Weights & Biases as well"""
+  folder=FOLDER                  parent of that folder
+  tracker=none|offline|online    whether to record the tables in Weights & Biases as well"""
 
 
 class CollectSweep(Callback):
-    """Hydra calls this where a sweep was started, when its last job has ended."""
+    """A callback of Hydra, which collects the jobs of a sweep after the last one has ended."""
 
     def on_multirun_end(self, config: Any, **settings: Any) -> None:
         """Collect the jobs of the sweep, in the folder of the sweep."""
@@ -46,11 +46,11 @@ def collect(paths: Sequence[str | Path], folder: str | Path, mode: str) -> Colle
 
     Args:
       paths: as in `collect_runs`.
-      folder: where the new run folder is made.
-      mode: of the tracker.
+      folder: the parent of the new run folder.
+      mode: the mode of the tracker.
 
     Raises:
-      RunFolderError: no run with results is among them, or the folder cannot be written.
+      RunFolderError: there is no run with results, or the folder cannot be written.
     """
     found = collect_runs(paths)
     config = {COLLECTED: sorted({str(row["run"]) for row in found.rows()}), "skipped": list(found.skipped)}
@@ -70,7 +70,7 @@ def collect(paths: Sequence[str | Path], folder: str | Path, mode: str) -> Colle
 
 
 def _complete(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows that all have all columns, None where a column does not apply, as a table of W&B needs them."""
+    """Return rows that have all columns, as W&B requires; values that do not apply are None."""
     rows = list(rows)
     keys = dict.fromkeys(key for row in rows for key in row)
     return [{key: row.get(key) for key in keys} for row in rows]

@@ -33,7 +33,7 @@ from metalearn.application.arguments import (
     offer_problem_files,
     put_options_last,
 )
-from metalearn.application.kinds import check_kinds
+from metalearn.application.kinds import check_kinds, own_values
 from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
@@ -42,14 +42,14 @@ from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
 from metalearn.recording.files import RunFolderError
 from metalearn.recording.folders import unwritable
 from metalearn.recording.secrets import hide_in_file
-from metalearn.usage import CONFIGS, check_line, choose_own_groups, help_text, parts_of
+from metalearn.usage import CONFIGS, check_line, choose_own_groups, help_text, read_groups
 
-COLLECT = {"_target_": "metalearn.application.collect.CollectSweep"}  # what ends a sweep
+COLLECT = {"_target_": "metalearn.application.collect.CollectSweep"}  # called at the end of a sweep
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
 
 
 class _Stop(BaseException):
-    """Carry an error of the experiment past Hydra, which would print it in its own format."""
+    """An exception that carries an error of the experiment past Hydra, which would print it in its own format."""
 
 
 def application(main: Callable[[DictConfig], Any], config_name: str, config_path: str | Path | None = None) -> None:
@@ -91,7 +91,7 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
         failures.append(_report(stop.__cause__ or stop, show_all))
     except KeyboardInterrupt as error:
         by = str(error) or "Ctrl-C"
-        print(f"interrupted: stopped by {by}; what was recorded so far is kept.", file=sys.stderr)
+        print(f"interrupted: stopped by {by}; the results recorded so far are kept.", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
         failures.append(_report(_explained(error), show_all))
@@ -100,17 +100,17 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
 
 
 def _cache_programs() -> None:
-    """Keep compiled programs, or say that they cannot be kept; a run does not depend on it."""
+    """Keep compiled programs on disk; if this fails, print a message and continue."""
     try:
         cache_programs()
     except RunFolderError as error:
-        print(f"{error} The run goes on, and compiles its programs itself.", file=sys.stderr)
+        print(f"{error} The run continues, and compiles its programs.", file=sys.stderr)
 
 
 def output_folder() -> Path:
     """Return the folder of this job's run folders: `folder` of the configuration ("runs" by default).
 
-    In a sweep it is a folder below that. Call it only inside an experiment that `application` started.
+    In a sweep it is a subfolder. Call this only inside an experiment that `application` started.
     """
     return Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
 
@@ -118,7 +118,7 @@ def output_folder() -> Path:
 def _job(
     main: Callable[[DictConfig], Any], failures: list[int], show_all: bool, said: list[str], ours: str | None
 ) -> Callable[[DictConfig], Any]:
-    """The experiment as Hydra calls it; `ours` is the name of its configuration, where that is one of the library's."""
+    """Return the function that Hydra calls; `ours` is the name of the configuration if it belongs to the library."""
 
     @functools.wraps(main)
     def job(config: DictConfig) -> Any:
@@ -126,11 +126,11 @@ def _job(
         sweep = settings.mode == RunMode.MULTIRUN
         if sweep:
             hide_in_file(Path(settings.sweep.dir) / "multirun.yaml")
-        sys.argv[1:] = _words_of_job(config, settings) if sweep else said  # for the record: what makes this run
+        sys.argv[1:] = _words_of_job(config, settings) if sweep else said  # recorded as the command of this run
         try:
             if ours is not None:
                 check_read(config, CONFIGS, ours)
-                check_kinds(config, ours, list(parts_of(CONFIGS, ours)))
+                check_kinds(config, own_values(ours, list(read_groups(CONFIGS, ours))))
             return main(config)
         except Exception as error:
             if not sweep:
@@ -147,7 +147,7 @@ def _job(
 
 
 def _words_of_job(config: DictConfig, settings: Any) -> list[str]:
-    """The overrides of one job of a sweep, with a problem in a file as it was typed."""
+    """Return the overrides of one job of a sweep, with FILE:FUNCTION as it was typed."""
     address = (config.get("problem") or {}).get("study")
     typed = lambda word: f"problem={address}" if address and word.startswith("problem=") else word
     return [typed(word) for word in settings.overrides.task]

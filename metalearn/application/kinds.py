@@ -1,4 +1,4 @@
-"""Checks that a value has the kind of the configuration's own: true or false, a finite number, or entries."""
+"""Checks that a value has the same kind as the default: true or false, a finite number, or a mapping."""
 
 import inspect
 import math
@@ -14,27 +14,31 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 
-def check_kinds(config: Any, name: str, parts: list[str]) -> None:
-    """Compare a composed configuration with the one without its values, and with the functions that it calls.
+def check_kinds(config: Any, own: Mapping[str, Any]) -> None:
+    """Compare a composed configuration with its defaults, and with the signatures of the functions that it calls.
 
     Args:
       config: the composed configuration of a job of Hydra.
-      name: the name of the configuration.
-      parts: its groups.
+      own: what `own_values` returns.
 
     Raises:
       TypeError: a value is of another kind.
       ValueError: a number is not finite.
     """
     settings: Any = OmegaConf.to_container(config, resolve=False)
-    for place, value, own in _changed(settings, _without_values(name, parts)):
-        _check(place, value, own)
+    for place, value, before in _changed(settings, own):
+        _check(place, value, before)
     for place, value in _booleans(settings):
         _check(place, value, True)
 
 
-def _without_values(name: str, parts: list[str]) -> dict[str, Any]:
-    """Compose the same files without the values of the command line."""
+def own_values(name: str, parts: list[str]) -> dict[str, Any]:
+    """Compose the files of the job that runs without the values of the command line.
+
+    Args:
+      name: the name of the configuration.
+      parts: its groups.
+    """
     group = lambda word: word.lstrip("+").partition("=")[0].partition("@")[0] in parts and "={" not in word
     chosen = [word for word in HydraConfig.get().overrides.task if group(word)]
     try:
@@ -47,7 +51,7 @@ def _without_values(name: str, parts: list[str]) -> dict[str, Any]:
 
 
 def _changed(config: Mapping, own: Mapping, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the place, the value and the configuration's own value of every entry that both have."""
+    """Yield the place, the value and the default of every entry that both configurations have."""
     for key, value in config.items():
         if key in own:
             if isinstance(own[key], Mapping) and isinstance(value, Mapping):
@@ -67,7 +71,7 @@ def _booleans(settings: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield from _booleans(value, f"{place}{key}.")
     try:
         parameters = inspect.signature(get_method(settings["_target_"])).parameters
-    except Exception:  # an error of the call says what is wrong
+    except Exception:  # a later call of the function raises the error
         return
     for key, value in settings.items():
         if key in parameters and parameters[key].annotation in (bool, "bool"):

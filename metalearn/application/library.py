@@ -1,4 +1,4 @@
-"""Studies of the library that numbers in YAML cannot describe: θ of many numbers, or a plane that is computed."""
+"""Studies of the library that YAML cannot describe, because θ has many numbers or the plane is computed."""
 
 import math
 from typing import Literal
@@ -30,18 +30,18 @@ def learned_optimizer(
     The meta-loss is the cross-entropy on fresh minibatches of validation data while a network 64 – 8 – 10 is trained.
 
     Args:
-      num_steps: inner steps of a training.
-      weights: the file of a learned optimiser, as meta-training writes it, which is the centre of the plane. By default
-        the centre is `nominal_optimizer` as it starts, which is Adam.
-      normalise: of the directions, as in `random_directions`. The last layer of Adam's network is zero and has no
-        filters, so that only "none" moves it; "filter" suits trained weights.
+      num_steps: the number of inner steps of a training run.
+      weights: the file of a learned optimiser from meta-training, whose weights are the centre of the plane. By default
+        the centre is the initial `nominal_optimizer`, which is Adam.
+      normalise: the scaling of the directions, as in `random_directions`. The last layer of Adam's network is zero and
+        only "none" changes it. Use "filter" for trained weights.
       reach: the ends of both axes are ±reach.
-      seed: of the weights and the directions.
+      seed: the seed of the weights and the directions.
 
     Raises:
       OSError: `weights` cannot be read.
       TypeError: `num_steps` or `seed` is not a whole number, or `reach` is not a real number.
-      ValueError: `weights` is not the file of a learned optimiser, or a number is out of its range.
+      ValueError: `weights` is not the file of a learned optimiser, or a number is out of range.
     """
     start, directions = jax.random.split(jax.random.key(check_seed("seed", seed)))
     if weights is None:
@@ -66,10 +66,10 @@ def learned_optimizer(
 
 
 def hyperparameters(num_steps: int = 500) -> Study:
-    """Return the 18 hyperparameters of training a network on digits by AdamW, with the box that searches look in.
+    """Return the 18 hyperparameters of training a network on digits by AdamW, with the box for searches.
 
     Args:
-      num_steps: inner steps of a training.
+      num_steps: the number of inner steps of a training run.
     """
     benchmark = digits_benchmark(num_steps=num_steps)
     tuning = all_hyperparameters(benchmark, learning_rate=0.0005)

@@ -26,12 +26,12 @@ SNAPSHOTS = ("snapshot.npz", "snapshot-before.npz")  # the endings of the last t
 
 
 def seed_label(config: Any, name: str, seed: int) -> str:
-    """The name of a meta-training: that of its estimator, with the seed where there are several."""
+    """Return the name of a meta-training: that of its estimator, and the seed if there are several."""
     return name if config.seeds == 1 else f"{name} {seed}"
 
 
 def result_file(run: Run, label: str, ending: str) -> Path:
-    """A file of a meta-training in the folder of its run."""
+    """Return the path of a file of a meta-training in the folder of its run."""
     return run.folder / f"{_file_stem(label)}.{ending}"
 
 
@@ -40,15 +40,15 @@ def _file_stem(label: str) -> str:
 
 
 def check_labels(config: Any, others: Iterable[str] = ()) -> None:
-    """Refuse results of one name: the files of one would be taken for those of the other.
+    """Check that all results have different names, because names determine files.
 
     Args:
       config: estimators, with their labels, and seeds, if it has any.
       others: names of further results.
 
     Raises:
-      TypeError: a label is no text.
-      ValueError: two names are equal, or become equal as names of files, which also ignore capitals in some systems.
+      TypeError: a label is not a string.
+      ValueError: two names are equal, also as names of files, which are not case-sensitive in some systems.
     """
     for name, entry in config.estimators.items():
         if not isinstance(entry.label, str) or not entry.label.strip():
@@ -74,17 +74,18 @@ def check_labels(config: Any, others: Iterable[str] = ()) -> None:
 def may_grow(config: Any) -> tuple[str, ...]:
     """Return the numbers of a configuration that a resumed run may increase, to train longer.
 
-    With a learning rate that decays to the last step, and with searches that have as many inner steps as a
-    meta-training, a longer run is another run from its first step on.
+    If the learning rate decays to the last step, or if searches take as many inner steps as a meta-training, a longer
+    run differs from the first step on.
     """
     return () if config.outer.decay or config.searches else ("outer.num_steps",)
 
 
 def check_outer(config: Any) -> None:
-    """Refuse before anything is trained what would be refused after it.
+    """Check the settings of the outer loop before anything is trained.
 
     Raises:
-      TypeError, ValueError: a number of the configuration is out of its range, or stopping early makes no sense.
+      TypeError, ValueError: a number of the configuration is out of its range, or the settings of early stopping
+        contradict each other.
     """
     for name in ("seeds", "held_out", "judges", "pairs", "chunk_length"):
         check_count(name, config[name])
@@ -95,16 +96,15 @@ def check_outer(config: Any) -> None:
     check_bool("outer.decay", config.outer.decay)
     stop_on, patience = config.outer.stop_on, config.outer.patience
     if stop_on not in (None, EVALUATE):
-        raise ValueError(
-            f"outer.stop_on must be null or {EVALUATE}, which is what is read here; {stop_on!r} was given."
-        )
+        raise ValueError(f"outer.stop_on must be null or {EVALUATE}, the only reading here; {stop_on!r} was given.")
     if stop_on is None and patience is not None:
-        raise ValueError(f"outer.patience is that of outer.stop_on; add outer.stop_on={EVALUATE}, or leave it out.")
+        raise ValueError(f"outer.patience needs outer.stop_on; add outer.stop_on={EVALUATE}, or omit outer.patience.")
     if patience is not None:
         check_count("outer.patience", patience)
     if stop_on is not None and config.chunk_length >= config.outer.num_steps:
         raise ValueError(
-            f"outer.stop_on needs readings on the way, but chunk_length={config.chunk_length} makes one chunk of the "
+            f"outer.stop_on needs readings during training, but chunk_length={config.chunk_length} makes one chunk "
+            f"of the "
             f"{config.outer.num_steps} outer steps; give a smaller chunk_length."
         )
 
@@ -123,15 +123,15 @@ def train(
     shares: dict[str, Any],
     numbers_of: Callable[[Theta], Mapping[str, Any]] = lambda theta: {},
 ) -> Snapshot:
-    """The end of one meta-training, from its snapshot where there is one.
+    """Run one meta-training, from its snapshot if there is one, and return its end.
 
     Args:
       config: chunk_length, outer.stop_on and outer.patience are read.
       estimator, optimizer, num_steps, theta, key, evaluate, progress: as in `meta_train`.
-      label: the name of files and lines of the log.
-      run: where these go.
-      shares: told what diverged.
-      numbers_of: numbers of θ that are logged.
+      label: the name in files and in the log.
+      run: the run that records them.
+      shares: a function that is called with the shares of diverged particles.
+      numbers_of: a function that returns the numbers of θ to log.
     """
     snapshot = _last_snapshot(run, label, first_snapshot(estimator, optimizer, theta, key))
     divergence = result_file(run, label, "divergence.json")
@@ -141,7 +141,7 @@ def train(
         return snapshot
 
     def look(step, theta, history):
-        """Record a chunk: the snapshot last, because a run that is resumed does again what comes after it."""
+        """Record a chunk. The snapshot is written last, because a resumed run repeats everything after it."""
         now = {name: float(share) for name, share in history.divergence().items()}
         shares[label] = _joined(shares.get(label, now), now)
         if is_first():
@@ -175,7 +175,7 @@ def train(
 
 
 def _joined(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    """Join `History.divergence` of a run with that of its next chunk, or of a chunk that was done already."""
+    """Join `History.divergence` of a run with that of its next chunk, or of an earlier chunk."""
     largest = {name: max(before[name], now[name]) for name in ("worst", "capped")}
     return {"first": before["first"], "worst": largest["worst"], "last": now["last"], "capped": largest["capped"]}
 
@@ -189,7 +189,7 @@ def _save(run: Run, label: str, snapshot: Snapshot) -> None:
 
 
 def _last_snapshot(run: Run, label: str, like: Snapshot) -> Snapshot | None:
-    """Return the newest whole snapshot whose line is in the log, else the newest whole one; None if there is none.
+    """Return the newest intact snapshot with a line in the log, else the newest intact one, or None.
 
     Raises:
       ValueError: there are snapshots, and all are damaged or of another run.
@@ -200,7 +200,7 @@ def _last_snapshot(run: Run, label: str, like: Snapshot) -> Snapshot | None:
 
 
 def _choose(run: Run, label: str, like: Snapshot, found: dict[Path, Snapshot]) -> Path | None:
-    """Return the path of the snapshot to continue from, and load all whole ones into `found`."""
+    """Return the path of the snapshot to continue from, and load all intact ones into `found`."""
     damaged = []
     for path in (result_file(run, label, ending) for ending in SNAPSHOTS):
         if path.exists():
@@ -211,8 +211,8 @@ def _choose(run: Run, label: str, like: Snapshot, found: dict[Path, Snapshot]) -
                 tell(f"A snapshot is damaged, and the one before it is used: {error}")
     if damaged and not found:
         raise ValueError(
-            f"No snapshot of {label} is whole: {', '.join(damaged)}. Delete {'them' if len(damaged) > 1 else 'it'} to begin "
-            "this part again, or start a new run."
+            f"All snapshots of {label} are damaged: {', '.join(damaged)}. "
+            f"Delete {'them' if len(damaged) > 1 else 'it'} to begin this part again, or start a new run."
         )
     log = run.folder / log_file.NAME
     logged = (path for path, one in found.items() if log_file.has_line(log, int(one.step), f"{label}/"))
@@ -220,5 +220,5 @@ def _choose(run: Run, label: str, like: Snapshot, found: dict[Path, Snapshot]) -
 
 
 def tuned_theta(config: Any, end: Snapshot) -> Theta:
-    """The result of a meta-training: its best θ with `outer.stop_on`, else its last."""
+    """Return the result of a meta-training: its best θ with `outer.stop_on`, else its last."""
     return end.theta if config.outer.stop_on is None else best_theta(end)

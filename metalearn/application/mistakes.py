@@ -3,6 +3,7 @@
 A mistake is
 * an error that Hydra or OmegaConf raises while it composes or reads the configuration;
 * an error of one of the types in `_REFUSALS` that a factory raises while `hydra.utils.instantiate` calls it;
+* an error that says that the memory does not suffice;
 * a ValueError, TypeError, ImportError, OSError or NotImplementedError that a `raise` statement of metalearn or of the
   experiment throws.
 Everything else is a bug. This includes errors of these types that an operator or another library raises outside of a
@@ -27,6 +28,7 @@ from omegaconf.errors import (
 from metalearn.recording.files import RunFolderError
 from metalearn.words import suggestion
 
+_EXHAUSTED = "RESOURCE_EXHAUSTED"  # how JAX says that no more memory can be had
 _REFUSALS = (ValueError, TypeError, ImportError, OSError, NotImplementedError)
 
 
@@ -49,6 +51,11 @@ def sentence(error: BaseException) -> str | None:
         return _one_line(str(error))
     if isinstance(error, yaml.YAMLError):
         return f"A configuration file is not valid YAML: {_one_line(str(error))}."
+    if isinstance(error, MemoryError) or (type(error).__name__.endswith("RuntimeError") and _EXHAUSTED in str(error)):
+        return (
+            f"The memory does not suffice: {_first_line(error)}. Choose a smaller resolution, or fewer pairs, episodes or "
+            "steps."
+        )
     if isinstance(error, _REFUSALS) and _on_purpose(error) and _is_ours(error):
         return _one_line(str(error))
     return None

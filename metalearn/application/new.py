@@ -1,4 +1,4 @@
-"""Write a problem file of your own to start from: new my_file.py, a network, or --kind map."""
+"""Write a template of a problem file: new my_file.py for a network, or with --kind map for an iterated map."""
 
 import shlex
 import sys
@@ -11,10 +11,10 @@ USAGE = "usage: python -m metalearn new my_file.py [--kind network|map]"
 
 
 def write_template(words: list[str]) -> str:
-    """Write the file that the words ask for, and say what to do with it.
+    """Write the requested file, and print the next command.
 
     Raises:
-      ValueError: they ask for none, or the file is there already.
+      ValueError: no file name is given, or the file already exists.
     """
     kinds = sorted(path.stem for path in TEMPLATES.glob("*.txt"))
     kind, rest = "network", []
@@ -39,7 +39,7 @@ def write_template(words: list[str]) -> str:
         with open(path, "x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise ValueError(f"{path} is there already, and is left as it is; choose another name.") from None
+        raise ValueError(f"{path} already exists and was not changed; choose another name.") from None
     return f"wrote {path}; next: python -m metalearn check {address}"
 
 

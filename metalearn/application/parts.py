@@ -1,4 +1,4 @@
-"""An experiment of named parts, each computed once and kept in the folder of its run, from which it continues."""
+"""An experiment of named parts, which are stored in the run folder, so that a resumed run does not repeat them."""
 
 import contextlib
 import time
@@ -14,13 +14,13 @@ from metalearn.types import Progress
 
 
 class Parts(NamedTuple):
-    """The open run of an experiment of parts, and the progress to report to."""
+    """The open run of an experiment of parts, and the function for progress."""
 
     run: Run
     progress: Progress
 
     def compute(self, name: str, function: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """Return the arrays of a part: those in arrays/<name>.npz, or else what the function returns, which is kept."""
+        """Return the arrays of a part: from arrays/<name>.npz if it exists, else from the function, and store them."""
         path = self.run.folder / "arrays" / f"{name}.npz"
         if not path.exists():
             began = time.perf_counter()
@@ -39,7 +39,7 @@ def open_parts(config: Any, name: str) -> Iterator[Parts]:
     An interrupted run continues with `resume`, and computes only the parts that are missing.
 
     Args:
-      config: its `folder`, `resume` and `tracker` are read.
+      config: the configuration, with `folder`, `resume` and `tracker`.
       name: the name of the run.
     """
     with open_experiment(config, name) as run, show_progress() as progress:

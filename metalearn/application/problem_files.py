@@ -1,4 +1,4 @@
-"""FILE:FUNCTION: a function of a person's own that returns a `Study`, and one sentence for everything that can go wrong."""
+"""Load FILE:FUNCTION, a user's function that returns a `Study`, with one sentence for each kind of mistake."""
 
 import dataclasses
 import importlib
@@ -19,15 +19,15 @@ EXAMPLE = "as in my_file.py:my_problem"
 
 
 def call_study(address: str, arguments: Mapping[str, Any] = {}) -> Study:
-    """What a function of a file returns; a study without a name has that of the function.
+    """Return the study that a function of a file returns; a study without a name gets that of the function.
 
     Args:
       address: FILE:FUNCTION, where FILE is a path, with or without .py, or a module that can be imported.
-      arguments: of the function, by name.
+      arguments: the arguments of the function, by name.
 
     Raises:
-      ValueError: there is no such file or function, it cannot be imported, it takes other arguments, raises an error or
-        returns something else.
+      ValueError: there is no such file or function, it cannot be imported, it has other arguments, raises an error or
+        does not return a `Study`.
     """
     function, file, name, place = load_function(address, "problem")
     _check_arguments(f"{file}:{name}", function, arguments)
@@ -40,8 +40,8 @@ def call_study(address: str, arguments: Mapping[str, Any] = {}) -> Study:
     return found if found.name else dataclasses.replace(found, name=name)
 
 
-def file_of(address: str) -> Path | None:
-    """The file of FILE:FUNCTION, which has been loaded; None for a study of the library."""
+def find_file(address: str) -> Path | None:
+    """Return the loaded file of FILE:FUNCTION; None for a study of the library."""
     file = address.rpartition(":")[0]
     path = next(iter(_files(file)), None) or Path(sys.modules[file].__file__ or "")
     own = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ def _files(file: str) -> list[Path]:
 
 
 def load_function(address: str, setting: str) -> tuple[Any, str, str, str]:
-    """Return a function of a file, with the name of the file as given, that of the function, and the path.
+    """Return a function of a file, the name of the file as given, the name of the function, and the path.
 
     Args:
       address: FILE:FUNCTION, as in `call_study`.
@@ -76,19 +76,19 @@ def load_function(address: str, setting: str) -> tuple[Any, str, str, str]:
 
 
 def _load(file: str) -> tuple[ModuleType, str]:
-    """The module of a file or of a name, and the path of its file."""
+    """Import a module by file or by name, and return it with the path of its file."""
     here = _files(file)
     if not here:
         return _import(file)
     path = here[0].resolve()
     if path.suffix != ".py":
-        raise ValueError(f"{file} is no Python file; problem is FILE:FUNCTION, {EXAMPLE}.")
+        raise ValueError(f"{file} is not a Python file; problem is FILE:FUNCTION, {EXAMPLE}.")
     name = f"problem_file_{path.stem}"
     spec: Any = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # modules beside the file
+        sys.path.append(str(path.parent))  # modules in the same folder
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -117,7 +117,7 @@ def _import(name: str) -> tuple[ModuleType, str]:
 
 
 def _is_own(value: Any, module: ModuleType) -> bool:
-    """Whether a module defines a public function."""
+    """Return whether a module itself defines a public function."""
     return inspect.isfunction(value) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
 
 
@@ -129,13 +129,14 @@ def _check_arguments(address: str, function: Any, arguments: Mapping[str, Any]) 
         known = [] if isinstance(error, ValueError) else list(signature.parameters)
         wrong = next((name for name in arguments if name not in known), "")
         raise ValueError(
-            f"{address} takes other arguments: {error}{suggestion(wrong, known)}. They are given as problem.arguments.NAME=VALUE; "
+            f"{address} has other arguments: {error}{suggestion(wrong, known)}. They are given as "
+            f"problem.arguments.NAME=VALUE; "
             f"it takes: {', '.join(known) or 'none'}."
         ) from None
 
 
 def _described(error: Exception, place: str) -> str:
-    """The kind and the first line of an error, and the line of the file it comes from."""
+    """Return the type and the first line of an error, and the line of the file that raised it."""
     words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     line = next(
         (one.lineno for one in reversed(traceback.extract_tb(error.__traceback__)) if one.filename == place), None
@@ -149,8 +150,8 @@ def _described(error: Exception, place: str) -> str:
 def _other(found: Any) -> str:
     if isinstance(found, InnerProblem):
         return (
-            "it returned an InnerProblem, without theta and horizon. Return ml.Study(problem, theta=..., horizon=...): where theta "
-            "starts, and the inner steps of an episode."
+            "it returned an InnerProblem, without theta and horizon. Return ml.Study(problem, theta=..., "
+            "horizon=...) with the initial theta and the number of inner steps of an episode."
         )
     return (
         f"it returned {'nothing' if found is None else f'a {type(found).__name__}'}. Is a `return` missing, or a field?"

@@ -11,7 +11,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from metalearn.inner.checks import check_count
 from metalearn.recording.files import RunFolderError
 
-LEAST_SECONDS = 0.2  # of compilation: quicker programs are not kept
+LEAST_SECONDS = 0.2  # seconds of compilation; programs that take less are not kept
 
 
 def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> Path:
@@ -56,7 +56,7 @@ def cache_programs(folder: str | Path | None = None, max_bytes: int = 2**30) -> 
 
 
 def cache_folder() -> Path:
-    """Return the folder for files that can be made again: `metalearn` in $XDG_CACHE_HOME, or in ~/.cache.
+    """Return the folder for files that can be recreated: `metalearn` in $XDG_CACHE_HOME, or in ~/.cache.
 
     For a user without a home it is in the system's folder for temporary files.
     """

@@ -1,4 +1,4 @@
-"""The run of an experiment, which keeps the file that its problem came from."""
+"""The run of an experiment, with a copy of the file of its problem."""
 
 import difflib
 import shutil
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.application.command_line import output_folder
-from metalearn.application.problem_files import file_of
+from metalearn.application.problem_files import find_file
 from metalearn.application.studies import check_keys
 from metalearn.recording import Run, open_run
 from metalearn.recording.files import replacing, short
 from metalearn.recording.processes import is_first
 from metalearn.recording.resuming import AUTO
 
-COPY = "problem.py"  # of the problem's file, in the folder of a run
+COPY = "problem.py"  # name of the problem's file in the folder of a run
 OF_TRACKER = ("mode", "project", "entity", "group", "tags", "wandb_id")
 
 
@@ -28,15 +28,15 @@ def open_experiment(config: Any, name: str, *, may_differ: Collection[str] = (),
       name, may_differ, may_grow: as in `open_run`.
 
     Raises:
-      TypeError, ValueError, RunFolderError: as in `open_run`; `tracker` has an entry that nothing reads; or the file of
-        the problem has changed since the run that is to be resumed.
+      TypeError, ValueError, RunFolderError: as in `open_run`; `tracker` has an unknown entry; or the file of the
+        problem has changed since the run to resume.
     """
     if not isinstance(config.tracker, Mapping):
         raise ValueError(f"tracker must be offline, online or none; {config.tracker!r} was given.")
     check_keys("tracker", config.tracker, OF_TRACKER)
     settings, resume = config.get("problem"), config.get("resume")
     address = settings.get("study") if isinstance(settings, Mapping) else None
-    file = None if address is None else file_of(address)
+    file = None if address is None else find_file(address)
     if file is not None and resume not in (None, AUTO):
         _check_unchanged(file, Path(str(resume)) / COPY)
     run = open_run(
@@ -48,7 +48,7 @@ def open_experiment(config: Any, name: str, *, may_differ: Collection[str] = (),
 
 
 def _keep(file: Path, run: Run) -> None:
-    """Copy the file of the problem to the folder of a run, which may be one that goes on."""
+    """Copy the file of the problem to the folder of a run, which may be a resumed one."""
     copy = run.folder / COPY
     try:
         _check_unchanged(file, copy)
@@ -70,6 +70,6 @@ def _check_unchanged(file: Path, copy: Path) -> None:
     )
     where = f" from line {first[3] + 1} on" if first else ""
     raise ValueError(
-        f"{short(file)} differs{where} from {short(copy)}, the file that the run was started with, so that the run cannot "
-        "be resumed. Put that file back, or start a new run."
+        f"{short(file)} differs{where} from {short(copy)}, the file with which the run was started, so the run "
+        f"cannot be resumed. Restore that file, or start a new run."
     )

@@ -42,10 +42,10 @@ def check_known(names: Sequence[str]) -> None:
     """Check the names of searches.
 
     Raises:
-      ValueError: `names` is a string, or a name is not in `SEARCHES`.
+      ValueError: `names` is no list, or a name is not in `SEARCHES`.
       ImportError: evosax is missing.
     """
-    if isinstance(names, str):
+    if isinstance(names, str) or not isinstance(names, Sequence):
         raise ValueError(f"searches must be a list, such as searches=[{names}]; {names!r} was given.")
     for name in names:
         check_choice("Every one of searches", name, SEARCHES)
@@ -92,14 +92,14 @@ def searched(
     population_size: int,
     progress: Progress,
 ) -> Theta:
-    """Run a search and return the θ that it finds, or load θ from `path` if the file exists.
+    """Run a search and return its best θ, or load θ from `path` if the file exists.
 
     Each trial is one training.
 
     Args:
       path: the file that stores θ.
       name: one of `SEARCHES`.
-      benchmark, tuning: what is trained, and the initial θ.
+      benchmark, tuning: the benchmark to train, and the hyperparameters with the initial θ.
       key: the randomness of all trials.
       num_inner_steps: the inner steps of all trials together, rounded down to whole generations.
       population_size: members of a generation.

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end an experiment, whatever Python code they interrupt."""
+"""Stop an experiment on Ctrl-C, SIGTERM, SIGHUP and SIGUSR1, regardless of the Python code that they interrupt."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The `problem` part of a configuration as a `Study`: a YAML file of the group, or a function in a file of one's own."""
+"""Convert the `problem` part of a configuration, a YAML file or a function in a user's file, to a `Study`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -21,20 +21,20 @@ NUMBERS = ("name", "horizon", "length", "sigma", "repeat_randomness", "stagger",
 OF_YAML = ("name", "build", "theta", "plane", "box", "labels", "outer", *NUMBERS[1:])
 OF_FILE = ("study", "arguments", "theta", "plane", "starts", "box", "outer", *NUMBERS)
 OF_PLANE = ("x", "y", "directions", "starts", "sigma")
-MOST_WRITTEN = 256  # numbers of θ that a configuration holds
+MOST_WRITTEN = 256  # the most numbers of θ that a configuration contains
 
 
 def as_the_study_says(address: str) -> dict[str, Any]:
-    """The `problem` part for FILE:FUNCTION, whose fields can be overridden; null means what the function returns."""
+    """Return the `problem` part for FILE:FUNCTION, whose fields can be overridden; null keeps the function's value."""
     fields = dict.fromkeys(OF_FILE)
     return fields | {"study": address, "arguments": {}, "outer": {}}
 
 
 def read_study(config: Any) -> Study:
-    """What `problem` describes. Numbers that it leaves to the study are filled in, for estimators and for the record.
+    """Return the study that `problem` describes, and fill in the numbers that `problem` leaves open.
 
     Raises:
-      TypeError, ValueError: something in it is unknown or missing, or does not fit.
+      TypeError, ValueError: an entry is unknown, missing or invalid.
     """
     settings = config.problem
     if not isinstance(settings, DictConfig):
@@ -60,10 +60,10 @@ def read_study(config: Any) -> Study:
 
 
 def need_plane(study: Study, experiment: str) -> Plane:
-    """The plane of a study.
+    """Return the plane of a study.
 
     Raises:
-      ValueError: it has none.
+      ValueError: the study has no plane.
     """
     if study.plane is None:
         one = trees.size(study.theta) == 1
@@ -76,16 +76,16 @@ def need_plane(study: Study, experiment: str) -> Plane:
 
 
 def check_keys(place: str, settings: Mapping, known: Any) -> None:
-    """Refuse a key that nothing reads.
+    """Check that all keys are known.
 
     Raises:
-      ValueError: there is one.
+      ValueError: a key is unknown.
     """
     for name in settings:
         if name not in known:
             raise ValueError(
-                f"Nothing reads {place}.{name}{suggestion(str(name), known)}; {place} can have: {', '.join(known)}. "
-                + ("A problem of your own is problem=FILE:FUNCTION." if place == "problem" else "")
+                f"There is no setting {place}.{name}{suggestion(str(name), known)}; {place} can have: "
+                f"{', '.join(known)}. " + ("Your own problem is problem=FILE:FUNCTION." if place == "problem" else "")
             )
 
 
@@ -93,8 +93,8 @@ def _from_yaml(settings) -> Study:
     for name in ("build", "theta", "horizon"):
         if settings.get(name) is None:
             raise ValueError(
-                f"problem has no {name}; a problem in YAML needs build, theta and horizon, and one in a file of your own is "
-                "problem=FILE:FUNCTION."
+                f"problem has no {name}; a problem in YAML needs build, theta and horizon, and your own file is "
+                f"used as problem=FILE:FUNCTION."
             )
     theta = parse_theta(settings["theta"])
     given = {name: settings[name] for name in NUMBERS if settings.get(name) is not None}
@@ -121,7 +121,7 @@ def _from_file(settings) -> Study:
 
 
 def _plane(settings, theta) -> dict[str, Any]:
-    """Plane, starts and sigma of a mapping `plane`."""
+    """Return plane, starts and sigma of a mapping `plane`."""
     plane = settings.get("plane")
     if plane is None:
         return {}
@@ -143,7 +143,7 @@ def _box(settings) -> dict[str, Any]:
 
 
 def _like(given, theta):
-    """θ of a configuration in the structure of the study's."""
+    """Return θ of a configuration in the structure of the study's θ."""
     leaves, structure = jax.tree.flatten(theta)
     found = jax.tree.leaves(given)
     if not trees.alike(given, theta) and not (len(found) == len(leaves) == 1 and found[0].shape == leaves[0].shape):

@@ -1,4 +1,4 @@
-"""Tune the theta of any problem, problem=digits or problem=my_file.py:my_problem, by estimators and searches, and judge it."""
+"""Tune the theta of a problem, problem=digits or problem=my_file.py:my_problem, and evaluate it."""
 
 import time
 from collections.abc import Mapping
@@ -31,19 +31,17 @@ from metalearn.recording.processes import is_first
 from metalearn.types import Theta
 from metalearn.words import table
 
-MOST_ENTRIES, MOST_ROWS = 16, 24  # of a leaf that are named one by one, and of the table that is printed
+MOST_ENTRIES, MOST_ROWS = 16, 24  # entries of a leaf with their own rows, and rows of the printed table
 
 
 def tune_problem(config: Any) -> None:
-    """Descend the meta-loss of `config.problem` with every estimator, search beside it, and judge all on fresh episodes."""
+    """Minimise the meta-loss of `config.problem` with every estimator and search, and evaluate the results."""
     use_cores()
     began, key = time.perf_counter(), parse_seed(config.seed)
     check_outer(config)
     study = read_study(config)
     if not config.estimators and not config.searches:
-        raise ValueError(
-            "Nothing is to be tuned with; name estimators, such as estimator=[noise_reuse_es], or searches."
-        )
+        raise ValueError("No method is given; name estimators, such as estimator=[noise_reuse_es], or searches.")
     check_known(config.searches)
     check_labels(
         config, [seed_label(config, SEARCHES[name], seed) for name in config.searches for seed in range(config.seeds)]
@@ -76,7 +74,7 @@ def tune_problem(config: Any) -> None:
 
 
 def _descend(config, study, key, run, progress, shares) -> dict[str, Theta]:
-    """The last and the best θ of every meta-training."""
+    """Return the last and the best θ of every meta-training."""
     found: dict[str, Theta] = {}
     optimizer, evaluate = outer_optimizer(config.outer), _held_out(study, config.held_out)
     for entry in config.estimators.values():
@@ -96,7 +94,7 @@ def _held_out(study: Study, num_episodes: int):
 
 
 def _search(config, study, key, run, progress) -> dict[str, Theta]:
-    """The θ of every search in the box, each with the inner steps of one meta-training, in trials of one episode."""
+    """Return the θ of every search, each with the inner steps of one meta-training, in trials of one episode."""
     evaluate, size = _held_out(study, 1), 2 * config.pairs
     steps = size * config.outer.num_steps * config.problem.length
     trials, found = max(steps // study.horizon, 1), {}
@@ -115,7 +113,7 @@ def _search(config, study, key, run, progress) -> dict[str, Theta]:
 
 
 def _searched(study, name, evaluate, key, trials, size, progress) -> Theta:
-    """One search; evolution moves in coordinates in which the box is the unit cube, and stays in it."""
+    """Run one search; evolution uses coordinates in which the box is the unit cube, and stays in it."""
     low, high = study.searched
     if name == "random_search":
         return random_search(evaluate, uniform(low, high), key, trials, progress=progress)[0]
@@ -128,7 +126,7 @@ def _searched(study, name, evaluate, key, trials, size, progress) -> Theta:
 
 
 def numbers(theta: Theta) -> dict[str, Any]:
-    """The entries of small leaves by path, and mean and standard deviation of large ones."""
+    """Return the entries of small leaves by path, and mean and standard deviation of large ones."""
     found: dict[str, Any] = {}
     for path, leaf in leaf_paths(theta).items():
         values = np.asarray(leaf, np.float64)
@@ -140,7 +138,7 @@ def numbers(theta: Theta) -> dict[str, Any]:
 
 
 def _record(study: Study, found: Mapping[str, Theta], run) -> None:
-    """θ by leaf, a row for each entry and a column for each result."""
+    """Record θ by leaf, with a row for each entry and a column for each result."""
     columns = {label: numbers(theta) for label, theta in found.items()}
     rows = [
         {"name": path, "label": study.label(path)} | {label: column[path] for label, column in columns.items()}
@@ -155,7 +153,7 @@ def _record(study: Study, found: Mapping[str, Theta], run) -> None:
 
 
 def _judge(config, study: Study, found: Mapping[str, Theta], key: jax.Array, run) -> None:
-    """The meta-loss of every θ on the same fresh episodes, on which nothing was chosen."""
+    """Return the meta-loss of every θ on the same fresh episodes, which were not used to choose θ."""
     one = _held_out(study, 1)
     measure = jit(jax.vmap(one, (None, 0)), "the judges", calls=len(found))
     keys, rows = jax.random.split(key, config.judges), []

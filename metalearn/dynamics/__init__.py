@@ -1,4 +1,4 @@
-"""Floor 2: measures of training as a dynamical system.
+"""Measures of training as a dynamical system.
 
 Training is a map s ← F(s, θ). This package measures derivatives along its orbits: the Lyapunov exponents of its
 Jacobians, the growth of ds_t/dθ, which determines the size of the meta-gradient, and curvature.

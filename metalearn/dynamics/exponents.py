@@ -1,4 +1,4 @@
-"""The exponents of an orbit."""
+"""The result of a measurement of Lyapunov exponents, and its table."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ COLUMNS = {
     "index": ("index", "1 is the largest exponent"),
     "exponent": ("exponent", "growth of the logarithm of a distance, per step; positive is chaotic"),
     "flip_fraction": ("flips", "share of the steps after which the leading direction points backwards"),
-    "status": ("status", "what the orbit does"),
+    "status": ("status", "behaviour of the orbit"),
     "steps": ("steps", "over which exponents are averaged"),
 }
 
@@ -51,7 +51,7 @@ class Lyapunov(NamedTuple):
     __str__ = tabular.to_text
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one flat dictionary per exponent; of several orbits, those of the first come first."""
+        """Return one flat dictionary per exponent, orbit by orbit."""
         each = {"exponents": "exponent", "standard_errors": "exponent_error"}
         orbit = [name for name in self._fields if name not in each]
         rows = []

@@ -1,4 +1,4 @@
-"""Floor 2: estimators of the gradient of the meta-loss, one file for each, and the names for writing a new one.
+"""Estimators of the gradient of the meta-loss, one file for each, and the names for writing a new one.
 
 A method is a function of one particle and one window (`Method`). `from_method` adds what all methods share: episodes,
 resets, staggering, chunks and divergence. docs/writing_an_estimator.md writes an estimator with these names:

@@ -1,4 +1,4 @@
-"""The reset at the start of an episode, of what a method accumulates from window to window."""
+"""The reset of accumulators at the start of an episode."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from metalearn import trees
 
 
 def restart(clock: jax.Array, first: Any, carried: Any) -> Any:
-    """Return `first` at the first window of an episode, where the clock is 0, and `carried` at the others."""
+    """Return `first` at the first window of an episode, when the clock is 0, and `carried` at the others."""
     return trees.where(clock == 0, first, carried)
 
 

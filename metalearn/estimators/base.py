@@ -19,7 +19,7 @@ SHARES = ("fraction_diverged", "fraction_capped")
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What an estimator estimates, for `ml.compare`.
+    """The target and the costs of an estimator, for `ml.compare`.
 
     Attributes:
       problem: the inner problem.
@@ -32,11 +32,11 @@ class Description:
         whole horizon.
       name: the name that is shown while the program of the estimator is compiled.
       most_steps: the largest number of inner steps that one estimate reports; None if it is unknown.
-      adapts: whether an estimate depends on earlier episodes, like the weights of `combine`; "perturbations" if the losses
-        that it reads do too, like those of `guided_es`.
-      perturbation: `(key, theta) -> noise`, which the estimator multiplies by sigma: mean 0, covariance identity, in the
-        structure of θ, symmetric about 0. None is the normal distribution. The target is what antithetic pairs with
-        this noise estimate.
+      adapts: whether an estimate depends on earlier episodes, like the weights of `combine`; "perturbations" if its
+        perturbations also depend on them, as in `guided_es`.
+      perturbation: `(key, theta) -> noise`, which the estimator multiplies by sigma: mean 0, covariance identity, in
+        the structure of θ, symmetric about 0. None is the normal distribution. The target is the mean of antithetic
+        pairs with this noise.
 
     Raises:
       TypeError: `perturbation` is not a function.
@@ -66,7 +66,7 @@ class Description:
 
     @property
     def perturbs(self) -> bool:
-        """Whether the estimator perturbs θ."""
+        """Return whether the estimator perturbs θ."""
         return not is_one_number(self.sigma) or bool(self.sigma != 0)
 
 

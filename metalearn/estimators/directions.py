@@ -22,7 +22,7 @@ class Directions(NamedTuple):
     Attributes:
       draw: `(theta, key, count) -> [count, ...]`, for `Method.draw`, if the directions of the particles depend on one
         another; None if each particle draws its own.
-      perturb: `(key, theta) -> ε`, where `key` is what a window of the method is given.
+      perturb: `(key, theta) -> ε`, where `key` is the one that a window of the method receives.
       law: `(key, theta) -> z`, for `Description.perturbation`; None if each z alone is N(0, I).
     """
 
@@ -136,7 +136,7 @@ def check_sigma_fits(sigma: float | Theta, theta: Theta) -> None:
     """Check that σ is one number, or has the structure of θ with a number or an array of the leaf's shape for each leaf.
 
     Raises:
-      ValueError: it has another structure or another shape.
+      ValueError: `sigma` has another structure or shape.
     """
     shapes = lambda tree: jax.tree.map(jnp.shape, tree)
     fits = lambda: all(

@@ -14,7 +14,7 @@ from metalearn.estimators.generalized_persistent_es import pair_gradient, run_me
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.method import Method
 from metalearn.estimators.particles import check_common, from_method
-from metalearn.inner.checks import check_bool, check_count
+from metalearn.inner.checks import LARGEST_BATCH, check_bool, check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from metalearn.types import Theta
@@ -72,7 +72,7 @@ def evolution_strategies(
     """
     check_common(problem, truncation, chunk_size)
     drawing, shaping = choose_directions(directions, sigma), choose_fitness(fitness)
-    check_count("num_pairs", num_pairs)
+    check_count("num_pairs", num_pairs, high=LARGEST_BATCH)
     check_bool("antithetic", antithetic)
     whole = truncation.num_windows == 1
 

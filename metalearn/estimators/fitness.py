@@ -28,7 +28,7 @@ def choose_fitness(fitness: str) -> Fitness:
     """Return the reading of the losses: "raw", or "ranks" or "normalised" over all members of all pairs.
 
     Raises:
-      ValueError: it is another name.
+      ValueError: the name is unknown.
     """
     check_choice("fitness", fitness, FITNESS)
     if fitness == "raw":

@@ -14,7 +14,7 @@ from metalearn.estimators.fitness import choose_fitness
 from metalearn.estimators.memory import state_bytes
 from metalearn.estimators.method import Method
 from metalearn.estimators.particles import check_common, from_method
-from metalearn.inner.checks import check_count
+from metalearn.inner.checks import LARGEST_BATCH, check_count
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
 from metalearn.types import Theta
@@ -73,7 +73,7 @@ def generalized_persistent_es(
     check_common(problem, truncation, chunk_size)
     law = choose_directions(directions, sigma).law
     choose_fitness(fitness)
-    check_count("num_pairs", num_pairs)
+    check_count("num_pairs", num_pairs, high=LARGEST_BATCH)
     check_count("noise_period", noise_period)
     if noise_period % truncation.length and noise_period < truncation.horizon:
         raise ValueError(

@@ -18,7 +18,7 @@ from metalearn.estimators.generalized_persistent_es import pair_gradient, run_pa
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.method import Method
 from metalearn.estimators.particles import check_common, from_method
-from metalearn.inner.checks import check_choice, check_count, check_number
+from metalearn.inner.checks import LARGEST_BATCH, check_choice, check_count, check_number
 from metalearn.inner.differentiable import REVERSE
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.unroll import Truncation
@@ -47,21 +47,21 @@ def guided_es(
 
     where the columns of U are an orthonormal basis of the surrogates. The trace of Σ is 1. The mean is Σ ∇L, smoothed by
     N(0, σ²Σ): a descent direction, but not ∇L. With α = 1 it is ∇L/d. On linear losses the variance of a pair is
-    pᵀΣp + pᵀΣ²p with p = ∇L, which is smallest where the surrogates contain p. This is the published estimator with
-    its factor β equal to 1. `compare` sets it against ∇L_σ, so its cosine is to be read, and not its bias.
+    pᵀΣp + pᵀΣ²p with p = ∇L, which is smallest if the surrogates contain p. This is the published estimator with
+    its factor β equal to 1. `compare` measures it against ∇L_σ, so consider its cosine and not its bias.
 
     In windows it has three forms, and with length == horizon all of them are full guided ES (docs/theory.md §2.12):
 
     * "noise_reuse": one ε for an episode; the mean over an episode is that of full guided ES.
-    * "persistent": a new ε in each window and the accumulator ξ of `persistent_es`, with one U for an episode. The mean is
-      Σ times the target of persistent ES for N(0, σ²Σ). A U that changed within an episode would weight the copies of θ
-      differently, and would depend on the perturbations that it is to be independent of, so U is kept.
+    * "persistent": a new ε in each window and the accumulator ξ of `persistent_es`, with one U for an episode. The mean
+      is Σ times the target of persistent ES for N(0, σ²Σ). A U that changes within an episode would weight the copies
+      of θ differently and would depend on the perturbations, so U is kept.
     * "truncated": every window starts at an unperturbed trajectory, as in truncated ES, and may have its own U. The mean
       is Σ times smoothed truncated backpropagation.
 
-    Without `surrogate`, each particle keeps its last k gradients by truncated backpropagation: for "truncated" along the
-    unperturbed trajectory, otherwise the means over its pair. Gradients of the episode in progress are used in the next.
-    Where there are fewer than k independent ones, as in the first episode, random directions take their places.
+    Without `surrogate`, each particle keeps its last k gradients by truncated backpropagation: for "truncated" along
+    the unperturbed trajectory, otherwise the means over its pair. Gradients of one episode are used in the next. If
+    fewer than k of them are independent, as in the first episode, random directions replace the missing ones.
 
     Args:
       problem: the inner problem; without `surrogate` it must be differentiable in reverse mode.
@@ -91,7 +91,7 @@ def guided_es(
     """
     check_common(problem, truncation, chunk_size)
     check_sigmas(sigma)
-    check_count("num_pairs", num_pairs)
+    check_count("num_pairs", num_pairs, high=LARGEST_BATCH)
     check_count("rank", rank)
     check_number("alpha", alpha, 0, 1)
     check_choice("form", form, FORMS)

@@ -28,7 +28,7 @@ RADIUS_STEPS = 24  # the products of a power iteration; the first half is not co
 
 
 class FixedPoint(NamedTuple):
-    """How good the fixed point of a particle and the solution of its linear system are; see `implicit_gradient`."""
+    """The accuracy of a particle's fixed point and of the solution of its linear system; see `implicit_gradient`."""
 
     fixed_point_distance: jax.Array
     solve_residual: jax.Array
@@ -46,15 +46,15 @@ def implicit_gradient(
     num_particles: int = 1,
     chunk_size: int | None = None,
 ) -> GradientEstimator:
-    """Return an estimator of the gradient of the final loss that takes the last state for a fixed point of the map.
+    """Return an estimator of the gradient of the final loss that assumes the last state to be a fixed point of the map.
 
         g = ∂ℓ/∂θ + ∂ℓ/∂s (I − ∂F/∂s)⁻¹ ∂F/∂θ   at s = s_T,
 
     the total derivative of ℓ(s*(θ), θ) where s* = F(s*, θ) and s_T = s*. The final loss is ℓ(s_T, θ; k) with an
-    evaluation key k, as in `final_loss`; the problem itself is given, not `final_loss` of it. The start and the way to
-    the fixed point have no influence. The gradient is exact where training has converged and the linear system is
-    solved, and has no variance apart from k. It is wrong where training has not converged: g then belongs to no loss.
-    In windows shorter than the horizon, every window takes its own last state for the fixed point.
+    evaluation key k, as in `final_loss`; the problem itself is given, not `final_loss` of it. The start and the path to
+    the fixed point have no influence. The gradient is exact if training has converged and the linear system is solved,
+    and its variance is only that of k. It is wrong if training has not converged: g is then not the gradient of any
+    loss. With windows shorter than the horizon, every window uses its own last state as the fixed point.
 
     The system (I − ∂F/∂s)ᵀ v = (∂ℓ/∂s)ᵀ is solved with products by ∂F/∂s alone:
 
@@ -69,8 +69,8 @@ def implicit_gradient(
       `fixed_point_distance`: ‖F(s_T) − s_T‖.
       `solve_residual`: the residual of the linear system over ‖∂ℓ/∂s‖.
       `spectral_radius`: an estimate of ρ, by 24 steps of a power iteration.
-      `fraction_unconverged`: the fraction of the particles whose ‖F(s_T) − s_T‖ is above √u (1 + ‖s_T‖), u the rounding of
-        the state, or whose ρ is not below 1. Where it is not zero, a warning is issued.
+      `fraction_unconverged`: the fraction of the particles whose ‖F(s_T) − s_T‖ is above √u (1 + ‖s_T‖), with u the
+        rounding unit of the state, or whose ρ is not below 1. If it is not zero, a warning is issued.
 
     Args:
       problem: the inner problem. Its state must consist of floating-point numbers, and its step must not depend on its
@@ -98,8 +98,8 @@ def implicit_gradient(
     check_count("num_particles", num_particles)
     if problem.horizon is not None:
         raise ValueError(
-            f"implicit_gradient takes the last loss of a problem itself; the problem is made for {problem.horizon} steps, like "
-            "ml.final_loss(problem, horizon). Give the problem without ml.final_loss."
+            f"implicit_gradient uses the last loss of a problem by itself; the problem is made for {problem.horizon} "
+            "steps, like ml.final_loss(problem, horizon). Give the problem without ml.final_loss."
         )
     solve = functools.partial(SOLVERS[solver], num_terms=num_terms)
 
@@ -159,7 +159,7 @@ def _spectral_radius(pull, like, key):
 
 
 def _reporting(estimator: GradientEstimator) -> GradientEstimator:
-    """Return the estimator with the means of its `FixedPoint`s as metrics, and a warning where there is no fixed point."""
+    """Return the estimator with the means of its `FixedPoint`s as metrics, and a warning if there is no fixed point."""
 
     @functools.partial(jit, name="the implicit gradient")
     def measured(theta, state, key):
@@ -181,9 +181,9 @@ def _reporting(estimator: GradientEstimator) -> GradientEstimator:
 def _warn_unconverged(distance, residual, radius, share) -> None:
     if share > 0:
         warnings.warn(
-            "implicit_gradient: the last state is no fixed point of a map that contracts, so the gradient is not that of the "
-            f"final loss; one more step moves it by {float(distance):.2g}, and the spectral radius is about {float(radius):.3g}. "
-            "Use a longer horizon, or ml.backprop of ml.final_loss(problem, horizon).",
+            "implicit_gradient: the last state is not a fixed point of a contracting map, so the gradient is not "
+            f"that of the final loss; one more step moves it by {float(distance):.2g}, and the spectral radius is about "
+            f"{float(radius):.3g}. Use a longer horizon, or ml.backprop of ml.final_loss(problem, horizon).",
             stacklevel=3,
         )
 

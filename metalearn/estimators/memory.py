@@ -1,4 +1,4 @@
-"""The memory of a trajectory: the sizes that memory formulas need."""
+"""Sizes in bytes for memory formulas: states, activations and residuals."""
 
 import jax
 from jax.extend.core import jaxprs_in_params

@@ -13,7 +13,7 @@ Run = Callable[[Theta, State], tuple[Reading, State]]
 
 
 class Method(NamedTuple):
-    """A gradient estimator written for one particle; `from_method` makes an estimator of it.
+    """A gradient estimator written for one particle; `from_method` turns it into an estimator.
 
     Both functions are traced by JAX and mapped over the particles, so they must be pure and return arrays.
 
@@ -26,7 +26,7 @@ class Method(NamedTuple):
         differentiated. At the start of an episode it calls the problem's `init` and ignores the given state.
         `reading.loss` is the mean loss of the window. A method with several runs returns their readings stacked along a
         first axis. `clock` is the index of the window in its episode; the method resets its accumulators at 0. `key` is
-        for the method's own random numbers, or what `draw` returned for this particle.
+        for the method's own random numbers, or the result of `draw` for this particle.
       num_unrolls: the number of trajectories that `window` runs.
       derivatives: the mode in which `window` differentiates `run`: `REVERSE`, `FORWARD` or `BOTH`; None if it does not.
       draw: `(theta, key, num_particles) -> drawn`, `[num_particles, ...]`, random numbers of a window that depend on one

@@ -46,7 +46,7 @@ from metalearn.inner.unroll import Truncation, meta_loss, unroll
 from metalearn.types import Key, Theta
 
 SHARED = 2**32 - 1  # folded into the key of an estimate to get the key of shared minibatches
-TOGETHER = 2**32 - 2  # folded into the key of an estimate to get the key of what the particles draw together
+TOGETHER = 2**32 - 2  # folded into the key of an estimate to get the key of joint draws of the particles
 
 
 def from_method(
@@ -66,7 +66,7 @@ def from_method(
       truncation: the horizon and the windows of episodes, and whether particles are in lockstep or staggered.
       num_particles: the number of particles that one estimate averages; each follows its own episodes.
       chunk_size: particles advanced together; None for as many as fit the cache.
-      description: what the estimator estimates; its `most_steps` is replaced by the value that is computed here.
+      description: the description of the estimator; its `most_steps` is replaced by the value computed here.
       rematerialise: recompute the steps of a window in the backward pass, as in `unroll`.
 
     Returns:
@@ -159,7 +159,7 @@ def _inner_steps(method, truncation, num_particles) -> tuple[int, int]:
 
 
 def _draw(method, theta, key, keys):
-    """Return what the windows of the particles are given for their random numbers, `[num_particles, ...]`."""
+    """Return the keys, or the results of `Method.draw`, for the windows of the particles, `[num_particles, ...]`."""
     return keys if method.draw is None else method.draw(theta, jax.random.fold_in(key, TOGETHER), len(keys))
 
 

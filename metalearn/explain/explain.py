@@ -79,7 +79,7 @@ def explain(
       descents: name -> `ml.outer.Descent`, the estimators whose outer trajectories are drawn. They are built for the
         problem of the two coordinates. By default there are none.
       starts: the coordinates where the trajectories start, `[num_starts, 2]`.
-      settings: how much is measured. The defaults are for a first look.
+      settings: the sizes of the measurements. The defaults are for a first look.
       progress: called as `progress(name, done, total)`.
 
     Returns:

@@ -67,7 +67,10 @@ def law(study: Study, progress: Progress) -> Part:
         return Part(Section(heading, "It cannot be tested without derivatives."))
     chaotic = int(np.sum(found.converged & (found.exponent > CHAOTIC)))
     if chaotic < FEW:
-        sentence = f"Only {chaotic} points of the plane converge with an exponent above {CHAOTIC}: there is hardly any chaos to see here."
+        sentence = (
+            f"Only {chaotic} points of the plane converge with an exponent above {CHAOTIC}: there is hardly any chaos on "
+            "this plane."
+        )
         return Part(Section(heading, sentence), rows=rows)
     if one.count < FEW or not np.isfinite(one.slope):
         sentence = f"At the {chaotic} points with λ > {CHAOTIC} the gradient is zero, or all exponents are equal: no line can be fitted."

@@ -48,7 +48,7 @@ class ZoomSettings(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """How much is measured.
+    """The sizes of the measurements.
 
     Attributes:
       layers: (width, height) of the grid of the layers.

@@ -12,11 +12,11 @@ from metalearn.outer.comparison.compare import compare
 from metalearn.types import Progress
 
 FULL, RAW = "full ES, NRES", "perturbed backprop"
-SEEN = 3  # times what noise alone gives: a larger signal counts as detected
+SEEN = 3  # times the ratio of noise alone; a larger signal counts as detected
 
 
 def signal(study: Study, progress: Progress) -> Part | None:
-    """Measure the signal-to-noise ratio of four estimators at places of the cut, and what noise alone would give."""
+    """Measure the signal-to-noise ratio of four estimators along the cut, and the ratio that noise alone would give."""
     settings, x = study.settings.comparison, study.plane.x
     if not settings.points:
         return None

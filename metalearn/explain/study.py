@@ -1,4 +1,4 @@
-"""What the parts of the report share: the problem on its plane, and the results of earlier parts."""
+"""The data shared by the parts of the report: the problem on its plane, and the results of earlier parts."""
 
 import dataclasses
 import functools
@@ -31,8 +31,8 @@ class Part(NamedTuple):
     """A section of the page, and its numbers.
 
     Attributes:
-      section: what is shown on the page.
-      arrays, rows: what is written to files beside the page, as arrays and as a table.
+      section: the section of the page.
+      arrays, rows: the numbers that are written to files next to the page, as arrays and as a table.
     """
 
     section: Section
@@ -53,7 +53,7 @@ class Study:
       height: the second coordinate of the cut.
       key: the randomness of everything.
       episode: the key of the one episode that is measured.
-      settings: how much is measured.
+      settings: the sizes of the measurements.
       descents, starts: the estimators of the outer trajectories, and their starts, `[num_starts, 2]`.
       undifferentiable: the reason why the problem has no derivatives, one sentence; empty if it has derivatives.
       anatomy, landscape, smooth: set by the parts `layers` and `smoothing`, which run first.
@@ -87,7 +87,7 @@ class Study:
 
     @functools.cached_property
     def start(self) -> float:
-        """The largest finite initial loss at the corners of the plane."""
+        """Return the largest finite initial loss at the corners of the plane."""
         first, steps = split_episode(self.episode)
         loss = jit(lambda point: self.problem.loss(self.problem.init(point, first), point, steps), "losses", calls=4)
         corners = [(x, y) for x in self.plane.x.points(2) for y in self.plane.y.points(2)]
@@ -96,7 +96,7 @@ class Study:
 
     @functools.cached_property
     def measured(self):
-        """`value`, compiled."""
+        """Return `value` as a compiled function."""
         return jit(self.value, "the meta-loss")
 
     def at(self, x: float) -> jax.Array:

@@ -1,6 +1,6 @@
-"""Floor 5: draw figures with matplotlib, one file for each kind of figure; write films and HTML reports.
+"""Draw figures with matplotlib, one file for each kind of figure; write films and HTML reports.
 
-A figure function takes results of the floors below and returns a matplotlib figure, which `Run.figure` records.
+A figure function takes results and returns a matplotlib figure, which `Run.figure` records.
 """
 
 from metalearn.figures.benchmark import draw_benchmark
@@ -13,6 +13,7 @@ from metalearn.figures.html_report import Section, image, write_report
 from metalearn.figures.landscape import check_norm, draw_landscape, draw_landscapes
 from metalearn.figures.layers import draw_cut, draw_law, draw_layer, draw_signal
 from metalearn.figures.meta_loss import draw_meta_loss
+from metalearn.figures.probe import draw_probe
 from metalearn.figures.reactions import draw_reactions, draw_reports
 from metalearn.figures.results import draw_exponents, draw_history, draw_result, draw_schedule, draw_trials
 from metalearn.figures.style import later, save_style
@@ -43,6 +44,7 @@ __all__ = [
     "draw_matrix",
     "draw_meta_loss",
     "draw_mitigations",
+    "draw_probe",
     "draw_reactions",
     "draw_reports",
     "draw_result",

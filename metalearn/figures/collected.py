@@ -1,4 +1,4 @@
-"""The figure of one question to several runs: how a measured number depends on the settings that vary."""
+"""The figure of collected runs: a measured number against the settings that vary."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +18,8 @@ WIDE_RANGE = 30.0  # from this ratio of the largest to the smallest number on, a
 def draw_collected(found: Collected, *, measure: str | None = None, title: str = "") -> Any:
     """Draw the median of a measure with its quartiles, and every run as a dot.
 
-    Along x is the numeric setting with the most values; a line is a combination of the others. If no setting is
-    numeric, each group is a row.
+    The x axis is the numeric setting with the most values. Each combination of the other settings is a line. If no
+    setting is numeric, each group is a row.
 
     Args:
       found: the runs.
@@ -30,13 +30,13 @@ def draw_collected(found: Collected, *, measure: str | None = None, title: str =
       A matplotlib figure.
 
     Raises:
-      ValueError: the runs do not have this measure, or none at all.
+      ValueError: the runs do not have this measure, or have no measures.
     """
     from matplotlib.figure import Figure
 
     known = found.measures
     if not known:
-        raise ValueError(f"The runs of {found.experiment} have no measured number that could be drawn.")
+        raise ValueError(f"The runs of {found.experiment} have no measured number to draw.")
     measure = known[0] if measure is None else measure
     check_choice("measure", measure, known)
     groups = [group for group in found.groups if measure in group]
@@ -76,7 +76,7 @@ def _along(found: Collected, groups: Sequence[dict[str, Any]]) -> str | None:
 
 
 def _name(group: dict[str, Any], keys: Sequence[str]) -> str:
-    """Return what sets a line apart: the texts of parts, and other settings with their names."""
+    """Return the label of a line: texts of parts, and other settings with their names."""
     said = [f"{group[key]}" if isinstance(group.get(key), str) else f"{key}={group.get(key)}" for key in keys]
     return ", ".join(said)
 

@@ -1,4 +1,4 @@
-"""The figure of several methods on one loss of two numbers: where they end, and the loss along the way."""
+"""The figure of several methods on a loss of two numbers: their end points, and the loss during optimisation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,18 +11,18 @@ from metalearn.figures.style import OKABE_ITO, legend, save_style
 from metalearn.figures.training import plain_numbers
 
 MARKS = "osD^vP"
-SMALLEST = 1e-3  # the smallest loss along the way that is told apart
+SMALLEST = 1e-3  # the smallest loss along the way that is distinguished
 
 
 def draw_contests(
     contests: Mapping[str, Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], evaluations: int
 ) -> Any:
-    """Draw a column for each loss: its surface with the ends, the loss along the way, and the share that is solved.
+    """Draw a column for each loss: its surface, the loss during optimisation, and the fraction of solved runs.
 
     Args:
       contests: name -> `surface` (x, y, loss), `runs` (method -> theta, loss, evaluations) and `names` of the axes.
       rows: the table of the shares, with `contest`, `equal`, `method`, `solved` and `standard_error`.
-      evaluations: at which the ends are marked.
+      evaluations: the number of evaluations at which the end points are marked.
 
     Returns:
       A matplotlib figure.

@@ -1,4 +1,4 @@
-"""Curves of any numbers in one panel: limits that hold them, bands or error bars, and marks for what is left out."""
+"""Curves of any numbers in one panel: limits that hold them, bands or error bars, and marks for values that are left out."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

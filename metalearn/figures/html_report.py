@@ -36,7 +36,7 @@ class Section:
 
     Attributes:
       heading: the heading.
-      sentence: what the section shows, written from the numbers.
+      sentence: a description of the result, written from the numbers.
       figures: name -> matplotlib figure, or a function that draws it (see `later`); each can be read on its own.
       table: rows with the same keys.
       text: text in a fixed-width font.
@@ -59,7 +59,7 @@ def write_report(path: str | Path, title: str, lead: str, sections: Sequence[Sec
       title: the heading.
       lead: the paragraph below the heading.
       sections: the sections in order.
-      foot: how the report was made.
+      foot: a line about the origin of the report.
 
     Returns:
       The path.
@@ -93,7 +93,7 @@ def _section(section):
 
 
 def image(name, figure) -> str:
-    """A figure, or a function that draws one, as an element of a page; a sentence where it cannot be drawn."""
+    """Return a figure, or the figure that a function draws, as an HTML element; a sentence if drawing fails."""
     file = io.BytesIO()
     try:
         drawn: Any = figure() if callable(figure) else figure

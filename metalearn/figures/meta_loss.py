@@ -1,4 +1,4 @@
-"""The figure of a meta-loss on a plane, beside the smoothed landscape that evolution strategies descend."""
+"""The figure of a meta-loss on a plane, next to the smoothed landscape that evolution strategies descend."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from metalearn.landscape import Plane, Smoothed
 
 
 def draw_meta_loss(values: np.ndarray, plane: Plane, smoothed: Smoothed | None = None, title: str = "") -> Any:
-    """Draw a meta-loss in grey, and its smoothed landscape beside it in the same colours; darker is better.
+    """Draw a meta-loss in grey, and its smoothed landscape next to it in the same colours; darker is better.
 
     Args:
       values: the meta-loss, `[height, width]`, row = y ascending; values that are not finite are pink.

@@ -1,4 +1,4 @@
-"""Figures of worlds that react to a prediction: gradients, where training ends, and what a score pays for."""
+"""Figures of worlds that react to a prediction: gradients, end points of training, and incentives of a score."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -109,7 +109,7 @@ def _gradients(axes, part) -> None:
 
 
 def _line_and_dots(part, name, colour, style, label) -> list[Curve]:
-    """The exact mean as a line, and the measured mean as dots with two standard errors."""
+    """Return the exact mean as a line, and the measured mean as dots with two standard errors."""
     samples = np.asarray(part[f"measured/{name}"], float)
     error = samples.std(axis=1, ddof=1) / np.sqrt(samples.shape[1])
     line = Curve(part["fine"], part[f"line/{name}"], {"color": colour, "linestyle": style, "label": label})
@@ -117,7 +117,7 @@ def _line_and_dots(part, name, colour, style, label) -> list[Curve]:
 
 
 def _band(steps, paths, style) -> Curve:
-    """The mean over seeds in a band from the smallest to the largest."""
+    """Return the mean over seeds in a band from the smallest to the largest."""
     return Curve(steps, paths.mean(axis=0), style, paths.min(axis=0), paths.max(axis=0))
 
 

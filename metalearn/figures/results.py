@@ -1,4 +1,4 @@
-"""The figure of each kind of result, and of schedules."""
+"""Figures of each kind of result, and of schedules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,10 +23,10 @@ from metalearn.recording.collected import Collected
 
 
 def draw_result(result: Any, **settings: Any) -> Any:
-    """The figure of any result; the settings are those of the function for its kind.
+    """Draw the figure of any result; the settings are those of the function for its kind.
 
     Raises:
-      TypeError: there is no figure of this kind.
+      TypeError: there is no figure for this kind of result.
     """
     match result:
         case Comparison():
@@ -45,11 +45,11 @@ def draw_result(result: Any, **settings: Any) -> Any:
             return draw_collected(result, **settings)
         case Lyapunov():
             return draw_exponents(result, **settings)
-    raise TypeError(f"There is no figure of a {type(result).__name__}.")
+    raise TypeError(f"There is no figure for a {type(result).__name__}.")
 
 
 def draw_history(history: History, *, title: str = "") -> Any:
-    """Evaluations and goals, or the losses that the estimator saw, and θ of at most 32 numbers, along the outer steps.
+    """Draw evaluations and goals, or the estimator's losses, and θ of at most 32 numbers, against the outer steps.
 
     Returns:
       A matplotlib figure.
@@ -72,7 +72,7 @@ def draw_history(history: History, *, title: str = "") -> Any:
 
 
 def draw_trials(trials: Trials, *, title: str = "") -> Any:
-    """The losses of a search in the order of its trials, the smallest so far, and a ring at the best.
+    """Draw the losses of a search in the order of its trials, the smallest so far, and a ring at the best.
 
     Returns:
       A matplotlib figure.
@@ -96,7 +96,7 @@ def draw_trials(trials: Trials, *, title: str = "") -> Any:
 
 
 def draw_exponents(found: Lyapunov, *, title: str = "") -> Any:
-    """Lyapunov exponents with their errors, the largest first; a line for each orbit.
+    """Draw Lyapunov exponents with their errors, the largest first; a line for each orbit.
 
     Returns:
       A matplotlib figure.
@@ -122,16 +122,16 @@ def draw_exponents(found: Lyapunov, *, title: str = "") -> Any:
 
 
 def draw_schedule(schedules: Any, theta: Any, num_steps: int, *, params: Any = None, title: str = "") -> Any:
-    """Schedules at θ along a training.
+    """Draw schedules at θ against the steps of a training run.
 
     Args:
       schedules: a schedule `theta -> (count -> value)`, such as `ml.hyperparameters.cosine_schedule(...)`, or an
-        optimiser `theta -> optax transformation`, such as `ml.adam(...)`; or a dictionary of them, a line each. What is
-        drawn of an optimiser is its step where every gradient is 1 and every parameter 0: the learning rate of SGD and
-        of Adam, momentum included.
+        optimiser `theta -> optax transformation`, such as `ml.adam(...)`; or a dictionary of them, with one line each.
+        For an optimiser the figure shows the step for gradients of 1 and parameters of 0: the learning rate of SGD and
+        of Adam, including momentum.
       theta: the meta-parameters.
-      num_steps: of the training, at least 1.
-      params: the parameters that an optimiser trains, where it tells tensors apart: a line for each tensor.
+      num_steps: the number of steps, at least 1.
+      params: the parameters for an optimiser that treats tensors differently; each tensor has a line.
       title: the figure's title.
 
     Returns:
@@ -156,7 +156,7 @@ def draw_schedule(schedules: Any, theta: Any, num_steps: int, *, params: Any = N
 
 
 def _values(name: str, schedule: Any, theta: Any, num_steps: int, params: Any) -> dict[str, np.ndarray]:
-    """The lines of a schedule, or of an optimiser."""
+    """Return the lines of a schedule, or of an optimiser."""
     found = schedule(theta) if callable(schedule) else schedule
     if hasattr(found, "init") and hasattr(found, "update"):
         sizes = _step_sizes(found, jnp.zeros(()) if params is None else params, num_steps)
@@ -172,7 +172,7 @@ def _values(name: str, schedule: Any, theta: Any, num_steps: int, params: Any) -
 
 
 def _step_sizes(optimizer, params, num_steps):
-    """The mean size of the update of each tensor, step by step, for gradients of ones."""
+    """Return the mean size of the update of each tensor, step by step, for gradients of ones."""
     params = jax.tree.map(jnp.zeros_like, params)
     gradients = jax.tree.map(jnp.ones_like, params)
 
@@ -184,13 +184,13 @@ def _step_sizes(optimizer, params, num_steps):
 
 
 def _series(rows, keys) -> dict[str, Any]:
-    """key -> (steps, values) of the rows that have it."""
+    """Return key -> (steps, values) of the rows with this key."""
     having = {key: [row for row in rows if key in row] for key in keys}
     return {key: tuple(np.array([[r["step"], r[key]] for r in some], float).T) for key, some in having.items() if some}
 
 
 def _lines(axes, series: Mapping[str, Any], label: str) -> None:
-    """Lines by name, within finite limits; what lies beyond is marked."""
+    """Draw lines by name within finite limits, and mark values beyond them."""
     limits = axis_limits(np.concatenate([*(values for _, values in series.values()), []]))
     axes.set(ylabel=label, ylim=limits, xlim=axis_limits(np.concatenate([*(x for x, _ in series.values()), []])))
     few, drawn = len(series) <= 10, []

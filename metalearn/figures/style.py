@@ -37,7 +37,7 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def save_style() -> Iterator[None]:
-    """Use the project's style for figures in files: readable sizes, colours safe for the colour-blind, no window.
+    """Use the project's style for figures in files: readable sizes, colour-blind safe colours, and no window.
 
     Settings and backend are restored afterwards. Draw figures inside; they can be saved outside. Inside, NumPy gives no
     warnings, because values that are not finite are drawn as such.

@@ -25,7 +25,7 @@ def draw_descents(
     Args:
       evaluations: name -> `history.evaluations`.
       title: the figure's title.
-      loss_name: what was read; its axis is logarithmic where no loss is zero or negative.
+      loss_name: the name of the reading; its axis is logarithmic if all losses are positive.
 
     Returns:
       A matplotlib figure.

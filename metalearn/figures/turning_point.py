@@ -22,7 +22,7 @@ def draw_turning_point(steps: Any, readings: Mapping[str, Any], goal: str, *, ti
     Args:
       steps: outer steps of the readings, `[num_readings]`.
       readings: name -> `[num_seeds, num_readings]`, such as the evaluation and the goals of `history.watched`.
-      goal: the name of the one that turns.
+      goal: the name of the goal.
       title: the figure's title.
 
     Returns:

@@ -1,11 +1,11 @@
-"""Figures and films of an agent that is tested with guides it was not trained with."""
+"""Figures and films of an agent that is tested with guides that differ from those in training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from metalearn.figures.limits import axis_limits
+from metalearn.figures.limits import FARTHEST, axis_limits, mark_beyond
 from metalearn.figures.style import OKABE_ITO, save_style
 
 COLOURS = {"right": OKABE_ITO[2], "absent": OKABE_ITO[6], "random": OKABE_ITO[1], "wrong": OKABE_ITO[3]}
@@ -18,7 +18,7 @@ def draw_walks(panels: Mapping[str, np.ndarray], episodes: Any, guides: Sequence
 
     Args:
       panels: title -> rewards `[seeds, readings, guides]`.
-      episodes: the places of the readings; or a list of such, one for each panel.
+      episodes: the number of episodes at each reading; or a list of such arrays, one for each panel.
       guides: the names of the guides.
       best: the reward of an agent that follows the right guide.
 
@@ -28,17 +28,20 @@ def draw_walks(panels: Mapping[str, np.ndarray], episodes: Any, guides: Sequence
     from matplotlib.figure import Figure
 
     with save_style():
-        figure = Figure(figsize=(3.3 * len(panels) + 0.6, 3.9))
+        figure = Figure(figsize=(max(3.3 * len(panels) + 0.6, 7.5), 3.9))
         every = np.ravel(figure.subplots(1, len(panels), sharey=True))
         limits = axis_limits(np.concatenate([np.ravel(one) for one in panels.values()] + [np.array([0.0, best])]))
         for axes, (title, rewards) in zip(every, panels.items()):
+            axes.set_ylim(*limits)
             for place, guide in enumerate(guides):
-                axes.plot(episodes, rewards[:, :, place].T, color=COLOURS[guide], linewidth=0.7, alpha=0.35)
-                mean = rewards[:, :, place].mean(axis=0)
+                seeds = rewards[:, :, place]
+                axes.plot(episodes, np.clip(seeds.T, *limits), color=COLOURS[guide], linewidth=0.7, alpha=0.35)
+                mean = np.clip(np.sum(np.clip(seeds, -FARTHEST, FARTHEST) / len(seeds), axis=0), *limits)
                 axes.plot(episodes, mean, color=COLOURS[guide], linewidth=2.2, label=f"guide {guide}")
-            axes.axhline(best, color="0.5", linestyle=":", label="follows the right guide")
+            axes.axhline(np.clip(best, *limits), color="0.5", linestyle=":", label="follows the right guide")
             axes.axhline(0, color="0.3", linestyle="--", linewidth=1.2, label="stands still")
-            axes.set(title=title, xlabel="outer steps / windows per episode", ylim=limits)
+            mark_beyond(axes, [(episodes, seed, COLOURS[g]) for i, g in enumerate(guides) for seed in rewards[:, :, i]])
+            axes.set(title=title, xlabel="episodes of every pair")
         every[0].set(ylabel="reward of an episode")
         figure.legend(
             *every[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9
@@ -49,8 +52,8 @@ def draw_walks(panels: Mapping[str, np.ndarray], episodes: Any, guides: Sequence
 def walk_images(episodes: Mapping[str, Mapping[str, np.ndarray]], size: int, repeat: int = 6) -> Iterator[np.ndarray]:
     """Yield the images of a film: one episode with every guide, side by side.
 
-    A green square is the place that the agent needs next, an orange one another place; the numbers are the hidden
-    order. A blue disc is the agent, a grey ring the guide.
+    A green square is the place that the agent must visit next, and orange squares are the other places. The numbers
+    show the hidden order. A blue disc is the agent, and a grey ring is the guide.
 
     Args:
       episodes: guide -> "agent", "guide", "total", "needed" and "places" of an episode.

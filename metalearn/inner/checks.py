@@ -47,6 +47,7 @@ def check_number(
 
 
 LARGEST_COUNT = 2**31 - 1  # steps, trials and particles are counted, and folded into keys, as 32-bit integers
+LARGEST_BATCH = 2**24  # pairs or episodes: float32 counts exactly up to here
 LARGEST_SEED = 2**32 - 1
 
 

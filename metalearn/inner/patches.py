@@ -34,12 +34,12 @@ class Axis(NamedTuple):
 
     @property
     def scattered(self) -> bool:
-        """Whether to multiply first and add the products at their positions, which is cheaper for mostly zero input."""
+        """Return whether to multiply first and add the products afterwards, which is cheaper for mostly zero input."""
         return self.spread > 1 and self.kernel <= self.out
 
     @property
     def slices(self) -> int:
-        """The number of slices along the axis: one for each position of the shorter of kernel and output."""
+        """Return the number of slices along the axis: one for each position of the shorter of kernel and output."""
         return min(self.kernel, self.out)
 
 

@@ -42,7 +42,12 @@ class InnerProblem(NamedTuple):
 
 
 def split_episode(key: Key) -> tuple[Key, Key]:
-    """Split the key of an episode into the key of its start and that of its steps; step t uses fold_in(steps, t)."""
+    """Split the key of an episode into the key of its start and that of its steps; step t uses fold_in(steps, t).
+
+    Raises:
+      TypeError: `key` is not one typed key.
+    """
+    check_key(key)
     start, steps = jax.random.split(key)
     return start, steps
 

@@ -1,4 +1,4 @@
-"""The derivative of a mean over choices that themselves have no derivative."""
+"""The derivative of a mean over choices that have no derivative themselves."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ def score_function(costs: jax.Array, log_probabilities: jax.Array) -> jax.Array:
 
         value: mean_k c_k,   derivative: mean_k [(c_k − b_k) ∇ ln π(a_k) + ∇c_k],   b_k = Σ_{j ≠ k} c_j / (K − 1),
 
-    where a_1 … a_K are independent choices of one distribution π. The baseline b_k does not contain c_k, so that the
-    derivative is unbiased for that of the mean cost E c. A loss that is made in this way can be given to
-    `ml.backprop`, and its choices may be discrete. A choice that is computed from θ, such as a normal number with mean
+    where a_1 … a_K are independent choices of one distribution π. The baseline b_k does not contain c_k, so the
+    estimate is unbiased for the derivative of the mean cost E c. `ml.backprop` can differentiate a loss that is built
+    in this way, even if the choices are discrete. A choice that is computed from θ, such as a normal number with mean
     θ, must be wrapped in `jax.lax.stop_gradient` before its cost and its logarithm are computed.
 
     Args:

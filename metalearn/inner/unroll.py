@@ -84,12 +84,12 @@ class Truncation:
 
     @property
     def num_windows(self) -> int:
-        """n = T / W, the number of windows of an episode."""
+        """Return n = T / W, the number of windows of an episode."""
         return self.horizon // self.length
 
 
 def nearest_divisor(number: int, wanted: int) -> int:
-    """The divisor of a number that is nearest to the one wanted."""
+    """Return the divisor of a number that is nearest to `wanted`."""
     return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - wanted))
 
 

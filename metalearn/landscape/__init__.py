@@ -1,4 +1,4 @@
-"""Floor 2: functions of θ on a plane through θ-space.
+"""Functions of θ on a plane through θ-space.
 
 `render` evaluates any function of θ on a grid, for example the meta-loss, an estimator's gradient or a Lyapunov
 exponent. `trainability` measures where training converges, and the dimension of the border can be estimated. This

@@ -23,8 +23,8 @@ SHOWN = {
     "resolution": ("resolution", "change of the dimension at half the resolution"),
     "horizon": ("T/2", "change of the dimension at half the steps"),
     "control": ("control", "dimension of a circle by the same rule, which is 1"),
-    "null_ratio": ("null ratio", "pixels with another label beside them over those of independent labels"),
-    "refused": ("refused", "why the dimension says nothing"),
+    "null_ratio": ("null ratio", "fraction of pixels next to another label, relative to that of independent labels"),
+    "refused": ("refused", "reason why the dimension is not meaningful"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Random directions through θ-space, as long as the weights they are added to."""
+"""Random directions through θ-space, scaled to the norms of the weights."""
 
 from typing import Literal
 
@@ -17,13 +17,13 @@ FLAX = ("kernel",)  # leaves whose last axis is that of the outputs
 def random_directions(
     theta: Theta, key: Key, normalise: Literal["filter", "layer", "none"] = "filter", filter_axis: int | None = None
 ) -> tuple[Theta, Theta]:
-    """Two normal random directions, for `plane_through(theta, x, y, *random_directions(theta, key))`.
+    """Return two normal random directions, for `plane_through(theta, x, y, *random_directions(theta, key))`.
 
-    "filter": each filter of a direction has the norm of the same filter of θ, d ← d ‖w‖/‖d‖, so that a step of 1 is a
-    change by as much as there is, whatever the scale of the weights. A filter is what belongs to one output of a layer:
-    a row of a matrix (out, in), or an output channel of a convolution. As published, biases and all other vectors and
-    scalars stay as they are: their direction is zero. "layer": the same for whole leaves. "none": plain normal numbers,
-    in vectors and scalars too.
+    "filter": each filter of a direction has the norm of the same filter of θ, d ← d ‖w‖/‖d‖, so that a step of 1
+    changes every filter by its own norm, regardless of the scale of the weights. A filter contains the weights of one
+    output of a layer: a row of a matrix (out, in), or an output channel of a convolution. As in the publication, the
+    direction is zero for biases and all other vectors and scalars. "layer": the same for whole leaves. "none": normal
+    numbers without scaling, also for vectors and scalars.
 
     Args:
       theta: weights, any pytree.
@@ -34,7 +34,7 @@ def random_directions(
 
     Raises:
       TypeError: θ has a leaf that is not floating point, or `key` is not a typed key.
-      ValueError: `normalise` is another word, a leaf has no such axis, or all leaves of θ are vectors or scalars, which
+      ValueError: `normalise` is unknown, a leaf has no such axis, or all leaves of θ are vectors or scalars, which
         have no filters.
 
     References:
@@ -48,8 +48,8 @@ def random_directions(
         return drawn[0], drawn[1]
     if not any(jnp.ndim(leaf) > 1 and np.any(leaf) for leaf in jax.tree.leaves(theta)):
         raise ValueError(
-            'theta has no matrix of weights that is not zero, and filters are those of matrices: take normalise="none", '
-            "or directions of your own."
+            'theta has no matrix with a nonzero weight, and only matrices have filters: use normalise="none", '
+            "or your own directions."
         )
     scaled = lambda path, w, d: _scaled(path, w, d, normalise, filter_axis)
     first, second = (jax.tree_util.tree_map_with_path(scaled, theta, one) for one in drawn)
@@ -57,7 +57,7 @@ def random_directions(
 
 
 def _scaled(path, weight, direction, normalise, filter_axis):
-    """The direction of a leaf with the norms of its weights."""
+    """Return the direction of a leaf, scaled to the norms of its weights."""
     if jnp.ndim(weight) < 2:
         return jnp.zeros_like(direction)
     name = jax.tree_util.keystr(path[-1:], simple=True)

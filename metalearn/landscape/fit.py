@@ -52,7 +52,7 @@ def picture(mask, least):
 
 
 def what_to_do(mask, least):
-    """Return the advice for a mask that is no picture."""
+    """Return the advice for a mask that is not a picture."""
     if mask.dtype == bool and mask.ndim == 2:
         return f" Render the plane again with resolution={least} or more."
     if mask.ndim == 2:

@@ -20,7 +20,7 @@ SHOWN = {
 
 
 def pixel_rows(self) -> list[dict[str, Any]]:
-    """Return one flat dictionary per pixel, row by row: its coordinates on the axes, and what was measured there."""
+    """Return one flat dictionary per pixel, row by row: its coordinates on the axes, and the measurements."""
     height, width = self.measure.shape
     y, x = (
         part.ravel().tolist()
@@ -31,7 +31,7 @@ def pixel_rows(self) -> list[dict[str, Any]]:
 
 
 def landscape_table(self) -> tabular.Table:
-    """One row: the picture."""
+    """Return the table of a picture, which has one row."""
     height, width = self.measure.shape
     share = lambda name: float(np.mean(getattr(self, name)))
     row = {"x": self.plane.x.name, "y": self.plane.y.name, "pixels": f"{width} × {height}", "num_steps": self.num_steps}

@@ -8,7 +8,7 @@ import numpy as np
 
 from metalearn import trees
 from metalearn.inner.checks import check_count, check_number, check_seed
-from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problem import InnerProblem, check_key
 from metalearn.landscape.pixels import measure_pixels
 from metalearn.landscape.plane import Plane, check_plane
 from metalearn.landscape.render import check_resolution
@@ -71,6 +71,8 @@ def precision(
     check_plane(plane)
     check_seed("seed", seed)
     width, height = check_resolution(resolution)
+    if key is not None:
+        check_key(key)
     check_count("num_steps", num_steps)
     check_number("share", share, 0, 1, open_low=True)
     x, y = plane.x.values(width), plane.y.values(height)

@@ -16,6 +16,8 @@ from metalearn.landscape.plane import Plane, check_plane
 from metalearn.threads import in_these_modes, on_every_device
 from metalearn.types import Progress, Theta
 
+MOST_PIXELS = 2**28  # of a picture; the arrays of a larger one exceed the memory of most machines
+
 
 def render(
     function: Callable[[Theta], Any],
@@ -79,13 +81,17 @@ def check_resolution(resolution, name: str = "resolution") -> tuple[int, int]:
 
     Raises:
       TypeError: a side is not a whole number.
-      ValueError: a side is below 2, or there are not one or two sides.
+      ValueError: a side is below 2, there are not one or two sides, or there are more than 2²⁸ pixels.
     """
     sides = tuple(resolution) if isinstance(resolution, (tuple, list)) else (resolution, resolution)
     if len(sides) != 2:
         raise ValueError(f"{name} must be points per side or (width, height); {resolution} was given.")
     for side in sides:
         check_count(name, side, 2)
+    if sides[0] * sides[1] > MOST_PIXELS:
+        raise ValueError(
+            f"{name} must be at most {MOST_PIXELS} pixels, 16384 per side of a square; {sides[0]} × {sides[1]} was given."
+        )
     return int(sides[0]), int(sides[1])
 
 

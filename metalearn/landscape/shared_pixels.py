@@ -12,7 +12,7 @@ def check_same_pixels(values: np.ndarray) -> None:
     """Check that all processes have the same pixels, because bands are shared by their numbers.
 
     Raises:
-      ValueError: they have not.
+      ValueError: the pixels of two processes differ.
     """
     if jax.process_count() == 1:
         return

@@ -8,7 +8,7 @@ import numpy as np
 
 from metalearn import tabular
 from metalearn.inner.checks import check_bool, check_count
-from metalearn.inner.problem import InnerProblem
+from metalearn.inner.problem import InnerProblem, check_key
 from metalearn.landscape import adaptive as quadtree
 from metalearn.landscape.pixel_rows import landscape_table, pixel_rows
 from metalearn.landscape.pixels import PixelMeasures, band_size, hash_program, measure_pixels
@@ -113,6 +113,8 @@ def trainability(
     """
     check_plane(plane)
     width, height = check_resolution(resolution)
+    if key is not None:
+        check_key(key)
     check_count("num_steps", num_steps)
     check_bool("adaptive", adaptive)
     check_bool("drop_diverged", drop_diverged)

@@ -29,7 +29,7 @@ def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2
     Raises:
       TypeError: `num_frames` is not a whole number, or `x`, `y` or `factor` is not a real number.
       ValueError: `num_frames` is below 1, `factor` is not above 1, or `x` or `y` is not finite, is not positive on a
-        log10 axis, or is so far from the plane that the first window would show nothing of it.
+        log10 axis, or is so far from the plane that the first window would not contain any part of it.
     """
     check_count("num_frames", num_frames)
     check_number("factor", factor, 1, open_low=True)
@@ -57,8 +57,8 @@ def _check_near(name, axis, value) -> None:
     if not axis.low - half <= place <= axis.high + half:
         low, high = axis.values(2)
         raise ValueError(
-            f"{name} = {value:g} is far from the plane, whose axis {axis.name!r} extends from {low:g} to {high:g}: the first "
-            "window would show nothing of it. Give a point in the plane."
+            f"{name} = {value:g} is far from the plane, whose axis {axis.name!r} extends from {low:g} to {high:g}: "
+            f"the first window would not contain any part of it. Give a point in the plane."
         )
 
 

@@ -1,8 +1,7 @@
-"""Floor 3: compare gradients at a point of θ-space, or follow them.
+"""Meta-training, and its tools: compare estimators, evaluate optimisers, search, and diagnose.
 
 The outer loop (`meta_train`) and its history are in this package; `comparison`, `evaluation`, `search` and `diagnosis`
-are subpackages. As on the floors below, functions are pure: no files, no figures, no tracking. Progress and logging are
-callbacks.
+are subpackages. Functions write no files, draw no figures and track nothing. Progress and logging are callbacks.
 """
 
 from metalearn.outer.comparison import Comparison, Measurement, Report, compare

@@ -1,4 +1,4 @@
-"""Whether a few particles account for most of the mean loss."""
+"""Detection of meta-losses that a few particles dominate."""
 
 import math
 from typing import Any

@@ -63,6 +63,16 @@ def check_evaluate(evaluate: Evaluate, theta: Theta, key: Key) -> None:
         raise TypeError(
             f"evaluate must be a function (theta, key) -> scalar; {evaluate!r} was given ({error})."
         ) from error
-    found = jax.eval_shape(evaluate, theta, key)
-    if jnp.shape(found) != () or not jnp.issubdtype(jnp.result_type(found), jnp.floating):
+    try:
+        found = jax.eval_shape(evaluate, theta, key)
+    except Exception as error:
+        raise TypeError(
+            f"evaluate cannot be called with this theta and a key ({type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}). It must be a function (theta, key) -> scalar in JAX."
+        ) from error
+    if (
+        not isinstance(found, jax.ShapeDtypeStruct)
+        or found.shape != ()
+        or not jnp.issubdtype(found.dtype, jnp.floating)
+    ):
         raise TypeError(f"evaluate must return one floating-point number; it returned {found}.")

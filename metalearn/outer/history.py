@@ -23,7 +23,7 @@ OF_EVALUATIONS = ("step", "inner_steps", "loss")
 
 
 class Best(NamedTuple):
-    """The θ with the smallest reading so far, of what `stop_on` names, or else of the evaluation.
+    """The θ with the smallest reading so far, of the goal in `stop_on`, or of `evaluate` without `stop_on`.
 
     Attributes:
       theta, loss: θ and its reading; `loss` is NaN before the first finite reading.
@@ -72,8 +72,8 @@ class History(NamedTuple):
       theta: θ BEFORE each step that is kept, `[num_kept, ...]`; all steps by default. NumPy arrays unless meta-training
         is traced.
       metrics: the metrics of the estimator, `[num_steps]` each.
-      evaluations: "step" of every reading of `evaluate` and `watch`, "inner_steps" taken until then, "loss", which is
-        the evaluation, and the goals by their names, `[num_readings]` each; without "loss" if only goals are watched.
+      evaluations: for every reading of `evaluate` and `watch`: its "step", the "inner_steps" taken so far, "loss" (the
+        value of `evaluate`, if given), and the goals by name, `[num_readings]` each.
       snapshot: the state at the end, from which training can continue. It contains the best θ.
       steps: the outer steps of the rows of `theta`, `[num_kept]`.
     """
@@ -90,7 +90,7 @@ class History(NamedTuple):
 
     @property
     def stop_reason(self) -> str:
-        """Why training ended before its last outer step, and at which; "" if it did not.
+        """Return why training ended before its last outer step, and at which step; "" if it did not end early.
 
         Raises:
           ValueError: the history is that of several runs (`vmap`).
@@ -107,7 +107,7 @@ class History(NamedTuple):
 
     @property
     def watched(self) -> dict[str, Any]:
-        """Name of a goal -> its readings, `[num_readings]`, at the outer steps `evaluations["step"]`."""
+        """Return name of a goal -> its readings, `[num_readings]`, at the outer steps `evaluations["step"]`."""
         return {name: values for name, values in self.evaluations.items() if name not in OF_EVALUATIONS}
 
     def divergence(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class History(NamedTuple):
 
 
 def divergence_along(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the shares of `History.divergence`, from metrics whose last axis is that of the outer steps."""
+    """Return the shares of `History.divergence` from metrics whose last axis counts the outer steps."""
     shares = np.asarray(metrics["fraction_diverged"])
     capped = np.asarray(metrics.get("fraction_capped", np.zeros_like(shares)))
     ends = {"first": shares[..., 0], "worst": shares.max(axis=-1), "last": shares[..., -1]}
@@ -164,11 +164,11 @@ def explain_stop(snapshot, reports, begin) -> str:
         f"Outer step {index} would have made theta, or the outer optimiser's state, non-finite (the estimator saw the loss "
         f"{loss:.4g}, {diverged:.0%} of its particles diverged): training stopped before it. Clip the gradient, take smaller "
         "outer steps, bound the hyperparameters that theta sets, or cap diverged losses (ml.saturate)."
-        + _of_low_precision(snapshot.theta)
+        + _warn_of_low_precision(snapshot.theta)
     )
 
 
-def _of_low_precision(theta) -> str:
+def _warn_of_low_precision(theta) -> str:
     """Warn about a θ of 16-bit floats; return an empty string for other θ."""
     kinds = {str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(theta)} & {"float16", "bfloat16"}
     if not kinds:
@@ -198,7 +198,7 @@ def describe_divergence(reports, begin, description) -> tuple[int, str]:
     shares = np.asarray(shares)
     if not np.any(shares > MOST_DIVERGED):
         share = dominance(reports, 1 if description is None else description.num_particles)
-        return (1, _of_dominance(share, reports["loss"], begin)) if share else (0, "")
+        return (1, _describe_dominance(share, reports["loss"], begin)) if share else (0, "")
     if np.all(shares == 1):
         return 3, (
             f"Every particle of outer steps {begin} to {begin + len(shares) - 1} diverged: the estimates contain no information. Bound the "
@@ -214,7 +214,7 @@ def describe_divergence(reports, begin, description) -> tuple[int, str]:
     )
 
 
-def _of_dominance(share, losses, begin) -> str:
+def _describe_dominance(share, losses, begin) -> str:
     """Say how a few large losses affect an outer optimiser."""
     largest = int(np.argmax(np.abs(np.asarray(losses))))
     return (

@@ -10,19 +10,21 @@ from metalearn.words import counted
 
 FIRST = {
     "step": ("step", "outer steps taken before"),
-    "evaluation": ("evaluation", "meta-loss of theta as `evaluate` reads it"),
+    "evaluation": ("evaluation", "meta-loss of theta, from `evaluate`"),
 }
 RENAMED = {"loss": "evaluation", "inner_steps": "inner_steps_spent"}
 SHOWN = {
     "inner_steps_spent": ("spent", "inner steps until the evaluation"),
-    "loss": ("loss", "mean loss that the estimator saw in this step"),
+    "loss": ("loss", "mean loss of the estimator's particles in this step"),
     "fraction_diverged": ("diverged", "share of its particles that diverged"),
 }
 
 
 def history_rows(self) -> list[dict[str, Any]]:
-    """Return one flat dictionary per outer step: the metrics that are numbers, θ before the step where it was kept and has at
-    most 32 numbers, and the evaluation and the goals where they were read. The last of them may stand in a row of its own.
+    """Return one flat dictionary per outer step.
+
+    A row has the scalar metrics, θ before the step (if it was kept and has at most 32 numbers), and the evaluation and
+    the goals (if they were read at this step). The last reading may have its own row.
 
     Raises:
       ValueError: the history is that of several runs (`vmap`).
@@ -31,7 +33,7 @@ def history_rows(self) -> list[dict[str, Any]]:
 
 
 def history_table(self) -> tabular.Table:
-    """The evaluations, or the steps where there are none; of many, twelve."""
+    """Return a table of at most twelve evaluations, or of outer steps if nothing was evaluated."""
     evaluated = np.asarray(self.evaluations["step"]).tolist()
     steps = evaluated or _steps(self)
     rows = [_row(self, steps[index]) for index in tabular.thinned(len(steps))]
@@ -69,7 +71,7 @@ def _steps(history) -> list[int]:
 
 
 def _last(history) -> int:
-    """The outer step after the last one that has metrics; a step that would have made θ non-finite has some."""
+    """Return the outer step after the last one with metrics; a step that would have made θ non-finite counts."""
     return int(history.snapshot.step) + (int(history.snapshot.stopped) >= 0)
 
 
@@ -78,5 +80,5 @@ def _first(history) -> int:
 
 
 def _numbers(theta) -> int:
-    """How many numbers θ has, of its rows."""
+    """Return how many numbers θ has, given its rows."""
     return sum(int(np.prod(np.shape(leaf)[1:])) for leaf in jax.tree.leaves(theta))

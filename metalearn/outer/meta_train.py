@@ -78,18 +78,18 @@ def meta_train(
       evaluate: `(theta, key) -> scalar`, such as `ml.held_out_loss(problem, horizon, 16)`. It is called at the start
         and after every chunk with the same key, so that evaluations differ only through θ. The θ with the smallest
         value is kept in `history.snapshot.best`; this value is too small on average, because it is a minimum.
-      watch: goals that are read whenever `evaluate` is, with the same key, but that are not descended: name -> function
-        of θ and a key, or of θ alone, that returns one number. The readings are in `history.watched`, and their outer
-        steps in `history.evaluations["step"]`, also without `evaluate`.
-      stop_on: the name of a goal of `watch`, or "evaluate". The θ with its smallest reading is returned, and kept in
-        `history.snapshot.best` in place of that of the evaluation; the last θ is in `history.snapshot`. Training ends
-        early, which `history.stop_reason` states, if `patience` readings in a row are not smaller.
-      patience: readings without improvement, 5 by default. A mapped copy whose patience is over goes on, and keeps its
-        best θ.
+       watch: further goals, which are evaluated together with `evaluate` and with the same key, but not minimised: name
+         -> function of θ and a key, or of θ alone, that returns one number. The readings are in `history.watched`, and
+         their outer steps in `history.evaluations["step"]`, also without `evaluate`.
+      stop_on: the name of a goal of `watch`, or "evaluate". The θ with the smallest reading of this goal is returned,
+        and kept in `history.snapshot.best`; the last θ is in `history.snapshot`. Training ends early if `patience`
+        readings in a row are not smaller; `history.stop_reason` then says so.
+      patience: the number of readings without improvement after which to stop, 5 by default. Under `vmap` all copies
+        continue to the end, and each keeps its best θ.
       chunk_length: the number of outer steps in one program; all by default.
       callback: called as `callback(step, theta, history)` after each chunk, with the history since the last call; or a
         list of functions, such as those of `ml.callbacks`. Use them to log, or to save `history.snapshot`. Training ends
-        after the chunk if one returns True, or a text with the reason.
+        after the chunk if one returns True, or a string with the reason.
       progress, name: `progress(name, done, num_steps)` is called after each chunk.
       resume: the snapshot of a run with the same arguments, from which this run continues.
       keep: the θ that the history keeps: "all", before each outer step; a whole number k, before every k-th outer step;
@@ -105,7 +105,7 @@ def meta_train(
         of the documented form, or `resume` is not a snapshot.
       ValueError: a schedule of estimators does not begin at outer step 0, θ is empty or not finite, a count is below 1,
         `keep` is unknown, a goal has the name of a metric or of another column of the history's rows, `stop_on` is not
-        read, `patience` is given without it, or `resume` is of another run or has ended already.
+        among the readings, `patience` is given without `stop_on`, or `resume` is of another run or has already ended.
     """
     stages = check_stages(estimator, optimizer, theta, key, num_steps, chunk_length)
     check_functions(theta, project, None, progress)

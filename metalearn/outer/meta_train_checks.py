@@ -16,7 +16,7 @@ from metalearn.inner.checks import check_count, is_known
 from metalearn.inner.problem import check_key, check_theta
 from metalearn.inner.training.optimizer_steps import accepted
 from metalearn.outer.history import Snapshot
-from metalearn.outer.stopping import as_bytes, as_text
+from metalearn.outer.stopping import as_bytes, as_text, check_takes
 
 Stages = GradientEstimator | Mapping[int, GradientEstimator]
 _LONGEST_NAME = 96  # bytes of the name of an estimator in a snapshot
@@ -66,7 +66,8 @@ def _check_update(optimizer, theta) -> None:
         ) from error
     if not trees.alike(before, after) or not trees.alike(theta, moves):
         raise TypeError(
-            "optimizer must keep the structure and shapes of its state, and its updates those of theta; this one changes them."
+            "optimizer must keep the structure and shapes of its state, and its updates those of theta; this one "
+            "changes them."
         )
 
 
@@ -80,16 +81,18 @@ def check_functions(theta, project, callback, progress) -> None:
     for name, given in (("project", project), ("callback", callback), ("progress", progress)):
         if given is not None and not callable(given):
             raise TypeError(f"{name} must be a function; {given!r} was given.")
+    if progress is not None:
+        check_takes("progress", progress, "name", "done", "total")
     if project is not None and not trees.alike(theta, jax.eval_shape(project, theta)):
         raise TypeError("project must return a theta of the same structure and shapes; this one does not.")
-    with jax.ensure_compile_time_eval():  # under jit, JAX would otherwise trace what is computed from known numbers
+    with jax.ensure_compile_time_eval():  # under jit, JAX would otherwise trace computations with known numbers
         finite = not is_known(theta) or bool(trees.all_finite(theta))
     if not finite:
         raise ValueError("theta must be finite at the start of meta-training; it contains NaN or infinity.")
 
 
 def made_by(estimator: GradientEstimator) -> np.ndarray:
-    """Return what a snapshot says of the estimator whose state it contains: its name and windows, as bytes of one length."""
+    """Return the name and the windows of an estimator, as bytes of fixed length, for the snapshot with its state."""
     description, estimate = estimator.description, estimator.estimate
     text = f"{getattr(estimate, '__module__', '')}.{getattr(estimate, '__qualname__', 'estimate')}"
     if description is not None:
@@ -99,21 +102,21 @@ def made_by(estimator: GradientEstimator) -> np.ndarray:
 
 
 def read_maker(written: Any) -> str:
-    """Return what `made_by` wrote as a text; "" where nothing is known."""
+    """Return the text that `made_by` encoded; "" if it is unknown."""
     return as_text(written) if written is not None and is_known(written) else ""
 
 
 def check_maker(snapshot: Any, estimator: GradientEstimator) -> None:
-    """Check that a snapshot is of this estimator, if it says of which it is.
+    """Check that a snapshot was made by this estimator, if it names one.
 
     Raises:
-      ValueError: it is of another one, or of other windows.
+      ValueError: the snapshot was made by another estimator, or with other windows.
     """
     before, now = (read_maker(written) for written in (snapshot.made_by, made_by(estimator)))
     if before and before != now:
         raise ValueError(
-            f"resume is the snapshot of {before}, and this run uses {now}: their states have the same form and another "
-            "meaning. Resume with the estimator that made the snapshot, or start without resume."
+            f"resume is the snapshot of {before}, and this run uses {now}: their states have the same form but "
+            f"different meanings. Resume with the estimator that made the snapshot, or start without resume."
         )
 
 
@@ -122,7 +125,7 @@ def first_step(snapshot, num_steps, patience=None) -> int:
 
     Raises:
       TypeError: `snapshot` is not a `Snapshot`, or it is traced or mapped.
-      ValueError: the snapshot has already taken `num_steps` steps, or its patience is over, or its θ is not finite.
+      ValueError: the snapshot has already taken `num_steps` steps, or it ended early, or its θ is not finite.
     """
     if not isinstance(snapshot, Snapshot) or isinstance(snapshot.step, Tracer) or jnp.ndim(snapshot.step):
         raise TypeError(
@@ -131,7 +134,8 @@ def first_step(snapshot, num_steps, patience=None) -> int:
         )
     if is_known(snapshot.theta) and not trees.all_finite(snapshot.theta):
         raise ValueError(
-            "resume is a snapshot whose theta contains NaN or infinity, from which no outer step leads back. Resume with an earlier "
+            "resume is a snapshot whose theta contains NaN or infinity, so training cannot continue from it. Resume "
+            "with an earlier "
             "snapshot, or start without resume."
         )
     first = int(snapshot.step)
@@ -141,8 +145,8 @@ def first_step(snapshot, num_steps, patience=None) -> int:
         )
     if patience is not None and snapshot.best.waited >= patience:
         raise ValueError(
-            f"resume ended at outer step {first}: the last {int(snapshot.best.waited)} readings did not improve. Take "
-            f"its best.theta, or go on with a patience above {int(snapshot.best.waited)}."
+            f"resume ended at outer step {first}: the last {int(snapshot.best.waited)} readings did not improve. "
+            f"Use its best.theta, or continue with a patience above {int(snapshot.best.waited)}."
         )
     return first
 
@@ -151,6 +155,6 @@ def check_same(name, before, now) -> None:
     """Check that a part of a snapshot has the structure and shapes that this run needs."""
     if not trees.alike(before, now):
         raise ValueError(
-            f"resume is the snapshot of another run: the structure or the shapes of its {name} differ from those that these "
-            "arguments give. Resume with the arguments of the run that made the snapshot, or start without resume."
+            f"resume is the snapshot of another run: the structure or the shapes of its {name} do not fit these "
+            f"arguments. Resume with the arguments of the run that made the snapshot, or start without resume."
         )

@@ -1,4 +1,4 @@
-"""The observables of a study by name: one of them is minimised, another is watched."""
+"""The observables of a study by name: one of them is minimised, others are watched."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ LOSS, HELD_OUT = "loss", "held_out"
 
 
 def observable_names(study: Any) -> list[str]:
-    """Return the names of what can be read of a study: its loss, the held-out loss if it has one, and its observables."""
+    """Return the names of all readings: the loss, the held-out loss if there is one, and the observables."""
     return [LOSS, *([HELD_OUT] if study.held_out is not None else []), *(study.observables or {})]
 
 
@@ -20,7 +20,7 @@ def observe(study: Any, name: str, role: str = "The observable") -> InnerProblem
     Args:
       study: the study.
       name: "loss", "held_out" or a name of its observables.
-      role: what the observable is for; the message of an error begins with it.
+      role: the purpose of the observable; error messages begin with it.
 
     Raises:
       ValueError: the study has no such observable.
@@ -36,7 +36,7 @@ def observe(study: Any, name: str, role: str = "The observable") -> InnerProblem
 
 
 def with_loss(problem: InnerProblem, loss: Any) -> InnerProblem:
-    """Return a problem with another loss, which the cap of the old one does not bound."""
+    """Return a problem with another loss, without the cap of the old loss."""
     return problem._replace(loss=loss, cap=None)
 
 
@@ -44,8 +44,8 @@ def check_observables(study: Any) -> None:
     """Check the observables of a study.
 
     Raises:
-      TypeError: they are not functions by name, or one does not return one real number.
-      ValueError: one is called "loss" or "held_out".
+      TypeError: the observables are not a mapping to functions, or one does not return one real number.
+      ValueError: an observable is called "loss" or "held_out".
     """
     if study.observables is None:
         return

@@ -1,4 +1,4 @@
-"""Meta-training in which every episode draws the random numbers of one world, which the key of the run chooses."""
+"""Meta-training with the same random numbers in every episode, chosen by the key of the run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,14 @@ from metalearn.types import Key
 
 
 def one_world(build: Callable[[Key], GradientEstimator]) -> GradientEstimator:
-    """Return an estimator whose episodes all draw the random numbers of one key, which `meta_train` gives it.
+    """Return an estimator whose episodes all use the random numbers of one key, which it receives from `meta_train`.
 
     `Truncation(key=...)` does the same with a key that is a constant of the program, so that each key needs a program
     of its own. Here the key is an argument. The goals that `meta_train` watches receive the same key, so that
-    `(theta, key) -> ml.meta_loss(problem, theta, key, horizon)` reads the world that is trained on.
+    `(theta, key) -> ml.meta_loss(problem, theta, key, horizon)` evaluates the episode that is trained on.
 
     Args:
-      build: a function from the key of the world to an estimator, which gives the key to its `Truncation`.
+      build: `key -> estimator`, which passes the key to the estimator's `Truncation`.
     """
 
     def init(theta, key):

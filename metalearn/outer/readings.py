@@ -1,4 +1,4 @@
-"""What the outer loop reads of θ at its start and after every chunk: the evaluation, and the goals that are watched."""
+"""Readings of the outer loop at its start and after every chunk: the evaluation, and the watched goals."""
 
 import functools
 import inspect
@@ -27,7 +27,7 @@ Goal = Callable[[Theta, Key], Scalar] | Callable[[Theta], Scalar]
 def check_readings(
     evaluate: Evaluate | None, watch: Mapping[str, Goal] | None, stages: Any, theta: Theta, key: Key
 ) -> dict[str, Any]:
-    """Return what is to be read, name -> program of θ and a key; the evaluation is called "evaluate".
+    """Return the functions to evaluate, name -> program of θ and a key; the name of the evaluation is "evaluate".
 
     Raises:
       TypeError: `evaluate` or a goal is not a function of the documented form or does not return one floating-point
@@ -48,33 +48,33 @@ def check_readings(
             raise TypeError(f"The names of the goals in watch must be texts; {name!r} was given.")
         if name in taken or name.startswith("theta/"):
             raise ValueError(
-                f"watch has a goal named {name!r}, which is a column of the history already; give it another name. "
-                f"Taken are {', '.join(sorted(taken))}."
+                f"watch has a goal named {name!r}, which is already a column of the history; choose another name. "
+                f"Names in use are {', '.join(sorted(taken))}."
             )
         measures[name] = _checked_goal(f"watch[{name!r}]", goal, theta, key)
     return measures
 
 
 def check_stop(stop_on: str | None, patience: int | None, measures: Mapping[str, Any]) -> int | None:
-    """Return the patience: that given, five readings by default, None if nothing is stopped on.
+    """Return the patience, which is five readings by default, or None without `stop_on`.
 
     Raises:
       TypeError: `patience` is not a whole number.
-      ValueError: `patience` is below 1 or given without `stop_on`, or `stop_on` is not the name of what is read.
+      ValueError: `patience` is below 1 or given without `stop_on`, or `stop_on` is not the name of a reading.
     """
     if stop_on is None:
         if patience is not None:
-            raise ValueError("patience is that of stop_on; give stop_on too, or leave patience out.")
+            raise ValueError("patience is used with stop_on only; give stop_on too, or omit patience.")
         return None
     if not isinstance(stop_on, str) or stop_on not in measures:
         known = ", ".join(map(repr, measures)) or "nothing: give evaluate or watch"
-        raise ValueError(f"stop_on must name what is read ({known}); {stop_on!r} was given.")
+        raise ValueError(f"stop_on must be the name of a reading ({known}); {stop_on!r} was given.")
     check_count("patience", PATIENCE if patience is None else patience)
     return PATIENCE if patience is None else patience
 
 
 def _metrics(stages, theta, key) -> set[str]:
-    """The names of the metrics of all estimators of a schedule."""
+    """Return the names of the metrics of all estimators of a schedule."""
     report = lambda stage: jax.eval_shape(lambda: stage.estimate(theta, stage.init(theta, key), key)[2])
     return {name for stage in stages.values() for name in report(stage)}
 
@@ -95,7 +95,7 @@ def _checked_goal(name, goal, theta, key) -> Any:
 
 
 def _needs_no_key(goal, theta, key) -> bool:
-    """Whether a goal is a function of θ alone: optional arguments are left alone unless one is called `key`."""
+    """Return whether a goal is a function of θ alone; optional arguments do not count unless one is called `key`."""
     try:
         signature = inspect.signature(goal)
     except ValueError:  # of some built-in functions
@@ -114,7 +114,7 @@ def _measure(function, alone: bool) -> Any:
 
 
 def reading_key(key: Key) -> Key:
-    """Return the key of all readings of a run, from the key that its estimator is started with."""
+    """Return the key of all readings of a run, given the key that starts its estimator."""
     return jax.random.fold_in(key, 2**31)
 
 
@@ -128,7 +128,7 @@ class Readings:
         self.told = 0
 
     def look(self, step: int, snapshot: Snapshot) -> Snapshot:
-        """Read θ, and keep it if it is the best so far; after the patience is over, as in a mapped copy, it is not."""
+        """Evaluate θ, and keep it if it is the best so far and the patience is not over."""
         if not self.measures:
             return snapshot
         values = {name: jnp.asarray(measure(snapshot.theta)) for name, measure in self.measures.items()}
@@ -144,11 +144,11 @@ class Readings:
         return snapshot._replace(best=trees.where(better, found, best._replace(waited=best.waited + 1)))
 
     def all(self) -> dict[str, Any]:
-        """Return the evaluations of a history."""
+        """Return all readings."""
         return self._columns(self.seen)
 
     def untold(self) -> dict[str, Any]:
-        """Return those since the last call."""
+        """Return the readings since the last call."""
         new, self.told = self.seen[self.told :], len(self.seen)
         return self._columns(new)
 

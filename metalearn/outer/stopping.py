@@ -1,5 +1,6 @@
-"""Callbacks of the outer loop, and the end of training before its last step."""
+"""Callbacks of the outer loop, and early stopping."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,23 +18,23 @@ LONGEST = 160  # bytes of a reason in a snapshot
 def stop_early(patience: int, name: str = "the evaluation") -> Callback:
     """Return a callback of `meta_train` that ends training after readings without improvement.
 
-    `meta_train(..., stop_on=name, patience=patience)` calls it too, and returns the best θ; this callback alone leaves it
-    in `history.snapshot.best`.
+    `meta_train(..., stop_on=name, patience=patience)` does the same and returns the best θ. With this callback alone,
+    the best θ is in `history.snapshot.best`.
 
     Args:
-      patience: how many readings in a row may be no better than the best so far.
-      name: of what is read, for the reason.
+      patience: the number of readings in a row without improvement after which to stop.
+      name: the name of the reading, for the reason.
 
     Raises:
       TypeError: `patience` is not a whole number.
-      ValueError: `patience` is below 1, or the run reads neither `evaluate` nor `stop_on`.
+      ValueError: `patience` is below 1, or the run has neither `evaluate` nor `stop_on`.
     """
     check_count("patience", patience)
 
     def look(step, theta, history):
         best = history.snapshot.best
         if best.step < 0 and best.waited == 0:
-            raise ValueError("stop_early needs something to be read; give meta_train evaluate, or stop_on and watch.")
+            raise ValueError("stop_early needs readings; pass evaluate to meta_train, or stop_on and watch.")
         if best.waited < patience:
             return None
         none = "was never finite" if best.step < 0 else f"was smallest ({best.loss:.4g}) at outer step {int(best.step)}"
@@ -46,7 +47,7 @@ def as_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callbac
     """Return a list of callbacks.
 
     Raises:
-      TypeError: one of them is not a function.
+      TypeError: a callback is not a function of three arguments.
     """
     found: list[Any] = [] if callback is None else [callback]
     if isinstance(callback, list | tuple):
@@ -54,27 +55,52 @@ def as_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callbac
     for one in found:
         if not callable(one):
             raise TypeError(f"callback must be a function, or a list of functions; {one!r} was given.")
+        check_takes("callback", one, "step", "theta", "history")
     return found
 
 
+def check_takes(name: str, function: Any, *arguments: str) -> None:
+    """Check that a function can be called with these arguments, before anything is computed.
+
+    Raises:
+      TypeError: it takes others.
+    """
+    try:
+        inspect.signature(function).bind(*arguments)
+    except ValueError:  # a function of another language, whose arguments are not known
+        return
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be a function ({', '.join(arguments)}); {function!r} was given ({error})."
+        ) from None
+
+
 def told(callbacks: Sequence[Callback], step: int, part: Any) -> np.ndarray:
-    """Call the callbacks; return the reason of the first that ends training. Those after it find it in the snapshot."""
+    """Call the callbacks; return the reason of the first that ends training. Those after it find it in the snapshot.
+
+    Raises:
+      TypeError: a callback returns something other than None, a bool or a text.
+    """
     for callback in callbacks:
         answer = callback(step, part.snapshot.theta, part)
+        if not (answer is None or isinstance(answer, bool | np.bool_ | str)):
+            raise TypeError(
+                f"callback must return None, True or False, or a text that is a reason; it returned {answer!r}."
+            )
         asked = isinstance(answer, bool | np.bool_) and bool(answer)
         if (asked or (isinstance(answer, str) and answer)) and not part.snapshot.ended.any():
-            reason = answer if isinstance(answer, str) else f"a callback asked for it after outer step {step}"
+            reason = answer if isinstance(answer, str) else f"a callback stopped it after outer step {step}"
             part = part._replace(snapshot=part.snapshot._replace(ended=as_bytes(reason, LONGEST)))
     return part.snapshot.ended
 
 
 def as_bytes(text: str, length: int) -> np.ndarray:
-    """Return a text as bytes of one length, which snapshots of all runs share."""
+    """Return a text as bytes of a fixed length, the same in all snapshots."""
     return np.frombuffer(text.encode()[:length].ljust(length, b"\0"), np.uint8)
 
 
 def as_text(written: Any) -> str:
-    """Return what `as_bytes` wrote."""
+    """Return the text that `as_bytes` encoded."""
     return bytes(np.asarray(written)).rstrip(b"\0").decode(errors="replace")
 
 

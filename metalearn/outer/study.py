@@ -1,4 +1,4 @@
-"""A problem with everything that experiments need to know of it."""
+"""A problem together with everything that experiments need to know about it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -24,35 +24,35 @@ ITSELF = "theta"  # the path of a θ that is one array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Study:
-    """A problem, where its θ starts, and how it is looked at: what a problem file returns.
+    """A problem, the initial θ, and the settings for training and figures. A problem file returns a `Study`.
 
     Attributes:
       problem: the inner problem.
-      theta: where θ starts, any pytree of floating-point arrays.
-      horizon: inner steps of an episode.
-      length: inner steps of a window; by default the divisor of the horizon that is nearest to a tenth of it.
-      sigma: standard deviation of the perturbations of θ.
-      name: of runs and figures.
-      labels: name and unit of entries of θ, by path: "rate/w" is a leaf of a nested dictionary, "rate/w/0" its first
-        entry, and "theta" a θ that is one array.
+      theta: the initial θ, any pytree of floating-point arrays.
+      horizon: the number of inner steps of an episode.
+      length: the number of inner steps of a window; by default the divisor of the horizon nearest to a tenth of it.
+      sigma: the standard deviation of the perturbations of θ.
+      name: the name of runs and figures.
+      labels: names and units of entries of θ, by path: "rate/w" is a leaf of a nested dictionary, "rate/w/0" its first
+        entry, and "theta" stands for a θ that is one array.
       plane: two axes through θ-space, for landscapes, zooms and reports.
-      starts: coordinates of the plane from which outer trajectories start, `[num_starts, 2]`; by default the four points
-        a quarter in from the corners.
-      plane_sigma: standard deviation of smoothing along the axes of the plane, in their units; by default `sigma`, where
-        a step of one along an axis is a step of one in θ and the axes are orthogonal.
-      held_out: the problem that θ is judged on, such as the same training read on other data; by default `problem`.
-      box: (low, high), each like θ or one number for all of its entries: where searches look; by default the plane,
-        where θ is the pair of its coordinates.
-      observables: name -> `(state, theta, key) -> scalar`, other numbers to read of the state, such as the true goal of a
-        training whose loss is a proxy.
-      repeat_randomness: every episode draws the same random numbers: the meta-loss is one function of θ.
+      starts: coordinates of the plane from which outer trajectories start, `[num_starts, 2]`; by default four points, a
+        quarter of the plane away from its edges.
+      plane_sigma: the standard deviation of smoothing along the axes of the plane, in their units; by default `sigma`,
+        if a step of one along an axis is a step of one in θ and the axes are orthogonal.
+      held_out: the problem on which θ is evaluated, such as the same training with other data; by default `problem`.
+      box: (low, high), the region of searches; each has the structure of θ or is one number for all entries. By default
+        the plane, if θ is the pair of its coordinates.
+      observables: name -> `(state, theta, key) -> scalar`, other functions of the state, such as the true goal if the
+        loss is a proxy.
+      repeat_randomness: whether every episode uses the same random numbers, so that the meta-loss is a function of θ.
       stagger, shared_minibatches: as in `ml.Truncation`.
 
     Raises:
-      TypeError: a field has the wrong type, or the problem does not fit θ, as `ml.check_problem` says.
+      TypeError: a field has the wrong type, or `ml.check_problem` finds that the problem does not fit θ.
       ValueError: θ is not finite, the length does not divide the horizon, sigma is not positive, the plane, the starts,
-        the box or a label do not fit θ, an observable has the name of another, or minibatches are to be shared where all
-        episodes are one.
+        the box or a label do not fit θ, an observable is called "loss" or "held_out", or `shared_minibatches` and
+        `repeat_randomness` are both true.
     """
 
     problem: InnerProblem
@@ -76,9 +76,9 @@ class Study:
         check_theta(self.theta)
         object.__setattr__(self, "theta", jax.tree.map(jnp.asarray, self.theta))
         if not trees.all_finite(self.theta):
-            raise ValueError("theta must be finite where a study starts; a number in it is not.")
+            raise ValueError("The theta of a study must be finite; it contains a number that is not.")
         check_bool("repeat_randomness", self.repeat_randomness)
-        self.windows(jax.random.key(0))  # says what does not fit
+        self.windows(jax.random.key(0))  # its error says what does not fit
         for name, problem in {"problem": self.problem, "held_out": self.held_out}.items():
             if not isinstance(problem, InnerProblem) and (problem is not None or name == "problem"):
                 raise TypeError(f"{name} must be an ml.InnerProblem; {type(problem).__name__} was given.")
@@ -99,10 +99,10 @@ class Study:
             object.__setattr__(self, "box", _checked_box(self.box, self.theta))
 
     def windows(self, key: Key, whole: bool = False) -> Truncation:
-        """How episodes are cut.
+        """Return the division of episodes into windows.
 
         Args:
-          key: the randomness of every episode, where it is repeated.
+          key: the randomness of every episode, if it is repeated.
           whole: True for one window an episode.
         """
         repeated = key if self.repeat_randomness else None
@@ -113,12 +113,12 @@ class Study:
         return cut(nearest_divisor(episode.horizon, round(episode.horizon / 10)))
 
     def label(self, path: str) -> str:
-        """The name and unit of an entry of θ, its path where it has none."""
+        """Return the name and unit of an entry of θ, or its path if it has no label."""
         return (self.labels or {}).get(path, path)
 
     @property
     def searched(self) -> tuple[Theta, Theta] | None:
-        """The ends of the box that searches look in."""
+        """Return the ends of the box for searches."""
         if self.box is None and self.plane is not None and self.on_axes:
             low, high = ([getattr(axis, end) for axis in self.plane[:2]] for end in ("low", "high"))
             return jnp.array(low, self.theta.dtype), jnp.array(high, self.theta.dtype)
@@ -126,7 +126,7 @@ class Study:
 
     @property
     def on_axes(self) -> bool:
-        """Whether θ is the pair of coordinates of the plane."""
+        """Return whether θ is the pair of coordinates of the plane."""
         if self.plane is None or not isinstance(self.theta, jax.Array) or self.theta.shape != (2,):
             return False
         place, corners = (
@@ -136,7 +136,7 @@ class Study:
         return all(bool(jnp.array_equal(place(*point), point)) for point in corners)
 
     def sigma_on_plane(self) -> float | None:
-        """The standard deviation of smoothing in the units of the axes; None where it is not known."""
+        """Return the standard deviation of smoothing in the units of the axes; None if it is unknown."""
         if self.plane_sigma is not None or self.plane is None:
             return self.plane_sigma
         if any(axis.scale != "linear" for axis in self.plane[:2]):
@@ -148,7 +148,7 @@ class Study:
 
 
 def leaf_paths(theta: Theta) -> dict[str, jax.Array]:
-    """The leaves of θ by path, "theta" where θ is one array."""
+    """Return the leaves of θ by path; the path is "theta" if θ is one array."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(theta)
     return {jax.tree_util.keystr(path, simple=True, separator="/") or ITSELF: leaf for path, leaf in leaves}
 
@@ -167,17 +167,17 @@ def _check_labels(labels, theta) -> None:
         shape = jnp.shape(known[leaf]) if leaf else ()
         if not leaf or len(index) != len(shape) or not all(i.isdigit() and int(i) < n for i, n in zip(index, shape)):
             raise ValueError(
-                f"labels has the entry {path!r}, which theta has not{suggestion(path, known)}; its leaves are "
-                f"{', '.join(known)}, and /0 behind one is its first entry."
+                f"labels has the entry {path!r}, which theta does not have{suggestion(path, known)}; its leaves are "
+                f"{', '.join(known)}, and a path followed by /0 is the first entry of that leaf."
             )
 
 
 def _checked_starts(plane, starts, theta):
-    """The starts as an array, with their default."""
+    """Return the starts as an array, or their default."""
     if plane is None:
         if starts is not None:
             raise ValueError(
-                "starts are coordinates of a plane, and the study has none; give plane, or leave them out."
+                "starts are coordinates of a plane, and the study has no plane; give plane, or omit starts."
             )
         return None
     check_plane(plane)
@@ -200,7 +200,7 @@ def _checked_starts(plane, starts, theta):
 
 
 def _checked_box(box, theta):
-    """Both ends as trees like θ."""
+    """Return both ends as trees like θ."""
     if not isinstance(box, (tuple, list)) or len(box) != 2:
         raise TypeError(f"box must be a pair (low, high); {box!r} was given.")
     one = lambda end: isinstance(end, (int, float)) or (hasattr(end, "shape") and end.shape == ())
@@ -211,5 +211,5 @@ def _checked_box(box, theta):
             raise ValueError(f"box: {name} must have the structure and shapes of theta, or be one number.")
     match = lambda end: jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), end, theta)
     low, high = match(low), match(high)
-    uniform(low, high)  # refuses ends that are not finite or not in order
+    uniform(low, high)  # raises an error for ends that are not finite or not in order
     return low, high

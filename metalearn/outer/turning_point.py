@@ -1,4 +1,4 @@
-"""Where a goal that is watched is best, with its error over seeds: beyond it, the proxy is optimised too far."""
+"""The outer step at which a watched goal is best, with its error over seeds. Beyond it the proxy is over-optimised."""
 
 from typing import Any, NamedTuple
 
@@ -16,8 +16,8 @@ class TurningPoint(NamedTuple):
         rounding to the readings.
       start, best, end: the first reading of the goal, the smallest, and the last. The smallest is too small on average,
         because it is a minimum.
-      worse: the last reading minus the first, seed by seed. Positive: the goal ended worse than it was at the start.
-      fraction_turned: the share of seeds whose smallest reading is neither the first nor the last.
+      worse: the last reading minus the first, for each seed; positive if the goal is worse at the end.
+      fraction_turned: the fraction of seeds whose smallest reading is neither the first nor the last.
     """
 
     step: Measurement
@@ -29,7 +29,8 @@ class TurningPoint(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"best at outer step {self.step}: {self.start} at the start, {self.best} there, {self.end} at the end, which "
+            f"best at outer step {self.step}: {self.start} at the start, {self.best} at this step, {self.end} at "
+            f"the end, which "
             f"is {self.worse} worse than the start; turned in {self.fraction_turned:.0%} of the seeds"
         )
 
@@ -40,7 +41,7 @@ def turning_point(steps: Any, goal: Any) -> TurningPoint:
     Args:
       steps: outer steps of the readings, `[num_readings]`, such as `history.evaluations["step"]`.
       goal: the readings of every seed, `[num_seeds, num_readings]`, such as those of `history.watched[name]`. Readings
-        that are not finite are not the smallest.
+        that are not finite are ignored.
 
     Raises:
       ValueError: the shapes do not fit, there are fewer than two readings, the steps do not increase, or a seed has no
@@ -53,9 +54,7 @@ def turning_point(steps: Any, goal: Any) -> TurningPoint:
             f"shapes {steps.shape} and {goal.shape} were given."
         )
     if not np.all(np.diff(steps) > 0):
-        raise ValueError(
-            "The steps of the readings must increase; readings of one run, joined where it was resumed, do."
-        )
+        raise ValueError("The steps of the readings must increase.")
     finite = np.isfinite(goal)
     if not finite.any(axis=1).all():
         raise ValueError(f"Seed {int(np.argmin(finite.any(axis=1)))} has no finite reading of the goal; leave it out.")

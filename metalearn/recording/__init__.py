@@ -1,7 +1,7 @@
-"""Floor 4: record runs: the run folder, Weights & Biases, checkpoints.
+"""Recording of runs: the run folder, Weights & Biases, checkpoints.
 
-A run is always recorded in its own folder. Weights & Biases is an optional copy. No result depends on a service, and no
-function on a lower floor depends on where its numbers are recorded.
+A run is always recorded in its own folder. Weights & Biases is an optional copy. No result depends on a service or on
+the place where it is recorded.
 """
 
 from metalearn.recording.checkpoints import (
@@ -15,6 +15,7 @@ from metalearn.recording.collected import Collected, Collection, collect_runs
 from metalearn.recording.files import RunFolderError
 from metalearn.recording.folders import read_status
 from metalearn.recording.histories import log_history
+from metalearn.recording.landscapes import read_landscape
 from metalearn.recording.provenance import collect_provenance
 from metalearn.recording.results import NotSaved, load, save_result
 from metalearn.recording.run_folder import LocalRun, read_metrics
@@ -43,6 +44,7 @@ __all__ = [
     "load_snapshot",
     "log_history",
     "open_run",
+    "read_landscape",
     "read_metrics",
     "read_status",
     "save_optimizer",

@@ -77,7 +77,7 @@ def load_optimizer(
         if set(content) != {"format", "architecture", "theta", *["sha256"] * (version == FORMAT)}:
             raise ValueError("it has other entries")
         if version == FORMAT and content["sha256"] != _checksum(content):
-            raise ValueError("its content does not have its checksum, so it was changed or is incomplete")
+            raise ValueError("its content does not match its checksum, so it was changed or is incomplete")
     except OSError:
         raise
     except Exception as error:
@@ -126,7 +126,7 @@ def extend_evaluations(path: Path | str, evaluations: Mapping[str, Any]) -> dict
 
 
 def load_evaluations(path: Path | str) -> dict[str, np.ndarray]:
-    """Load what `extend_evaluations` wrote.
+    """Load a file that `extend_evaluations` wrote.
 
     Raises:
       OSError: the file cannot be read.
@@ -142,7 +142,9 @@ def load_evaluations(path: Path | str) -> dict[str, np.ndarray]:
         raise
     except Exception as error:
         reason = type(error).__name__
-    raise DamagedFileError(f"{path} was not written by extend_evaluations, or is damaged ({reason}); move it away.")
+    raise DamagedFileError(
+        f"{path} was not written by extend_evaluations, or is damaged ({reason}); move it to another folder."
+    )
 
 
 def load_snapshot(path: Path | str, like: Any) -> Any:
@@ -218,7 +220,7 @@ def _restored(leaf, like):
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what a file says: format, architecture, and paths, dtypes, shapes and bytes of the weights."""
+    """Return the SHA-256 of the content: format, architecture, and paths, dtypes, shapes and bytes of the weights."""
     found = hashlib.sha256(f"{content['format']} {content['architecture']}".encode())
     leaves, _ = jax.tree_util.tree_flatten_with_path(content["theta"])
     for path, leaf in leaves:
@@ -230,8 +232,8 @@ def _checksum(content: Mapping[str, Any]) -> str:
 def _check_finite(theta: Theta, name: str) -> None:
     if not trees.all_finite(theta):
         raise ValueError(
-            f"The weights in {name} must be finite; they contain NaN or infinity. Save the best theta of the meta-training, "
-            "history.snapshot.best.theta, or one from before it diverged."
+            f"The weights in {name} must be finite; they contain NaN or infinity. Save the best theta of the "
+            f"meta-training, history.snapshot.best.theta, or an earlier one."
         )
 
 

@@ -15,10 +15,19 @@ from metalearn.recording.files import RunFolderError, short
 from metalearn.recording.run_records import RunRecord, find_runs, read_run
 from metalearn.words import counted
 
-TABLES = ("comparison", "evaluation", "reproductions", "dimensions", "signal")  # the first that a run has is collected
-PARTS = ("benchmark", "optimizer", "label", "estimator", "condition", "rule", "width", "place")  # of a run, a row each
+TABLES = ("comparison", "evaluation", "reproductions", "dimensions", "signal")  # the first existing one is collected
+PARTS = (
+    "benchmark",
+    "optimizer",
+    "label",
+    "estimator",
+    "condition",
+    "rule",
+    "width",
+    "place",
+)  # of a run, with one row for each
 PARTS += ("result/experiment", "quantity")
-MEASURES = {  # key -> header, and what it is
+MEASURES = {  # key -> header, and meaning
     "bias": ("bias", "of the estimator, relative to its own target"),
     "cosine": ("cosine", "between mean estimate and target"),
     "signal_to_noise_per_step": ("SNR", "signal to noise per million inner steps"),
@@ -27,7 +36,7 @@ MEASURES = {  # key -> header, and what it is
     "mean_loss": ("mean loss", "validation loss, mean over the training"),
     "final_loss": ("final loss", "validation loss at the end"),
     "test_error": ("test error", "share of wrong test examples at the end"),
-    "dimension": ("dimension", "of the border; unknown where it is refused"),
+    "dimension": ("dimension", "of the border; unknown if it cannot be determined"),
     "snr": ("SNR", "signal to noise per million inner steps"),
     "mean": ("mean", "of the published quantity"),
     "fraction_diverged": ("diverged", "share of the particles, or of the seeds of a training, that diverged"),
@@ -41,12 +50,12 @@ class Collected:
     """The results of several runs of one experiment.
 
     Attributes:
-      experiment: its name.
+      experiment: the name of the experiment.
       results: a flat dictionary for each run, or for each estimator (optimiser, rule, …) of each run: the folder, every
         override, the seed, and all numbers. `repeat` numbers the meta-trainings within a run.
       groups: a flat dictionary for each group of results that differ in the seed only: the number of `runs`, the median
-        `x` and the quartiles `x_low` and `x_high` of those in which x is known, and their number `x_known` if x is not
-        known in all.
+        `x` and the quartiles `x_low` and `x_high` over runs with a known x, and their number `x_known` if x is unknown
+        in some.
       varied: the columns in which the groups differ; fixed: the other overrides.
     """
 
@@ -61,12 +70,12 @@ class Collected:
 
     @property
     def measures(self) -> list[str]:
-        """The measured numbers that are summarised."""
+        """Return the names of the measured numbers that are summarised."""
         return [key for key in MEASURES if any(_is_number(row.get(key)) for row in self.results)]
 
     @property
     def title(self) -> str:
-        """What it is, in a line."""
+        """Return a one-line description."""
         runs = len({row["run"] for row in self.results})
         return f"{self.experiment}: {counted(runs, 'run')} in {counted(len(self.groups), 'group')}"
 
@@ -87,7 +96,7 @@ class Collected:
 
 
 class Collection(NamedTuple):
-    """What `collect_runs` found.
+    """The result of `collect_runs`.
 
     Attributes:
       tables: experiment -> its results.
@@ -109,7 +118,7 @@ def collect_runs(paths: Iterable[str | Path]) -> Collection:
       paths: run folders, folders of them, such as "runs" or a sweep, or either with wildcards.
 
     Raises:
-      RunFolderError: no run with results is among them.
+      RunFolderError: there is no run with results.
     """
     paths = list(paths)
     folders, skipped = find_runs(paths)
@@ -125,7 +134,7 @@ def collect_runs(paths: Iterable[str | Path]) -> Collection:
 
 
 def _read(folders: Iterable[Path], skipped: list[str]) -> list[tuple[RunRecord, list[dict[str, Any]]]]:
-    """Return runs with their results. Of runs with the same settings and seed, which are no new sample, the last is kept."""
+    """Return runs with their results. If runs have the same settings and seed, only the last is kept."""
     kept: dict[str, tuple[RunRecord, list[dict[str, Any]]]] = {}
     for folder in folders:
         try:
@@ -161,7 +170,7 @@ def _results(record: RunRecord) -> list[dict[str, Any]]:
 
 
 def _repeat(row: Mapping[str, Any], seeds: Any) -> dict[str, Any]:
-    """Return a row whose label has no number of the meta-training in it, "PES 1, best", but a column for it."""
+    """Return a row with the number of the meta-training in a column instead of in the label, as in "PES 1, best"."""
     key = "label" if "label" in row else "optimizer"
     found = re.fullmatch(r"(.*) (\d+)(, last|, best)?", str(row.get(key, "")))
     if not found or not isinstance(seeds, int) or not int(found[2]) < seeds or seeds == 1:
@@ -192,7 +201,7 @@ def _collected(experiment: str, found: Sequence[tuple[RunRecord, list[dict[str, 
 
 
 def _columns(records: Sequence[RunRecord]) -> dict[str, Callable[[RunRecord], Any]]:
-    """Return the settings that are columns: overrides, the seed, and what else differs and does not follow from these."""
+    """Return the settings that are columns: overrides, the seed, and other independent settings that differ."""
     columns: dict[str, Callable[[RunRecord], Any]] = {}
     for record in records:
         for key in record.overrides:
@@ -227,7 +236,7 @@ def _group(rows: Sequence[Mapping[str, Any]], settings: Iterable[str]) -> dict[s
 
 
 def _shown(group: dict[str, Any]) -> dict[str, Any]:
-    """A group as it is printed: without quartiles where all runs are equal."""
+    """Return a group for printing, without quartiles if all runs are equal."""
     same = [key for key in MEASURES if f"{key}_low" in group and group[f"{key}_low"] == group[f"{key}_high"]]
     hidden = {f"{key}_{end}" for key in same for end in ("low", "high")}
     return {key: value for key, value in group.items() if key not in hidden}

@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and one sentence where a disk does not let them."""
+"""Files that are written completely or not at all, and one sentence if a file cannot be written."""
 
 import contextlib
 import itertools
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_PROCESS = secrets.token_hex(4)  # the number of a process can be used again, in a container by every run
+_PROCESS = secrets.token_hex(4)  # process numbers are reused; in a container every run may have the same one
 _COUNT = itertools.count()
 _PART = re.compile(r"\..*\.(\d+)\.([0-9a-f]{8})\.\d+\.part")
 
@@ -23,8 +23,8 @@ class RunFolderError(OSError):
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces the file when it is complete, so that a kill leaves no incomplete file.
 
-    The content is on the disk before it gets its name. Threads and processes can write the same file at a time: one of
-    them is last.
+    The content is on the disk before the file gets its name. Several threads and processes can write the same file at
+    the same time; the last one wins.
 
     Raises:
       RunFolderError: the file cannot be written.
@@ -79,10 +79,10 @@ def short(path: Path) -> str:
 
 
 def _is_another(number: int) -> bool:
-    """Return whether a process with this number runs that is not this one."""
+    """Return whether another process with this number is running."""
     if number == os.getpid():
         return False
-    if sys.platform == "win32":  # where os.kill ends a process
+    if sys.platform == "win32":  # where os.kill would end the process
         return True
     try:
         os.kill(number, 0)

@@ -1,4 +1,4 @@
-"""The folders of runs: new ones, existing ones, and what became of a run."""
+"""The folders of runs: create them, find them, and read the status of a run."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ _LONGEST_NAME = 120  # bytes, so that with its ending the name fits into the 255
 def read_status(folder: str | Path) -> dict[str, Any]:
     """Read the status of a run: "running", "finished" or "failed", with the reason, or "killed".
 
-    A run was killed if its last word is that it is running, and no process holds the lock of its folder.
+    A run was killed if its last status is "running" and no process holds the lock of its folder.
 
     Raises:
       RunFolderError: the folder is not that of a run, or its status.json is damaged.
@@ -89,6 +89,6 @@ def unwritable(folder: str | Path, error: OSError) -> RunFolderError:
 
 
 def file_name(name: str) -> str:
-    """Return a text as the name of a file in the same folder; several texts can have the same name."""
+    """Convert a text to a file name. Several texts can have the same file name."""
     clean = "".join(letter if letter.isalnum() or letter in "-_.+=" else "_" for letter in name.strip())
     return clean.encode()[:_LONGEST_NAME].decode(errors="ignore") if clean.strip(".") else "_"

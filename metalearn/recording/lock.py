@@ -1,4 +1,4 @@
-"""A lock on the folder of a run, which ends with the process that holds it, however it ends."""
+"""A lock on the folder of a run, which is released when the process that holds it ends for any reason."""
 
 import contextlib
 import json
@@ -18,10 +18,10 @@ NAME = "lock"
 
 
 class FolderLock:
-    """The right to write to a folder: the system gives it to one process, and takes it back when that process ends.
+    """A lock for writing to a folder. The system gives it to one process, and releases it when that process ends.
 
-    A lock is therefore stale as soon as its process has ended, and nothing needs to be removed. The file says who has
-    it. Processes on several machines see each other's locks if their file system passes locks on, as NFS does.
+    There are therefore no stale locks to remove. The file describes the process that holds the lock. Processes on
+    several machines see each other's locks if their file system supports this, as NFS does.
 
     Raises:
       RunFolderError: another run has the lock, or the file cannot be written.
@@ -36,12 +36,12 @@ class FolderLock:
                 f"{short(folder)} is in use: {holder} is writing to it. Wait until it has ended, or stop it, and resume then."
             )
         holder = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        with contextlib.suppress(OSError):  # on a full disk the lock holds without its description
+        with contextlib.suppress(OSError):  # on a full disk the lock works without its description
             self._stream.truncate(0)
             self._stream.write(json.dumps(holder).encode())
 
     def release(self) -> None:
-        """Let others write."""
+        """Release the lock."""
         self._stream.close()
 
 
@@ -55,7 +55,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def _take(stream, shared: bool = False) -> bool:
-    """Take the lock until the stream is closed; return whether it is free, or cannot be known."""
+    """Take the lock until the stream is closed; return True if it was free or its state is unknown."""
     if fcntl is None:
         return True
     try:

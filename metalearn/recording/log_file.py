@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object a line, each written once, also by a run that was killed and resumed."""
+"""The log of a run: one JSON object per line. A line is written once, even if the run was killed and resumed."""
 
 import collections
 import contextlib
@@ -17,7 +17,7 @@ NAME = "metrics.jsonl"
 
 
 class LogFile:
-    """Append lines to a file. What an earlier process wrote is kept, except for a line that it did not complete.
+    """A file to which lines are appended. Complete lines of an earlier process are kept.
 
     Attributes:
       seconds: the largest "seconds" of the earlier lines.
@@ -42,7 +42,8 @@ class LogFile:
             self._stream.truncate(self._size)
 
     def append(self, record: Mapping[str, Any]) -> bool:
-        """Write a line at once; return False if an earlier process wrote the line of this step and these names already.
+        """Write a line immediately; return False if an earlier process already wrote the line of this step and these
+        names.
 
         Raises:
           RunFolderError: the line cannot be written; the file ends with the line before it.
@@ -66,7 +67,7 @@ class LogFile:
 
     @property
     def closed(self) -> bool:
-        """Whether no more lines can be written."""
+        """Return whether the file is closed, so that no more lines can be written."""
         return self._stream.closed
 
     def close(self) -> None:
@@ -109,7 +110,7 @@ def _parsed(content: bytes) -> Iterator[tuple[int, dict | None]]:
 
 
 def _end_of_whole_lines(content: bytes) -> int:
-    """Return the size without what a kill or a full disk left at the end."""
+    """Return the size of all complete lines, without the rest that a kill or a full disk may leave."""
     end = content.rfind(b"\n") + 1
     while end:
         begin = content.rfind(b"\n", 0, end - 1) + 1
@@ -128,7 +129,7 @@ def _number(value: Any) -> float:
 
 
 def _write_all(stream, content: bytes) -> None:
-    """Write everything: a single call writes less where a limit is reached, without an error."""
+    """Write all bytes; a single call may write fewer if it reaches a limit, without an error."""
     rest = memoryview(content)
     while rest:
         rest = rest[stream.write(rest) :]

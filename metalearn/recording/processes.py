@@ -1,4 +1,4 @@
-"""Several processes of one run: the first reads and writes files, and tells the others what it found."""
+"""Several processes of one run: the first reads and writes files, and sends the contents to the others."""
 
 import pickle
 from collections.abc import Callable
@@ -19,8 +19,8 @@ def is_first() -> bool:
 def in_first_process(action: Callable[[], Result]) -> Result:
     """Call a function in the first process, and return its result, or raise its error, in every process.
 
-    All processes must make the same calls in the same order. What is known on a disk depends on the process and on the
-    moment; every process must take the decision of one, because their computations wait for each other.
+    All processes must make the same calls in the same order. The state of a disk depends on the process and on the
+    time. All processes must follow the decision of one, because their computations wait for each other.
     """
     if jax.process_count() == 1:
         return action()

@@ -1,4 +1,4 @@
-"""What made a run: commit, versions, device and command line."""
+"""The provenance of a run: commit, versions, device and command line."""
 
 import importlib.metadata
 import shlex

@@ -1,7 +1,7 @@
 """Save the result of any function to one file and load it again, without pickle.
 
 The file is an .npz: the arrays, and a description in JSON of how they are put together. Classes of metalearn and optax
-are restored. A function, such as that of a plane, is not saved; `NotSaved` stands in its place.
+are restored. A function, such as that of a plane, is not saved; `NotSaved` replaces it.
 """
 
 import dataclasses
@@ -22,27 +22,27 @@ from metalearn.recording.files import replacing
 from metalearn.recording.values import finite, restore, save_arrays
 
 FORMAT, CONTENT = 1, "content"
-RESTORED = ("metalearn.", "optax.")  # the packages whose classes are made again
+RESTORED = ("metalearn.", "optax.")  # the packages whose classes are restored
 
 
 @dataclasses.dataclass(frozen=True)
 class NotSaved:
-    """Stands for a value that a file cannot hold, such as a function.
+    """A placeholder for a value that cannot be saved, such as a function.
 
     Attributes:
-      what: the name of what it was.
+      what: the name of the original value.
     """
 
     what: str
 
     def __call__(self, *arguments: Any) -> Any:
-        """Raise an error that says what is missing.
+        """Raise an error with the name of the missing function.
 
         Raises:
           ValueError: always.
         """
         raise ValueError(
-            f"{self.what} is a function, which is not saved with a result; make the problem or plane anew."
+            f"{self.what} is a function, which is not saved with a result; build the problem or plane again."
         )
 
 
@@ -55,7 +55,7 @@ def save_result(path: str | Path, result: Any) -> Path:
     """
     path, arrays = Path(path), {}
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; make it first.")
+        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist; create it first.")
     content = {"format": FORMAT, "result": _packed(result, arrays)}
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     with replacing(path) as file:
@@ -64,7 +64,7 @@ def save_result(path: str | Path, result: Any) -> Path:
 
 
 def load(path: str | Path) -> Any:
-    """Load a result that its `save(path)` wrote: the same class, with the same numbers.
+    """Load a result from a file that `save(path)` wrote: the same class, with the same numbers.
 
     Raises:
       FileNotFoundError: the file does not exist.

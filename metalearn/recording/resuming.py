@@ -1,4 +1,4 @@
-"""Which run a new one continues: the folder that was given, or the newest of the same configuration."""
+"""Find the run to continue: the given folder, or the newest run with the same configuration."""
 
 import re
 from collections.abc import Collection
@@ -30,7 +30,7 @@ def folder_to_continue(
       may_differ, may_grow: as in `open_run`.
 
     Raises:
-      TypeError: `resume` is no path.
+      TypeError: `resume` is not a path.
       RunFolderError: `resume` is not the folder of a run, or its configuration is damaged.
       ValueError: the configuration differs.
     """
@@ -52,7 +52,7 @@ def _newest(folder, name, settings, may_differ, may_grow) -> Path | None:
     """Return the newest run of this name that has this configuration; None if there is no run of this name.
 
     Raises:
-      ValueError: all that have ended have other configurations.
+      ValueError: all runs that have ended have other configurations.
     """
     refused = None
     for path in _runs(folder, name):
@@ -109,7 +109,7 @@ def _is_larger(before, now) -> bool:
 
 
 def _refuse(path: Path, differences: dict[str, tuple]) -> None:
-    """Refuse to continue a run with another configuration.
+    """Raise an error if a run cannot be continued with another configuration.
 
     Raises:
       ValueError: there are differences.

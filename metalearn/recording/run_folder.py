@@ -36,7 +36,7 @@ class LocalRun:
     """A tracker that writes to one folder."""
 
     def __init__(self, path: Path, config: dict, provenance: dict):
-        """Write what is known at the start. The caller must hide secrets.
+        """Write the configuration and the provenance. The caller must hide secrets.
 
         Args:
           path: an existing folder for this run only; that of an earlier run is continued.
@@ -63,7 +63,7 @@ class LocalRun:
         self._write_status("running", None)
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Append one line, unless the line of this step and these names is there from before the run was resumed."""
+        """Append one line, unless the line of this step and these names was written before the run was resumed."""
         clock = {"outer_step": int(step), "seconds": round(time.monotonic() - self._begin, 3)}
         record = clock | flatten(metrics) | {"outer_step": int(step)}
         self._metrics.append(record)
@@ -134,10 +134,7 @@ class LocalRun:
             )
 
     def _fresh(self, kind: str, name: str, suffix: str) -> Path:
-        """Return a path that this process has not used, because a second figure of one name must not replace the first.
-
-        A resumed run replaces what it makes again.
-        """
+        """Return a path that this process has not used yet; files of an earlier process are replaced."""
         parts = [file_name(part) for part in str(name).removesuffix(suffix).split("/") if part.strip()] or ["unnamed"]
         stem = self.path.joinpath(kind, *parts)
         path, count = stem.with_name(stem.name + suffix), 1

@@ -10,19 +10,24 @@ from typing import Any, NamedTuple
 from metalearn.recording.files import RunFolderError, short
 from metalearn.recording.values import flatten, restore
 
-MARKS = ("status.json", "config.yaml", "provenance.json", "metrics.jsonl")  # one of them makes a folder that of a run
-PLACES = ("folder", "tracker", "resume")  # settings that say where a run is recorded, and not what it does
-COLLECTED = "collected"  # an entry of the configuration of a collection, which is a run too
+MARKS = (
+    "status.json",
+    "config.yaml",
+    "provenance.json",
+    "metrics.jsonl",
+)  # a folder with one of these files is that of a run
+PLACES = ("folder", "tracker", "resume")  # settings of the location of a run, which do not affect its results
+COLLECTED = "collected"  # an entry of the configuration of a collection, which is also a run
 
 
 class RunRecord(NamedTuple):
-    """What a finished run recorded.
+    """The records of a finished run.
 
     Attributes:
       name: the name of its folder.
-      experiment: the name of the script that made it, such as "compare".
-      config: the resolved configuration by path, {"outer.num_steps": 500}, without where the run is recorded.
-      overrides: what its command line changed, with the values of the configuration.
+      experiment: the name of the experiment, such as "compare".
+      config: the resolved configuration by path, {"outer.num_steps": 500}, without the location of the run.
+      overrides: the settings that the command line changed, with their values in the configuration.
       tables: name -> rows.
     """
 
@@ -34,7 +39,7 @@ class RunRecord(NamedTuple):
 
 
 def find_runs(paths: Iterable[str | Path]) -> tuple[list[Path], list[str]]:
-    """Return the run folders that are given, or lie below a given folder, and a sentence about each that is none.
+    """Return the given run folders, or those in a given folder, and a sentence about each other folder.
 
     Args:
       paths: folders, also with the wildcards of a shell.
@@ -56,7 +61,7 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Path], list[str]]:
 
 
 def _below(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return the runs in a folder, and sentences about the folders in it without any."""
+    """Return the runs in a folder, and sentences about its subfolders without runs."""
     if any((folder / name).exists() for name in MARKS):
         return [folder], []
     try:
@@ -79,7 +84,7 @@ def read_run(folder: str | Path) -> RunRecord:
     status = _mapping(folder, "status.json").get("status")
     if status != "finished":
         reason = _mapping(folder, "status.json").get("reason")
-        words = {"running": "is unfinished: it was killed, or still runs", "failed": f"failed: {reason}"}
+        words = {"running": "is unfinished: it was killed, or is still running", "failed": f"failed: {reason}"}
         raise RunFolderError(f"{short(folder)} {words.get(str(status), 'is damaged: its status is unknown')}.")
     config, provenance = _mapping(folder, "config.yaml"), _mapping(folder, "provenance.json")
     command = _words(folder, provenance)

@@ -17,7 +17,7 @@ _SECRET_WORD = re.compile(
     r"|.*(oauth|token|password|passwd|passphrase|secret|credential|(api|access|private|auth)key)"
 )
 _SECRET_LAST_WORD = re.compile(r"pass|pw|passcode|dsn")
-_FOLDERS = ("PWD", "OLDPWD")  # of the environment: the working directory
+_FOLDERS = ("PWD", "OLDPWD")  # environment variables of the working directory
 _SHORTEST_REPLACED = 6  # shorter values can be ordinary words, which must not be replaced everywhere
 
 # In a text: each pattern has the secret as its group "secret".
@@ -72,19 +72,19 @@ def _is_number(value: Any) -> bool:
 def known_secrets(config: Any, arguments: Iterable[str] = ()) -> list[str]:
     """Return the values that must not be written anywhere.
 
-    They are those of secret settings and of secret environment variables, and those inside of texts of the
-    configuration and of the command line: what is hidden in one place must not be readable in another.
+    They are the values of secret settings and of secret environment variables, and the secrets inside texts of the
+    configuration and of the command line. A secret that is hidden in one place must not be readable in another.
     """
     arguments = list(arguments)
     said = [*_secret_values(config, False), *_behind_options(arguments)]
-    said += [value for text in arguments for value in _secrets_of(text)]
+    said += [value for text in arguments for value in _find_secrets(text)]
     said += [value for name, value in os.environ.items() if _is_meant(name, value)]
     found = {value.strip("'\"") for value in said} - {HIDDEN}
     return sorted((value for value in found if len(value) >= _SHORTEST_REPLACED), key=len, reverse=True)
 
 
 def _is_meant(name: str, value: str) -> bool:
-    """Return whether an environment variable holds a secret, and not the way to one, as AUTH_METHOD and SSH_AUTH_SOCK do."""
+    """Return whether an environment variable holds a secret itself, unlike AUTH_METHOD and SSH_AUTH_SOCK."""
     if name in _FOLDERS or not is_secret(name, value):
         return False
     last = _WORDS.findall(name)[-1].lower()
@@ -99,13 +99,13 @@ def _secret_values(config: Any, secret: bool) -> Iterator[str]:
         for value in config:
             yield from _secret_values(value, secret)
     elif isinstance(config, str):
-        yield from [config] if secret else _secrets_of(config)
+        yield from [config] if secret else _find_secrets(config)
     elif secret and config is not None:
         yield str(config)
 
 
 def _behind_options(arguments: list[str]) -> Iterator[str]:
-    """Yield the values behind options such as --password."""
+    """Yield the values after options such as --password."""
     for option, value in itertools.pairwise(arguments):
         if option.startswith("-") and "=" not in option and is_secret(option):
             yield value
@@ -121,7 +121,7 @@ def hide(config: Any, secrets: Iterable[str] = ()) -> Any:
 
 
 def scrub_all(value: Any, secrets: Iterable[str] = ()) -> Any:
-    """Scrub the texts of nested dictionaries and lists, also those that are names; other values stay as they are."""
+    """Scrub the texts of nested dictionaries and lists, including keys; other values are unchanged."""
     if isinstance(value, Mapping):
         return {scrub_all(name, secrets): scrub_all(entry, secrets) for name, entry in value.items()}
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
@@ -130,7 +130,7 @@ def scrub_all(value: Any, secrets: Iterable[str] = ()) -> Any:
 
 
 def scrub(text: str, secrets: Iterable[str] = ()) -> str:
-    """Remove known secrets from a text, and what its place or its form says to be one.
+    """Remove known secrets from a text, and everything that looks like a secret.
 
     These are the values of `name=value` and `name: value` with secret names, logins and tokens in addresses, bearer
     headers, and tokens with the prefixes of well-known services.
@@ -146,8 +146,8 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
     return text
 
 
-def _secrets_of(text: str) -> Iterator[str]:
-    """Yield the secrets in a text, except for plain words, which would be hidden wherever they occur."""
+def _find_secrets(text: str) -> Iterator[str]:
+    """Yield the secrets in a text, except for plain words, which would otherwise be hidden in all texts."""
     name, equals, value = text.partition("=")
     whole = equals and re.fullmatch(r"[\w.\-+~/@]+", name) and is_secret(name, value)
     found = [value] * bool(whole) + [text[begin:end] for begin, end in _spans(text)]

@@ -1,11 +1,12 @@
 """Store landscapes in files while they are computed, so that an interrupted render can continue.
 
-    <folder>/settings.json          what the landscapes in this folder show; a later run must have the same settings
-    <folder>/<name>.npz             a finished landscape
-    <folder>/<name>.tiles/*.npz     the tiles of an unfinished landscape
+    <folder>/settings.json          the settings of the landscapes in this folder; a later run must have the same
+    settings <folder>/<name>.npz             a finished landscape <folder>/<name>.tiles/*.npz     the tiles of an
+    unfinished landscape
 
 Files are written completely or not at all. A kill therefore loses at most one tile, a few seconds of work. A damaged
-file is computed again. Of several processes the first reads and writes; the others take what it found.
+file is computed again. If there are several processes, the first reads and writes, and sends the contents to the
+others.
 """
 
 import json
@@ -35,8 +36,8 @@ class Tiles:
 
     Args:
       folder: the folder of the tiles; it is created if it does not exist.
-      settings: what determines the landscape besides its points: problem, number of steps and so on, as strings and
-        numbers. They are stored with the version of JAX and the device, which affect the last bits.
+      settings: the settings that determine the landscape besides its points, such as problem and number of steps, as
+        strings and numbers. They are stored with the version of JAX and the device, which affect the last bits.
 
     Raises:
       ValueError: the folder contains tiles of other settings.
@@ -66,7 +67,7 @@ class Tiles:
         return found
 
     def _stored(self, path, values, program) -> PixelMeasures | None:
-        """Return the tile of a file, or None if there is no whole one, which is computed again."""
+        """Return the tile of a file, or None if there is no intact file."""
         if not path.exists():
             return None
         try:
@@ -139,7 +140,7 @@ def _agree(folder, settings):
 
 
 def _load(path, plane) -> dict[str, Any] | None:
-    """Return the fields of a stored landscape beside its plane, or None if there is no whole one."""
+    """Return the fields of a stored landscape except its plane, or None if there is no intact file."""
     if not path.exists():
         return None
     try:

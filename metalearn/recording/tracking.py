@@ -8,7 +8,7 @@ The folder is the complete record, and W&B is a copy: a run needs no account, ne
 """
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ MODES = ("offline", "online", "disabled")
 
 
 class Tracker(Protocol):
-    """The interface of a tracker, which records results. `finish` returns a sentence that says where they are."""
+    """The interface of a tracker, which records results. `finish` returns a sentence with their location."""
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None: ...
     def figure(self, name: str, figure: Any) -> None: ...
@@ -42,7 +42,7 @@ class Run:
     Use it as a context manager. An exception inside marks the run as failed, with its reason, and is raised again.
 
     Attributes:
-      folder, trackers: the folder of this run, where checkpoints can be stored too, and the trackers.
+      folder, trackers: the folder of this run, where checkpoints can also be stored, and the trackers.
     """
 
     def __init__(self, folder: Path, trackers: tuple[Tracker, ...], secrets: list[str], resumable: bool = False):
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def wandb_id(self) -> str | None:
-        """The id of the W&B run, to be stored in a checkpoint; None without W&B."""
+        """Return the id of the W&B run, for storage in a checkpoint; None without W&B."""
         return next((tracker.run.id for tracker in self.trackers if isinstance(tracker, WandbRun)), None)
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
@@ -103,7 +103,7 @@ class Run:
         return self.trackers
 
     def finish(self, error: str | None = None) -> str | None:
-        """Close all trackers once; print and return where the run is and how to upload it."""
+        """Close all trackers once; print and return the location of the run and the command to upload it."""
         if self._finished:
             return None
         self._finished = True
@@ -150,29 +150,29 @@ def open_run(
     Args:
       folder: the parent of the run folders; it is created if it does not exist.
       config: the configuration, of Hydra or any nested dictionary, dataclass or NamedTuple.
-      name: one word that says what the run does.
-      mode: "offline" writes W&B files without network and account; "online" uploads them, or else is offline;
+      name: one word that describes the run.
+      mode: "offline" writes W&B files without network and account; "online" uploads them, or falls back to "offline";
         "disabled" does not use W&B.
       project: the W&B project.
       entity: the W&B user or team; by default that of the account.
       group, tags: the W&B group, for related runs, and the W&B tags.
       wandb_id: the id of a W&B run to continue, from `Run.wandb_id`; by default that of the run to resume.
-      resume: the folder of a run to continue, instead of a new one. Its metrics are kept, and a line of an outer step
-        and names that are there already is not written again; figures, tables and arrays that are made again are
-        replaced. It must have the same configuration, and no other process may be writing to it. "auto" continues the
-        newest run of this name below `folder` with this configuration, and begins a new one if there is none of this
-        name.
+      resume: the folder of a run to continue, instead of a new one. Its metrics are kept, and existing lines are not
+        written again; figures, tables and arrays are replaced by new ones. It must have the same configuration, and no
+        other process may be writing to it. "auto" continues the newest run of this name below `folder` with this
+        configuration, and begins a new one if there is no run of this name.
       may_differ: entries of the configuration, besides `resume`, `tracker` and `folder`, that a resumed run may change;
         "outer.num_steps" is an entry of the entry "outer".
       may_grow: numbers of the configuration that a resumed run may increase.
 
     Raises:
       RunFolderError: the folder cannot be written, `resume` is not the folder of a run, or that run is still alive.
-      TypeError: `config` has no named entries, or `resume` is no path.
+      TypeError: `config` has no named entries, `resume` is not a path, or a label of W&B is not a string.
       ValueError: the mode is unknown, or the run to resume had another configuration.
     """
     if mode not in MODES:
         raise ValueError(f"The tracking mode must be one of {', '.join(MODES)}; {mode!r} was given.")
+    _check_labels({"project": project, "entity": entity, "group": group, "wandb_id": wandb_id}, tags)
     settings = _resolved(config)
     secrets = known_secrets(settings, sys.argv)
     settings = hide(settings, secrets)
@@ -196,6 +196,19 @@ def open_run(
         beside = open_wandb(path, {**settings, "provenance": provenance}, mode=mode, **labels)
         trackers += [] if beside is None else [beside]
     return Run(path, tuple(trackers), secrets, resumable="resume" in settings)
+
+
+def _check_labels(labels: Mapping[str, Any], tags: Any) -> None:
+    """Refuse labels that W&B cannot have, before a folder is made.
+
+    Raises:
+      TypeError: one is no text, or the tags are no list of texts.
+    """
+    for name, label in labels.items():
+        if label is not None and not isinstance(label, str):
+            raise TypeError(f"{name} of the tracker must be a text; {label!r} was given.")
+    if isinstance(tags, str) or not isinstance(tags, Sequence) or not all(isinstance(tag, str) for tag in tags):
+        raise TypeError(f"tags of the tracker must be a list of texts, such as [first, second]; {tags!r} was given.")
 
 
 def _resolved(config: Any) -> dict:

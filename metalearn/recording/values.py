@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
     """Convert a value to the types of JSON and YAML: numbers, strings, lists and dictionaries.
 
     Tuples, sets (sorted) and arrays become lists, and members of an enumeration their names. Functions, classes and all
-    other objects become their names or texts without memory addresses, so that two runs write the same.
+    other objects become their names or texts without memory addresses, so that two runs write the same values.
 
     Raises:
       ValueError: two keys of a mapping have the same text, such as 1 and "1".

@@ -16,8 +16,8 @@ from metalearn.recording.files import short
 from metalearn.recording.run_folder import check_image
 from metalearn.recording.values import columns, flatten, plain, save_arrays
 
-SECONDS_LOST = 1.0  # of what was logged, if a run is killed: W&B writes its file at this interval
-MOST_STEPS = 10**6  # W&B's own count of the calls of one part; it drops what has a smaller count than what it knows
+SECONDS_LOST = 1.0  # seconds between two writes of W&B's file; a killed run loses at most this
+MOST_STEPS = 10**6  # W&B's counter of calls in one part; it drops calls with a smaller counter
 _FLUSH = "x_transaction_log_flush_interval"
 _FILMS = (".mp4", ".gif", ".webm", ".ogg")
 _PART = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(.+)")
@@ -27,7 +27,7 @@ class WandbRun:
     """A tracker for an open `wandb` run. It raises no errors of W&B: the first is printed, and the run continues."""
 
     def __init__(self, run: Any, first_step: int | None = None):
-        """Take over an open run; the steps of one that goes on begin at `first_step`, behind those of its other parts."""
+        """Take over an open run; the steps of a continued run begin at `first_step`, after those of its other parts."""
         self.run = run
         self._told = False
         self._next = {} if first_step is None else {"step": first_step, "commit": True}
@@ -66,7 +66,7 @@ class WandbRun:
         self._guard(send)
 
     def arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
-        """Send arrays as one .npz file, an artifact of the run."""
+        """Send arrays as one .npz file, which is an artifact of the run."""
 
         def send():
             import wandb
@@ -136,8 +136,8 @@ def open_wandb(
 
     It never prompts, and waits at most 25 seconds. Online mode needs stored credentials and a server that answers;
     otherwise a message is printed and the run is offline. Command line, environment, console output and the address of
-    the repository are not sent. A folder that holds a part of a W&B run already gets another part of the same run; the
-    parts are uploaded together.
+    the repository are not sent. If the folder already contains a part of a W&B run, another part is added; the parts
+    are uploaded together.
     """
     parts = _parts(folder)
     wandb_id = wandb_id or (_PART.fullmatch(parts[-1].name)[1] if parts else None)  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""Floor 5: published experiments. Each is a function that yields its numbers with the band they must lie in."""
+"""Reproductions of published experiments. Each is a function that yields its numbers, each with an accepted range."""
 
 from metalearn.reproductions import digits, influence, lorenz, lstm_variance, rate_decay, toy, weight_decay
 from metalearn.reproductions.result import Picture, Result, row, table

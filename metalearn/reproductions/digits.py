@@ -1,7 +1,7 @@
 """Meta-training on digits: 18 hyperparameters, two learning rates under label noise, and a learned optimiser.
 
-The problems are those of metalearn's documentation. Their bands are what a correct implementation reaches, not numbers
-of a paper. All losses are validation losses, averaged over every tenth step of 256 new trainings (standard error .001);
+The problems are those of metalearn's documentation. Their bands are results of a correct implementation, not numbers of
+a paper. All losses are validation losses, averaged over every tenth step of 256 new trainings (standard error .001);
 with only eight trainings, the loss of tuned hyperparameters differs by up to .007.
 """
 

@@ -1,4 +1,4 @@
-"""Shared by the published experiments: outer loops over seeds, meta-losses along them, estimates of whole episodes."""
+"""Measurements shared by the published experiments: outer loops over seeds, meta-losses, and estimates of episodes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,9 +1,9 @@
 """The heat map of a decaying learning rate, and descents over it, on digits or MNIST.
 
-θ is the logarithms of the learning rate at the start and at the end of 500 steps of momentum SGD; the rate is linear
-between them. This follows the heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835), which are of MNIST and
-of a rate with inverse-time decay over 5000 steps. MNIST is downloaded and has a separate command. There are three
-objectives: the mean validation loss, the validation loss at the end, and the mean validation error. The error is
+θ contains the logarithms of the learning rate at the start and at the end of 500 steps of momentum SGD; the rate is
+linear between them. This follows the heat maps of Vicol, Metz & Sohl-Dickstein 2021 (arXiv 2112.13835), which are of
+MNIST and of a rate with inverse-time decay over 5000 steps. MNIST is downloaded and has a separate command. There are
+three objectives: the mean validation loss, the validation loss at the end, and the mean validation error. The error is
 piecewise constant, so that its gradient by backprop is zero; that of an evolution strategy is not. Descents start at
 (−7, −7), where nothing is learned. The upper end of the bands is 1.1 times the loss of the best point of the heat map,
 measured on the same 64 new trainings.

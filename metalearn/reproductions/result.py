@@ -1,4 +1,4 @@
-"""Numbers of a paper together with ours."""
+"""Numbers of a paper, and our numbers for the same quantities."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ NOT_FOUND = "no number found"
 
 
 class Result(NamedTuple):
-    """What a correct implementation reaches, what we reach, and what the paper prints.
+    """A quantity of a paper: the band of a correct implementation, our values, and the published number.
 
     Attributes:
-      experiment, quantity: what is measured.
+      experiment, quantity: the names of the experiment and of the measured quantity.
       low, high: the band.
       values: our numbers, one for each seed.
-      seconds: for all seeds together, including compilation.
-      published: the number that the authors print and, in parentheses, where; otherwise "no number" and the reason.
+      seconds: the time for all seeds together, including compilation.
+      published: the authors' number with its place in parentheses, or "no number" and the reason.
     """
 
     experiment: str
@@ -31,7 +31,7 @@ class Result(NamedTuple):
 
     @property
     def inside(self) -> bool:
-        """Whether every seed lies within the band."""
+        """Return whether every seed lies within the band."""
         return all(self.low <= value <= self.high for value in self.values)
 
 

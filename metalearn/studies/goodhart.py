@@ -1,4 +1,4 @@
-"""What `experiments/goodhart.py` measures: a proxy that is minimised, a goal that is watched, and what mitigates it."""
+"""Measurements of `experiments/goodhart.py`: a minimised proxy, a watched goal, and mitigations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -34,20 +34,20 @@ def tuned_training(
     proxy: str = "training",
     **settings: Any,
 ) -> Study:
-    """Return the study of hyperparameters that are tuned on a training with wrong labels; its loss is the proxy.
+    """Return the study of tuning hyperparameters of training with wrong labels; its loss is the proxy.
 
     A step of the problem is a whole training of `num_steps` steps, and an episode is one step, so that every observable
     is read at the end of the training.
 
     Args:
-      num_steps: the steps of a training.
-      rate, decay_rate: the learning rate and the weight decay where θ starts.
-      example_weights: the number of groups of examples whose weights are tuned as well; 0 for none.
+      num_steps: the number of steps of a training run.
+      rate, decay_rate: the learning rate and the weight decay at the initial θ.
+      example_weights: the number of groups of examples whose weights are also tuned; 0 for none.
       proxy: the observable of `ml.problems.noisy_labels` that is the loss.
       **settings: the other arguments of `ml.problems.noisy_labels`.
 
     Raises:
-      TypeError, ValueError: as `ml.problems.noisy_labels`; or a rate is not positive, or a count is out of its range.
+      TypeError, ValueError: as `ml.problems.noisy_labels`; or a rate is not positive, or a count is out of range.
     """
     check_count("num_steps", num_steps)
     check_count("example_weights", example_weights, 0)
@@ -66,7 +66,7 @@ def tuned_training(
 
 
 def reading(study: Study, name: str, num_episodes: int) -> Callable[[Any, Key], Any]:
-    """Return the function `(theta, key) -> mean of an observable`: in the world that is trained on, if there is one."""
+    """Return the function `(theta, key) -> mean of an observable`, on the episode of training if it is repeated."""
     problem = observe(study, name)
     if not study.repeat_randomness:
         return held_out_loss(problem, study.horizon, num_episodes)
@@ -87,22 +87,22 @@ def descend(
     progress: Progress,
     label: str,
 ) -> dict[str, np.ndarray]:
-    """Minimise the proxy for every key, and return what was read on the way, `[seeds, readings]` each.
+    """Minimise the proxy for every key, and return the readings during training, `[seeds, readings]` each.
 
     Args:
       study: the study, with the arguments of the switches.
-      names: the observables that are the proxy and the goal, and others that are watched: role -> name.
-      build: `(problem, key) -> estimator`; the key is that of all episodes, or None for new ones.
+      names: role -> name of the observable, for the proxy, the goal and other watched observables.
+      build: `(problem, key) -> estimator`; the key is shared by all episodes; None for a new key in each.
       optimizer: the outer optimiser.
       switches: the mitigation.
-      keys: of the runs.
-      num_steps, chunk_length: the outer steps, and those between readings.
-      num_episodes: the episodes of a reading.
+      keys: the keys of the runs.
+      num_steps, chunk_length: the number of outer steps, and of those between two readings.
+      num_episodes: the number of episodes of a reading.
       progress, label: called as `progress(label, done, total)` after every run.
 
     Returns:
       "step" `[readings]`; the observables by role, NaN after an early stop; and "end/proxy" and "end/goal" `[seeds]`,
-      of the θ that is returned.
+      at the returned θ.
     """
     problem = altered(study, names[PROXY], names[GOAL], switches)
     estimator = one_world(lambda key: build(problem, key)) if study.repeat_randomness else build(problem, None)
@@ -137,17 +137,18 @@ def descend(
 
 
 def goal_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
-    """Return a row for every case: the goal at the start, at its best and at the end, and how much a case recovers.
+    """Return a row for every case: the goal at the start, at its best and at the end, and the fraction that a case
+    recovers.
 
-    The loss that the plain case adds to the goal after its best is R = end − best, the mean over seeds; a case recovers
-    (end of the plain case − its own end) / R, which is 1 where training stops at the right moment, and more where it
-    ends below the best of the plain case. Errors are standard errors over seeds, which the cases share.
+    After its best value, the goal of the plain case increases by R = end − best, the mean over seeds. A case recovers
+    the fraction (end of the plain case − its own end) / R. It is 1 if training stops at the right moment, and more if
+    it ends below the best of the plain case. Errors are standard errors over seeds, which all cases share.
     """
     plain, rows = next(iter(found.values())), []
     lost = plain["end/goal"] - plain[GOAL].min(axis=1)
     for name, one in found.items():
-        best = np.nanmin(one[GOAL], axis=1)
-        turns = one["step"][np.nanargmin(one[GOAL], axis=1)].astype(float)
+        known = np.where(np.isfinite(one[GOAL]), one[GOAL], np.inf)
+        best, turns = known.min(axis=1), one["step"][known.argmin(axis=1)].astype(float)
         gain = plain["end/goal"] - one["end/goal"]
         share = gain.mean() / lost.mean() if len(gain) == len(lost) else np.nan
         values = {"start": one[GOAL][:, 0], "best": best, "turning_step": turns, "end": one["end/goal"]}

@@ -1,4 +1,4 @@
-"""What `experiments/misgeneralisation.py` measures: an agent that is trained with one guide and tested with others."""
+"""Measurements of `experiments/misgeneralisation.py`: an agent is trained with one guide and tested with others."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,11 +20,11 @@ METHODS = {"ES": evolution_strategies, "PES": persistent_es, "NRES": noise_reuse
 
 
 def follower(hidden: int) -> Theta:
-    """Return the weights of an agent that almost surely walks to the guide: what the right guide is worth."""
+    """Return the weights of an agent that almost surely walks to the guide, to measure the best reward."""
     weights = jax.tree.map(jnp.zeros_like, walker_weights(jax.random.key(0), hidden))
     reflex = np.zeros((5, SEEN), np.float32)
     reflex[1:, :2] = 100 * np.array([[1, 0], [-1, 0], [0, 0.9], [0, -0.9]])
-    reflex[0, 2] = 50.0  # stays where it stands beside the guide
+    reflex[0, 2] = 50.0  # stays in its cell next to the guide
     return {**weights, "reflex": jnp.asarray(reflex)}
 
 
@@ -34,12 +34,12 @@ def train_walkers(
     """Train agents with mixtures of guides, all seeds and mixtures in one program, and test them with every guide.
 
     Args:
-      method: "ES", of whole episodes; "PES" or "NRES", of windows.
+      method: "ES" with whole episodes; "PES" or "NRES" with windows.
       mixtures: the shares of guides in training.
-      keys: of the seeds.
+      keys: the keys of the seeds.
       settings: the configuration, with `world`, `horizon`, `length`, `pairs`, `sigma`, `learning_rate`, `episodes` and
         `tests`.
-      num_readings: how often the agents are tested.
+      num_readings: the number of tests during training.
 
     Returns:
       "reward" `[mixtures, seeds, readings, guides]`, the mean total reward of an episode; "episodes" `[readings]` per

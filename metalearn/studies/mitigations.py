@@ -17,18 +17,18 @@ from metalearn.outer.observables import observable_names, observe, with_loss
 
 @dataclasses.dataclass(frozen=True)
 class Switches:
-    """What is changed of a meta-training on the proxy.
+    """A change of a meta-training on the proxy.
 
     Attributes:
       arguments: arguments of the function that makes the study, such as more data or another width.
       penalty: p; adds p/2 ‖θ − θ_0‖² to the proxy.
       outer_noise: the standard deviation of noise on the estimate of the gradient.
       share: a in [0, 1]; minimises (1 − a) proxy + a goal.
-      stop_on: the observable on which training stops early; the best θ by it is restored.
-      patience: the readings without an improvement after which it stops.
+      stop_on: the observable for early stopping; the θ with its smallest reading is returned.
+      patience: the number of readings without an improvement after which to stop.
 
     Raises:
-      TypeError, ValueError: a number is out of its range.
+      TypeError, ValueError: a number is out of range.
     """
 
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -46,7 +46,7 @@ class Switches:
 
 
 def altered(study: Study, proxy: str, goal: str, switches: Switches) -> InnerProblem:
-    """Return the problem that is minimised: the proxy with its penalty, and with a share of the goal."""
+    """Return the problem to minimise: the proxy with its penalty, and with a share of the goal."""
     problem, wanted = observe(study, proxy, "proxy"), observe(study, goal, "goal")
     if not switches.penalty and not switches.share:
         return problem
@@ -77,13 +77,13 @@ def check_switches(switches: Switches, study: Study, problem: Mapping[str, Any],
 
     Args:
       switches: the mitigation.
-      study: the study without it.
+      study: the study without the mitigation.
       problem: the part `problem` of the configuration.
-      ours: whether the study is that of this page, to which every mitigation applies.
+      ours: whether the study is the default one, to which every mitigation applies.
     """
     given = problem.get("arguments") or {}
     if missing := [name for name in switches.arguments if not ours and name not in given]:
-        return f"problem.arguments.{missing[0]} is not given, which it changes."
+        return f"problem.arguments.{missing[0]} is missing, and the mitigation changes it."
     if switches.stop_on and switches.stop_on not in (known := observable_names(study)):
         return f"the problem has no observable {switches.stop_on!r} to stop on; it has: {', '.join(known)}."
     return ""

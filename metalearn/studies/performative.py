@@ -1,4 +1,4 @@
-"""What `experiments/performative.py` measures: gradients, rounds of deployment, honest reports and a game.
+"""Measurements of `experiments/performative.py`: gradients, rounds of deployment, honest reports and a game.
 
 Every function takes the configuration of the experiment, and a key, and returns arrays.
 """
@@ -27,7 +27,7 @@ SCORES = ("brier", "log")
 GAMES = {"alone": False, "zero-sum": True}  # whether the score of a rival is subtracted
 FINE = 161  # places of the lines of a figure
 WHOLE = Truncation(1, 1)
-CHOICE = {"low": 0.3, "high": 0.8, "limit": 0.6}  # a human who makes the event likely where it is told to be
+CHOICE = {"low": 0.3, "high": 0.8, "limit": 0.6}  # a human who makes the event likely if it is predicted
 REPORT_SIGMA = 0.5  # the standard deviation of the perturbations of a report, in logits
 
 
@@ -35,12 +35,12 @@ def coin(config, rule):
     return redeployment(rule, start=config.coin.start, bias=config.coin.bias, feedback=config.coin.feedback)
 
 
-def game_of(config, score, **settings):
+def build_game(config, score, **settings):
     return prediction_game(score, bias=config.game.bias, feedback=config.game.feedback, **settings)
 
 
 def estimates(estimator, thetas, key, seeds, windows=1):
-    """Independent means over the windows of an episode, `[points, seeds]` for every leaf of θ."""
+    """Return independent means over the windows of an episode, `[points, seeds]` for every leaf of θ."""
 
     def one(theta, key):
         start, steps = jax.random.split(key)
@@ -57,7 +57,7 @@ def estimates(estimator, thetas, key, seeds, windows=1):
 
 
 def single_shot(config, key):
-    """Backprop and ES on the single step, where PES and NRES are ES, with their exact means."""
+    """Measure backprop and ES on a single step, where PES and NRES equal ES, and compute their exact means."""
     world = {name: value for name, value in config.world.items() if name != "move"}
     problem, edge = performative(**world), world["position"] + world["threshold"]
     theta = np.linspace(edge - 4 * config.sigma, edge + 4 * config.sigma, config.points)
@@ -74,11 +74,11 @@ def single_shot(config, key):
 
 
 def sequential(config, key):
-    """The four families on the sequential problem."""
+    """Measure the four families on the sequential problem."""
     problem, cut = performative(**config.world), Truncation(config.horizon, config.length)
     edge, reach = config.world.position + config.world.threshold, config.world.move * config.horizon
     ends = edge + min(reach, 0) - 3 * config.sigma, edge + max(reach, 0) + 3 * config.sigma
-    theta = np.linspace(*ends, config.points) + 1e-3  # off the jumps, where truncated ES has no one target
+    theta = np.linspace(*ends, config.points) + 1e-3  # not at the jumps, where truncated ES has no unique target
     families = {"truncated ES": evolution_strategies, "PES": persistent_es, "NRES": noise_reuse_es}
     methods = {"backprop": backprop(problem, cut)}
     methods |= {
@@ -94,20 +94,20 @@ def sequential(config, key):
 
 
 def measured(methods, exact, theta, key, seeds, windows=1):
-    """Samples of every method, the exact means at the places, and those on a finer grid."""
+    """Return samples of every method, and the exact means at the same places and on a finer grid."""
     places, fine = jnp.asarray(theta, jnp.float32), np.linspace(theta[0], theta[-1], FINE)
     found = {name: estimates(one, places, key, seeds, windows) for name, one in methods.items()}
     return {"theta": theta, "measured": found, "exact": exact(theta), "fine": fine, "line": exact(fine)}
 
 
 def descents(estimator, optimizer, theta, keys, num_steps, project=None):
-    """θ before every outer step of one training for each key."""
+    """Return θ before every outer step of one training run for each key."""
     train = lambda key: meta_train(estimator, optimizer, theta, key, num_steps, project=project)[1].theta
     return jit(jax.vmap(train), "trainings", calls=1)(keys)
 
 
 def redeployments(config, key):
-    """Predictions along the rounds of three rules, and along the descents of two estimators on samples of the coin."""
+    """Return predictions in the rounds of three rules, and in the descents of two estimators on samples of the coin."""
     eta, bias, feedback = jnp.array(config.coin.learning_rate), config.coin.bias, config.coin.feedback
     paths = {}
     for rule in ("retraining", "gradient", "full"):
@@ -125,7 +125,7 @@ def redeployments(config, key):
 
 
 def incentives(config):
-    """Expected scores of every report, alone and against an honest rival, and the best report for every feedback."""
+    """Return expected scores of reports, alone and against an honest rival, and the best report for every feedback."""
     bias, feedback = config.game.bias, config.game.feedback
     report, honest = np.linspace(0.005, 0.995, 397), bias / (1 - feedback)
     kinds = {"belief": np.full_like(report, honest), "alone": bias + feedback * report}
@@ -141,7 +141,7 @@ def incentives(config):
 
 
 def human_choice(config, key):
-    """The gradient of the Brier score with respect to the logit of a report, where the human's response jumps."""
+    """Return the gradient of the Brier score with respect to the logit of a report, for a response that jumps."""
     low, high, limit = CHOICE.values()
     response = lambda p: jnp.where(p < limit, low, high)
     report = np.linspace(0.15, 0.9, config.points)
@@ -164,8 +164,9 @@ def human_choice(config, key):
 
 
 def smoothed_score(response, report, zero_sum):
-    """E[ε S / σ²] at the logit of a report, on a grid of the noise of the player and the rival."""
-    z = np.linspace(-6, 6, 241 if zero_sum else 4001)  # two noises make a jump a curve in the grid, whose errors cancel
+    """Return E[ε S / σ²] at the logit of a report, on a grid of the noise of the player and the rival."""
+    points = 241 if zero_sum else 4001  # with two noises a jump is a curve in the grid, and its errors cancel
+    z = np.linspace(-6, 6, points)
     weight = np.exp(-z * z / 2) / np.exp(-z * z / 2).sum()
     score = lambda p, r: -(r * (1 - p) ** 2 + (1 - r) * p**2)
     found = []
@@ -179,13 +180,13 @@ def smoothed_score(response, report, zero_sum):
 
 
 def self_plays(config, key):
-    """The reports along training, alone and in the zero-sum game, by backprop and by ES."""
+    """Return the reports during training, alone and in the zero-sum game, with backprop and with ES."""
     start = jnp.asarray(np.log(config.game.start / (1 - config.game.start)), jnp.float32)
     keys, outer = jax.random.split(jax.random.fold_in(key, 5), config.seeds), optax.adam(config.game.learning_rate)
     found = {}
     for score in SCORES:
         for name, zero_sum in GAMES.items():
-            problem = game_of(config, score, zero_sum=zero_sum)
+            problem = build_game(config, score, zero_sum=zero_sum)
             smooth = evolution_strategies(problem, WHOLE, sigma=0.1, num_pairs=64)
             both, project = ({"player": start, "rival": start}, self_play) if zero_sum else (start, None)
             held = descents(backprop(problem, WHOLE), outer, start, keys[:2], config.outer_steps)

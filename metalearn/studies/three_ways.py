@@ -1,7 +1,7 @@
-"""What `experiments/three_ways.py` measures: backprop, a policy gradient, a genetic algorithm and CMA-ES on one loss.
+"""Measurements of `experiments/three_ways.py`: backprop, a policy gradient, a genetic algorithm and CMA-ES on one loss.
 
 The network is one neuron, f(x) = sin(w_1 x + w_2), and its data are those of another such neuron. The loss has local
-minima in w_1, because a wrong frequency agrees with the right one only in a part of the data.
+minima in w_1, because a wrong frequency fits only a part of the data.
 """
 
 import time
@@ -37,10 +37,10 @@ class Contest(NamedTuple):
       problem: the loss, as an inner problem of `horizon` steps.
       policy: the same with choices, whose loss has the derivative of `score_function`.
       horizon: the number of steps of `problem`.
-      cost: evaluations that a step of backprop and one of the policy gradient count as.
+      cost: the number of evaluations of a step of backprop, and of a step of the policy gradient.
       box: the corners (low, high) between which starts are drawn.
-      names: of the two numbers.
-      solved: the loss below which an end counts as solved; None for 1.2 times the smallest on the grid of `surface`.
+      names: the names of the two numbers.
+      solved: the loss below which a run counts as solved; None for 1.2 times the smallest on the grid of `surface`.
     """
 
     problem: InnerProblem
@@ -53,25 +53,25 @@ class Contest(NamedTuple):
 
 
 def neuron(theta):
-    """The outputs of the neuron for all inputs."""
+    """Return the outputs of the neuron for all inputs."""
     return jnp.sin(theta[0] * INPUTS + theta[1])
 
 
 def at_once(loss: Callable[..., Any]) -> InnerProblem:
-    """A loss of θ and a key as an inner problem of one step."""
+    """Convert a loss of θ and a key to an inner problem of one step."""
     return InnerProblem(
         lambda theta, key: jnp.zeros(()), lambda state, theta, key: state, lambda _, theta, key: loss(theta, key)
     )
 
 
 def normal_choices(mean, key):
-    """Independent normal choices around a mean, and the logarithms of their densities."""
+    """Draw independent normal choices around a mean, and return them with the logarithms of their densities."""
     choices = jax.lax.stop_gradient(mean[None] + NOISE * jax.random.normal(key, (CHOICES, *mean.shape)))
     return choices, -jnp.square((choices - mean[None]) / NOISE) / 2
 
 
 def contests() -> dict[str, Contest]:
-    """Regression, which has a gradient; decisions, which have none; and the hyperparameters of a training."""
+    """Return the contests: regression (with a gradient), decisions (without one), and hyperparameters of training."""
     target, (low, high) = neuron(jnp.array(TARGET)), ((0.0, -np.pi), (8.0, np.pi))
 
     def regression(theta, key):
@@ -109,7 +109,7 @@ def contests() -> dict[str, Contest]:
 
 
 def inner_training(loss) -> InnerProblem:
-    """Training of the neuron with momentum from 8 starts around its target; θ is the rate and the momentum."""
+    """Return the training of the neuron with momentum from 8 starts; θ is the rate and the momentum."""
     starts = np.array(TARGET) + np.random.default_rng(0).uniform(-1.5, 1.5, (8, 2))
 
     def init(theta, key):
@@ -126,18 +126,18 @@ def inner_training(loss) -> InnerProblem:
 
 
 def surface(contest: Contest, resolution: int) -> dict[str, np.ndarray]:
-    """The loss on a grid of the box."""
+    """Return the loss on a grid of the box."""
     (left, bottom), (right, top) = contest.box
     x, y = np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)
     grid = jnp.stack(jnp.meshgrid(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)), axis=-1)
     return {
         "x": x,
         "y": y,
-        "loss": np.asarray(jit(lambda grid: jax.lax.map(jax.vmap(losses_of(contest)), grid), "surface", 1)(grid)),
+        "loss": np.asarray(jit(lambda grid: jax.lax.map(jax.vmap(make_loss(contest)), grid), "surface", 1)(grid)),
     }
 
 
-def losses_of(contest: Contest):
+def make_loss(contest: Contest):
     return lambda theta: meta_loss(contest.problem, theta, jax.random.key(0), contest.horizon)
 
 
@@ -146,13 +146,12 @@ def compete(contest: Contest, method: str, key, seeds: int, evaluations: int, se
 
     Args:
       contest, method, key, seeds: the loss, the name of the method, and random starts.
-      evaluations: of a run; it goes on for `LONGER` times as many.
+      evaluations: the number of evaluations of a run; the run continues to `LONGER` times as many.
       settings: `learning_rate` of Adam, `sigma` and `population` of the searches.
 
     Returns:
-      `theta` `[seeds, steps, 2]`, what the method would return at this step: the θ of a descent, or the best member so
-      far of a search; its `loss`; `evaluations` and `seconds` `[steps]`, of one run, in processor time
-      without compilation.
+      `theta` `[seeds, steps, 2]`, the result of the method at this step: the θ of a descent, or the best member so far
+      of a search; its `loss`; `evaluations` and `seconds` `[steps]`, of one run, in processor time without compilation.
     """
     low, high = (jnp.asarray(corner, jnp.float32) for corner in contest.box)
     starts = jax.random.uniform(key, (seeds, 2), minval=low, maxval=high)
@@ -165,12 +164,12 @@ def compete(contest: Contest, method: str, key, seeds: int, evaluations: int, se
     seconds = (time.process_time() - began) / seeds
     kept = np.unique(np.round(np.linspace(0, path.shape[1], KEPT + 1)).astype(int))
     path = jnp.concatenate([starts[:, None], path], axis=1)[:, kept]
-    loss = jit(jax.vmap(jax.vmap(losses_of(contest))), "losses along the way", calls=1)(path)
+    loss = jit(jax.vmap(jax.vmap(make_loss(contest))), "losses along the way", calls=1)(path)
     return {"theta": path, "loss": loss, "evaluations": cost * kept, "seconds": seconds * kept / kept[-1]}
 
 
 def _descent(contest, method, evaluations, settings):
-    """The evaluations of one step of Adam, and a function that returns the θ after each step."""
+    """Return the evaluations of one step of Adam, and a function that returns the θ after each step."""
     whole = method == "backprop"
     cost = contest.cost[0 if whole else 1]
     problem, horizon = (contest.problem, contest.horizon) if whole else (contest.policy, 1)
@@ -185,8 +184,8 @@ def _descent(contest, method, evaluations, settings):
 
 
 def _search(contest, method, evaluations, settings):
-    """The evaluations of one generation, and a function that returns the best member so far after each generation."""
-    loss, size = losses_of(contest), settings["population"]
+    """Return the evaluations of one generation, and a function that returns the best members after each generation."""
+    loss, size = make_loss(contest), settings["population"]
     how = {"population_size": size, "sigma": settings["sigma"]}
 
     def run(start, key):
@@ -201,7 +200,7 @@ def _search(contest, method, evaluations, settings):
 
 
 def judged(runs: dict[str, dict[str, Any]], solved: float, evaluations: int) -> list[dict[str, Any]]:
-    """A row for each method at equal evaluations, and again at equal time, that of the slowest at equal evaluations."""
+    """Return a row for each method at equal evaluations, and one at equal time, which is that of the slowest method."""
     at_equal = {name: int(np.searchsorted(run["evaluations"], evaluations, "right")) - 1 for name, run in runs.items()}
     most = max(run["seconds"][at_equal[name]] for name, run in runs.items())
     at_time = {name: max(int(np.searchsorted(run["seconds"], most, "right")) - 1, 0) for name, run in runs.items()}

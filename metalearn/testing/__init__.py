@@ -1,13 +1,17 @@
-"""Floor 4: checks for estimators that are written outside this package, `ml.testing.*`.
+"""Checks for estimators that are written outside this package, `ml.testing.*`.
 
 | function | checks |
 |---|---|
 | `check_estimator` | the contract of `GradientEstimator`: types, metrics, randomness, transformations, episodes |
+| `verify` | whether an estimator, anybody's, estimates the gradient that it claims, and which mistake it looks like |
 
-A failed check raises an `AssertionError` that says what is wrong. No test framework is needed.
+A failed check of `check_estimator` raises an `AssertionError` that says what is wrong. `verify` returns a `Verdict`. No
+test framework is needed.
 """
 
 from metalearn.testing.contract import check_estimator
+from metalearn.testing.judge import verify
 from metalearn.testing.requirements import Checked
+from metalearn.testing.verdict import Check, Verdict
 
-__all__ = ["Checked", "check_estimator"]
+__all__ = ["Check", "Checked", "Verdict", "check_estimator", "verify"]

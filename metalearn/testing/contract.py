@@ -51,8 +51,8 @@ def check_estimator(
 
     A factory is checked completely, with a small problem that records the steps that are taken: an estimate must run
     one window, report its steps, count particles that diverge, start each episode anew, and agree with its description.
-    The factory is called with windows shorter than the episode and with staggered windows; if it refuses the former
-    with a `ValueError`, it is called with whole episodes instead. Perturbations must be smaller than 5.
+    The factory is called with windows shorter than the episode and with staggered windows; if it raises a `ValueError`
+    for the former, it is called with whole episodes instead. Perturbations must be smaller than 5.
 
     An existing estimator is checked at `theta` for the requirements that do not depend on its problem.
 
@@ -85,9 +85,7 @@ def check_estimator(
             f"{estimator!r} was given."
         )
     if theta is not None:
-        raise TypeError(
-            "A factory is checked with a problem of its own; leave theta None, or pass a GradientEstimator."
-        )
+        raise TypeError("A factory is checked with a built-in problem; leave theta None, or pass a GradientEstimator.")
     with _one_at_a_time, attempt("The estimator"):
         return _check_factory(estimator, key, tolerance)
 
@@ -149,7 +147,9 @@ def _check_factory(make: Factory, key: Key, tolerance: float) -> Checked:
     _check_precision(make, problem.problem, truncation)
     passed += [TRANSFORMED, PRECISION]
     if truncation.num_windows == 1:
-        skipped.append("Not checked: staggered windows, because windows shorter than the episode are refused.")
+        skipped.append(
+            "Not checked: staggered windows, because the factory does not support windows shorter than the episode."
+        )
     else:
         staggered = _call(make, problem.problem, Truncation(HORIZON, LENGTH, stagger=True))
         episodes.check_staggered(staggered, problem, Truncation(HORIZON, LENGTH), key)
@@ -169,7 +169,7 @@ def _check_reset(
 
 
 def _build(make: Factory, problem: InnerProblem) -> tuple[GradientEstimator, Truncation]:
-    """Return the estimator for windows or, if the factory refuses windows, for whole episodes; and its truncation."""
+    """Return the estimator and its truncation: for windows, or for whole episodes if windows are not supported."""
     try:
         estimator = _call(make, problem, Truncation(HORIZON, LENGTH))
     except ValueError:

@@ -135,6 +135,6 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_is_used(tmp_path, whole,
         one.write_bytes(b"")
     with (
         opened(tmp_path, run.folder) as again,
-        pytest.raises(ValueError, match=r"No snapshot of a b is whole: .*Delete them"),
+        pytest.raises(ValueError, match=r"All snapshots of a b are damaged: .*Delete them"),
     ):
         descend(again)

@@ -80,7 +80,7 @@ def test_the_gradient_of_the_weight_decay_of_ridge_regression_is_the_closed_form
 
 @pytest.mark.parametrize(("rate", "horizon", "share"), [(0.9, 3, 1.0), (1.05, 5, 1.0)])
 def test_a_map_that_has_not_converged_or_does_not_contract_says_so(rate, horizon, share):
-    with pytest.warns(UserWarning, match="no fixed point"):
+    with pytest.warns(UserWarning, match="not a fixed point"):
         _, metrics = estimate(linear_quadratic(a=rate), horizon, 0.3)
     assert metrics["fraction_unconverged"] == share
     assert metrics["spectral_radius"] == pytest.approx(rate)
@@ -94,7 +94,7 @@ def test_a_compiled_loop_warns_as_well():
         warnings.simplefilter("always")
         jax.block_until_ready(run(jnp.asarray(0.3), KEY))
         jax.effects_barrier()
-    assert ["no fixed point" in str(one.message) for one in seen] == [True]
+    assert ["not a fixed point" in str(one.message) for one in seen] == [True]
 
 
 def test_the_contract_and_the_target():

@@ -99,9 +99,9 @@ def test_mistakes_are_one_line(tmp_path):
         (("outer.clip_norm=-1",), "outer.clip_norm must be"),
         (("outer.decay=maybe",), "outer.decay must be true or false"),
         (("outer.stop_on=goal",), "outer.stop_on must be null or evaluate"),
-        (("outer.patience=3",), "outer.patience is that of outer.stop_on"),
+        (("outer.patience=3",), "outer.patience needs outer.stop_on"),
         (("outer.stop_on=evaluate", "outer.patience=0"), "outer.patience must be at least 1"),
-        (("outer.stop_on=evaluate", "chunk_length=500"), "outer.stop_on needs readings on the way"),
+        (("outer.stop_on=evaluate", "chunk_length=500"), "outer.stop_on needs readings during training"),
         (("outer.learning_rate=fast",), "outer.learning_rate must be"),
         (
             (f"+matrix={{as tuned: {{_target_: {WINE}}}}}",),

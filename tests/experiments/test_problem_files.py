@@ -196,7 +196,10 @@ def test_meta_training_ends_where_the_evaluation_no_longer_improves(place):
     again = run(place, "meta_train", *settings, f"resume={folder}")
     assert again.returncode == 0, again.stderr
     assert steps() == [[0, 1, 2]]
-    for wrong, words in (("outer.stop_on=goal", "must be null or evaluate"), ("chunk_length=9", "readings on the way")):
+    for wrong, words in (
+        ("outer.stop_on=goal", "must be null or evaluate"),
+        ("chunk_length=9", "readings during training"),
+    ):
         assert words in one_line(run(place, "meta_train", *settings, wrong))
 
 
@@ -234,9 +237,9 @@ def test_a_yaml_of_ones_own_can_name_a_file(place):
         (["problem=odd:good", "problem.repeat_randomness=maybe"], "repeat_randomness must be true or false"),
         (["problem=odd:good", "problem.sgma=1"], "did you mean sigma?"),
         (["problem=odd:good", "+problem.sgma=1"], "did you mean sigma?"),
-        (["problem=phase_walk", "+problem.sgma=1"], "Nothing reads problem.sgma"),
-        (["+problem._target_=odd.good"], "Nothing reads problem._target_"),
-        (["+trajectories.lenght=1"], "Nothing reads trajectories.lenght"),
+        (["problem=phase_walk", "+problem.sgma=1"], "There is no setting problem.sgma"),
+        (["+problem._target_=odd.good"], "There is no setting problem._target_"),
+        (["+trajectories.lenght=1"], "There is no setting trajectories.lenght"),
         (["+epsodes=1"], "did you mean episodes?"),
     ],
 )
@@ -250,19 +253,19 @@ def test_what_does_not_fit_is_one_sentence_before_a_folder_is_made(place, argume
     [
         ("meta_train", ["problem=digits", "tuning=hyperparameters"], "is tuned without tuning=hyperparameters"),
         ("meta_train", ["problem=odd:good", "matrix=all"], "is tuned without matrix=all"),
-        ("meta_train", ["+problem._target_=odd.good"], "Nothing reads problem._target_"),
-        ("meta_train", ["problem=odd:good", "+problem._target_=odd.good"], "Nothing reads problem._target_"),
+        ("meta_train", ["+problem._target_=odd.good"], "There is no setting problem._target_"),
+        ("meta_train", ["problem=odd:good", "+problem._target_=odd.good"], "There is no setting problem._target_"),
         ("meta_train", ["problem=odd:good", "searches=[random_search]"], "has none; give problem.box"),
         ("meta_train", ["problem=odd:good", "searches=[bayes]"], "Every one of searches must be one of"),
         ("meta_train", ["problem=odd:good", "baselines=true"], "baselines"),
-        ("meta_train", ["problem=odd:good", "estimator=[]"], "Nothing is to be tuned with"),
+        ("meta_train", ["problem=odd:good", "estimator=[]"], "No method is given"),
         ("meta_train", ["problem=nothing"], "problem=nothing is not available"),
-        ("meta_train", ["+outer.momentum=1"], "Nothing reads outer.momentum"),
+        ("meta_train", ["+outer.momentum=1"], "There is no setting outer.momentum"),
         ("compare", ["estimator=[full_es,persistent]"], "did you mean persistent_es?"),
         ("compare", ["estimator=full_es,persistent", "-m"], "did you mean persistent_es?"),
         ("compare", ["problem=odd:good", "problem.horizon=7", "problem.length=2"], "such as 1"),
-        ("landscape", ["+problem._target_=odd.good"], "Nothing reads problem._target_"),
-        ("zoom", ["+problem._target_=odd.good"], "Nothing reads problem._target_"),
+        ("landscape", ["+problem._target_=odd.good"], "There is no setting problem._target_"),
+        ("zoom", ["+problem._target_=odd.good"], "There is no setting problem._target_"),
         ("gallery", ["problem=odd:good"], "gallery has no part 'problem'"),
     ],
 )
@@ -281,7 +284,7 @@ def test_a_run_keeps_its_problem_file_and_a_resume_with_another_is_refused(place
     (place / "my problems.py").write_text(STRANGERS.replace("state - theta", "2 * state - theta"))
     line = one_line(run(place, *tiny, f"resume={folder}"))
     assert "my problems.py differs from line 14 on" in line
-    assert "Put that file back" in line
+    assert "Restore that file" in line
     assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
 
 
@@ -295,7 +298,7 @@ def test_a_new_file_passes_the_check_as_it_is(place, monkeypatch, kind):
         assert words in result.stdout
     assert not runs(place)
     for arguments, words in (
-        (["mine.py"], "there already"),
+        (["mine.py"], "already exists"),
         (["mine.txt"], "ends in .py"),
         ([], "nothing was given"),
         (["other.py", "--kind", "x"], "must be one of map, network"),

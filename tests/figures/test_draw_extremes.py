@@ -133,6 +133,30 @@ def layer(source, logarithmic=False):
     return figures.draw_layer(values, PLANE, label="loss", **how)
 
 
+def goals(source, count=2):
+    read = lambda: {"step": np.arange(4), "proxy": source(3, 4), "goal": source(3, 4)}
+    return {f"case {index}": read() for index in range(count)}
+
+
+def mitigations(source):
+    return figures.draw_mitigations(goals(source), [{"end": float(source()), "recovered": float(source())}] * 2)
+
+
+def features(source):
+    return figures.draw_features({"counts": np.array([1, 10, 100]), "training": source(4, 3), "test": source(4, 3)})
+
+
+def walks(source):
+    panels = {name: source(2, 3, 4) for name in ("ES", "PES")}
+    return figures.draw_walks(panels, np.arange(3), ("right", "absent", "random", "wrong"), float(source()))
+
+
+def probe(source):
+    adams = lambda: {name: source(3, 2, 3) for name in ("Adam, swept", "Adam, as tuned")}
+    read = lambda: {"step": np.arange(3), "learned": source(2, 3, 2, 3)} | adams()
+    return figures.draw_probe({"one": read(), "two": read()})
+
+
 FIGURES = {
     "draw_comparison": lambda s: figures.draw_comparison(Comparison(0.0, (report(s, "ES"), report(s, "PES")))),
     "draw_trajectories": lambda s: figures.draw_trajectories(
@@ -154,6 +178,12 @@ FIGURES = {
     "draw_learning_curves": lambda s: figures.draw_learning_curves(evaluation(s), "digits"),
     "draw_matrix": lambda s: figures.draw_matrix(evaluation(s)),
     "draw_zoom": zoom,
+    "draw_goals": lambda s: figures.draw_goals(goals(s)),
+    "draw_goals, one": lambda s: figures.draw_goals(goals(s, 1)),
+    "draw_mitigations": mitigations,
+    "draw_features": features,
+    "draw_walks": walks,
+    "draw_probe": probe,
     "draw_history": lambda s: figures.draw_history(history(s)),
     "draw_trials": lambda s: figures.draw_trials(trials(s)),
     "draw_exponents": lambda s: figures.draw_exponents(exponents(s)),

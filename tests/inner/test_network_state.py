@@ -385,7 +385,7 @@ MISTAKES = {
     "a collection nobody makes": (
         lambda: ml.from_linen(Reader(), (1, 4), **ROWS),
         ValueError,
-        "The module Reader reads a variable that it does not make: .*constants.* Give it an initial value",
+        "The module Reader reads a variable that it does not create: .*constants.* Give it an initial value",
     ),
     "a flag that is not there": (
         lambda: ml.from_linen(Linen(), (1, 4), flags={"is_training": (True, False)}),
@@ -415,12 +415,12 @@ MISTAKES = {
     "a variable of training alone": (
         lambda: classify(ml.from_linen(OnlyInTraining(), (1, 4), **ROWS)),
         ValueError,
-        r"\['batch_stats'\]\['late'\] came and nothing went. Make every variable",
+        r"\['batch_stats'\]\['late'\] was added and nothing was removed. Create every variable",
     ),
     "a stream that is not there": (
         lambda: classify(ml.from_linen(Noisy(), (1, 4), **ROWS)),
         ValueError,
-        'fails in training, that is with a key, and not in evaluation .*noise.* stream "dropout"',
+        'fails in training, when it is given a key, but not in evaluation .*noise.* stream "dropout"',
     ),
     "a metric without the state": (
         lambda: ml.metric_loss(NETWORKS["Linen"], DATA)({}, KEY),

@@ -7,7 +7,7 @@ import pytest
 
 import metalearn as ml
 from metalearn import heartbeat
-from metalearn.outer.diagnosis.derivatives import Derivatives, _gradients, _of_gradients
+from metalearn.outer.diagnosis.derivatives import Derivatives, _add_gradients, _gradients
 from metalearn.words import percent
 
 KEY = jax.random.key(5)
@@ -211,7 +211,7 @@ def test_gradients_in_reverse_mode_are_those_of_several_episodes_and_their_mean(
         lambda state, theta, key: state,
     )
     theta, keys = jnp.float32(0.5), jax.random.split(KEY, 8)
-    found = _of_gradients(Derivatives(), _gradients(problem, 20)(theta, keys))
+    found = _add_gradients(Derivatives(), _gradients(problem, 20)(theta, keys))
     slopes = jax.vmap(jax.grad(lambda theta, key: ml.meta_loss(problem, theta, key, 20)), (None, 0))(theta, keys)
     assert found.log_gradient == pytest.approx(float(jnp.log(jnp.abs(jnp.mean(slopes)))), abs=1e-4)
     assert found.gradients is not None

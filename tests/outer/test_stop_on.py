@@ -73,12 +73,12 @@ def test_callbacks_are_a_list_and_any_of_them_ends_training(tmp_path):
     look = lambda step, theta, history: told.append((step, bool(history.stop_reason)))
     _, history = run(callback=[look, lambda step, theta, history: step >= 4, look])
     assert told == [(2, False), (2, False), (4, False), (4, True)]
-    assert history.stop_reason == "a callback asked for it after outer step 4"
+    assert history.stop_reason == "a callback stopped it after outer step 4"
     asked = ml.callbacks.stop_early(2)
     theta, history = run(watch=None, evaluate=lambda theta, key: goal(theta), callback=(asked, look))
     assert (theta, history.snapshot.best.theta) == (10, 6)
     assert history.stop_reason.startswith("the evaluation was smallest (0.75) at outer step 6")
-    with pytest.raises(ValueError, match="stop_early needs something to be read"):
+    with pytest.raises(ValueError, match="stop_early needs readings"):
         run(callback=asked)
 
 
@@ -99,11 +99,11 @@ def test_the_log_has_every_step_of_a_run():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"stop_on": "other"}, r"stop_on must name what is read \('goal'\); 'other' was given"),
-        ({"stop_on": "evaluate"}, r"stop_on must name what is read \('goal'\)"),
+        ({"stop_on": "other"}, r"stop_on must be the name of a reading \('goal'\); 'other' was given"),
+        ({"stop_on": "evaluate"}, r"stop_on must be the name of a reading \('goal'\)"),
         ({"stop_on": "goal", "watch": None}, "nothing: give evaluate or watch"),
-        ({"stop_on": ["goal"]}, "stop_on must name what is read"),
-        ({"patience": 3}, "patience is that of stop_on"),
+        ({"stop_on": ["goal"]}, "stop_on must be the name of a reading"),
+        ({"patience": 3}, "patience is used with stop_on only"),
         ({"stop_on": "goal", "patience": 0}, "patience must be at least 1"),
         ({"stop_on": "goal", "patience": 1.5}, "patience must be a whole number"),
         ({"callback": [print, 3]}, "callback must be a function, or a list of functions; 3 was given"),

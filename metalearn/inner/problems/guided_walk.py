@@ -1,4 +1,4 @@
-"""An agent that visits places in a hidden order, beside a guide that need not know it."""
+"""An agent that visits places in a hidden order, next to a guide that may or may not know the order."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Walk(NamedTuple):
       needed, heading: the place that the agent has to visit next, and that the guide walks to.
       kind: the index of the guide's kind in `GUIDES`.
       memory: the state of the agent's network, `[hidden]`.
-      reward: of the last step.
+      reward: the reward of the last step.
       total: the sum of the rewards.
     """
 
@@ -45,34 +45,35 @@ class Walk(NamedTuple):
 def guided_walk(
     guides: str | Mapping[str, Any] = "right", *, size: int = 5, places: int = 3, hidden: int = 8, penalty: float = 0.3
 ) -> InnerProblem:
-    """Return an agent with a small recurrent network that visits places in an order it is not told.
+    """Return an agent with a small recurrent network that visits places in an order unknown to it.
 
     The world is a grid of `size` × `size` cells. When the agent enters the place that is next in the hidden order, the
     reward is 1 and the following place is next, the first again after the last. When it enters another place, the
-    reward is −penalty. Standing still has the reward 0. The loss of a step is −reward; it is piecewise constant in θ, so its
-    gradient by backprop is zero.
+    reward is −penalty. Standing still has the reward 0. The loss of a step is −reward. It is piecewise constant in θ,
+    so backprop returns a zero gradient.
 
     A guide starts in the cell of the agent and takes one step at a time. The right guide walks the hidden order. The
-    wrong guide walks the same places backwards and leaves out the first, which the agent needs before all others. The
-    random guide walks at random, and the absent guide is not seen.
+    wrong guide walks the same places backwards and leaves out the first, which the agent must visit first. The random
+    guide walks at random. The absent guide is invisible.
 
-    The agent sees the direction to the guide (the signs of both differences), whether the guide is there, whether it
-    stands on a place itself, and its last reward. With these numbers x,
-        m ← tanh(A x + B m + c),   move ~ softmax(D m + E x).
+    The agent sees the direction to the guide (the signs of both differences), whether the guide is present, whether the
+        agent itself stands on a place, and its last reward. With these numbers x, m ← tanh(A x + B m + c),   move ~
+        softmax(D m + E x).
 
     Args:
-      guides: the kind of the guide, "right", "absent", "random" or "wrong"; or the shares of the kinds in the episodes,
-        such as {"right": 0.95, "wrong": 0.05}, which may be traced.
+      guides: the kind of the guide, "right", "absent", "random" or "wrong"; or the fraction of episodes with each kind,
+        such as {"right": 0.95, "wrong": 0.05}. The fractions may be traced.
       size: the side of the grid.
       places: the number of places.
       hidden: the number of units of the network.
-      penalty: what entering a wrong place costs.
+      penalty: the cost of entering a wrong place.
 
     Returns:
       A problem with θ as `walker_weights` draws it, and state `Walk`.
 
     Raises:
-      TypeError: a count is not a whole number, `penalty` is not a real number, or `guides` is not a text or shares.
+      TypeError: a count is not a whole number, `penalty` is not a real number, or `guides` is neither a string nor a
+        mapping.
       ValueError: `size` or `places` is below 2, the places do not fit the grid, a kind is unknown, `penalty` is
         negative, or the shares are negative or do not sum to 1. The functions of the problem raise it if θ has the wrong shapes.
     """
@@ -118,7 +119,7 @@ def guided_walk(
 
 
 def walker_weights(key: Key, hidden: int = 8) -> dict[str, jax.Array]:
-    """Draw the weights of an agent, θ of `guided_walk`, from N(0, 1/inputs); those of its moves are a tenth of that.
+    """Draw the weights of an agent, θ of `guided_walk`, from N(0, 1/inputs), and divide those of the moves by 10.
 
     Args:
       key: the random key.
@@ -183,7 +184,7 @@ def _distinct(key: Key, count: int, number: int) -> jax.Array:
 
 
 def _seen(state: Walk) -> jax.Array:
-    """Return what the agent sees."""
+    """Return the inputs of the agent."""
     there = jnp.where(state.kind == ABSENT, 0.0, 1.0)
     guide = there * jnp.sign(state.guide - state.agent)
     standing = jnp.any(jnp.all(state.places == state.agent[None], axis=1)).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Training on digits with wrong labels, where the loss that is tuned is a proxy of the loss that is wanted."""
+"""Training on digits with wrong labels, where the tuned loss is a proxy of the true objective."""
 
 import math
 from collections.abc import Callable
@@ -25,9 +25,9 @@ class NoisyTraining(NamedTuple):
 
     Attributes:
       params, trace: the parameters of the network, and the momentum.
-      order: the examples of digits in the order of this episode: rows that are trained on, that validate, that decide
-        when to stop, and that measure the goal.
-      labels: of the rows that are trained on; some of them are wrong.
+      order: the examples of digits in the order of this episode: first the rows for training, then those for
+        validation, for deciding when to stop, and for measuring the goal.
+      labels: the labels of the training rows; some of them are wrong.
     """
 
     params: Any
@@ -48,35 +48,35 @@ def noisy_labels(
     parameter_noise: float = 0.0,
     gradient_noise: float = 0.0,
 ) -> InnerProblem:
-    """Return the training of a network on digits of which a share has a random label, by momentum SGD in full batches.
+    """Return the training of a network on digits with momentum SGD in full batches; a fraction of the labels is random.
 
         v ← 0.9 v + ∇_w (1/n) Σ_i e^{θ_i} ce_i(w),   w ← w − η (v + λ w)
 
-    θ is a dictionary. `log_rate` and `log_decay` are the logarithms of η and λ; η is kept below 1 by
-    η = e^a / (1 + e^a). `log_weights`, if θ has it, holds the logarithm of the weight of every example, or of every
-    group of examples if its length divides `rows`; there are no weights otherwise. An episode draws the examples, the
-    wrong labels, uniform over the ten classes, and the first weights.
+    θ is a dictionary. `log_decay` is the logarithm of λ. `log_rate` is a number a with η = e^a / (1 + e^a), so that η
+    is below 1. `log_weights` is optional. It holds the logarithm of the weight of every example, or of every group of
+    examples if its length divides `rows`. An episode draws the examples, the wrong labels (uniform over the ten
+    classes) and the initial parameters.
 
-    The observables read one network on different examples:
+    The observables evaluate the same network on different examples:
 
     | observable | cross-entropy on |
     |---|---|
-    | `training` | the rows that are trained on, with their wrong labels; unweighted |
+    | `training` | the training rows with their wrong labels, unweighted |
     | `validation` | `validation_rows` other rows with right labels |
     | `third` | 200 other rows with right labels |
     | `clean` | 500 other rows with right labels |
-    | `clean_error` | the same 500; the share of errors |
+    | `clean_error` | the same 500; the fraction of errors |
 
     Args:
       observable: the name of the loss of the problem.
-      rows: n, the number of examples that are trained on.
+      rows: n, the number of training examples.
       validation_rows: the number of examples of `validation`.
-      noise: the share of examples whose label is drawn anew.
+      noise: the fraction of the training examples that get a random label.
       hidden: the width of the hidden layer.
-      decay: adds (decay / 2) ‖w‖² to `training` and `validation`, but not to the loss that is trained on.
+      decay: the factor of ½‖w‖², which is added to `training` and `validation` but not to the training loss itself.
       input_noise: the standard deviation of noise on the inputs of every training step, and of the readings `training`
         and `validation`.
-      parameter_noise: the standard deviation of noise on the parameters, at the same places.
+      parameter_noise: the standard deviation of noise on the parameters, in the same steps and readings.
       gradient_noise: the standard deviation of noise on the gradient of every training step.
 
     Raises:
@@ -138,8 +138,8 @@ def _check_counts(rows: int, validation_rows: int, hidden: int) -> None:
     available = AVAILABLE - THIRD_ROWS - CLEAN_ROWS
     if rows + validation_rows > available:
         raise ValueError(
-            f"rows and validation_rows must be at most {available} together, so that {THIRD_ROWS + CLEAN_ROWS} digits "
-            f"remain to judge on; {rows + validation_rows} were given."
+            f"rows and validation_rows must be at most {available} together, so that {THIRD_ROWS + CLEAN_ROWS} "
+            f"digits remain for evaluation; {rows + validation_rows} were given."
         )
 
 

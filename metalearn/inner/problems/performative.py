@@ -1,8 +1,8 @@
-"""A world that reacts to a prediction by a discrete choice, and the exact targets of every family of estimators on it.
+"""A world that reacts to a prediction with a discrete choice, and the exact target of each family of estimators.
 
-An agent at x acts where the prediction θ is close enough: a = 1 if θ − x < B, and a = 0 otherwise. The loss of a step is
-h a − k θ. The choice has no derivative, so that backpropagation sees −k everywhere, although the mean loss falls by h
-where θ passes x + B.
+An agent at x acts if the prediction θ is close enough: a = 1 if θ − x < B, and a = 0 otherwise. The loss of a step is h
+a − k θ. The derivative of the choice is zero, so backpropagation returns −k everywhere, although the mean loss
+decreases by h where θ passes x + B.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from metalearn.inner.problems.known import as_scalar
 
 
 class World(NamedTuple):
-    """The state: where the agent is, and its last choice, 0 or 1."""
+    """The state: the position of the agent, and its last choice, 0 or 1."""
 
     position: jax.Array
     action: jax.Array
@@ -27,18 +27,18 @@ class World(NamedTuple):
 def performative(
     position: float = 0.0, threshold: float = 1.0, harm: float = 1.0, slope: float = -0.2, *, move: float = 0.0
 ) -> InnerProblem:
-    """Return an agent that chooses by the prediction θ: a_t = [θ − x_t < B], x_{t+1} = x_t + m a_t, ℓ_t = h a_t − k θ.
+    """Return an agent that reacts to the prediction θ: a_t = [θ − x_t < B], x_{t+1} = x_t + m a_t, ℓ_t = h a_t − k θ.
 
     With m = 0 and one step this is the single-shot problem, whose smoothed gradient is `performative_gradient`. With
-    other m the agent's choices change its later choices; `performative_targets` has the mean of each estimator.
-    Derivatives are −k everywhere.
+    another m the agent's choices change its later choices, and `performative_targets` returns the mean of each
+    estimator. The derivative of the loss is −k everywhere.
 
     Args:
       position: x_0, the position of the agent at the start.
       threshold: B, the distance below which the agent acts.
       harm: h, the loss of an action.
-      slope: k; the loss falls by k for each unit of θ.
-      move: m, how far an action moves the agent.
+      slope: k; the loss decreases by k per unit of θ.
+      move: m, the distance by which an action moves the agent.
 
     Returns:
       A problem with θ: scalar, state: `World`.
@@ -99,11 +99,11 @@ def performative_targets(
 ) -> dict[str, float]:
     """Return the exact mean of backprop, truncated ES, PES and NRES over the windows of an episode of `performative`.
 
-    The agent visits only the places x_0 + j m, so that the number of actions of a window is piecewise constant in θ and
-    its smoothed derivative is a sum of normal densities. NRES, like full ES, perturbs the whole episode. PES perturbs
-    every window anew: its target is the derivative of a recursion of the probabilities of all j. Truncated ES starts
-    each window at the place where the unperturbed agent is. The targets are of the mean of the losses over the horizon;
-    those of their sum are `horizon` times as large.
+    The agent visits only the places x_0 + j m. The number of actions in a window is therefore piecewise constant in θ,
+    and its smoothed derivative is a sum of normal densities. NRES, like full ES, uses one perturbation for the whole
+    episode. PES draws a new perturbation for every window; its target is the derivative of a recursion for the
+    probabilities of all j. Truncated ES starts each window at the position of the unperturbed agent. The targets refer
+    to the mean of the losses over the horizon; for their sum, multiply them by `horizon`.
 
     Args:
       theta: θ, one number that is not exactly at a jump.
@@ -146,7 +146,7 @@ def _check(position, threshold, harm, slope, move) -> None:
 
 
 def _count(theta, edge, move, steps):
-    """The number of actions of an agent that acts where θ < edge and whose edge an action moves."""
+    """Return the number of actions of an agent that acts if θ < edge; each action moves the edge."""
     count = np.zeros(np.shape(theta), int)
     for _ in range(steps):
         count = count + (theta < edge + move * count)
@@ -154,14 +154,14 @@ def _count(theta, edge, move, steps):
 
 
 def _levels(edge, move, steps):
-    """The values of θ at which the number of actions may jump, in ascending order, and the number between them."""
+    """Return the sorted values of θ at which the number of actions may jump, and the numbers between them."""
     points = np.unique(edge + move * np.arange(steps))
     between = np.concatenate([[points[0] - 1], (points[1:] + points[:-1]) / 2, [points[-1] + 1]])
     return points, _count(between, edge, move, steps)
 
 
 def _mean_actions(theta, sigma, levels):
-    """The probability of each level at θ + N(0, σ²), its derivative, and the derivative of the mean number."""
+    """Return the probability of each level at θ + N(0, σ²), its derivative, and the derivative of the mean number."""
     points, counts = levels
     scaled = (points - theta) / sigma
     density = np.exp(-(scaled**2) / 2) / np.sqrt(2 * np.pi) / sigma
@@ -171,13 +171,13 @@ def _mean_actions(theta, sigma, levels):
 
 
 def _truncated(theta, sigma, agent, horizon, length, edge, move):
-    """The sum over windows whose start is where the unperturbed agent is."""
+    """Return the sum over windows that start at the position of the unperturbed agent."""
     starts = [int(_count(theta, edge, move, steps)) for steps in range(0, horizon, length)]
     return sum(_mean_actions(theta, sigma, agent(j, length))[2] for j in starts)
 
 
 def _persistent(theta, sigma, agent, horizon, length):
-    """The derivative of the mean number of actions, by recursion over the number of actions so far."""
+    """Return the derivative of the mean number of actions, from a recursion over the number of actions so far."""
     chance, change = np.zeros(horizon + 1), np.zeros(horizon + 1)
     chance[0], derivative = 1.0, 0.0
     for _ in range(horizon // length):

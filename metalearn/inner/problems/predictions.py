@@ -1,8 +1,8 @@
-"""Predictions that change what they predict: a coin, deployments in rounds, and scores of two predictors.
+"""Predictions that affect their outcome: a biased coin, repeated deployment, and a game of two predictors.
 
-In all three the world answers a prediction p with a response r(p), the mean of what will be observed. A prediction is
-performatively stable if it is best against its own response, and performatively optimal if no other prediction has a
-smaller risk together with the response to it.
+In all three the world answers a prediction p with a response r(p), the mean of the outcome. A prediction is
+performatively stable if it minimises the risk for its own response. It is performatively optimal if it minimises the
+risk together with the response to it.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,13 +24,13 @@ def coin_flip(bias: float = 0.1, feedback: float = 0.3) -> InnerProblem:
     """Return the biased coin: labels y ∈ {0, 1} with mean ½ + (μ + ε θ) x, x = ±1, and ℓ = (y − ½ − θ x)².
 
     The performatively stable point is θ = μ / (1 − ε), and the performatively optimal point is μ / (1 − 2ε). The label
-    is a discrete choice: backpropagation does not see that it depends on θ, and its mean vanishes at the stable point.
-    The smoothed gradient is that of the performative risk ¼ − 2μθ + (1 − 2ε) θ² for every σ, as long as all
-    probabilities are in [0, 1], and vanishes at the optimal point.
+    is a discrete choice, so backpropagation ignores that it depends on θ; the mean of its gradient is zero at the
+    stable point. For every σ, the smoothed gradient is that of the performative risk ¼ − 2μθ + (1 − 2ε) θ², which is
+    zero at the optimal point. This holds as long as all probabilities are in [0, 1].
 
     Args:
-      bias: μ, how much x says about y when θ = 0.
-      feedback: ε < ½, how much of the prediction comes true because it is made.
+      bias: μ, the influence of x on y when θ = 0.
+      feedback: ε < ½, the influence of the prediction on the outcome.
 
     Returns:
       A problem with θ: scalar, state: x and y of the last step. Steps are independent.
@@ -63,10 +63,11 @@ def redeployment(
     """Return rounds in which a prediction p is deployed, the world answers with r(p), and p is updated.
 
     The risk of p in a world r is R(p, r) = ¼ − 2 p r + p²; it is the mean loss of `coin_flip` if r(p) = μ + ε p. The
-    observable is R(p, r(p)), the performative risk. The three rules are one descent, with the world held or not:
+    observable is R(p, r(p)), the performative risk. The rules differ in whether the response is held fixed in an
+    update:
 
         retraining   p ← argmin_q R(q, r(p)) = r(p)
-        gradient     p ← p − η ∂_1 R(p, r(p)),         the derivative stopped at the response
+        gradient     p ← p − η ∂_1 R(p, r(p)),         r(p) held fixed
         full         p ← p − η d/dp R(p, r(p))
 
     For the coin the first two converge to the stable point μ / (1 − ε), at the rates ε and 1 − 2η(1 − ε) per round, and
@@ -76,7 +77,7 @@ def redeployment(
       rule: "retraining", "gradient" or "full".
       start: p_0.
       bias, feedback: μ and ε of the coin.
-      response: r, `prediction -> mean response`; that of the coin by default.
+      response: r, `prediction -> mean response`; by default μ + ε p.
 
     Returns:
       A problem with θ: scalar, the learning rate η; state: p.
@@ -113,7 +114,7 @@ SCORES = {
 
 
 def expected_score(score: str, report, response):
-    """Return the mean score of a report p where y = 1 has probability r: r S(p, 1) + (1 − r) S(p, 0).
+    """Return the mean score of a report p if y = 1 has probability r: r S(p, 1) + (1 − r) S(p, 0).
 
     Args:
       score: "brier", S = −(y − p)²; or "log", S = y ln p + (1 − y) ln(1 − p). Both are proper: p = r is best.
@@ -136,22 +137,22 @@ def prediction_game(
     response: Response | None = None,
     zero_sum: bool = True,
 ) -> InnerProblem:
-    """Return a predictor of an event whose probability r depends on what is predicted, scored by a proper rule.
+    """Return a predictor of an event whose probability r depends on the prediction, with a proper scoring rule.
 
-    The prediction is p = 1/(1 + e^−θ), and the loss is −S̄(p, r(p)) with S̄ of `expected_score`. A predictor that knows r
-    gains by a report other than the probability that follows from it: for the Brier score and r = μ + ε p its best
-    report is (μ − ε/2) / (1 − 2ε), while the honest report, p = r(p), is μ / (1 − ε).
+    The prediction is p = 1/(1 + e^−θ), and the loss is −S̄(p, r(p)) with S̄ of `expected_score`. The honest report
+    satisfies p = r(p), but another report may have a better score: for the Brier score and r = μ + ε p the best report
+    is (μ − ε/2) / (1 − 2ε), and the honest one is μ / (1 − ε).
 
-    In the zero-sum game the score of a rival is subtracted: S̄(p, r) − S̄(q, r) with r = r((p + q)/2). Both gain alike by
-    what they do to the world, and the symmetric equilibrium is honest. With θ a scalar the rival is the same predictor
-    with its derivative stopped. That is enough for backpropagation. Evolution strategies perturb both alike, and the
-    loss of every member is zero; for them θ is {"player": θ_p, "rival": θ_q}, of which the player's gradient is used,
-    and after every update `self_play` makes the rival equal to the player.
+    In the zero-sum game the score of a rival is subtracted: S̄(p, r) − S̄(q, r) with r = r((p + q)/2). A change of the
+    world affects both scores equally, and the symmetric equilibrium is honest. If θ is a scalar, the rival is the same
+    predictor with `stop_gradient`, which suffices for backpropagation. Evolution strategies would perturb both equally,
+    and every loss would be zero. For them let θ be {"player": θ_p, "rival": θ_q}: only the player's gradient is used,
+    and `self_play` makes the rival equal to the player after every update.
 
     Args:
       score: "brier" or "log".
       bias, feedback: μ and ε of the response μ + ε p.
-      response: r, `report -> probability`, which replaces it, such as a discrete choice.
+      response: r, `report -> probability`, such as a discrete choice; by default μ + ε p.
       zero_sum: whether the rival's score is subtracted.
 
     Returns:
@@ -181,7 +182,7 @@ def prediction_game(
 
 
 def self_play(theta: Any) -> Any:
-    """Return {"player", "rival"} with the rival equal to the player: `project` of `ml.meta_train`."""
+    """Return {"player", "rival"} with the rival equal to the player, for the argument `project` of `ml.meta_train`."""
     return {"player": theta["player"], "rival": theta["player"]}
 
 
@@ -191,7 +192,7 @@ def _check_coin(bias, feedback) -> None:
 
 
 def _check_response(response: Response, places: np.ndarray, probability: bool = False) -> None:
-    """Check that a response is a function whose values at these places are finite scalars, or probabilities."""
+    """Check that a response is a function whose values at the given points are finite scalars, or probabilities."""
     if not callable(response):
         raise TypeError(f"response must be a function of a prediction; {response!r} was given.")
     try:

@@ -1,4 +1,4 @@
-"""The risk of least squares with random features, which is largest where there are as many features as points."""
+"""The risk of least squares with random features, which is largest if there are as many features as points."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ def random_features_risk(
 
         y_i = f(x_i) + noise · ε_i,   f(x) = sin 3x + x²/2,   x_1 … x_n equally spaced on [−1, 1],
         φ_j(x) = cos(a_j x + b_j),   a_j ~ N(0, scale²),   b_j uniform on [0, 2π),
-        w = the shortest of the vectors that minimise Σ_i (Σ_j w_j φ_j(x_i) − y_i)².
+        w = the shortest vector that minimises Σ_i (Σ_j w_j φ_j(x_i) − y_i)².
 
     The training error is a proxy of the test error, the mean of (Σ_j w_j φ_j(x) − f(x))² over equally spaced x, and the
     number of features is the capacity to minimise it. A seed draws the features once: smaller numbers use the first of

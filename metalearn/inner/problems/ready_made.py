@@ -72,21 +72,24 @@ def digits_training(
     return training(classification(network, train, batch_size), optimizer, observables[meta_loss], cap=cap)
 
 
-def benchmark_training(benchmark: Benchmark, *, metric: str = "cross_entropy") -> InnerProblem:
+def benchmark_training(
+    benchmark: Benchmark, *, metric: str = "cross_entropy", reading: str = "validation"
+) -> InnerProblem:
     """Return the training of a benchmark's network by SGD with a log-linear learning-rate schedule.
 
-    θ = (log10 η_0, log10 η_T), and η_t = η_0^{1−t/T} η_T^{t/T}, as in `digits_training`. The meta-loss is read on all
-    validation data, and at most that of the start.
+    θ = (log10 η_0, log10 η_T), and η_t = η_0^{1−t/T} η_T^{t/T}, as in `digits_training`. The meta-loss is at
+    most that of the start.
 
     Args:
       benchmark: network, data and T, such as `wine_benchmark(num_steps=100)`.
       metric: "cross_entropy" or "error_rate", which is piecewise constant.
+      reading: the data of the meta-loss, as in `Benchmark.problem`.
 
     Raises:
-      ValueError: `metric` is unknown.
+      ValueError: `metric` or `reading` is unknown.
     """
     optimizer = sgd(log_linear_schedule(exp10(0), exp10(1), benchmark.num_steps))
-    return benchmark.problem(optimizer, "validation", metric=metric, cap="start")
+    return benchmark.problem(optimizer, reading, metric=metric, cap="start")
 
 
 def fractal_training(seed: int | None = None, *, activation: str = "tanh", cap: float | None = 1.0) -> InnerProblem:

@@ -15,6 +15,12 @@ from metalearn.inner.training.hyperparameter_sets import Tuning, all_hyperparame
 from metalearn.inner.training.metrics import cross_entropy, error_rate, mean_squared_error
 from metalearn.inner.training.minibatches import gaussian_noise
 from metalearn.inner.training.module_wrappers import from_equinox, from_haiku
+from metalearn.inner.training.network_benchmarks import (
+    convolutional_benchmark,
+    lstm_benchmark,
+    residual_benchmark,
+    transformer_benchmark,
+)
 from metalearn.inner.training.networks import Network, convolutional, mlp
 from metalearn.inner.training.optimizers import adam, adamw, clipped, per_layer, sgd
 from metalearn.inner.training.schedules import (
@@ -25,6 +31,7 @@ from metalearn.inner.training.schedules import (
     piecewise_schedule,
 )
 from metalearn.inner.training.task import Task, classification, metric_loss, regression
+from metalearn.inner.training.text import characters
 from metalearn.inner.training.training import TrainingState, training
 from metalearn.inner.training.transforms import exp, exp10, sigmoid, value
 
@@ -44,9 +51,11 @@ __all__ = [
     "averaged_params",
     "breast_cancer",
     "breast_cancer_benchmark",
+    "characters",
     "classification",
     "clipped",
     "convolutional",
+    "convolutional_benchmark",
     "cosine_schedule",
     "cross_entropy",
     "digits",
@@ -64,6 +73,7 @@ __all__ = [
     "learned_tuning",
     "linear_schedule",
     "log_linear_schedule",
+    "lstm_benchmark",
     "mean_squared_error",
     "memory_mapped",
     "metric_loss",
@@ -72,12 +82,14 @@ __all__ = [
     "per_tensor_adam",
     "piecewise_schedule",
     "regression",
+    "residual_benchmark",
     "sgd",
     "sigmoid",
     "split",
     "teacher",
     "teacher_benchmark",
     "training",
+    "transformer_benchmark",
     "value",
     "wine",
     "wine_benchmark",

@@ -1,4 +1,4 @@
-"""Benchmarks for tuning and judging hyperparameters and learned optimisers: small networks, and data in three parts."""
+"""Benchmarks for hyperparameters and learned optimisers: small networks, and data in three parts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ READINGS = ("validation_batch", "validation", "test")
 
 
 class Benchmark(NamedTuple):
-    """A classification task with separate data for training, tuning and judging.
+    """A classification task with separate data for training, tuning and evaluation.
 
     Attributes:
       network: the network to train.
@@ -52,7 +52,7 @@ class Benchmark(NamedTuple):
         Args:
           optimizer: θ -> optax transformation.
           reading: the data on which the meta-loss is evaluated. "validation_batch", a fresh minibatch of the validation
-            data, is meant for meta-training; "validation" and "test", all examples of the part, for judging.
+            data, is meant for meta-training; "validation" and "test", all examples of the part, for evaluation.
           task: the task to train on, for a θ that sets more than the optimiser. The default is the cross-entropy of a
             minibatch.
           metric: the metric of the meta-loss; "error_rate" is piecewise constant.

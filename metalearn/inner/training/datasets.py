@@ -138,8 +138,8 @@ def check_disjoint(parts: Mapping[str, Data]) -> None:
     """Check that parts of a dataset are disjoint. Results on a part that shares examples with others would be biased.
 
     Args:
-      parts: name -> data. Two examples are the same if all their inputs are equal, whatever their targets. Traced data
-        is not checked.
+      parts: name -> data. Two examples are the same if all their inputs are equal, regardless of their targets. Traced
+        data is not checked.
 
     Raises:
       TypeError: a part is not a `Data`.

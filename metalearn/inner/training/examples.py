@@ -1,4 +1,4 @@
-"""What holds examples: features first, examples first, or in files that stay on disk."""
+"""Containers of examples: features first, examples first, or in files that stay on disk."""
 
 import weakref
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ class Examples(NamedTuple):
 
 
 class MemoryMapped(NamedTuple):
-    """Examples that stay where they are, made by `memory_mapped`. Attributes as in `Examples`, NumPy arrays."""
+    """Examples that stay on disk, made by `memory_mapped`. The attributes are those of `Examples`, as NumPy arrays."""
 
     inputs: Any
     targets: Any
@@ -51,12 +51,12 @@ AnyData = Data | Examples | MemoryMapped
 
 
 def memory_mapped(inputs: Any, targets: Any) -> MemoryMapped:
-    """Examples that are read from arrays of the host, minibatch by minibatch, such as files larger than the memory.
+    """Return examples that are read from arrays of the host in minibatches, such as files larger than the memory.
 
-    A program draws the indices of a minibatch and calls the host for these rows with `jax.pure_callback`. No other row
-    is copied, and nothing of the arrays is stored in a program. Every step costs a call of the host, which is slower
-    than an array in the memory of the device. Mapped over particles, one call reads the rows of all of them. The files
-    must not change while programs use them.
+    A program draws the indices of a minibatch and calls the host for these rows with `jax.pure_callback`. Other rows
+    are not copied, and the arrays are not stored in the program. Every step calls the host, which is slower than
+    reading an array in the memory of the device. If a step is mapped over particles, one call reads the rows of all.
+    The files must not change while programs use them.
 
         images = numpy.load("images.npy", mmap_mode="r")
         data = ml.data.memory_mapped(images, numpy.load("labels.npy"))
@@ -76,7 +76,7 @@ def memory_mapped(inputs: Any, targets: Any) -> MemoryMapped:
             )
         if leaf.dtype != jax.dtypes.canonicalize_dtype(leaf.dtype):
             raise TypeError(
-                f"The dtype {leaf.dtype} is not one that JAX uses now; it is read as "
+                f"JAX does not use the dtype {leaf.dtype} with its present settings, and reads it as "
                 f"{jax.dtypes.canonicalize_dtype(leaf.dtype)}. Write the files in that dtype, or enable jax_enable_x64."
             )
     data = MemoryMapped(inputs, targets)
@@ -105,7 +105,7 @@ def take(data: Any, indices: np.ndarray) -> Any:
     return Data(data.inputs[:, indices], data.targets[..., indices])
 
 
-def shapes_of(tree: Any) -> Any:
+def to_shapes(tree: Any) -> Any:
     """Return the shapes and dtypes of arrays, as JAX reads them."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), tree)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metalearn import trees
 from metalearn.inner.checks import check_count
-from metalearn.inner.training.examples import shapes_of
+from metalearn.inner.training.examples import to_shapes
 from metalearn.inner.training.module_flags import Flags, call_parameters, find_flags
 from metalearn.inner.training.networks import Network
 
@@ -22,25 +22,26 @@ def from_linen(
 ) -> Network:
     """Wrap a Flax Linen module.
 
-    Where the module's call has an argument `deterministic`, `train`, `training` or `use_running_average`, it is set by
-    whether a key is given; the key itself is the stream "dropout".
+    If the module's call has an argument `deterministic`, `train`, `training` or `use_running_average`, its value
+    depends on whether a key is given. The key itself is the stream "dropout".
 
-    Collections beside the parameters, such as the "batch_stats" of BatchNorm, are the state of the network: a forward
-    pass in training changes them, one in evaluation reads them.
+    Collections other than the parameters, such as the "batch_stats" of BatchNorm, are the state of the network: a
+    forward pass in training changes them, and one in evaluation only reads them.
 
     Args:
       module: the module.
-      inputs_shape: the shape of an array to initialise it with, as the module itself takes it, such as (1, 64); or
-        inputs, an array or a pytree of arrays, if they are not one array of floating-point numbers.
-      examples_first: True for the usual layout `[examples, features]`, which Linen's own Dense takes: inputs and
-        outputs are transposed.
+      inputs_shape: the shape of an array with which to initialise the module, in the module's own layout, such as (1,
+        64); or example inputs, an array or a pytree of arrays, if the inputs are not one array of floating-point
+        numbers.
+      examples_first: True for the usual layout `[examples, features]`, which Linen's Dense expects; inputs and outputs
+        are then transposed.
       flags: name -> (value in training, value in evaluation), of other arguments of the call or of fields of the
         module, such as `{"is_training": (True, False)}`.
 
     Raises:
       TypeError: the module is not an instance of a Linen module, `inputs_shape` is not a shape, or `flags` is not a
         dictionary of pairs.
-      ValueError: the module cannot take such inputs, reads a variable that it does not make, has no such flag, or has
+      ValueError: the module cannot take such inputs, reads a variable that it does not create, has no such flag, or has
         an argument that no flag sets.
     """
     _check_linen(module)
@@ -83,24 +84,25 @@ def from_nnx(
 ) -> Network:
     """Wrap a Flax NNX module.
 
-    The parameters are the pure dictionary of the module's `nnx.Param` variables. A forward pass builds the module anew
-    around them, from streams of the given key in training mode, or in evaluation mode without one; the initial values
-    it draws are unused, and compiled away. Arguments of the call are set as by `from_linen`.
+    The parameters are the pure dictionary of the module's `nnx.Param` variables. A forward pass builds a new module
+    around them: in training mode with random streams from the key if a key is given, else in evaluation mode. The
+    initial values that it draws are not used, and the compiler removes them. Arguments of the call are set as by
+    `from_linen`.
 
     All other variables, such as `nnx.BatchStat`, are the state of the network: a forward pass in training changes them,
-    one in evaluation reads them. `nnx.RngState` and `nnx.Intermediate` are not kept: the random streams and their
-    counters begin anew with the key of every pass.
+    and one in evaluation only reads them. `nnx.RngState` and `nnx.Intermediate` are not kept: every pass starts new
+    random streams and counters from its key.
 
     Args:
       module_factory: `rngs -> module`, such as `lambda rngs: MyModule(64, 10, rngs=rngs)`.
-      examples_first: True for the usual layout `[examples, features]`, which nnx.Linear takes: inputs and outputs are
-        transposed.
+      examples_first: True for the usual layout `[examples, features]`, which nnx.Linear expects; inputs and outputs are
+        then transposed.
       flags: name -> (value in training, value in evaluation), of other arguments of the call or of attributes of the
-        module and those in it, such as `{"is_training": (True, False)}`.
+        module and its submodules, such as `{"is_training": (True, False)}`.
 
     Raises:
-      TypeError: `module_factory` is not a function `rngs -> NNX module`; a module itself is one such mistake. Or `flags`
-        is not a dictionary of pairs.
+      TypeError: `module_factory` is not a function `rngs -> NNX module` (for instance because it is a module itself),
+        or `flags` is not a dictionary of pairs.
       ValueError: the module has no such flag, or an argument that no flag sets.
     """
 
@@ -136,12 +138,12 @@ def example_inputs(given: Any) -> Any:
     """Return the shapes and dtypes of the inputs of a module, from a shape or from inputs.
 
     Raises:
-      TypeError: it is neither.
+      TypeError: the argument is neither.
       ValueError: a side of a shape is below 1.
     """
     leaves = jax.tree.leaves(given)
     if leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
-        return shapes_of(given)
+        return to_shapes(given)
     if isinstance(given, int) or not hasattr(given, "__iter__"):
         raise TypeError(f"inputs_shape must be the shape of an array, such as (1, 64), or inputs; {given!r} was given.")
     for side in given:
@@ -154,7 +156,7 @@ def describe_shapes(tree: Any) -> str:
 
 
 def module_network(init, run, init_state, examples_first) -> Network:
-    """The network of `run(params, inputs, key, state) -> (outputs, state)`, in either layout."""
+    """Return the network of `run(params, inputs, key, state) -> (outputs, state)`, in either layout."""
 
     def apply_rows(params, inputs, key, state):
         outputs, moved = run(params, inputs, key, state)
@@ -217,13 +219,13 @@ def _check_nnx(factory) -> Any:
 
 
 def _unfit(module, example, error) -> str:
-    """Why a Linen module cannot be initialised."""
+    """Return the reason why a Linen module cannot be initialised."""
     from flax import errors
 
     name = type(module).__name__
     if isinstance(error, errors.ScopeCollectionNotFound | errors.ScopeVariableNotFoundError):
         return (
-            f"The module {name} reads a variable that it does not make: {_reason(error)} Give it an initial value, "
+            f"The module {name} reads a variable that it does not create: {_reason(error)} Give it an initial value, "
             "self.variable(collection, name, init_function)."
         )
     return f"The module {name} cannot take inputs of shape {describe_shapes(example)}: {_reason(error)}"

@@ -100,53 +100,54 @@ def per_tensor_adam(
 
 
 def all_hyperparameters(benchmark: Benchmark, *, learning_rate: float = 1e-3) -> Tuning:
-    """Return all hyperparameters of training a perceptron on a benchmark.
+    """Return all hyperparameters of training on a benchmark.
 
-    These are the hyperparameters of `per_tensor_adam`, label smoothing (at most 0.5), and the dropout rates of the
-    inputs and of every hidden layer (at most 0.9). With one hidden layer there are 18 numbers.
+    These are the hyperparameters of `per_tensor_adam`, label smoothing (at most 0.5), and, for a network
+    `mlp(widths, "relu")`, the dropout rates of the inputs and of every hidden layer (at most 0.9). Such a network with
+    one hidden layer has 18 numbers. Other networks are trained as they are, without added dropout.
 
     Args:
-      benchmark: a benchmark with a network of `mlp`.
+      benchmark: a benchmark, whose network has a dictionary of layers as parameters.
       learning_rate: the initial learning rate.
 
     Raises:
       TypeError: `learning_rate` is not a real number.
-      ValueError: `learning_rate` is not positive, or the network of the benchmark is not `mlp(widths, "relu")`.
+      ValueError: `learning_rate` is not positive.
     """
     tuning = per_tensor_adam(benchmark.network, benchmark.num_steps, learning_rate=learning_rate)
-    widths = _widths(benchmark)
+    widths = _perceptron_widths(benchmark)
 
     def also(theta, share):
         drawn = jnp.asarray(_logit(share, 1), jnp.result_type(float))
-        return theta | {"label_smoothing": drawn, "dropout": jnp.full(len(widths) - 1, drawn)}
+        rates = {"dropout": jnp.full(len(widths) - 1, drawn)} if widths else {}
+        return theta | {"label_smoothing": drawn} | rates
 
     def task(theta):
+        smoothing = sigmoid("label_smoothing", 0, MOST_SMOOTHING)(theta)
+        if not widths:
+            return benchmark.task(label_smoothing=smoothing)
         rates = [sigmoid(("dropout", index), 0, MOST_DROPOUT)(theta) for index in range(len(widths) - 1)]
         network = mlp(widths, "relu", dropout=rates[1:], input_dropout=rates[0])
-        task = benchmark.task(network, sigmoid("label_smoothing", 0, MOST_SMOOTHING)(theta))
-        return task._replace(init=benchmark.network.init)
+        return benchmark.task(network, smoothing)._replace(init=benchmark.network.init)
 
     box = tuning.box and (also(tuning.box[0], 0.001), also(tuning.box[1], 0.5))
     return Tuning(also(tuning.theta, 0.05), tuning.optimizer, task, box=box)
 
 
-def _widths(benchmark) -> tuple[int, ...]:
-    """Return the widths of the benchmark's network, and check that the network is `mlp(widths, "relu")`."""
+def _perceptron_widths(benchmark) -> tuple[int, ...]:
+    """Return the widths of a network `mlp(widths, "relu")`; () for any other network."""
     try:
+        shapes = jax.eval_shape(benchmark.network.init, jax.random.key(0))
+        if "layer_0" not in shapes:
+            return ()
         params = benchmark.network.init(jax.random.key(0))
         weights = [params[f"layer_{index}"]["weight"] for index in range(len(params))]
         widths = (weights[0].shape[1], *(weight.shape[0] for weight in weights))
         inputs = benchmark.train.inputs[:, :2]
         outputs = [network.apply(params, inputs, None) for network in (mlp(widths, "relu"), benchmark.network)]
-        same = bool(jnp.allclose(*outputs, rtol=1e-5, atol=1e-6))
+        return widths if bool(jnp.allclose(*outputs, rtol=1e-5, atol=1e-6)) else ()
     except Exception:  # other networks may raise any error here
-        same, widths = False, ()
-    if not same:
-        raise ValueError(
-            "all_hyperparameters needs a benchmark whose network is mlp(widths, 'relu'), because it adds dropout to "
-            "the network. Use per_tensor_adam for other networks."
-        )
-    return widths
+        return ()
 
 
 def learned_tuning(benchmark: Benchmark, optimizer: LearnedOptimizer, seed: int = 0) -> Tuning:

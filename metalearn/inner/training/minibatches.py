@@ -14,7 +14,7 @@ from metalearn.inner.training.examples import (
     count_examples,
     examples_first,
     gather_from,
-    shapes_of,
+    to_shapes,
 )
 from metalearn.inner.training.networks import Network, forward
 from metalearn.inner.training.sampling import draw_indices, next_indices
@@ -28,8 +28,9 @@ Augment = Callable[[Any, Key], Any]  # (inputs of a minibatch, key) -> inputs
 def batches(data, batch_size, weights=None, num_examples=None, epochs=False):
     """Return a function that draws minibatches, or returns all examples if `batch_size` is None.
 
-    It is `(key, position) -> (examples, position)`, and the examples are `(inputs, targets)`, or `(inputs, targets,
-    weights)` if weights are given. With `epochs` the position determines the minibatch, otherwise the key does.
+    The function is `(key, position) -> (examples, position)`. The examples are `(inputs, targets)`, or `(inputs,
+    targets, weights)` if weights are given. With `epochs` the position determines the minibatch, otherwise the key
+    does.
     """
     others = () if weights is None else (jnp.asarray(weights),)
     if batch_size is None:
@@ -159,7 +160,7 @@ def _outputs(network, data):
             "ml.from_nnx wrap Flax modules, and ml.Network(init, apply) wraps two functions."
         )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    inputs, first = shapes_of(data.inputs), examples_first(data)
+    inputs, first = to_shapes(data.inputs), examples_first(data)
 
     def run(key, inputs, mode):
         return forward(network, network.init(key), inputs, mode, _state_at(network, key), first)
@@ -186,12 +187,13 @@ def _state_at(network, key):
 
 
 def _check_state(before, train) -> None:
-    """Refuse a network that cannot be trained, or whose training changes the structure of its state."""
+    """Check that a network can be trained, and that training keeps the structure of its state."""
     try:
         after = train()
     except Exception as error:
         raise ValueError(
-            f"The network fails in training, that is with a key, and not in evaluation ({summarize_error(error)}). The key of a "
+            f"The network fails in training, when it is given a key, but not in evaluation "
+            f"({summarize_error(error)}). The key of a "
             'Flax module is its random stream "dropout".'
         ) from error
     if jax.tree.structure(before) != jax.tree.structure(after):
@@ -201,8 +203,8 @@ def _check_state(before, train) -> None:
         )
         raise ValueError(
             f"A forward pass in training changes the structure of the network's state: {', '.join(sorted(new - old)) or 'nothing'} "
-            f"came and {', '.join(sorted(old - new)) or 'nothing'} went. Make every variable when the network is initialised, in "
-            'evaluation, and sow values into "intermediates", which are not kept.'
+            f"was added and {', '.join(sorted(old - new)) or 'nothing'} was removed. Create every variable "
+            'when the network is initialised, in evaluation, and sow values into "intermediates", which are not kept.'
         )
 
 

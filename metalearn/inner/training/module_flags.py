@@ -1,4 +1,4 @@
-"""The arguments and attributes by which a Flax module tells training from evaluation."""
+"""The arguments and attributes with which a module distinguishes training from evaluation."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ Flags = Mapping[str, tuple[Any, Any]]
 Settings = dict[str, Any]
 Mode = tuple[Settings, Settings]  # arguments of the call, attributes of the module
 
-KNOWN = {  # arguments of a call that are set where it has them: the values in training and in evaluation
+KNOWN = {  # arguments that are set if the call has them: the values in training and in evaluation
     "deterministic": (False, True),
     "train": (True, False),
     "training": (True, False),
@@ -23,18 +23,19 @@ def find_flags(
     flags: Flags | None,
     known: Flags = KNOWN,
 ) -> tuple[Mode, Mode]:
-    """What a module is given in training, and in evaluation.
+    """Return the values of flags in training, and in evaluation.
 
     Args:
       name: the name of the module in messages.
-      parameters: those of its call, the inputs first.
-      has_attribute: whether the module has an attribute of a name.
-      flags: name -> (value in training, value in evaluation), beside those that are known.
-      known: such pairs, of arguments that are set where the call has them.
+      parameters: the parameters of its call, the inputs first.
+      has_attribute: `name -> bool`, whether the module has an attribute of this name.
+      flags: name -> (value in training, value in evaluation), in addition to `known`.
+      known: such pairs for common arguments, which are used if the call has these arguments.
 
     Raises:
-      TypeError: `flags` is of another form.
-      ValueError: a flag is neither an argument of the call nor an attribute, or an argument without a default is none.
+      TypeError: `flags` is not a dictionary of pairs.
+      ValueError: a flag is neither an argument of the call nor an attribute, or an argument without a default has no
+        flag.
     """
     given = _checked({} if flags is None else flags)
     named = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
@@ -82,6 +83,7 @@ def _check_complete(name, parameters, arguments) -> None:
     missing = [one for one in needed if one not in arguments]
     if missing:
         raise ValueError(
-            f"The call of {name} needs the argument {missing[0]!r} beside the inputs. Give its values in training "
+            f"The call of {name} needs the argument {missing[0]!r} in addition to the inputs. Give its values in "
+            f"training "
             f"and in evaluation: flags={{{missing[0]!r}: (True, False)}}."
         )

@@ -18,13 +18,13 @@ def from_equinox(make: Callable[[Key], Any], *, flags: Flags | None = None, axis
     """Wrap an Equinox module, which maps one example.
 
     A forward pass maps the module over the examples, in either layout of the data, and puts it into inference mode if
-    no key is given. Where the module's call has an argument `key`, each example is given its own key in training, and
-    None in evaluation. The parameters are the floating-point arrays of the module, a dictionary from their paths, such
-    as "layers/0/weight". All other parts, such as arrays of integers, are those of `make(jax.random.key(0))`.
+    no key is given. If the module's call has an argument `key`, each example gets its own key in training, and None in
+    evaluation. The parameters are the floating-point arrays of the module, in a dictionary with their paths as keys,
+    such as "layers/0/weight". All other parts, such as arrays of integers, are those of `make(jax.random.key(0))`.
 
     If `make` returns `(module, state)`, as a function made by `equinox.nn.make_with_state` does, the call is `module(x,
-    state, ...)`, and the state is that of the network: a forward pass in training changes it, one in evaluation reads
-    it.
+    state, ...)`, and the state is that of the network: a forward pass in training changes it, and one in evaluation
+    only reads it.
 
         network = ml.from_equinox(lambda key: equinox.nn.MLP(64, 10, 32, depth=1, key=key))
 
@@ -79,20 +79,22 @@ def from_haiku(
 ) -> Network:
     """Wrap a function that calls Haiku modules, or the result of `haiku.transform` or `haiku.transform_with_state`.
 
-    Where the function has an argument `is_training`, `deterministic`, `train`, `training` or `use_running_average`, it
-    is set by whether a key is given. The key itself is Haiku's random stream. Haiku's state, such as the averages of
-    BatchNorm, is the state of the network: a forward pass in training changes it, one in evaluation reads it.
+    If the function has an argument `is_training`, `deterministic`, `train`, `training` or `use_running_average`, its
+    value depends on whether a key is given. The key itself is Haiku's random stream. Haiku's state, such as the
+    averages of BatchNorm, is the state of the network: a forward pass in training changes it, and one in evaluation
+    only reads it.
 
         network = ml.from_haiku(lambda x: haiku.nets.MLP([32, 10])(x), (1, 64), examples_first=True)
 
     Args:
-      function: `(inputs, ...) -> outputs`, or what Haiku's transforms return.
-      inputs_shape: the shape of an array to initialise it with, as the function itself takes it, such as (1, 64); or
-        inputs, an array or a pytree of arrays, if they are not one array of floating-point numbers.
-      examples_first: True for the usual layout `[examples, features]`, which haiku.Linear takes: inputs and outputs of
-        `ml.data.Data` are transposed.
-      flags: name -> (value in training, value in evaluation), of other arguments of the function. The arguments of a
-        function that was transformed before are all set by flags.
+      function: `(inputs, ...) -> outputs`, or the result of one of Haiku's transforms.
+      inputs_shape: the shape of an array with which to initialise the function, in the function's own layout, such as
+        (1, 64); or example inputs, an array or a pytree of arrays, if the inputs are not one array of floating-point
+        numbers.
+      examples_first: True for the usual layout `[examples, features]`, which haiku.Linear expects; inputs and outputs
+        of `ml.data.Data` are then transposed.
+      flags: name -> (value in training, value in evaluation), of other arguments of the function. If the function is
+        already transformed, flags must set all its arguments.
 
     Raises:
       ImportError: Haiku is not installed.
@@ -134,7 +136,7 @@ def _library(module: str, wrapper: str, package: str) -> Any:
 
 
 def _check_equinox(equinox, make) -> tuple[bool, type]:
-    """Check a function `key -> module`; return whether it makes a state too, and the class of the module."""
+    """Check a function `key -> module`; return whether it also makes a state, and the class of the module."""
     if isinstance(make, equinox.Module) or not callable(make):
         raise TypeError(
             f"make must be a function key -> module; a {type(make).__name__} was given. Write lambda key: "
@@ -157,7 +159,7 @@ def _check_equinox(equinox, make) -> tuple[bool, type]:
 
 
 def _transformed(haiku, function) -> tuple[Any, list[inspect.Parameter]]:
-    """Return the pair of functions with a state that Haiku makes of a function, and the parameters of the function."""
+    """Return a function transformed by `haiku.transform_with_state`, and the parameters of the function."""
     anything = inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)
     if isinstance(function, haiku.TransformedWithState):
         return function, [anything]

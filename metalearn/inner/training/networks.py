@@ -17,17 +17,17 @@ from metalearn.types import Key, Params
 
 
 class Network(NamedTuple):
-    """A network as two pure functions, or three where it has a state beside its parameters.
+    """A network as two pure functions, or three if it has a state in addition to its parameters.
 
     Attributes:
       init: `key -> params`, any pytree.
       apply: `(params, inputs, key) -> outputs`, inputs `[features, examples]`, outputs `[outputs, examples]`. The key
-        draws what is random in a forward pass (dropout); None asks for the deterministic network.
-      init_state: None, or `key -> state`, any pytree of what a forward pass changes without a gradient, such as running
-        averages. `apply` is then `(params, inputs, key, state) -> (outputs, state)`. `training` carries the state from
-        step to step; an evaluation reads it and discards the one that comes out.
-      apply_rows: None, or `apply` for data whose first axis counts the examples (`ml.data.Examples`), where `apply`
-        takes features first. With None, `apply` is given the data in their own layout.
+        determines what is random in a forward pass, such as dropout; None selects the deterministic network.
+      init_state: None, or `key -> state`, any pytree of values that a forward pass changes without a gradient, such as
+        running averages. `apply` is then `(params, inputs, key, state) -> (outputs, state)`. `training` carries the
+        state from step to step; an evaluation reads it and discards the new state.
+      apply_rows: None, or a version of `apply` for data whose first axis counts the examples (`ml.data.Examples`), if
+        `apply` itself takes features first. With None, `apply` receives the data in their own layout.
 
     Your own network is such a pair. `from_linen`, `from_nnx`, `from_equinox` and `from_haiku` wrap modules of these
     libraries.
@@ -42,7 +42,7 @@ class Network(NamedTuple):
 def forward(
     network: Network, params: Params, inputs: Any, key: Key | None, state: Any = None, examples_first: bool = False
 ) -> tuple[Any, Any]:
-    """`(outputs, state)` of a forward pass; the state is None for a network without.
+    """Return `(outputs, state)` of a forward pass; the state is None if the network has none.
 
     Raises:
       TypeError: the network has a state and none is given, or its `apply` does not return one.
@@ -52,7 +52,8 @@ def forward(
         return apply(params, inputs, key), None
     if state is None:
         raise TypeError(
-            "The network has a state beside its parameters, and none was given. Losses and metrics of such a network are "
+            "The network has a state in addition to its parameters, and none was given. Losses and metrics of such "
+            "a network are "
             "called as (params, key, state), with the network_state of a TrainingState."
         )
     found = apply(params, inputs, key, state)

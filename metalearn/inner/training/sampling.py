@@ -13,7 +13,7 @@ SEED = 2**31  # folded into the key of a start to get the seed of its epochs
 
 
 class Position(NamedTuple):
-    """Where an episode stands in its epochs.
+    """The position of an episode in its epochs.
 
     Attributes:
       seed: `[2]`, unsigned, which determines the order of every epoch.
@@ -30,7 +30,7 @@ class Shuffled(NamedTuple):
     """The state of a task that draws shuffled epochs.
 
     Attributes:
-      position: where the episode stands in its epochs.
+      position: the position of the episode in its epochs.
       network_state: the state of the network, or None.
     """
 
@@ -38,7 +38,7 @@ class Shuffled(NamedTuple):
     network_state: Any
 
 
-def network_state_of(state: Any) -> Any:
+def read_network_state(state: Any) -> Any:
     """Return the state of the network in the state of a task."""
     return state.network_state if isinstance(state, Shuffled) else state
 
@@ -69,15 +69,15 @@ def next_indices(position: Position, size: int, count: jax.Array) -> tuple[jax.A
 
 
 def permute(places: jax.Array, count: jax.Array, seeds: jax.Array) -> jax.Array:
-    """Return the images of places below `count` under permutations of 0 … count − 1 that the seeds determine.
+    """Return the images of indices below `count` under permutations of 0 … count − 1 that the seeds determine.
 
-    A Feistel network permutes the cells of a rectangle with at least `count` cells. A place is moved again until it is
-    below `count`. This needs a few numbers for each place, and no array of `count` numbers.
+    A Feistel network permutes the cells of a rectangle with at least `count` cells. The permutation is applied again
+    until the result is below `count`. This needs a few numbers per index, and no array of `count` numbers.
 
     Args:
-      places: unsigned integers.
+      places: the indices, unsigned integers.
       count: unsigned, at least 1.
-      seeds: one unsigned integer for each place.
+      seeds: one unsigned integer for each index.
 
     References:
       Black & Rogaway, Ciphers with arbitrary finite domains, 2002.

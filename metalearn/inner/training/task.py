@@ -24,9 +24,9 @@ class Task(NamedTuple):
 
     Attributes:
       init: `key -> params`.
-      loss: `(params, key) -> scalar`; the key draws the minibatch, the dropout mask, whatever is random.
-      init_state: None, or `key -> state`, given the key of `init`: any pytree that steps change without a gradient, such
-        as running averages. `loss` is then `(params, key, state) -> (scalar, state)`.
+      loss: `(params, key) -> scalar`; the key determines everything random, such as the minibatch and the dropout mask.
+      init_state: None, or `key -> state`, called with the key of `init`; any pytree that steps change without a
+        gradient, such as running averages. `loss` is then `(params, key, state) -> (scalar, state)`.
     """
 
     init: Callable[[Key], Params]
@@ -35,10 +35,10 @@ class Task(NamedTuple):
 
 
 def task_loss(task: Task, params: Params, key: Key, state: Any) -> tuple[Scalar, Any]:
-    """`(loss, state)` of a task; the state is None for a task without.
+    """Return `(loss, state)` of a task; the state is None if the task has none.
 
     Raises:
-      TypeError: the loss returns something else.
+      TypeError: the loss of a task with a state does not return `(loss, state)`.
     """
     if task.init_state is None:
         return scalar("The loss of the task", task.loss(params, key)), None
@@ -75,8 +75,7 @@ def classification(
     """Return a classification task with loss = metric(outputs, labels) + (weight_decay / 2) ‖params‖².
 
     The key of the loss is split once. The first half draws the minibatch and the augmentation, the second half the
-    dropout mask. All numbers except `batch_size` may be traced, so that a task can be
-    a function of θ.
+    dropout mask. All numbers except `batch_size` may be traced, so that a task can be a function of θ.
 
     Args:
       network: the network, whose outputs are logits `[classes, examples]`.
@@ -162,7 +161,7 @@ def metric_loss(
     metric: str | Metric = "cross_entropy",
     normalise: bool = False,
 ) -> Callable[..., Scalar]:
-    """A metric of the deterministic network (no dropout) on data, fit for `training(..., meta_loss=...)`.
+    """Return a metric of the deterministic network (no dropout) on data, for `training(..., meta_loss=...)`.
 
     Args:
       network: the network that is trained.
@@ -215,7 +214,7 @@ def _task(network, draw, measure, weight_decay, sampling, rows, augment=None):
 
 
 def _shuffled(network, measured):
-    """Return the task whose state holds the position in its epochs beside the state of the network."""
+    """Return a task whose state contains the position in its epochs and the state of the network."""
 
     def init_state(key):
         return Shuffled(first_position(key), None if network.init_state is None else network.init_state(key))

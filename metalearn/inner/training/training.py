@@ -14,7 +14,7 @@ from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.training.optimizer_steps import take_optimizer_step
 from metalearn.inner.training.optimizers import Optimizer, check_optimizer
-from metalearn.inner.training.sampling import network_state_of
+from metalearn.inner.training.sampling import read_network_state
 from metalearn.inner.training.task import Task, task_loss
 from metalearn.types import Scalar, Theta
 
@@ -73,7 +73,7 @@ def training(
         default, is ℓ_0 + 10 max(|ℓ_0|, 1), with ℓ_0 the meta-loss at the start of the episode; it is a constant under
         differentiation. A number is the cap itself. None does not bound the losses. The smoothed meta-loss is then
         infinite even if only one training run in ten thousand diverges, and diverged runs dominate the estimates.
-      evaluate_at: `(optimizer_state, params) -> params`, the parameters at which the meta-loss is read, such as
+      evaluate_at: `(optimizer_state, params) -> params`, the parameters at which the meta-loss is evaluated, such as
         `ml.hyperparameters.averaged_params` for `ml.hyperparameters.averaged(...)`, or
         `optax.contrib.schedule_free_eval_params` for `optax.contrib.schedule_free_sgd(...)`. Steps are taken at the
         parameters themselves. The state of a network, such as running averages of BatchNorm, is not recomputed.
@@ -150,22 +150,23 @@ def _keep_dtypes(before, after):
 
 
 def _read(meta_loss, state, key):
-    """The meta-loss at a state."""
-    network_state = network_state_of(state.network_state)
+    """Return the meta-loss at a state."""
+    network_state = read_network_state(state.network_state)
     if network_state is None:
         return scalar("meta_loss", meta_loss(state.params, key))
     try:
         inspect.signature(meta_loss).bind(None, None, None)
     except TypeError:
         raise TypeError(
-            "The task has a state beside its parameters, and its meta_loss is called as (params, key, state); the one given "
+            "The task has a state in addition to its parameters, and its meta_loss is called as (params, key, "
+            "state); the one given "
             f"takes {inspect.signature(meta_loss)}. Give it the third argument."
         ) from None
     return scalar("meta_loss", meta_loss(state.params, key, network_state))
 
 
 def _evaluated(evaluate_at, state):
-    """The parameters at which the meta-loss is read."""
+    """Return the parameters at which the meta-loss is evaluated."""
     try:
         params = evaluate_at(state.optimizer_state, state.params)
     except Exception as error:

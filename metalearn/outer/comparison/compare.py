@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
 from metalearn.estimators.base import GradientEstimator, check_is_estimator
-from metalearn.inner.checks import check_count, summarize_error
+from metalearn.inner.checks import LARGEST_BATCH, check_count, summarize_error
 from metalearn.inner.problem import check_key, check_problem, check_theta
 from metalearn.outer.comparison.along_trajectory import episodes_along, plan_along
 from metalearn.outer.comparison.episodes import Episodes, run_episodes, seconds_per_episode
@@ -230,9 +230,9 @@ def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
         )
     for name, estimator in estimators.items():
         check_is_estimator(repr(name), estimator)
-    check_count("num_episodes", num_episodes, 2)
+    check_count("num_episodes", num_episodes, 2, LARGEST_BATCH)
     if reference_pairs is not None:
-        check_count("reference_pairs", reference_pairs, 2)
+        check_count("reference_pairs", reference_pairs, 2, LARGEST_BATCH)
     check_theta(theta)
     check_key(key)
     if not trees.all_finite(theta):

@@ -53,7 +53,7 @@ class Episodes:
 
     @property
     def variance(self) -> float:
-        """The trace of the covariance of one episode's estimate."""
+        """Return the trace of the covariance of one episode's estimate."""
         return float(self.means.var(axis=0, ddof=1).sum()) if len(self.means) > 1 else float("nan")
 
 

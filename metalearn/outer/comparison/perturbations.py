@@ -1,4 +1,4 @@
-"""Check that the noise that a description claims has mean 0 and covariance identity, without which no target is right."""
+"""Check that the noise of an estimator's description has mean 0 and covariance identity, as all targets require."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ LEAST_ERROR = 1e-3  # of noise without spread, such as the squares of random sig
 
 
 def check_perturbation(name: str, draw: Callable[[Key, Theta], Theta], theta: Theta) -> None:
-    """Check the noise of a description at θ, along up to 64 blocks of coordinates and along all of them together.
+    """Check the noise of a description at θ, for up to 64 blocks of coordinates and for all coordinates together.
 
     Args:
       name: the estimator that is described.
@@ -48,7 +48,7 @@ def check_perturbation(name: str, draw: Callable[[Key, Theta], Theta], theta: Th
 def _project(noise: Theta) -> jax.Array:
     """Return the noise along directions of length 1: the diagonal, random signs, and the parts of these in blocks.
 
-    Blocks are not shorter than 1/64 of the coordinates, so that also noise in few coordinates at a time is seen.
+    Blocks are not shorter than 1/64 of the coordinates, so that noise in only a few coordinates is detected too.
     """
     flat = ravel_pytree(trees.wide(noise))[0].astype(jnp.float32)
     size = len(flat)

@@ -100,7 +100,7 @@ COLUMNS = {
     "signal_to_noise_per_step": "SNR / 10⁶ steps",
     "signal_to_noise_per_second": "SNR / s",
 }
-SHOWN = {  # key of a row -> header, and what it is
+SHOWN = {  # key of a row -> header, and meaning
     "estimator": ("estimator", ""),
     "bias": (
         "bias",
@@ -176,7 +176,7 @@ def _short(value: float) -> str:
 
 
 def _shown(report: Report) -> dict[str, Any]:
-    """A row as it is printed: what does not apply is None."""
+    """Return a row for printing; values that do not apply are None."""
     row = _row(report)
     if not report.num_episodes:
         return {"estimator": report.name}

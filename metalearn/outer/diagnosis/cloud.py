@@ -54,7 +54,7 @@ class Cloud(NamedTuple):
 
     @property
     def uncertainty(self) -> float:
-        """‖error‖ relative to the length."""
+        """Return ‖error‖ relative to the length."""
         return float(np.linalg.norm(self.error)) / self.length if self.length > 0 else math.inf
 
     def cosine(self, samples: np.ndarray) -> Measurement:
@@ -65,7 +65,7 @@ class Cloud(NamedTuple):
 
     @property
     def signal_to_noise(self) -> Measurement:
-        """The signal-to-noise ratio of one pair, without the contribution of noise; NaN if all slopes are equal."""
+        """Return the signal-to-noise ratio of one pair, corrected for noise; NaN if all slopes are equal."""
         if not len(self.slopes):
             return UNKNOWN
         values, errors = jackknife(statistics, self.slopes, np.sum(self.slopes**2, axis=1))

@@ -27,7 +27,7 @@ EPISODES = 8  # the number of episodes whose gradients are averaged
 
 
 class Derivatives(NamedTuple):
-    """What forward and reverse mode tell about an orbit. What cannot be computed is NaN and explained in `left_out`.
+    """Derivatives of an orbit by forward and reverse mode. Values that cannot be computed are NaN; `left_out` says why.
 
     Attributes:
       exponent, flip_fraction: as in `ml.dynamics.lyapunov`.
@@ -86,17 +86,17 @@ def measure_derivatives(problem: InnerProblem, theta: Theta, truncation: Truncat
     if forward:
         part = Derivatives(left_out=(f"exponents and the growth of tangents: {forward}",))
     else:
-        part = _of_orbit(*orbit(theta, keys))
+        part = _from_orbit(*orbit(theta, keys))
         if part.gradients is None:
             return part
     if reverse:
         return part._replace(left_out=(*part.left_out, f"predictions and backprop: {reverse}"))
     if forward:
-        part = _of_gradients(part, _gradients(problem, truncation.horizon)(theta, keys))
-    return _of_windows(part, windows(theta, key), truncation)
+        part = _add_gradients(part, _gradients(problem, truncation.horizon)(theta, keys))
+    return _add_windows(part, windows(theta, key), truncation)
 
 
-def _of_orbit(found, gradient) -> Derivatives:
+def _from_orbit(found, gradient) -> Derivatives:
     left_out, escaped = (), np.asarray(gradient.escape)
     if np.any(escaped >= 0):
         left_out += (
@@ -119,7 +119,7 @@ def _of_orbit(found, gradient) -> Derivatives:
     return part._replace(gradients=gradients / length, left_out=left_out)
 
 
-def _of_gradients(part, gradients) -> Derivatives:
+def _add_gradients(part, gradients) -> Derivatives:
     """Add ∇L of several episodes in reverse mode, for problems without forward mode."""
     gradients = np.asarray(gradients, np.float64)
     with np.errstate(all="ignore"):
@@ -129,7 +129,7 @@ def _of_gradients(part, gradients) -> Derivatives:
     return part._replace(gradients=gradients / length, log_gradient=math.log(length))
 
 
-def _of_windows(part, jacobians, truncation) -> Derivatives:
+def _add_windows(part, jacobians, truncation) -> Derivatives:
     """Add the predictions and the truncations of reverse mode."""
     predicted, horizon = {}, truncation.horizon
     for name, period in {"PES": 1, "NRES": truncation.num_windows}.items():

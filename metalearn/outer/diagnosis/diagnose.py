@@ -10,7 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from metalearn import heartbeat, tabular, trees
-from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.checks import LARGEST_BATCH, check_count, check_number
 from metalearn.inner.problem import InnerProblem, check_horizon, check_key, check_problem, check_theta
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.comparison.compare import compare
@@ -125,7 +125,7 @@ def diagnose(
     check_theta(theta)
     check_key(key)
     check_number("sigma", sigma, 0, open_low=True)
-    check_count("num_pairs", num_pairs, 16)
+    check_count("num_pairs", num_pairs, 16, LARGEST_BATCH)
     check_horizon(problem, truncation.horizon)
     theta = trees.strong(theta)
     check_problem(problem, theta)

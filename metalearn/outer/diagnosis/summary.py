@@ -10,13 +10,13 @@ from metalearn.words import percent
 
 SHOWN = {
     "quantity": ("quantity", ""),
-    "value": ("value", "with its standard error where it has one"),
+    "value": ("value", "with its standard error if it has one"),
     "unit": ("unit", ""),
 }
 
 
 def write_card(self) -> str:
-    """The card."""
+    """Return the summary as text."""
     return "\n".join(write_summary(self))
 
 
@@ -41,7 +41,7 @@ def summary_rows(self) -> list[dict[str, Any]]:
 
 
 def summary_table(self) -> Table:
-    """All of them."""
+    """Return the table of all measured numbers."""
     rows = [row | {"value_error": row["error"]} for row in self.rows()]
     converges = "training converges" if self.converged else "training does not converge"
     title = f"{converges}, exponent {self.exponent} per step; use {self.recommendation.method}"

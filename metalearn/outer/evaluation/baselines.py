@@ -14,7 +14,7 @@ from metalearn.inner.checks import check_choice, check_count
 from metalearn.inner.derived import strided
 from metalearn.inner.problem import check_key, split_episode
 from metalearn.inner.training.benchmark import Benchmark
-from metalearn.inner.training.sampling import network_state_of
+from metalearn.inner.training.sampling import read_network_state
 from metalearn.inner.training.task import Task, metric_loss
 from metalearn.inner.training.training import training
 from metalearn.inner.unroll import unroll_episode
@@ -124,7 +124,7 @@ def _curves(benchmark, optimizer, keys, task):
     def one(key):
         _, steps = split_episode(key)
         state, losses = unroll_episode(problem, nothing, key, benchmark.num_steps // stride)
-        at_end = state.params, steps, network_state_of(state.network_state)
+        at_end = state.params, steps, read_network_state(state.network_state)
         losses, test = capped(losses), capped(read[1](*at_end))
         diverged = ~trees.all_finite(state.params) | (losses[-1] >= CAP)
         return losses, test, error(*at_end), diverged

@@ -137,7 +137,7 @@ class Evaluation:
 
 
 def _shown(row) -> dict[str, Any]:
-    """A row as it is printed, with the marks that the notes explain."""
+    """Return a row for printing, with the marks that the notes explain."""
     rate = "–" if np.isnan(row.learning_rate) else f"{row.learning_rate:.3g}" + "*" * _at_an_end(row)
     name = row.optimizer + " †" * (row.curves.fraction_diverged > 0)
     return _flat(row) | {"speed_up": row.speed_up.said or row.speed_up.value, "learning_rate": rate, "optimizer": name}

@@ -1,0 +1,175 @@
+"""The goals of a learned optimiser: its losses where the loss, the network, its scale or the horizon is another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metalearn.compilation import jit
+from metalearn.estimators import noise_reuse_es
+from metalearn.inner.derived import strided
+from metalearn.inner.problem import split_episode
+from metalearn.inner.training.benchmark import Benchmark, digits_benchmark
+from metalearn.inner.training.task import Task, metric_loss
+from metalearn.inner.training.training import training
+from metalearn.inner.unroll import Truncation
+from metalearn.learned import nominal_optimizer
+from metalearn.outer import meta_train
+from metalearn.outer.evaluation.results import RATES
+from metalearn.types import Key
+
+STRIDE = 10  # steps between readings
+WORST = 20.0  # replaces larger losses, and those that are not finite
+READINGS = "training", "validation"
+SWEPT, TUNED = "Adam, swept", "Adam, as tuned"
+OPTIMIZERS = "learned", SWEPT, TUNED
+
+
+class Condition(NamedTuple):
+    """A training that a learned optimiser is probed on.
+
+    Attributes:
+      benchmark: the network, the data and the number of steps.
+      loss_factor: multiplies the loss that is trained on, and so every gradient.
+      weight_factor: the network reads its weights times this number, and they start divided by it. The function that is
+        trained is the same, and a step of the weights changes it by this factor.
+    """
+
+    benchmark: Benchmark
+    loss_factor: Any = 1.0
+    weight_factor: Any = 1.0
+
+
+def conditions(num_steps: int) -> dict[str, Condition]:
+    """Return the training that is meta-trained on, first, and those that differ from it in one thing."""
+    usual = digits_benchmark((32,), num_steps=num_steps)
+    return {
+        "as meta-trained": Condition(usual),
+        "loss × 100": Condition(usual, loss_factor=100.0),
+        "weights × 10": Condition(usual, weight_factor=10.0),
+        "weights / 10": Condition(usual, weight_factor=0.1),
+        "5 × the steps": Condition(digits_benchmark((32,), num_steps=5 * num_steps)),
+        "3 hidden layers": Condition(digits_benchmark((32, 32, 32), num_steps=num_steps)),
+    }
+
+
+def altered_task(condition: Condition) -> Task:
+    """Return the task of a condition: f(v) = c L(s v) from v_0 = w_0 / s, with c and s the factors."""
+    task, scale = condition.benchmark.task(), condition.weight_factor
+    resized = lambda params, factor: jax.tree.map(lambda leaf: factor * leaf, params)
+    loss = lambda params, key: condition.loss_factor * task.loss(resized(params, scale), key)
+    return Task(lambda key: resized(task.init(key), 1 / scale), loss)
+
+
+def losses(condition: Condition, optimizer: optax.GradientTransformation, key: Key) -> jax.Array:
+    """Return the losses on all training and all validation data while the network is trained, `[2, readings]`."""
+    benchmark = condition.benchmark
+    measures = [metric_loss(benchmark.network, data) for data in (benchmark.train, benchmark.validation)]
+    problem = strided(training(altered_task(condition), lambda theta: optimizer, cap=None), STRIDE)
+    start, steps = split_episode(key)
+    first = problem.init(jnp.zeros(()), start)
+
+    def read(state):
+        weights = jax.tree.map(lambda leaf: condition.weight_factor * leaf, state.params)
+        found = jnp.stack([measure(weights, steps) for measure in measures])
+        return jnp.where(found < WORST, found, WORST)  # NaN is not smaller
+
+    def move(state, index):
+        state = problem.step(state, jnp.zeros(()), jax.random.fold_in(steps, index))
+        return state, read(state)
+
+    _, found = jax.lax.scan(move, first, jnp.arange(benchmark.num_steps // STRIDE))
+    return jnp.concatenate([read(first)[None], found]).T
+
+
+def meta_trained(settings: Any, keys: Sequence[Key]) -> dict[str, np.ndarray]:
+    """Meta-train an optimiser on the first condition by NRES, once for every key.
+
+    Args:
+      settings: `num_steps` of a training, `length` of a window, `outer_steps`, `pairs`, `sigma` and `learning_rate`.
+      keys: of the meta-seeds.
+
+    Returns:
+      The weights by their path, `[meta-seeds, ...]`.
+    """
+    optimizer = nominal_optimizer()
+    problem = conditions(settings.num_steps)["as meta-trained"].benchmark.problem(optimizer)
+    cut = Truncation(settings.num_steps, settings.length, shared_minibatches=True)
+    estimator = noise_reuse_es(problem, cut, sigma=settings.sigma, num_pairs=settings.pairs)
+    rate = optax.cosine_decay_schedule(settings.learning_rate, settings.outer_steps)
+    outer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+    found = [
+        meta_train(estimator, outer, optimizer.init(jax.random.fold_in(key, 1)), key, settings.outer_steps)[0]
+        for key in keys
+    ]
+    leaves = [jax.tree_util.tree_leaves_with_path(theta) for theta in found]
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): np.stack([np.asarray(one[place][1]) for one in leaves])
+        for place, (path, _) in enumerate(leaves[0])
+    }
+
+
+def probe(
+    weights: Mapping[str, np.ndarray], conditions: Mapping[str, Condition], key: Key, num_seeds: int
+) -> dict[str, np.ndarray]:
+    """Return the losses of the learned optimisers and of two Adams in every condition.
+
+    The rate of "Adam, swept" is swept for the condition; "Adam, as tuned" keeps that of the first condition.
+
+    Args:
+      weights: of `meta_trained`.
+      conditions: the trainings by name.
+      key: of the initialisations and minibatches, which all optimisers and conditions share. The sweep has others.
+      num_seeds: the trainings of every optimiser.
+
+    Returns:
+      By "condition/", "step" `[readings]`, "learned" `[meta-seeds, seeds, 2, readings]`, "Adam, swept" and "Adam, as
+      tuned" `[seeds, 2, readings]`, and "rate" of the swept one.
+    """
+    optimizer, programs, found, tuned = nominal_optimizer(), {}, {}, None
+    structure = jax.tree.structure(jax.eval_shape(optimizer.init, jax.random.key(0)))
+    keys, own = jax.random.split(key, num_seeds), jax.random.split(jax.random.fold_in(key, 1), 4)
+
+    def program(benchmark):
+        def run(leaves, factors, tuned):
+            condition, rates = Condition(benchmark, *factors), jnp.asarray(RATES)
+            several = lambda optimizer, keys: jax.vmap(lambda key: losses(condition, optimizer, key))(keys)
+            scores = jax.lax.map(lambda rate: jnp.mean(several(optax.adam(rate), own)[:, 1]), rates)
+            rate = rates[jnp.argmin(scores)]
+            learned = jax.lax.map(lambda one: several(optimizer(jax.tree.unflatten(structure, one)), keys), leaves)
+            adams = jax.lax.map(lambda rate: several(optax.adam(rate), keys), jnp.stack([rate, tuned]))
+            return learned, adams, rate
+
+        return jit(run, "a probe")
+
+    leaves = [jnp.asarray(leaf) for leaf in weights.values()]
+    for name, (benchmark, *factors) in conditions.items():
+        run = programs.setdefault(id(benchmark), program(benchmark))
+        learned, adams, rate = map(np.asarray, run(leaves, jnp.array(factors), 0.0 if tuned is None else tuned))
+        if tuned is None:
+            tuned, adams = rate, adams[[0, 0]]
+        values = {"learned": learned, SWEPT: adams[0], TUNED: adams[1], "rate": rate}
+        values["step"] = STRIDE * np.arange(adams.shape[-1])
+        found |= {f"{name}/{part}": value for part, value in values.items()}
+    return found
+
+
+def probe_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """Return a row for every condition and optimiser: the last losses, their errors, and the best during training.
+
+    The errors are standard errors over meta-seeds for learned optimisers and over seeds for Adam.
+    """
+    rows = []
+    for name, one in found.items():
+        for optimizer in OPTIMIZERS:
+            curves = one[optimizer].mean(axis=1) if optimizer == "learned" else one[optimizer]
+            row: dict[str, Any] = {"condition": name, "optimizer": optimizer, "count": len(curves)}
+            for place, part in enumerate(READINGS):
+                last, best = curves[:, place, -1].astype(float), curves[:, place].min(axis=-1).astype(float)
+                error = last.std(ddof=1) / np.sqrt(len(last)) if len(last) > 1 else np.nan
+                row |= {f"{part}_end": last.mean(), f"{part}_error": error, f"{part}_best": best.mean()}
+            rows.append(row | {"rate": float(one["rate"]) if optimizer == SWEPT else np.nan})
+    return rows

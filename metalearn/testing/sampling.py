@@ -1,0 +1,122 @@
+"""Independent samples of an estimator on the problems of the battery.
+
+The numbers of the problems are traced, so that one program runs all of them, mapped over keys. An estimator that JAX
+cannot trace runs in a Python loop with fewer samples, and larger ones.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metalearn.compilation import jit
+from metalearn.inner.checks import summarize_error
+from metalearn.inner.problems.chaotic import toy_regression
+from metalearn.inner.unroll import Truncation
+from metalearn.testing.battery import THETA, Case, problem_of
+from metalearn.testing.subjects import Subject, gradient_of
+from metalearn.types import Key
+
+CHUNK = 512  # samples that run together
+LOOPED, LARGER = 32, 128  # samples in a Python loop, and how many times more pairs each has
+
+
+class Setting(NamedTuple):
+    """How an estimator is made and called: its windows, σ, the number of pairs, and the number of estimates."""
+
+    truncation: Truncation
+    sigma: float
+    num_pairs: int
+    num_estimates: int
+
+
+class Samples(NamedTuple):
+    """Estimates.
+
+    Attributes:
+      gradients: `[cases, N, num_estimates, 2]`.
+      traced: whether JAX could trace the estimator.
+      pairs: the number of pairs of each sample.
+    """
+
+    gradients: np.ndarray
+    traced: bool
+    pairs: int
+
+
+def sample_cases(subject: Subject, cases: Sequence[Case], setting: Setting, count: int, key: Key) -> Samples:
+    """Run an estimator from `init` on several problems.
+
+    Raises:
+      RuntimeError: the estimator raised an error.
+    """
+    theta = jnp.asarray(THETA, jnp.float32)
+    stacked = Case(*(np.stack([getattr(case, name) for case in cases]) for name in Case._fields))
+    make = lambda setting, case: subject.build(problem_of(case), *setting[:3])
+    return _sample(make, stacked, list(cases), theta, setting, count, key)
+
+
+def sample_toy(subject: Subject, theta: Sequence[float], setting: Setting, count: int, key: Key) -> Samples:
+    """Run an estimator on toy regression.
+
+    Raises:
+      RuntimeError: the estimator raised an error.
+    """
+    problem = toy_regression(setting.truncation.horizon, objective="sum")._replace(horizon=setting.truncation.horizon)
+    make = lambda setting, _: subject.build(problem, *setting[:3])
+    return _sample(make, np.zeros(1), [0.0], jnp.asarray(theta, jnp.float32), setting, count, key)
+
+
+def _sample(make, stacked, cases, theta, setting, count, key) -> Samples:
+    keys = jax.random.split(key, count)
+
+    @functools.partial(jit, name="the estimates that are verified", calls=1)
+    def run(stacked, keys):
+        one = lambda case, key: _episodes(make(setting, case), theta, setting.num_estimates, key)
+        several = lambda key: jax.vmap(lambda case: one(case, key))(stacked)
+        return jax.lax.map(several, keys, batch_size=min(count, CHUNK))
+
+    try:
+        return Samples(np.swapaxes(np.asarray(run(stacked, keys)), 0, 1), True, setting.num_pairs)
+    except Exception as error:
+        first = error
+    return _loop(make, cases, theta, setting, keys[:LOOPED], first)
+
+
+def _episodes(functions, theta, num_estimates, key):
+    init, estimate = functions
+    key_init, key_estimates = jax.random.split(key)
+
+    def body(state, key):
+        gradient, state = gradient_of(estimate(theta, state, key), theta)
+        return state, gradient
+
+    return jax.lax.scan(body, init(theta, key_init), jax.random.split(key_estimates, num_estimates))[1]
+
+
+def _loop(make, cases, theta, setting, keys, first) -> Samples:
+    """Run the estimator in a Python loop. Where that fails too, its own error is the better one."""
+    larger = setting._replace(num_pairs=LARGER * setting.num_pairs)
+    found = []
+    try:
+        for case in cases:
+            init, estimate = make(larger, case)
+            found.append([_loop_episodes(init, estimate, theta, setting.num_estimates, key) for key in keys])
+    except Exception as error:
+        raise RuntimeError(
+            f"The estimator raised {type(error).__name__}: {summarize_error(error)} (under jax.jit and jax.vmap: "
+            f"{summarize_error(first)})"
+        ) from error
+    return Samples(np.array(found, float), False, larger.num_pairs)
+
+
+def _loop_episodes(init, estimate, theta, num_estimates, key):
+    key_init, key_estimates = jax.random.split(key)
+    state, found = init(theta, key_init), []
+    for one in jax.random.split(key_estimates, num_estimates):
+        gradient, state = gradient_of(estimate(theta, state, one), theta)
+        found.append(np.asarray(gradient))
+    return found

@@ -1,0 +1,132 @@
+"""Which run goes on: the newest of the same configuration, never one that is alive, damaged, of another name or changed."""
+
+import json
+import re
+
+import pytest
+
+from metalearn.recording import RunFolderError, open_run, read_metrics, read_status
+
+CONFIG = {"seed": 1, "outer": {"num_steps": 10, "rate": 0.1}, "tracker": {"mode": "none"}, "resume": None}
+
+
+def opened(folder, config=CONFIG, name="run", resume: object = "auto", **more):
+    return open_run(folder, config, name=name, mode="disabled", resume=resume, **more)
+
+
+def killed(folder, config=CONFIG, name="run"):
+    """A run that was killed after a line of its log."""
+    run = opened(folder, config, name, None)
+    run.log({"loss": 1.0}, 0)
+    run.trackers[0]._metrics.close()
+    run.trackers[0]._lock.release()
+    return run.folder
+
+
+def changed(**outer):
+    return CONFIG | {"outer": CONFIG["outer"] | outer}
+
+
+def test_auto_begins_a_run_and_continues_the_newest_of_its_name_and_configuration(tmp_path):
+    with opened(tmp_path) as first:
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [first.folder.name]
+    newest = killed(tmp_path)
+    killed(tmp_path, name="other")
+    killed(tmp_path, changed(rate=0.2))
+    with opened(tmp_path) as again:
+        assert again.folder == newest
+        again.log({"loss": 1.0}, 0)
+        again.log({"loss": 0.5}, 1)
+    assert [line["outer_step"] for line in read_metrics(newest)] == [0, 1]
+    assert read_status(newest)["status"] == "finished"
+
+
+def test_where_and_how_a_run_is_tracked_may_change(tmp_path):
+    newest = killed(tmp_path)
+    with opened(tmp_path, CONFIG | {"tracker": {"mode": "online"}, "resume": "auto"}) as again:
+        assert again.folder == newest
+
+
+def test_a_changed_configuration_is_refused_with_the_differences(tmp_path):
+    killed(tmp_path)
+    words = (
+        r"was run with outer\.num_steps = 10 and cannot be resumed with 20\. It also had outer\.rate = 0\.1, here 0\.3"
+    )
+    with pytest.raises(ValueError, match=words):
+        opened(tmp_path, changed(num_steps=20, rate=0.3))
+    with pytest.raises(ValueError, match="is a run of another experiment"):
+        opened(tmp_path, {"frames": 1}, resume=next(tmp_path.iterdir()))
+
+
+def test_a_number_that_may_grow_grows_and_does_not_shrink(tmp_path):
+    folder, grow = killed(tmp_path), {"may_grow": ("outer.num_steps",)}
+    with opened(tmp_path, changed(num_steps=20), resume=folder, **grow) as again:
+        assert again.folder == folder
+    with pytest.raises(ValueError, match=r"num_steps = 20 and cannot be resumed with 10"):
+        opened(tmp_path, resume=folder, **grow)
+    with pytest.raises(ValueError, match=r"outer\.rate = 0\.1 and cannot be resumed with 0\.2"):
+        opened(tmp_path, changed(num_steps=30, rate=0.2), resume=folder, **grow)
+    with opened(tmp_path, changed(num_steps=40, rate=9), resume=folder, may_differ=("outer.rate",), **grow):
+        pass
+
+
+def test_a_run_that_is_alive_is_refused(tmp_path):
+    with opened(tmp_path) as run:
+        for resume in ("auto", run.folder):
+            with pytest.raises(RunFolderError, match=r"is in use: process \d+ on .* is writing to it"):
+                opened(tmp_path, resume=resume)
+    assert read_status(run.folder)["status"] == "finished", "the refused ones changed nothing"
+
+
+@pytest.mark.parametrize("content", [b"", b"a: [", b"5", b"\xff\xfe\x00", b"- 1\n- 2\n"])
+def test_a_damaged_configuration_is_named_and_the_run_before_is_used(tmp_path, capsys, content):
+    before, newest = killed(tmp_path), killed(tmp_path)
+    (newest / "config.yaml").write_bytes(content)
+    with opened(tmp_path) as again:
+        assert again.folder == before
+    assert re.search(r"A run is left out: .*config\.yaml is damaged", capsys.readouterr().err)
+    with pytest.raises(RunFolderError, match=r"config\.yaml is damaged; this run cannot be resumed"):
+        opened(tmp_path, resume=newest)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+def test_a_damaged_status_does_not_hinder_a_run_that_goes_on(tmp_path, content):
+    folder = killed(tmp_path)
+    (folder / "status.json").write_bytes(content)
+    with pytest.raises(RunFolderError, match=r"status\.json is damaged"):
+        read_status(folder)
+    with opened(tmp_path, resume=folder):
+        pass
+    assert json.loads((folder / "status.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("resume", [[], 5, True, "", "  ", {}])
+def test_what_is_no_folder_is_refused(tmp_path, resume):
+    with pytest.raises(TypeError, match="resume must be the folder of a run, auto, or null"):
+        opened(tmp_path, resume=resume)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_clock_that_was_set_back_costs_nothing(tmp_path, monkeypatch):
+    """The names of folders collide or go back; lines and seconds go on, and no run is overwritten."""
+    real, monotonic = __import__("time").strftime, 100.0
+    monkeypatch.setattr("time.strftime", lambda form, *_: real(form, (2031, 1, 1, 0, 0, 0, 0, 1, 0)))
+    first, second = killed(tmp_path), killed(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda form, *_: real(form, (2001, 1, 1, 0, 0, 0, 0, 1, 0)))
+    monkeypatch.setattr("time.monotonic", lambda: monotonic)
+    third = killed(tmp_path)
+    assert len({first, second, third}) == 3
+    with opened(tmp_path, resume=first) as again:
+        again.log({"loss": 0.5}, 1)
+    seconds = [line["seconds"] for line in read_metrics(first)]
+    assert seconds == sorted(seconds)
+    assert all(second >= 0 for second in seconds)
+    assert len(read_metrics(third)) == 1
+
+
+@pytest.mark.parametrize("label", [{"project": 5}, {"group": 5}, {"tags": 5}, {"tags": "a"}, {"tags": [1]}])
+def test_labels_that_are_no_texts_are_refused_before_a_folder_is_made(tmp_path, label):
+    with pytest.raises(TypeError, match="of the tracker must be a"):
+        open_run(tmp_path / "runs", {}, **label)
+    assert not list(tmp_path.iterdir())
