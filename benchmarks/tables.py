@@ -32,6 +32,7 @@ SUBJECT = {
     "coverage": ("number", "problem"),
     "evaluation": ("tuning", "benchmark", "optimizer"),
     "three_ways": ("contest", "equal", "method"),
+    "benchmark": ("problem", "estimator"),
 }
 NOT_RUN = "Not run yet."
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
@@ -155,6 +156,7 @@ TABLES = {
     "exponents": ("coverage", table_makers.exponents),
     "efforts": (None, table_makers.efforts),
     "three_ways": ("three_ways", table_makers.three_ways),
+    "benchmark": ("benchmark", table_makers.benchmark),
     **{name: ("recorded", table_makers.recorded(name)) for name in RECORDED},
 }
 

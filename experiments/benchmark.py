@@ -38,7 +38,7 @@ FOOT = (
 
 
 def check(config):
-    """The key and the problems of the experiment; mistakes are refused before anything is computed.
+    """Return the key, the problems and the estimators; mistakes are refused before anything is computed.
 
     Raises:
       TypeError, ValueError: a setting is out of its range.
@@ -57,7 +57,7 @@ def check(config):
 
 
 def said(rows):
-    """The table of one problem, within 100 columns; below it, why an estimator was left out."""
+    """Return the table of one problem, within 100 columns; below it, why an estimator was left out."""
     cells = [
         [row["estimator"], row["target"], number(row, "bias"), plain(row["cosine"], "{:.3f}"), plain(row["variance"]),
          number(row, "snr_per_step"), plain(row["snr_per_second"]), plain(row["milliseconds"])]
@@ -72,7 +72,7 @@ def plain(value, form="{:.2g}"):
 
 
 def number(row, key):
-    """A number with its error; blank where it does not apply, and a dash where it is unknown."""
+    """Return a number with its error; blank where it does not apply, and a dash where it is unknown."""
     value, error = row[key], row[f"{key}_error"]
     if np.isnan(value):
         return "" if row["scaled"] or row["variance"] == 0 else "–"
