@@ -141,7 +141,7 @@ def benchmark(rows):
     problems = list(dict.fromkeys(row["problem"] for row in rows))
     found = {(row["estimator"], row["problem"]): row for row in rows}
     head = ("estimator", "target", *problems)
-    targets = dict((row["estimator"], row["target"]) for row in rows)
+    targets = {row["estimator"]: row["target"] for row in rows}
     lines = [
         (name, target, *(_estimate(found.get((name, problem))) for problem in problems))
         for name, target in targets.items()
