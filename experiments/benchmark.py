@@ -80,7 +80,7 @@ def number(row, key):
         return f"< {SMALLEST}"
     if not (np.isfinite(error) and error > 1e-3 * abs(value)):
         return f"{value:.2g}"
-    return f"{value:.2g} ± " + (f"{error:.1g}" if key == "bias" else f"{error / value:.0%}")
+    return f"{value:.2g} ± " + (f"{error / value:.0%}" if key == "snr_per_step" and value else f"{error:.1g}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metalearn.studies.three_ways import compete, contests, judged, losses_of, neuron
+from metalearn.studies.three_ways import compete, contests, judged, make_loss, neuron
 from tests.processes import run_here
 from tests.statistics import within
 
@@ -66,21 +66,20 @@ def test_the_policy_gradient_has_the_mean_of_the_gradient_of_its_own_mean_cost(n
 
 
 def test_searches_leave_local_minima_that_a_gradient_ends_in():
-    """The regression, from fifty other starts than those of the page."""
-    settings = {"learning_rate": 0.1, "sigma": 0.5, "population": 16}
-    contest, key, shares = contests()["regression"], jax.random.key(11), {}
+    """Descend the regression from 400 other starts than those of the page."""
+    settings, solved = {"learning_rate": 0.1, "sigma": 0.5, "population": 16}, {}
+    contest, key = contests()["regression"], jax.random.key(21)
     for method in ("backprop", "genetic algorithm"):
-        found = compete(contest, method, key, 50, 480, settings)
+        found = compete(contest, method, key, 400, 480, settings)
         place = int(np.searchsorted(found["evaluations"], 480, "right")) - 1
-        shares[method] = np.mean(np.asarray(found["loss"])[:, place] < contest.solved)
-        slope = jax.vmap(jax.grad(losses_of(contest)))(found["theta"][:, -1])
+        solved[method] = (np.asarray(found["loss"])[:, place] < contest.solved).astype(float)
         if method == "backprop":  # its ends, after four times the evaluations, are stationary and not the minimum
+            slope = jax.vmap(jax.grad(make_loss(contest)))(found["theta"][:, -1])
             assert np.median(np.linalg.norm(slope, axis=1)) < 1e-3
             assert np.median(np.asarray(found["loss"])[:, -1]) > 0.4
-    assert shares["backprop"] < 0.3
-    assert 0.25 < shares["genetic algorithm"] < 0.7
-    error = np.sqrt(sum(share * (1 - share) for share in shares.values()) / 50)
-    assert shares["genetic algorithm"] - shares["backprop"] > 2 * error
+    better = solved["genetic algorithm"] - solved["backprop"]
+    assert within(better, 0.2, k=4, twin=-0.2)
+    assert within(solved["backprop"], 0.32, k=4, twin=0.55)
 
 
 def test_ends_are_judged_at_equal_evaluations_and_at_the_time_of_the_slowest():
