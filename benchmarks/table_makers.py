@@ -157,6 +157,8 @@ def _estimate(row):
     number = lambda value: "–" if math.isnan(value) else f"{value:.2g}"
     exact = row["bias"] < 1e-3 and not row["bias_error"] > 1e-3
     error = f" ± {row['bias_error']:.1g}" if row["bias_error"] > 1e-3 * row["bias"] else ""
-    bias = "" if row["scaled"] else "< 0.001" if exact else number(row["bias"]) + error
+    bias = (
+        "" if row["scaled"] else "–" if row["bias_error"] > 1 else "< 0.001" if exact else number(row["bias"]) + error
+    )
     ratios = (row["snr_per_step"], row["snr_per_second"]) if row["variance"] > 0 else ()
     return "<br>".join([bias, number(row["variance"]), *map(number, ratios)])

@@ -74,7 +74,7 @@ def plain(value, form="{:.2g}"):
 def number(row, key):
     """Return a number with its error; blank where it does not apply, and a dash where it is unknown."""
     value, error = row[key], row[f"{key}_error"]
-    if np.isnan(value):
+    if np.isnan(value) or (key == "bias" and error > 1):
         return "" if row["scaled"] or row["variance"] == 0 else "–"
     if key == "bias" and value < SMALLEST and not error > SMALLEST:
         return f"< {SMALLEST}"

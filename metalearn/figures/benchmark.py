@@ -16,7 +16,7 @@ def draw_benchmark(rows: Sequence[Mapping[str, Any]]) -> Any:
     """Draw a column for each problem: above the bias of each estimator, below its signal-to-noise ratios.
 
     A value beyond an axis, such as a bias of zero, is drawn with an open marker at its edge. An estimator without a
-    marker was left out, or the number does not apply to it; "?" is a bias that is not known.
+    marker was left out, or the number does not apply to it; "?" is a bias that is not known, or with an error above 1.
 
     Args:
       rows: dictionaries with `problem`, `estimator`, `bias`, `bias_error`, `snr_per_step`, `snr_per_second`, `reason`, and
@@ -48,10 +48,11 @@ def draw_benchmark(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 def _biases(axes, rows, places) -> None:
     values, errors = (np.array([row[key] for row in rows], float) for key in ("bias", "bias_error"))
+    values = np.where(errors > 1, np.nan, values)
     low, high = SMALLEST, min(max(2.0, axis_limits(values, logarithmic=True)[1]), LARGE)
     _dots(axes, places, values, OKABE_ITO[0], "o", "bias", errors, (low, high))
-    for place, row in zip(places, rows):
-        if not row["reason"] and not row["scaled"] and np.isnan(row["bias"]):
+    for place, row, value in zip(places, rows, values):
+        if not row["reason"] and not row["scaled"] and np.isnan(value):
             axes.text(low, place, " ?", va="center", color="0.4")
     axes.axvline(1, color="0.4", linestyle="--", linewidth=1)
     axes.set_xlabel("bias / |target|")
@@ -81,5 +82,9 @@ def _dots(axes, places, values, colour, marker, label, errors=None, limits=(1, 1
     how = {"color": colour, "linestyle": "none", "marker": marker, "markersize": 5}
     axes.errorbar(values[inside], places[inside], xerr=span, label=label, **how)
     beyond = known & ~inside
+    if errors is not None:  # from the edge to the end of the error of a bias of zero
+        ends = np.clip(values + np.nan_to_num(errors), low, high)
+        small = known & (values < low) & (ends > low)
+        axes.hlines(places[small], low, ends[small], color=colour)
     if beyond.any():  # an empty line that is not clipped would count in the layout
         axes.plot(np.clip(values[beyond], low, high), places[beyond], markerfacecolor="white", clip_on=False, **how)
