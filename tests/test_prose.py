@@ -42,8 +42,7 @@ def test_docstrings_of_functions_begin_with_a_verb():
     found = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
-            if text and NOUN.match(text):
+            if isinstance(node, ast.FunctionDef) and NOUN.match(text := ast.get_docstring(node) or ""):
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {text.splitlines()[0]}")
     assert not found, "\n".join(found)
 

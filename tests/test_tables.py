@@ -45,6 +45,8 @@ WORDS = (  # the heads of tables that nothing measures
     "| problems | not available for |",
     "| data | inputs | targets | outputs of the network |",
     "| optimiser | inner | outer |",
+    "| claim | gradient | methods |",
+    "| problem | finds |",
     "| function | network | data | parameters |",  # compared in tests/inner/test_network_benchmarks.py
 )
 

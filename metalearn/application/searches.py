@@ -42,7 +42,7 @@ def check_known(names: Sequence[str]) -> None:
     """Check the names of searches.
 
     Raises:
-      ValueError: `names` is no list, or a name is not in `SEARCHES`.
+      ValueError: `names` is not a list, or a name is not in `SEARCHES`.
       ImportError: evosax is missing.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):

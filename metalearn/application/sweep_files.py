@@ -51,7 +51,7 @@ def read_sweep(path: str | Path, method: str | None = None) -> Sweep:
       method: instead of that of the file.
 
     Raises:
-      ValueError: the file is missing, is no sweep file, or asks for what only Weights & Biases can do.
+      ValueError: the file is missing, is not a sweep file, or asks for what only Weights & Biases can do.
     """
     found = _read(path)
     program = _program(found["program"])
@@ -106,7 +106,7 @@ def _read(path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read as YAML ({type(error).__name__}).") from None
     needed = ("program", "method", "parameters")
     if not isinstance(found, dict) or set(needed) - set(found):
-        raise ValueError(f"{path} is no sweep file: it needs {', '.join(needed)}.")
+        raise ValueError(f"{path} is not a sweep file: it needs {', '.join(needed)}.")
     for key in found:
         if key not in KEYS:
             raise ValueError(

@@ -116,8 +116,8 @@ def trainability(
     if key is not None:
         check_key(key)
     check_count("num_steps", num_steps)
-    check_bool("adaptive", adaptive)
-    check_bool("drop_diverged", drop_diverged)
+    for switch, value in {"adaptive": adaptive, "drop_diverged": drop_diverged}.items():
+        check_bool(switch, value)
     if keep is not None and not callable(keep):
         raise TypeError(f"keep must be a function such as ml.recording.Tiles(folder, settings); {keep!r} was given.")
     program = hash_program(problem, plane.place, num_steps, key)
@@ -147,11 +147,9 @@ def trainability(
                 if name in picture:
                     picture[name][rows[part], columns[part]] = leaf
 
-    checked = wrong = 0
-    if adaptive:
-        checked, wrong = _refine(picture, compute, quadtree.coarsest_spacing(height, width))
-    else:
+    if not adaptive:
         compute(np.ones((height, width), bool))
+    checked, wrong = _refine(picture, compute, quadtree.coarsest_spacing(height, width)) if adaptive else (0, 0)
     if progress is not None:
         progress(name, width * height, width * height)
     return Landscape(

@@ -33,7 +33,9 @@ def read_landscape(path: str | Path) -> dict[str, np.ndarray]:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             found = {name: stored[name] for name in stored.files}
     except Exception as error:
-        raise DamagedFileError(f"{short(file)} is damaged, or is no file of arrays ({type(error).__name__}).") from None
+        raise DamagedFileError(
+            f"{short(file)} is damaged, or is not a file of arrays ({type(error).__name__})."
+        ) from None
     if not all(name in found and found[name].ndim == 1 for name in _AXES):
         raise DamagedFileError(f"{short(file)} is not a landscape: it has no axes x and y.")
     size = (len(found["y"]), len(found["x"]))

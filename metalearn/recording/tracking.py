@@ -199,10 +199,10 @@ def open_run(
 
 
 def _check_labels(labels: Mapping[str, Any], tags: Any) -> None:
-    """Refuse labels that W&B cannot have, before a folder is made.
+    """Check the labels of W&B, before a folder is made.
 
     Raises:
-      TypeError: one is no text, or the tags are no list of texts.
+      TypeError: a label is not a string, or the tags are not a list of strings.
     """
     for name, label in labels.items():
         if label is not None and not isinstance(label, str):

@@ -43,7 +43,7 @@ def test_what_is_no_landscape_is_one_sentence(tmp_path):
     damaged[100] ^= 255
     for wrong in (content[:200], b"", bytes(damaged)):
         path.write_bytes(wrong)
-        with pytest.raises(ValueError, match=r"landscape\.npz is damaged, or is no file of arrays"):
+        with pytest.raises(ValueError, match=r"landscape\.npz is damaged, or is not a file of arrays"):
             read_landscape(folder)
     np.savez(path, measure=arrays["measure"])
     with pytest.raises(ValueError, match="it has no axes x and y"):
@@ -52,5 +52,5 @@ def test_what_is_no_landscape_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="it has no image of 4 × 3"):
         read_landscape(folder)
     np.savez(path, x=arrays["x"], y=arrays["y"], measure=np.array([[object()]]))
-    with pytest.raises(ValueError, match="damaged, or is no file of arrays"):
+    with pytest.raises(ValueError, match="damaged, or is not a file of arrays"):
         read_landscape(folder)
