@@ -74,13 +74,13 @@ def plain(value, form="{:.2g}"):
 def number(row, key):
     """Format a number with its error; blank if it does not apply, and a dash if it is unknown."""
     value, error = row[key], row[f"{key}_error"]
-    if np.isnan(value):
+    if np.isnan(value) or (key == "bias" and error > 1):
         return "" if row["scaled"] or row["variance"] == 0 else "–"
     if key == "bias" and value < SMALLEST and not error > SMALLEST:
         return f"< {SMALLEST}"
     if not (np.isfinite(error) and error > 1e-3 * abs(value)):
         return f"{value:.2g}"
-    return f"{value:.2g} ± " + (f"{error:.1g}" if key == "bias" else f"{error / value:.0%}")
+    return f"{value:.2g} ± " + (f"{error / value:.0%}" if key == "snr_per_step" and value else f"{error:.1g}")
 
 
 if __name__ == "__main__":

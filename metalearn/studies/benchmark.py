@@ -168,7 +168,7 @@ def measure(
     pairs: int,
     episodes: int,
     reference_pairs: int,
-    progress: Progress | None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compare the named estimators on a case, and return the columns of its rows as arrays."""
     own = jax.random.fold_in(key, 0) if case.repeated else None
