@@ -46,6 +46,7 @@ WORDS = (  # the heads of tables that nothing measures
     "| data | inputs | targets | outputs of the network |",
     "| optimiser | inner | outer |",
     "| claim | gradient | methods |",
+    "| wrapper | meta-loss | differentiable |",
     "| problem | finds |",
     "| function | network | data | parameters |",  # compared in tests/inner/test_network_benchmarks.py
 )

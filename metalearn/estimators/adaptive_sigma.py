@@ -125,7 +125,7 @@ def adaptive_sigma(
 def _describe(make, sigma):
     if not callable(make):
         raise TypeError(f"make must be a function sigma -> estimator; {make!r} was given.")
-    first = make(sigma)
+    first: Any = make(sigma)
     check_is_estimator("What make returns", first)
     description = first.description
     if description is None or description.truncation.stagger:

@@ -22,7 +22,8 @@ from metalearn.inner.unroll import Truncation, unroll
 def squared_distance(target: Any, state: Any) -> jax.Array:
     """Return ½ ‖s̃ − s‖² over all floating-point numbers of two states."""
     pairs = zip(trees.split_inexact(target)[0], trees.split_inexact(state)[0])
-    return 0.5 * sum(jnp.sum(jnp.square(trees.wide(one) - trees.wide(other))) for one, other in pairs)
+    squares = [jnp.sum(jnp.square(trees.wide(one) - trees.wide(other))) for one, other in pairs]
+    return 0.5 * jnp.sum(jnp.stack(squares))
 
 
 @kept_estimator

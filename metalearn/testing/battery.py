@@ -8,7 +8,7 @@ The state is linear in the copies of θ that the steps use, with the coefficient
 The start is step 0. `Case` holds the numbers of a member, so that one compiled program runs all of them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,22 +42,22 @@ class Case(NamedTuple):
       unlucky: the probability that all losses of an episode are infinite.
     """
 
-    decay: np.ndarray
-    coupling: np.ndarray
-    push: np.ndarray
-    start: np.ndarray
-    start_push: np.ndarray
-    noise: float = 0.0
-    period: int = NEVER
-    active: int = NEVER
-    wave: float = 0.0
-    omega: float = 0.5
-    square: float = 0.0
-    target: float = 0.0
-    unlucky: float = 0.0
+    decay: Any
+    coupling: Any
+    push: Any
+    start: Any
+    start_push: Any
+    noise: Any = 0.0
+    period: Any = NEVER
+    active: Any = NEVER
+    wave: Any = 0.0
+    omega: Any = 0.5
+    square: Any = 0.0
+    target: Any = 0.0
+    unlucky: Any = 0.0
 
 
-def _case(decay=1.0, push=1.0, start=0.0, start_push=0.0, coupling=0.0, **numbers) -> Case:
+def _case(decay: Any = 1.0, push: Any = 1.0, start=0.0, start_push=0.0, coupling: Any = 0.0, **numbers: Any) -> Case:
     """Return a case of which all components are equal, or given as arrays."""
     vectors = [np.broadcast_to(np.asarray(one, float), (SIZE,)) for one in (decay, coupling, push, start, start_push)]
     return Case(*vectors, **numbers)
