@@ -1,7 +1,7 @@
 """The documentation site: every public name has its entry, notebooks parse and name what exists, versions agree."""
 
 import ast
-import importlib
+import importlib.util
 import pathlib
 import re
 import sys
