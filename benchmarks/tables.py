@@ -180,6 +180,28 @@ def filled(text):
     return PLACE.sub(made, text)
 
 
+RESULTS_PAGE = ROOT / "docs" / "results.md"
+RESULTS_HEAD = """# Results
+
+Every measured table of this documentation, with the page that explains it. A table names its
+command, its date and its machine, or a command wrote it to a file in `docs/results/`.
+`python -m benchmarks.tables` makes the tables and this page, and a test compares them.
+"""
+
+
+def results_page():
+    """Return the page that includes every table from the document in which it stands."""
+    parts = [RESULTS_HEAD]
+    for path in DOCUMENTS:
+        names = [name for _, name, _ in PLACE.findall(path.read_text())]
+        title = re.search(r"^# (.*)$", path.read_text(), re.MULTILINE)
+        parts += [f"## [{title[1]}]({path.name})\n"] if names and title else []
+        for name in names:
+            ends = f':start-after: "table: {name} -->"\n:end-before: "<!-- end of table -->"'
+            parts.append(f"### {name.replace('_', ' ').capitalize()}\n\n```{{include}} {path.name}\n{ends}\n```\n")
+    return "\n".join(parts)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=pathlib.Path, metavar="FILE")
@@ -190,6 +212,7 @@ def main():
         parser.error(str(error))
     for document in DOCUMENTS:
         document.write_text(filled(document.read_text()))
+    RESULTS_PAGE.write_text(results_page())
 
 
 if __name__ == "__main__":
