@@ -1,4 +1,4 @@
-"""What `experiments/benchmark.py` measures: every estimator of the library on six problems, each against its own target."""
+"""Measurements of `experiments/benchmark.py`: every estimator on six problems, each against its own target."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ class Case(NamedTuple):
       problem, theta: the inner problem and θ.
       horizon, length: T and W.
       sigma: σ of all estimators that smooth.
-      repeated: every episode has the same randomness.
+      repeated: whether every episode has the same randomness.
     """
 
     problem: InnerProblem
@@ -59,12 +59,12 @@ class Case(NamedTuple):
 
 
 class Way(NamedTuple):
-    """An estimator: what its mean is compared with, and how it is made from a problem.
+    """An estimator with the target of its mean, and a function that builds it from a problem.
 
     Attributes:
       target: the name of the gradient that it estimates.
       build: (case, windows, one window, pairs) -> the estimator.
-      scaled: its mean is a multiple of the target, so that only the cosine can be read.
+      scaled: whether its mean is a multiple of the target, so that only the cosine is meaningful.
     """
 
     target: str
@@ -143,7 +143,7 @@ WAYS: dict[str, Way] = {
 
 
 def misfit(name: str, case: Case, estimator: GradientEstimator, key: Key) -> str:
-    """Return why an estimator is not for a case, or nothing."""
+    """Return the reason why an estimator does not apply to a case, or an empty result."""
     if name == "RTRL" and trees.size(case.theta) > FEW:
         return f"one tangent for each of the {trees.size(case.theta)} numbers of theta"
     if not name.startswith("implicit"):
@@ -186,7 +186,7 @@ def measure(
 
 
 def row_of(name: str, found: Comparison, reason: str) -> dict[str, Any]:
-    """Return the row of an estimator; what does not apply to it is NaN."""
+    """Return the row of an estimator; values that do not apply are NaN."""
     reports = {report.name: report for report in found.reports}
     row = {
         "estimator": name,
@@ -226,7 +226,7 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def rows_of(problem: str, stored: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Return the rows of the columns that `measure` returned, with the name of the problem."""
+    """Return the rows of the columns from `measure`, with the name of the problem."""
     return [
         {"problem": problem, **{key: values[place].item() for key, values in stored.items()}}
         for place in range(len(stored["estimator"]))
