@@ -23,7 +23,7 @@ demo: $(READY)
 	$(BIN)/python experiments/compare.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 # Linters, types, and the tests that a wrong formula fails first.
 check: lint

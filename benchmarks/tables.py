@@ -18,7 +18,7 @@ import math
 import pathlib
 import re
 
-from benchmarks import table_makers
+from benchmarks import goals, table_makers
 from benchmarks.results import RESULTS, ROOT, grid, percent, read, results, write
 from metalearn.reproductions import table
 
@@ -32,6 +32,11 @@ SUBJECT = {
     "coverage": ("number", "problem"),
     "evaluation": ("tuning", "benchmark", "optimizer"),
     "three_ways": ("contest", "equal", "method"),
+    "mitigations": ("case",),
+    "example_weights": ("case",),
+    "rewards": ("method", "training"),
+    "learned_optimizer": ("condition", "optimizer"),
+    "benchmark": ("problem", "estimator"),
 }
 NOT_RUN = "Not run yet."
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
@@ -153,8 +158,13 @@ TABLES = {
     "recommendations": ("recommendations", table_makers.recommendations),
     "coverage": ("coverage", table_makers.coverage),
     "exponents": ("coverage", table_makers.exponents),
+    "mitigations": ("mitigations", goals.mitigations),
+    "example_weights": ("example_weights", goals.example_weights),
+    "guided": ("rewards", goals.guided),
+    "learned_goals": ("learned_optimizer", goals.learned_goals),
     "efforts": (None, table_makers.efforts),
     "three_ways": ("three_ways", table_makers.three_ways),
+    "benchmark": ("benchmark", table_makers.benchmark),
     **{name: ("recorded", table_makers.recorded(name)) for name in RECORDED},
 }
 

@@ -20,6 +20,7 @@ from metalearn.application import (
 )
 from metalearn.figures import draw_features, draw_goals, draw_mitigations, later
 from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.problems.random_features import check_features
 from metalearn.studies.goodhart import (
     GOAL,
     PLAIN,
@@ -46,7 +47,9 @@ def main(config):
         print(f"\n{in_words(rows, config.proxy, config.goal)}\n")
         parts.run.table("mitigations", rows)
         titles = {"proxy_name": config.proxy, "goal_name": config.goal}
-        parts.run.figure("goodhart", later(draw_goals, {config.problem.name: found[PLAIN]}, **titles))
+        parts.run.figure(
+            "goodhart", later(draw_goals, {PLAIN: found[PLAIN]}, title=f"{config.problem.name}: goal", **titles)
+        )
         parts.run.figure("mitigations", later(draw_mitigations, found, rows, **titles))
         if weights:
             small = {f"{name} rows": run(case, f"weights/{name}") for name, case in weights.items()}
@@ -94,6 +97,7 @@ def check(config):
         cases[name] = Case(config, changed(original, switches.arguments), config.proxy, config.goal, switches)
     if not ours:
         return key, cases, {}
+    check_features(config.features.counts, config.features.seeds)
     rows = read_list(config, "validation")
     arguments = lambda count: {**config.weights.arguments, "validation_rows": count}
     weights = {count: Case(config, changed(original, arguments(count)), "loss", "clean", Switches()) for count in rows}

@@ -51,8 +51,10 @@ def draw_goals(
                 linewidth=1.2,
                 label="goal at the start",
             )
-            _turning_point(axes, one)
-            axes.set(xlabel="outer steps", title=name if len(found) > 1 else title)
+            turned = _turning_point(axes, one)
+            axes.set(
+                xlabel="outer steps", title=f"{name}: {turned}" if len(found) > 1 else f"{title} {turned} steps".strip()
+            )
         panels[0].set(ylabel="loss")
         if len(found) == 1:
             legend(panels[0])
@@ -105,7 +107,7 @@ def draw_mitigations(
             )
             axes.set(title=name.replace("_", " "))
             share = f"recovers {row['recovered']:.0%}" if np.isfinite(row["recovered"]) else ""
-            axes.text(0.97, 0.04, share, transform=axes.transAxes, ha="right", va="bottom")
+            axes.text(0.97, 0.96, share, transform=axes.transAxes, ha="right", va="top")
         for axes in panels.flat[count:]:
             axes.set_axis_off()
         figure.supxlabel("outer steps", fontsize=11)
@@ -173,9 +175,19 @@ def _turning_point(axes, one):
     goal, steps = _bounded(one["goal"]), np.asarray(one["step"], float)
     goal = goal[np.isfinite(goal).any(axis=1)]
     if not len(goal):
-        return
+        return "no turning point"
     turns = steps[np.nanargmin(goal, axis=1)]
     spread = float(turns.std(ddof=1)) if len(turns) > 1 else 0.0
-    label = f"turning point {turns.mean():.0f} ± {spread:.0f} steps"
+    turned = f"turns at {turns.mean():.0f} ± {spread:.0f}"
     height = np.clip(np.nanmin(_mean(goal)), *axes.get_ylim())
-    axes.errorbar(turns.mean(), height, xerr=spread, fmt="o", color="black", capsize=4, zorder=5, label=label)
+    axes.errorbar(
+        turns.mean(),
+        height,
+        xerr=spread,
+        fmt="o",
+        color="black",
+        capsize=4,
+        zorder=5,
+        label="turning point ± standard deviation",
+    )
+    return turned

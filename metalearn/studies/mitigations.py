@@ -84,6 +84,6 @@ def check_switches(switches: Switches, study: Study, problem: Mapping[str, Any],
     given = problem.get("arguments") or {}
     if missing := [name for name in switches.arguments if not ours and name not in given]:
         return f"problem.arguments.{missing[0]} is missing, and the mitigation changes it."
-    if switches.stop_on and switches.stop_on not in (known := observable_names(study)):
+    if switches.stop_on and not ours and switches.stop_on not in (known := observable_names(study)):
         return f"the problem has no observable {switches.stop_on!r} to stop on; it has: {', '.join(known)}."
     return ""

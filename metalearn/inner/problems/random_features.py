@@ -53,13 +53,7 @@ def random_features_risk(
         negative, or `features` is unknown.
     """
     check_key(key)
-    if isinstance(counts, str) or not hasattr(counts, "__len__") or not len(counts):
-        raise ValueError(
-            f"counts must be a sequence of numbers of features, such as (4, 10, 10000); {counts!r} was given."
-        )
-    for count in counts:
-        check_count("Every one of counts", count)
-    check_count("num_seeds", num_seeds)
+    check_features(counts, num_seeds)
     check_count("num_points", num_points, 2)
     check_count("num_tests", num_tests, 2)
     check_number("scale", scale, 0)
@@ -78,6 +72,22 @@ def random_features_risk(
             errors[0, seed, place] = np.mean((here[:, :count] @ weights - values) ** 2)
             errors[1, seed, place] = np.mean((there[:, :count] @ weights - true(tests)) ** 2)
     return errors[0], errors[1]
+
+
+def check_features(counts: Sequence[int], num_seeds: int) -> None:
+    """Check the numbers of features and of seeds, as `random_features_risk` does.
+
+    Raises:
+      TypeError: a count is not a whole number.
+      ValueError: there are no counts, or a count is below 1.
+    """
+    if isinstance(counts, str) or not hasattr(counts, "__len__") or not len(counts):
+        raise ValueError(
+            f"counts must be a sequence of numbers of features, such as (4, 10, 10000); {counts!r} was given."
+        )
+    for count in counts:
+        check_count("Every one of counts", count)
+    check_count("num_seeds", num_seeds)
 
 
 def _draws(key, num_seeds, num_features, num_points):
