@@ -51,7 +51,11 @@ def remove_leftovers(folder: Path) -> None:
     """Remove temporary files below a folder whose processes have ended."""
     for path in folder.rglob(".*.part"):
         made_by = _PART.fullmatch(path.name)
-        if made_by and made_by[2] != _PROCESS and not _is_another(int(made_by[1])):
+        if made_by is None:
+            continue
+        number = int(made_by[1])  # processes that were forked share _PROCESS
+        mine = made_by[2] == _PROCESS and number == os.getpid()
+        if not mine and not _is_another(number):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -219,3 +219,14 @@ def test_a_line_is_looked_for(tmp_path):
     assert not log_file.has_line(path, 7, "NRES/")
     assert not log_file.has_line(tmp_path / "none", 7, "PES/")
     run.finish()
+
+
+def test_what_a_forked_process_left_is_removed(tmp_path):
+    """It has the word of this process in its name, and another number."""
+    from metalearn.recording.files import _PROCESS, remove_leftovers
+
+    left, mine = (tmp_path / f".a.npz.{number}.{_PROCESS}.1.part" for number in (2**22 + 1, os.getpid()))
+    for path in (left, mine):
+        path.write_bytes(b"half")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [mine.name]
