@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test check slow lint bench reproduce docs requirements clean
+.PHONY: setup demo test check slow faults lint bench reproduce docs requirements clean
 
 setup: $(READY)
 
@@ -23,7 +23,7 @@ demo: $(READY)
 	$(BIN)/python experiments/compare.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 # Linters, types, and the tests that a wrong formula fails first.
 check: lint
@@ -32,6 +32,11 @@ check: lint
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -n 2
+
+# Random kills, random configurations, W&B runs in parts; about half an hour on two idle cores.
+faults: $(READY)
+	METALEARN_KILLS=25 METALEARN_CASES=2000 $(BIN)/python -m pytest -m "slow or not slow" -s \
+		tests/faults tests/recording tests/application/test_resume.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

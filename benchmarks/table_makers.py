@@ -134,3 +134,31 @@ def three_ways(rows):
         lines.append((contest, method, f"{counted['median']:.4f}", quartiles, percentage(counted), *times))
     head = ("loss", "method", "median", "quartiles", "solved", "ms a run", "evaluations at equal time", "solved")
     return grid(head, lines)
+
+
+def benchmark(rows):
+    """Make one line for each estimator: bias, variance, and both signal-to-noise ratios on every problem."""
+    problems = list(dict.fromkeys(row["problem"] for row in rows))
+    found = {(row["estimator"], row["problem"]): row for row in rows}
+    head = ("estimator", "target", *problems)
+    targets = {row["estimator"]: row["target"] for row in rows}
+    lines = [
+        (name, target, *(_estimate(found.get((name, problem))) for problem in problems))
+        for name, target in targets.items()
+    ]
+    return grid(head, lines)
+
+
+def _estimate(row):
+    if row is None:
+        return "not run"
+    if row["reason"] or math.isnan(row["variance"]):
+        return ""
+    number = lambda value: "–" if math.isnan(value) else f"{value:.2g}"
+    exact = row["bias"] < 1e-3 and not row["bias_error"] > 1e-3
+    error = f" ± {row['bias_error']:.1g}" if row["bias_error"] > 1e-3 * row["bias"] else ""
+    bias = (
+        "" if row["scaled"] else "–" if row["bias_error"] > 1 else "< 0.001" if exact else number(row["bias"]) + error
+    )
+    ratios = (row["snr_per_step"], row["snr_per_second"]) if row["variance"] > 0 else ()
+    return "<br>".join([bias, number(row["variance"]), *map(number, ratios)])

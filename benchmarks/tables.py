@@ -38,6 +38,7 @@ SUBJECT = {
     "example_weights": ("case",),
     "rewards": ("method", "training"),
     "learned_optimizer": ("condition", "optimizer"),
+    "benchmark": ("problem", "estimator"),
 }
 NOT_RUN = "Not run yet."
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
@@ -145,7 +146,7 @@ def lstm(rows):
 
 
 RECORDED = (
-    "adaptive", "convolutions", "fractal", "learned_digits", "matrix", "noisy_digits", "outer_speed",
+    "adaptive", "convolutions", "faults", "fractal", "learned_digits", "matrix", "noisy_digits", "outer_speed",
     "picture_speed", "smooth_digits", "zoom",
 )  # fmt: skip
 TABLES = {
@@ -165,6 +166,7 @@ TABLES = {
     "learned_goals": ("learned_optimizer", goals.learned_goals),
     "efforts": (None, table_makers.efforts),
     "three_ways": ("three_ways", table_makers.three_ways),
+    "benchmark": ("benchmark", table_makers.benchmark),
     **{name: ("recorded", table_makers.recorded(name)) for name in RECORDED},
 }
 

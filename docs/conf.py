@@ -20,7 +20,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 
-# A notebook runs when the site is built, at the size that METALEARN_NOTEBOOKS asks for, and an error ends the build.
+# A notebook runs when the site is built, and an error ends the build. What has run is kept until the notebook changes.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build/notebooks")
 nb_execution_timeout = 900

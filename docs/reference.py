@@ -68,8 +68,8 @@ def examples():
         )
         for block in blocks:
             body = re.sub(r"\A(?:---.*?---\n|:[^\n]*\n)+", "", block, flags=re.DOTALL)
-            for statement in ast.parse(body).body:
-                code = ast.get_source_segment(body, statement) or ""
+            for statement in ast.parse(re.sub(r"^%.*$", "", body, flags=re.MULTILINE)).body:
+                code = ast.get_source_segment(body, statement) or ""  # the same lines: a magic became an empty one
                 for name in re.findall(r"\bml\.((?:[a-z_]+\.)?\w+)", code):
                     place = page.relative_to(HERE).as_posix()
                     if len(code.splitlines()) <= MOST_LINES and len(code) < len(found.get(name, (0, code + " "))[1]):

@@ -30,7 +30,7 @@ def main(config):
         print(f"\n{FOOT}\n\nfigure: {parts.run.folder}/figures/benchmark.png")
 
 
-SMALLEST = 0.001  # a bias that rounding explains
+SMALLEST = 0.001  # a smaller bias is rounding
 FOOT = (
     "bias: |mean − target| / |target|, each estimator against its own target; variance: of one episode, over |target|². SNR: |mean|²\n"
     "over the variance, per million inner steps and per second. Blank: does not apply. –: within its noise."
@@ -38,10 +38,10 @@ FOOT = (
 
 
 def check(config):
-    """The key and the problems of the experiment; mistakes are refused before anything is computed.
+    """Check the configuration, and return the key and the problems of the experiment.
 
     Raises:
-      TypeError, ValueError: a setting is out of its range.
+      TypeError, ValueError: a setting is out of range.
     """
     for name, low in (("pairs", 1), ("episodes", 2), ("reference_pairs", 2)):
         check_count(name, config[name], low)
@@ -57,7 +57,7 @@ def check(config):
 
 
 def said(rows):
-    """The table of one problem, within 100 columns; below it, why an estimator was left out."""
+    """Return the table of one problem, within 100 columns, and the reasons why estimators were left out."""
     cells = [
         [row["estimator"], row["target"], number(row, "bias"), plain(row["cosine"], "{:.3f}"), plain(row["variance"]),
          number(row, "snr_per_step"), plain(row["snr_per_second"]), plain(row["milliseconds"])]
@@ -72,15 +72,15 @@ def plain(value, form="{:.2g}"):
 
 
 def number(row, key):
-    """A number with its error; blank where it does not apply, and a dash where it is unknown."""
+    """Format a number with its error; blank if it does not apply, and a dash if it is unknown."""
     value, error = row[key], row[f"{key}_error"]
-    if np.isnan(value):
+    if np.isnan(value) or (key == "bias" and error > 1):
         return "" if row["scaled"] or row["variance"] == 0 else "–"
     if key == "bias" and value < SMALLEST and not error > SMALLEST:
         return f"< {SMALLEST}"
     if not (np.isfinite(error) and error > 1e-3 * abs(value)):
         return f"{value:.2g}"
-    return f"{value:.2g} ± " + (f"{error:.1g}" if key == "bias" else f"{error / value:.0%}")
+    return f"{value:.2g} ± " + (f"{error / value:.0%}" if key == "snr_per_step" and value else f"{error:.1g}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Draw the published tiles of the border of trainability side by side, and make the table of their dimensions."""
 
 import metalearn as ml
-from metalearn.application import application, open_experiment, show_progress
+from metalearn.application import application, open_experiment, read_list, show_progress
 from metalearn.figures import check_norm, draw_landscapes, later
 from metalearn.recording import LandscapeFolder
 from metalearn.words import percent
@@ -9,9 +9,7 @@ from metalearn.words import percent
 
 def main(config):
     check_norm(config.norm)
-    if isinstance(config.conditions, str):
-        raise ValueError(f"conditions must be a list, such as conditions=[{config.conditions}].")
-    conditions = {name: ml.landscape.condition(name) for name in config.conditions}
+    conditions = {name: ml.landscape.condition(name) for name in read_list(config, "conditions")}
     with (
         open_experiment(config, "gallery", may_differ=("norm", "mark_undecided")) as run,
         show_progress() as progress,

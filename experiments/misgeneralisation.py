@@ -1,4 +1,4 @@
-"""Train an agent with a guide that knows the way, and a learned optimiser on one training; test both elsewhere."""
+"""Train an agent with a guide that knows the way, and a learned optimiser on one training; test both on others."""
 
 import jax
 import numpy as np
@@ -51,7 +51,7 @@ def film(config, key, part, parts):
 
 
 def learned_optimizer(settings, key, parts):
-    """Meta-train an optimiser on one training, and probe it on trainings that differ from it in one thing."""
+    """Meta-train an optimiser on one training, and probe it on trainings that differ from it in one respect."""
     keys, trainings = [jax.random.fold_in(key, seed) for seed in range(settings.seeds)], conditions(settings.num_steps)
     weights = parts.compute("learned/weights", lambda: meta_trained(settings, keys))
     part = parts.compute("learned/probe", lambda: probe(weights, trainings, key, settings.trainings))

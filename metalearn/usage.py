@@ -28,7 +28,7 @@ Change a value with key=value, add one with +key=value, remove one with ~key:
 
 {keys}
 
-{more}  --cfg job            print all values of a run, those of every part too, and stop
+{more}  --cfg job            print all values of a run, including those of parts, and stop
   --multirun, -m       every combination of comma-separated values: -m seed=1,2,3
   --config-dir FOLDER  add a folder of your own configurations, with the same groups
   --info               show where the configuration comes from;  --hydra-help  all other options

@@ -93,7 +93,7 @@ def same_effort():
         "networks",
         "your_own_problem",
         "landscapes",
-        "chaos",
+        pytest.param("chaos", marks=pytest.mark.slow),
         "divergence",
         "papers",
         "performative",

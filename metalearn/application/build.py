@@ -175,6 +175,10 @@ def build_plane(problem: Mapping, theta: Any) -> Plane | None:
     """
     if problem["plane"] is None:
         return None
+    if not isinstance(problem["plane"], Mapping):
+        raise ValueError(
+            f"problem.plane must have two axes, {AXIS.format('x')} and y, or be null; {problem['plane']!r} was given."
+        )
     axes = instantiate({name: problem["plane"].get(name) for name in "xy"}, _convert_="all")
     if not all(isinstance(axis, Axis) for axis in axes.values()):
         raise ValueError(f"problem.plane must have two axes, {AXIS.format('x')} and {AXIS.format('y')}, or be null.")

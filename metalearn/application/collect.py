@@ -24,7 +24,7 @@ FOLDER is the folder of a run, of a sweep or of several runs, also with wildcard
 estimator, optimiser or rule of a run. Groups of runs that differ in the seed only get a median and
 quartiles. Tables (CSV, JSON, LaTeX) and a figure for each measured number go into a new run folder.
 
-  folder=FOLDER                  parent of that folder
+  folder=FOLDER                  parent of the new run folder
   tracker=none|offline|online    whether to record the tables in Weights & Biases as well"""
 
 

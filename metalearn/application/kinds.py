@@ -13,6 +13,8 @@ from hydra.utils import get_method
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+_CAN_BE_LEFT_OUT = ("problem", "plane", "matrix")  # entries with entries that can be null
+
 
 def check_kinds(config: Any, own: Mapping[str, Any]) -> None:
     """Compare a composed configuration with its defaults, and with the signatures of the functions that it calls.
@@ -79,6 +81,8 @@ def _booleans(settings: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check(place: str, value: Any, own: Any) -> None:
+    if value is None and isinstance(own, Mapping) and own and place.rpartition(".")[2] not in _CAN_BE_LEFT_OUT:
+        raise TypeError(f"{place} must have entries ({', '.join(map(str, own))}); null was given.")
     if value is None or (isinstance(value, str) and ("${" in value or value == "???")):
         return
     if isinstance(own, bool):

@@ -1,4 +1,4 @@
-"""Run every point of a sweep file of Weights & Biases without it, sweep configs/sweeps/estimators.yaml, and collect the runs."""
+"""Run every point of a W&B sweep file without W&B, sweep configs/sweeps/estimators.yaml, and collect the runs."""
 
 import os
 import subprocess
@@ -21,11 +21,11 @@ SETTINGS = {"folder": "runs", "tracker": "offline", "count": None, "method": Non
 USAGE = """\
 usage: python -m metalearn sweep FILE [folder=runs] [tracker=offline] [count=N] [method=random] [random_seed=0]
 
-FILE is a sweep file of Weights & Biases, such as configs/sweeps/estimators.yaml; `wandb sweep FILE` and
-`wandb agent` run the same. Each point is a run of the experiment in a process of its own, in a new
-folder. A run that fails is reported, and the others follow. The sweep ends with a table of all runs.
+FILE is a sweep file of Weights & Biases, such as configs/sweeps/estimators.yaml; `wandb sweep FILE` and `wandb agent`
+run the same. Each point is a run of the experiment in its own process, in a new folder. A run that fails is reported,
+and the sweep continues. The sweep ends with a table of all runs.
 
-  folder=FOLDER                  where the folder of the sweep is made
+  folder=FOLDER                  the parent of the folder of the sweep
   tracker=none|offline|online    of every run, and of the table
   count=N                        the largest number of runs; by default run_cap of the file, or all of a grid
   method=grid|random             instead of the method of the file, which may be bayes
@@ -36,7 +36,7 @@ def run_sweep(sweep: Sweep, folder: Path, tracker: str, count: int | None = None
     """Run every point in a process, collect the runs, and return the exit code: 0, or the smallest of those that failed.
 
     Args:
-      sweep: what `read_sweep` returns.
+      sweep: the result of `read_sweep`.
       folder: the folder of all runs, which exists.
       tracker: none, offline or online.
       count, seed: as in `points`.
@@ -52,7 +52,7 @@ def run_sweep(sweep: Sweep, folder: Path, tracker: str, count: int | None = None
             raise KeyboardInterrupt
         if code:
             failures.append(code)
-            print(f"run {number} failed with exit code {code}; the others follow.", file=sys.stderr, flush=True)
+            print(f"run {number} failed with exit code {code}; the sweep continues.", file=sys.stderr, flush=True)
     print(
         f"{len(found) - len(failures)} of {len(found)} runs finished in {time.perf_counter() - began:.0f} s", flush=True
     )
@@ -64,14 +64,14 @@ def run_sweep(sweep: Sweep, folder: Path, tracker: str, count: int | None = None
 
 
 def as_word(value: Any) -> str:
-    """Return a value of a sweep file as the command line reads it; lists and texts are written as Hydra's."""
+    """Return a value of a sweep file in the syntax of the command line, with lists and strings as in Hydra."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return "[" + ",".join(map(as_word, value)) + "]" if isinstance(value, list) else str(value)
 
 
 def _run(command: list[str]) -> int:
-    """Run a command to its end. A signal that stops this process stops it as well, and lets it record that."""
+    """Run a command to its end. A signal that stops this process also stops the command, which records it."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         return process.wait()
@@ -85,7 +85,7 @@ def read_words(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Return the file and the settings of a command line.
 
     Raises:
-      TypeError, ValueError: no file or several are given, or a setting is unknown or out of its range.
+      TypeError, ValueError: no file or several are given, or a setting is unknown or out of range.
     """
     given: dict[str, Any] = dict(SETTINGS)
     files = [word for word in words if "=" not in word and not word.startswith("-")]

@@ -1,4 +1,4 @@
-"""The sweep files of Weights & Biases, read without it: which runs a file describes."""
+"""Read the sweep files of Weights & Biases without it, and list the runs that a file describes."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from metalearn.words import suggestion
 METHODS = ("grid", "random")
 KEYS = ("program", "method", "metric", "parameters", "command", "run_cap", "name", "description", "project", "entity")
 KEYS += ("early_terminate",)
-ARGUMENTS = "${args_no_hyphens}"  # in `command`: where key=value of every parameter stands
+ARGUMENTS = "${args_no_hyphens}"  # in `command`: the place of key=value of every parameter
 _FIELDS = ("value", "values", "probabilities", "distribution", "min", "max", "q")
 _DISTRIBUTIONS = {  # name -> a number from u, uniform on [0, 1), and the ends
     "uniform": lambda u, low, high: low + u * (high - low),
@@ -31,7 +31,7 @@ class Sweep(NamedTuple):
     Attributes:
       program: the file of the experiment.
       method: "grid" or "random".
-      parameters: name -> its description, as in the file.
+      parameters: name -> the description of the parameter in the file.
       words: further words of every command line.
       run_cap: the largest number of runs; None for all of a grid.
     """
@@ -48,10 +48,10 @@ def read_sweep(path: str | Path, method: str | None = None) -> Sweep:
 
     Args:
       path: the file; a name alone is also looked for in the sweeps of the library.
-      method: instead of that of the file.
+      method: the method to use instead of that in the file.
 
     Raises:
-      ValueError: the file is missing, is not a sweep file, or asks for what only Weights & Biases can do.
+      ValueError: the file is missing, is not a sweep file, or needs a feature that only Weights & Biases has.
     """
     found = _read(path)
     program = _program(found["program"])
@@ -73,9 +73,9 @@ def points(sweep: Sweep, count: int | None, seed: int) -> Iterator[dict[str, Any
     """Yield name -> value of every run.
 
     Args:
-      sweep: what `read_sweep` returns.
+      sweep: the result of `read_sweep`.
       count: the largest number of runs; by default `run_cap`.
-      seed: of the numbers that are drawn. A longer sweep of the same seed begins with the runs of a shorter one.
+      seed: the seed of random parameters. A longer sweep with the same seed begins with the runs of a shorter one.
 
     Raises:
       ValueError: the method is random and no number of runs is given.
@@ -110,7 +110,7 @@ def _read(path) -> dict[str, Any]:
     for key in found:
         if key not in KEYS:
             raise ValueError(
-                f"Nothing reads {key} of {path}{suggestion(str(key), KEYS)}; it can have: {', '.join(KEYS)}."
+                f"There is no setting {key} of {path}{suggestion(str(key), KEYS)}; it can have: {', '.join(KEYS)}."
             )
     if not isinstance(found["parameters"], dict) or not found["parameters"]:
         raise ValueError(f"parameters of {path} must have entries, such as seed: {{values: [0, 1]}}.")
@@ -127,7 +127,7 @@ def _program(given: Any) -> Path:
 
 
 def _fixed_words(path, command) -> tuple[str, ...]:
-    """Return the words of a command beside the interpreter, the program and the parameters."""
+    """Return the words of a command other than the interpreter, the program and the parameters."""
     if command is None:
         raise ValueError(
             f"{path} has no command, and Weights & Biases would give --key=value to the program, which reads key=value: "
@@ -143,13 +143,13 @@ def _check_parameter(name: str, field: Any, method: str) -> None:
     """Check one parameter.
 
     Raises:
-      ValueError: it does not say what its values are, or its distribution is unknown or infinite in a grid.
+      ValueError: the parameter has no values, or its distribution is unknown, or infinite in a grid.
     """
     if not isinstance(field, Mapping) or not {"value", "values", "min"} & set(field):
         raise ValueError(f"Parameter {name} must have a value, values, or min and max; it is {field!r}.")
     for key in field:
         if key not in _FIELDS:
-            raise ValueError(f"Nothing reads {key} of parameter {name}; it can have: {', '.join(_FIELDS)}.")
+            raise ValueError(f"There is no setting {key} of parameter {name}; it can have: {', '.join(_FIELDS)}.")
     if "value" in field:
         return
     if "values" in field:

@@ -1,4 +1,4 @@
-"""Judge an estimator of your own against closed forms: verify my_file.py:my_estimator claim=windowwise."""
+"""Check your own estimator against closed forms: verify my_file.py:my_estimator claim=windowwise."""
 
 import sys
 from typing import Any
@@ -18,7 +18,7 @@ def read_settings(words: list[str]) -> tuple[str, dict[str, Any]]:
     """Return the address of the estimator and the settings.
 
     Raises:
-      ValueError: a word does not fit.
+      ValueError: a word is not valid.
     """
     addresses = [word for word in words if "=" not in word]
     if len(addresses) != 1:
@@ -44,7 +44,7 @@ def main(words: list[str]) -> int:
         return 0
     try:
         address, settings = read_settings(words)
-        import jax  # the help and refusals do not need it
+        import jax  # not needed for the help and for errors in the command line
 
         from metalearn.application.problem_files import load_function
         from metalearn.inner.checks import check_seed

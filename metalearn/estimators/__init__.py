@@ -19,9 +19,11 @@ resets, staggering, chunks and divergence. docs/writing_an_estimator.md writes a
 """
 
 from metalearn.estimators.accumulator import reset_accumulator, restart
+from metalearn.estimators.adaptive_sigma import adaptive_sigma
 from metalearn.estimators.artbp import artbp
 from metalearn.estimators.backprop import backprop
 from metalearn.estimators.base import Description, Family, GradientEstimator, Metrics
+from metalearn.estimators.bootstrapped import bootstrapped
 from metalearn.estimators.devices import over_devices
 from metalearn.estimators.evolution_strategies import evolution_strategies
 from metalearn.estimators.forward_gradient import forward_gradient
@@ -60,8 +62,10 @@ __all__ = [
     "Run",
     "State",
     "Theta",
+    "adaptive_sigma",
     "artbp",
     "backprop",
+    "bootstrapped",
     "check_common",
     "check_count",
     "check_number",

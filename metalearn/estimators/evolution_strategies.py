@@ -51,21 +51,12 @@ def evolution_strategies(
     Args:
       problem: the inner problem; it need not be differentiable.
       truncation: horizon and window.
-      sigma: σ, the standard deviation of the perturbation in the space of θ: one number, or the structure of θ with a
-        number or an array of the leaf's shape for each leaf.
       num_pairs: number of pairs ±ε (one-sided: number of single members).
       antithetic: whether to use both members of a pair.
-      directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for less
-        variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
-      fitness: "raw" for the losses; "ranks" or "normalised", which replace them by their centred ranks, or by
-        (ℓ − mean)/standard deviation, over all members of an estimate. Both add a bias (docs/theory.md §2.14).
-      chunk_size: pairs advanced together; by default as many as fit the cache.
+      sigma, directions, fitness, chunk_size: as in `persistent_es`.
 
     Raises:
-      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
-        numbers, or `num_pairs` or `chunk_size` is not a whole number.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness` is another
-        name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
+      TypeError, ValueError: as `persistent_es`; or `antithetic` is not a bool.
 
     References:
       Salimans et al. 2017 (arXiv 1703.03864); Metz et al. 2018 (arXiv 1810.10180) for truncated unrolls.

@@ -34,10 +34,7 @@ def noise_reuse_es(
       truncation: horizon and window; `stagger=True` lets every estimate see all parts of the horizon.
 
     Raises:
-      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
-        numbers, or `num_pairs` or `chunk_size` is not a whole number.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness` is another
-        name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
+      TypeError, ValueError: as `persistent_es`.
 
     References:
       Li et al. 2023, Variance-reduced gradient estimation via noise-reuse in online evolution strategies (arXiv

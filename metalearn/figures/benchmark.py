@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.figures.limits import axis_limits, bars, label_log_axis
+from metalearn.figures.limits import LARGE, axis_limits, bars, label_log_axis
 from metalearn.figures.style import OKABE_ITO, save_style
 
 WIDEST = 8  # decades of an axis of signal to noise
@@ -16,7 +16,7 @@ def draw_benchmark(rows: Sequence[Mapping[str, Any]]) -> Any:
     """Draw a column for each problem: above the bias of each estimator, below its signal-to-noise ratios.
 
     A value beyond an axis, such as a bias of zero, is drawn with an open marker at its edge. An estimator without a
-    marker was left out, or the number does not apply to it; "?" is a bias that is not known.
+    marker was left out, or the number does not apply to it; "?" is a bias that is not known, or with an error above 1.
 
     Args:
       rows: dictionaries with `problem`, `estimator`, `bias`, `bias_error`, `snr_per_step`, `snr_per_second`, `reason`, and
@@ -48,11 +48,11 @@ def draw_benchmark(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 def _biases(axes, rows, places) -> None:
     values, errors = (np.array([row[key] for row in rows], float) for key in ("bias", "bias_error"))
-    low, high = axis_limits(values, logarithmic=True)
-    low, high = max(low, min(SMALLEST, high / 10)), max(high, 2 * SMALLEST)
+    values = np.where(errors > 1, np.nan, values)
+    low, high = SMALLEST, min(max(2.0, axis_limits(values, logarithmic=True)[1]), LARGE)
     _dots(axes, places, values, OKABE_ITO[0], "o", "bias", errors, (low, high))
-    for place, row in zip(places, rows):
-        if not row["reason"] and not row["scaled"] and np.isnan(row["bias"]):
+    for place, row, value in zip(places, rows, values):
+        if not row["reason"] and not row["scaled"] and np.isnan(value):
             axes.text(low, place, " ?", va="center", color="0.4")
     axes.axvline(1, color="0.4", linestyle="--", linewidth=1)
     axes.set_xlabel("bias / |target|")
@@ -68,8 +68,8 @@ def _ratios(axes, rows, places) -> None:
 
 
 def _limits(values) -> tuple[float, float]:
-    low, high = axis_limits(values, logarithmic=True)
-    return max(low, high / 10**WIDEST), high
+    low, high = (float(np.clip(end, 1 / LARGE, LARGE)) for end in axis_limits(values, logarithmic=True))
+    return min(max(low, high / 10**WIDEST), high / 10), high
 
 
 def _dots(axes, places, values, colour, marker, label, errors=None, limits=(1, 10)) -> None:
@@ -82,4 +82,9 @@ def _dots(axes, places, values, colour, marker, label, errors=None, limits=(1, 1
     how = {"color": colour, "linestyle": "none", "marker": marker, "markersize": 5}
     axes.errorbar(values[inside], places[inside], xerr=span, label=label, **how)
     beyond = known & ~inside
-    axes.plot(np.clip(values[beyond], low, high), places[beyond], markerfacecolor="white", clip_on=False, **how)
+    if errors is not None:  # from the edge to the end of the error of a bias of zero
+        ends = np.clip(values + np.nan_to_num(errors), low, high)
+        small = known & (values < low) & (ends > low)
+        axes.hlines(places[small], low, ends[small], color=colour)
+    if beyond.any():  # an empty line that is not clipped would count in the layout
+        axes.plot(np.clip(values[beyond], low, high), places[beyond], markerfacecolor="white", clip_on=False, **how)

@@ -1,4 +1,4 @@
-"""Curves of any numbers in one panel: limits that hold them, bands or error bars, and marks for values that are left out."""
+"""Curves of any numbers in one panel: limits that contain them, bands or error bars, and marks for other values."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ def draw_curves(axes: Any, curves: Sequence[Curve], *, limits: Any = None, logar
 
     Args:
       axes: the axes.
-      curves: what is drawn.
+      curves: the curves.
       limits: low < high of the vertical axis; by default `axis_limits` of all values and bands.
       logarithmic: use a logarithmic vertical axis.
     """

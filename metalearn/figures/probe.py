@@ -1,4 +1,4 @@
-"""Figures of the losses of a learned optimiser where the training is not the one that it was meta-trained on."""
+"""Figures of the losses of a learned optimiser on trainings that differ from meta-training."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -4,7 +4,7 @@ The value of a traced argument is unknown, so its range is not checked.
 """
 
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ def is_known(value) -> bool:
 
 
 def check_number(
-    name: str, value, low: float | None = None, high: float | None = None, *, open_low=False, open_high=False
+    name: str, value: Any, low: float | None = None, high: float | None = None, *, open_low=False, open_high=False
 ) -> None:
     """Check that a value is a single finite real number between `low` and `high`.
 
@@ -26,8 +26,10 @@ def check_number(
       TypeError: the value is not a single real number.
       ValueError: the value is not finite or out of range.
     """
+    array = hasattr(value, "dtype") or isinstance(value, int | float | complex | list | tuple)
+    numbers: Any = value
     try:
-        shape, dtype = jnp.shape(value), jnp.result_type(value)
+        shape, dtype = (jnp.shape(numbers), jnp.result_type(numbers)) if array else (None, None)
     except (TypeError, ValueError):
         shape, dtype = None, None
     real = dtype is not None and (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer))
@@ -36,7 +38,7 @@ def check_number(
         raise TypeError(f"{name} must be one real number; {given} was given.")
     if not is_known(value):
         return
-    number = float(value)
+    number = float(numbers)
     below = low is not None and (number <= low if open_low else number < low)
     above = high is not None and (number >= high if open_high else number > high)
     if below or above or number != number or number in (float("inf"), float("-inf")):
@@ -120,7 +122,7 @@ def check_choice(name: str, value, allowed: Collection[str]) -> None:
     Raises:
       ValueError: the value is not an allowed name.
     """
-    if value not in allowed:
+    if not isinstance(value, Hashable) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(sorted(allowed))}; {value!r} was given.")
 
 

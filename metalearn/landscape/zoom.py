@@ -1,5 +1,7 @@
 """Zooms: windows that shrink around a point, and a search for a point on the border."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,8 +30,9 @@ def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2
 
     Raises:
       TypeError: `num_frames` is not a whole number, or `x`, `y` or `factor` is not a real number.
-      ValueError: `num_frames` is below 1, `factor` is not above 1, or `x` or `y` is not finite, is not positive on a
-        log10 axis, or is so far from the plane that the first window would not contain any part of it.
+      ValueError: `num_frames` is below 1, `factor` is not above 1 or its powers overflow, or `x` or `y` is not finite,
+        is not positive on a log10 axis, or is so far from the plane that the first window would not contain any part of
+        it.
     """
     check_count("num_frames", num_frames)
     check_number("factor", factor, 1, open_low=True)
@@ -37,6 +40,10 @@ def zoom(plane: Plane, x: float, y: float, num_frames: int, *, factor: float = 2
     check_number("y", y)
     for name, axis, value in (("x", plane.x, x), ("y", plane.y, y)):
         _check_near(name, axis, float(value))
+    try:
+        math.pow(factor, num_frames)
+    except OverflowError:
+        raise ValueError(f"factor ** num_frames must be finite; {factor} ** {num_frames} was given.") from None
     halves = [(axis.high - axis.low) / 2 for axis in plane[:2]]
     return [
         Plane(

@@ -23,7 +23,7 @@ def read_landscape(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: there is no landscape at this path.
-      ValueError: the file is damaged, or is not that of a landscape.
+      ValueError: the file is damaged, or does not contain a landscape.
     """
     given = Path(path)
     file = given if given.is_file() else next((given / one for one in _PLACES if (given / one).is_file()), None)

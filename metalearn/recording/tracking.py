@@ -199,7 +199,7 @@ def open_run(
 
 
 def _check_labels(labels: Mapping[str, Any], tags: Any) -> None:
-    """Check the labels of W&B, before a folder is made.
+    """Check that W&B accepts the labels, before a folder is created.
 
     Raises:
       TypeError: a label is not a string, or the tags are not a list of strings.

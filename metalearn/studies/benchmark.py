@@ -1,4 +1,4 @@
-"""What `experiments/benchmark.py` measures: every estimator of the library on six problems, each against its own target."""
+"""Measurements of `experiments/benchmark.py`: every estimator on six problems, each against its own target."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ from metalearn.inner.problems import (
 )
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.comparison import Comparison, Report, compare
-from metalearn.types import Key, Theta
+from metalearn.types import Key, Progress, Theta
 
 FEW = 20  # forward mode costs one tangent for each meta-parameter
 STILL = 1e-9  # a variance below this share of |target|² is rounding
@@ -47,7 +47,7 @@ class Case(NamedTuple):
       problem, theta: the inner problem and θ.
       horizon, length: T and W.
       sigma: σ of all estimators that smooth.
-      repeated: every episode has the same randomness.
+      repeated: whether every episode has the same randomness.
     """
 
     problem: InnerProblem
@@ -59,12 +59,12 @@ class Case(NamedTuple):
 
 
 class Way(NamedTuple):
-    """An estimator: what its mean is compared with, and how it is made from a problem.
+    """An estimator with the target of its mean, and a function that builds it from a problem.
 
     Attributes:
       target: the name of the gradient that it estimates.
       build: (case, windows, one window, pairs) -> the estimator.
-      scaled: its mean is a multiple of the target, so that only the cosine can be read.
+      scaled: whether its mean is a multiple of the target, so that only the cosine is meaningful.
     """
 
     target: str
@@ -143,7 +143,7 @@ WAYS: dict[str, Way] = {
 
 
 def misfit(name: str, case: Case, estimator: GradientEstimator, key: Key) -> str:
-    """Return why an estimator is not for a case, or nothing."""
+    """Return the reason why an estimator does not apply to a case, or an empty result."""
     if name == "RTRL" and trees.size(case.theta) > FEW:
         return f"one tangent for each of the {trees.size(case.theta)} numbers of theta"
     if not name.startswith("implicit"):
@@ -161,7 +161,14 @@ def misfit(name: str, case: Case, estimator: GradientEstimator, key: Key) -> str
 
 
 def measure(
-    case: Case, key: Key, names: Sequence[str], *, pairs: int, episodes: int, reference_pairs: int, progress: Any
+    case: Case,
+    key: Key,
+    names: Sequence[str],
+    *,
+    pairs: int,
+    episodes: int,
+    reference_pairs: int,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compare the named estimators on a case, and return the columns of its rows as arrays."""
     own = jax.random.fold_in(key, 0) if case.repeated else None
@@ -179,7 +186,7 @@ def measure(
 
 
 def row_of(name: str, found: Comparison, reason: str) -> dict[str, Any]:
-    """The row of an estimator; what does not apply to it is NaN."""
+    """Return the row of an estimator; values that do not apply are NaN."""
     reports = {report.name: report for report in found.reports}
     row = {
         "estimator": name,
@@ -199,7 +206,7 @@ NUMBERS = (
 
 
 def numbers_of(report: Report, scaled: bool) -> dict[str, float]:
-    """The numbers of a report. The variance is relative to |target|². Deterministic estimators have no SNR."""
+    """Return the numbers of a report. The variance is relative to |target|². Deterministic estimators have no SNR."""
     unit = float(np.sum(np.square(report.mean if scaled or not np.isfinite(report.target).all() else report.target)))
     relative = report.variance.value / unit if unit > 0 else np.nan
     still = relative < STILL
@@ -219,7 +226,7 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def rows_of(problem: str, stored: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The rows of the columns that `measure` returned, with the name of the problem."""
+    """Return the rows of the columns from `measure`, with the name of the problem."""
     return [
         {"problem": problem, **{key: values[place].item() for key, values in stored.items()}}
         for place in range(len(stored["estimator"]))

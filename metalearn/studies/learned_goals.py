@@ -1,4 +1,4 @@
-"""The goals of a learned optimiser: its losses where the loss, the network, its scale or the horizon is another."""
+"""The goals of a learned optimiser: its losses if the loss, the network, its scale or the horizon changes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,20 +22,20 @@ from metalearn.outer.evaluation.results import RATES
 from metalearn.types import Key
 
 STRIDE = 10  # steps between readings
-WORST = 20.0  # replaces larger losses, and those that are not finite
+WORST = 20.0  # larger losses, and losses that are not finite, are replaced by it
 READINGS = "training", "validation"
 SWEPT, TUNED = "Adam, swept", "Adam, as tuned"
 OPTIMIZERS = "learned", SWEPT, TUNED
 
 
 class Condition(NamedTuple):
-    """A training that a learned optimiser is probed on.
+    """A training run on which a learned optimiser is tested.
 
     Attributes:
       benchmark: the network, the data and the number of steps.
-      loss_factor: multiplies the loss that is trained on, and so every gradient.
-      weight_factor: the network reads its weights times this number, and they start divided by it. The function that is
-        trained is the same, and a step of the weights changes it by this factor.
+      loss_factor: a factor of the training loss, and therefore of every gradient.
+      weight_factor: the network reads its weights times this number, and they start divided by it. The trained function
+        is the same, but a step of the weights changes it by this factor.
     """
 
     benchmark: Benchmark
@@ -44,7 +44,7 @@ class Condition(NamedTuple):
 
 
 def conditions(num_steps: int) -> dict[str, Condition]:
-    """Return the training that is meta-trained on, first, and those that differ from it in one thing."""
+    """Return the training of meta-training, and then those that differ from it in one respect."""
     usual = digits_benchmark((32,), num_steps=num_steps)
     return {
         "as meta-trained": Condition(usual),
@@ -90,7 +90,7 @@ def meta_trained(settings: Any, keys: Sequence[Key]) -> dict[str, np.ndarray]:
 
     Args:
       settings: `num_steps` of a training, `length` of a window, `outer_steps`, `pairs`, `sigma` and `learning_rate`.
-      keys: of the meta-seeds.
+      keys: the keys of the meta-seeds.
 
     Returns:
       The weights by their path, `[meta-seeds, ...]`.
@@ -120,10 +120,10 @@ def probe(
     The rate of "Adam, swept" is swept for the condition; "Adam, as tuned" keeps that of the first condition.
 
     Args:
-      weights: of `meta_trained`.
+      weights: the result of `meta_trained`.
       conditions: the trainings by name.
-      key: of the initialisations and minibatches, which all optimisers and conditions share. The sweep has others.
-      num_seeds: the trainings of every optimiser.
+      key: the key of the initialisations and minibatches, shared by all optimisers and conditions except the sweep.
+      num_seeds: the number of trainings of every optimiser.
 
     Returns:
       By "condition/", "step" `[readings]`, "learned" `[meta-seeds, seeds, 2, readings]`, "Adam, swept" and "Adam, as

@@ -1,4 +1,4 @@
-"""The judge: does an estimator estimate the gradient that it claims, and if not, which mistake has its means?"""
+"""Check whether an estimator estimates the gradient that it claims, and if not, find the mistake that fits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ QUADRATIC = ("linear-quadratic", "noisy linear-quadratic")
 def verify(
     make_estimator: Callable[..., Any], *, claim: str = "smoothed", budget: float = 1.0, key: Key | None = None
 ) -> Verdict:
-    """Judge whether an estimator estimates the gradient that it claims, on problems with known gradients.
+    """Check whether an estimator estimates the gradient that it claims, on problems with known gradients.
 
         verdict = ml.testing.verify(my_persistent_es, claim="windowwise")
         print(verdict)
@@ -35,7 +35,7 @@ def verify(
     The estimator runs with θ frozen on a phase walk, linear maps with quadratic losses with and without noise, influence
     balancing, a start that depends on θ, a problem that restarts in the middle of a window, one whose last window is cut
     short, staggered starts, and toy regression (docs/check_your_estimator.md). Its mean over an episode is compared with
-    a closed form in the first and in the second episode, and with the means that usual mistakes have there. Spreads are
+    a closed form in the first and in the second episode, and with the means of common mistakes. Spreads are
     compared with each other: those of one pair and of four, of two values of σ, and of the two episodes.
 
     The horizon is 12 steps and a window 3. Losses are means over the horizon, so the mean of the estimates over the
@@ -47,9 +47,9 @@ def verify(
         * the same, returning a pair of functions: `init(theta, key) -> state` and `estimate(theta, state, key) ->
           (gradient, state)`, which may return more;
         * `gradient(problem, theta, key) -> gradient` of a whole episode, of `problem.horizon` steps. Arguments named
-          `truncation`, `sigma` and `num_pairs` are given to it as well.
-        θ is an array `[2]`. What JAX cannot trace runs in a Python loop with fewer samples. num_pairs may count other
-        particles.
+          `truncation`, `sigma` and `num_pairs` are passed to it as well.
+        θ is an array `[2]`. Functions that JAX cannot trace run in a Python loop with fewer samples. num_pairs may
+        count other particles.
       claim: "smoothed" for ∇L_σ, where a perturbation lasts an episode (full ES, noise reuse); "windowwise" for
         perturbations that are independent between windows (persistent ES); "unsmoothed" for ∇L.
       budget: multiplies the number of samples. 1 takes less than a minute on two cores.
@@ -59,10 +59,10 @@ def verify(
       A verdict, which prints as a table. A correct estimator is rejected with the probability `false_rejection`.
 
     Raises:
-      TypeError: `make_estimator` is not such a function, or what it returns is not an estimator; `budget` is not a number,
+      TypeError: `make_estimator` is not such a function, or does not return an estimator; `budget` is not a number,
         or `key` not a typed key.
-      ValueError: `claim` is another name, `budget` is not in (0, 1000], or a plain function that is not told σ claims a
-        smoothed gradient.
+      ValueError: `claim` is another name, `budget` is not in (0, 1000], or a plain function without an argument σ
+        claims a smoothed gradient.
       RuntimeError: the estimator raised an error.
     """
     check_choice("claim", claim, tuple(CLAIMS))
@@ -79,7 +79,7 @@ def verify(
 
 
 class _Judge:
-    """Collects the checks of one estimator."""
+    """The checks of one estimator."""
 
     def __init__(self, subject: Subject, claim: str, budget: float, key: Key):
         self.subject, self.claim, self.budget, self.key = subject, claim, budget, key
@@ -92,7 +92,7 @@ class _Judge:
         self.flaws: list[str] = []
 
     def _windows(self) -> tuple[Truncation, int]:
-        """Return the windows, whole episodes if the estimator refuses others, and the estimates of an episode."""
+        """Return the windows, or whole episodes if nothing else is supported, and the estimates of an episode."""
         if self.subject.whole:
             return WHOLE, 1
         problem = battery.problem_of(CASES["phase walk"])
@@ -125,7 +125,7 @@ class _Judge:
         self._ratio("spread of episode 2 : 1", second, first, 1.2, "resetting")
 
     def staggered(self) -> None:
-        """Compare the mean of staggered particles, each at a window of its own."""
+        """Compare the mean of staggered particles, each at its own window."""
         if self.per_episode == 1:
             return
         windows = Truncation(HORIZON, LENGTH, stagger=True)
@@ -140,9 +140,9 @@ class _Judge:
         self._mean("staggered starts", episode_means(found.gradients, self.per_episode)[0], exact, others)
 
     def several_pairs(self) -> None:
-        """Compare the spread of four pairs with that of one, and see what diverging episodes do to an estimate."""
+        """Compare the spread of four pairs with that of one, and measure the effect of diverging episodes."""
         if not self.subject.counts:
-            self.skipped.append("Not checked: whether pairs share their noise, because it is not told their number.")
+            self.skipped.append("Not checked: whether pairs share their noise, because it does not take their number.")
             return
         case, several = CASES["phase walk"], PAIRS * (self.samples.pairs if not self.samples.traced else 1)
         found = self.sample(2, [case, DIVERGING], self.windows, SIGMA, PAIRS, self.per_episode)
@@ -156,7 +156,7 @@ class _Judge:
         self._divergence(diverging[:, 0], mean_of(case, self.own))
 
     def small_sigma(self) -> None:
-        """Compare the spreads of two values of σ: on quadratic losses, antithetic pairs have the same."""
+        """Compare the spreads of two values of σ: on quadratic losses they are equal for antithetic pairs."""
         cases = [CASES[name] for name in QUADRATIC]
         found = self.sample(3, cases, self.windows, SMALL_SIGMA, 1, self.per_episode)
         small = episode_means(found.gradients, self.per_episode)
@@ -205,7 +205,8 @@ class _Judge:
         self.checks.append(Check(name, "divergence", float(mean), least, float(error), float(far), np.nan, None))
         if far > LIMIT:
             self.skipped.append(
-                f"Diverged particles: their losses decide an estimate, of which the share {mean:.2g} is left; it should be "
+                f"Diverged particles: their losses dominate an estimate, of which the share {mean:.2g} is left; it "
+                f"should be "
                 f"between {least:g} and 1. This does not change the verdict."
             )
 

@@ -8,7 +8,7 @@ from metalearn.testing.verdict import Check
 
 LIMIT = 5.0  # standard errors from which a check fails
 SEEN = 2.0  # further standard errors, so that a bias is found in 98 % of the cases
-ROUNDING = 3e-5  # of the size of the samples: what float32 leaves of a mean without spread
+ROUNDING = 3e-5  # relative to the size of the samples: the rounding error of a mean in float32
 
 
 class Means(NamedTuple):

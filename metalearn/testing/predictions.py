@@ -1,4 +1,4 @@
-"""The means that estimators with and without a mistake have on the problems of the battery.
+"""The means of estimators, with and without a mistake, on the problems of the battery.
 
 An estimator of the ES family perturbs the copy of θ that step u uses by η = σ Σ_j N[u, j] z_j, and credits the loss of
 step t to ξ = σ Σ_j C[t, j] z_j, where the z_j are independent and normal. Its mean on a problem of `battery.py` is

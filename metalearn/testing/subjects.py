@@ -1,4 +1,4 @@
-"""What `verify` can be given: factories of estimators, factories of pairs of functions, and plain functions."""
+"""The arguments of `verify`: factories of estimators, factories of pairs of functions, and plain functions."""
 
 import functools
 import inspect
@@ -36,11 +36,11 @@ def subject_of(given: Any, claim: str) -> Subject:
 
     Raises:
       TypeError: `given` is not a function, or takes other arguments.
-      ValueError: a plain function that is not told sigma claims a smoothed gradient.
+      ValueError: a plain function without an argument sigma claims a smoothed gradient.
     """
     if isinstance(given, tuple):
         raise TypeError(
-            f"verify runs an estimator on problems of its own, so it needs a function that makes one: {FORMS}; a "
+            f"verify runs an estimator on built-in problems, so it needs a function that builds one: {FORMS}; a "
             f"{type(given).__name__} was given. For an estimator of your problem use ml.compare."
         )
     if not callable(given):
@@ -76,7 +76,7 @@ class _Init(NamedTuple):
 def _plain(given, names, claim) -> Subject:
     if claim != "unsmoothed" and "sigma" not in names:
         raise ValueError(
-            f'{_name(given)}({", ".join(names)}) cannot be verified as "{claim}", because it is not told the standard '
+            f'{_name(given)}({", ".join(names)}) cannot be verified as "{claim}", because it does not take the standard '
             'deviation of the smoothing. Give it an argument sigma, or claim "unsmoothed".'
         )
 
@@ -126,7 +126,7 @@ def gradient_of(result: Any, theta: Any) -> tuple[Any, Any]:
     """Return the gradient and the state of `estimate`, which may return more.
 
     Raises:
-      TypeError: it returned something else, or a gradient that does not look like θ.
+      TypeError: it returned another value, or a gradient without the shape of θ.
     """
     if not isinstance(result, tuple) or len(result) < 2:
         raise TypeError(

@@ -1,4 +1,4 @@
-"""The result of `verify`: what was checked, with numbers, and the mistake that fits."""
+"""The result of `verify`: the checks with their numbers, and the mistake that fits."""
 
 import dataclasses
 import math
@@ -14,14 +14,14 @@ class Check:
     """One requirement.
 
     Attributes:
-      name: the problem, or what is compared.
+      name: the problem, or the compared quantity.
       kind: "mean", "spread" or "divergence".
-      found: the number that the estimates have: of a mean, the component along the direction of the expected gradient.
-      expected: the number that they should have; of a spread, the largest ratio of variances that is allowed.
+      found: the number measured from the estimates; for a mean, the component along the expected gradient.
+      expected: the correct number; for a spread, the largest allowed ratio of variances.
       error: the standard error of `found`.
-      distance: how far the estimates are from the expected value, in standard errors of the worst component.
+      distance: the distance of the estimates from the expected value, in standard errors of the worst component.
       smallest_bias: the relative bias that this check finds with a probability of 98 %; NaN for a spread.
-      passed: whether the distance is below the limit; None where the check does not decide.
+      passed: whether the distance is below the limit; None if the check does not affect the verdict.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether an estimator estimates what it claims.
+    """The verdict on whether an estimator estimates the gradient that it claims.
 
     Attributes:
       claim: the claim, "smoothed", "windowwise" or "unsmoothed".
@@ -48,7 +48,7 @@ class Verdict:
       limit: the distance in standard errors from which a check fails.
       false_rejection: the probability that a correct estimator is rejected, for normal means.
       num_samples: the number of independent samples of each problem.
-      skipped: sentences on what was not checked, and what does not decide.
+      skipped: sentences about requirements that were not checked or do not affect the verdict.
     """
 
     claim: str

@@ -69,7 +69,7 @@ def test_every_point_is_run_and_a_failure_does_not_stop_the_others(tmp_path, cap
     assert seen == [{"code": code} | fixed for code in ("0", "3", "2")]
     said = capfd.readouterr()
     assert "1 of 3 runs finished" in said.out
-    assert "run 2 failed with exit code 3; the others follow." in said.err
+    assert "run 2 failed with exit code 3; the sweep continues." in said.err
     assert "The sweep was not collected: No finished run" in said.err
 
 
@@ -118,12 +118,12 @@ def test_random_points_have_their_distributions_and_a_longer_sweep_begins_with_a
         ({"parameters": {"a": 5}}, "Parameter a must have a value, values, or min and max; it is 5"),
         ({"parameters": {"a": {"parameters": {}}}}, "Parameter a must have"),
         ({"parameters": {"a": {"values": 5}}}, "values of parameter a must be a list; 5 was given"),
-        ({"parameters": {"a": {"value": 5, "mu": 1}}}, "Nothing reads mu of parameter a"),
+        ({"parameters": {"a": {"value": 5, "mu": 1}}}, "There is no setting mu of parameter a"),
         ({"parameters": {"a": {"min": 1, "max": 0}}}, "numbers, min below max; 1 and 0"),
         ({"parameters": {"a": {"min": 0, "max": 1, "distribution": "beta"}}}, "distribution of parameter a must be"),
         ({"parameters": {"a": {"min": 0, "max": 1.0}}}, "A grid needs values of parameter a; it has a range"),
         ({"run_cap": 0}, "run_cap must be at least 1"),
-        ({"metod": "grid"}, "Nothing reads metod .*did you mean"),
+        ({"metod": "grid"}, "There is no setting metod .*did you mean"),
     ],
 )
 def test_files_that_cannot_be_run_are_refused_in_a_sentence(tmp_path, changes, words):

@@ -64,9 +64,8 @@ def test_a_refused_resume_leaves_a_finished_run_as_it_was(tmp_path):
 
 
 def test_a_run_that_is_asked_to_stop_says_how_to_go_on(tmp_path):
-    process = subprocess.Popen(
-        command("landscape", tmp_path, "window=full"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    long = command("landscape", tmp_path, "condition=single", "window=full", "resolution=4096", "num_steps=100")
+    process = subprocess.Popen(long, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     for _ in range(1200):
         if list(tmp_path.glob("*/status.json")):
             break

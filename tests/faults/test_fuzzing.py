@@ -6,6 +6,7 @@ Cases are drawn by Hypothesis, always the same ones. METALEARN_CASES=2000 draws 
 import importlib.util
 import os
 import signal
+from typing import Any
 
 import hypothesis
 import pytest
@@ -59,7 +60,8 @@ def paths(config, place=""):
     for key in config:
         path = f"{place}{key}"
         yield path
-        inside = OmegaConf.to_container(config, resolve=False)[key]
+        plain: Any = OmegaConf.to_container(config, resolve=False)
+        inside = plain[key]
         if isinstance(inside, dict):
             yield from paths(OmegaConf.create(inside), f"{path}.")
 
@@ -139,7 +141,7 @@ def test_every_case_begins_or_ends_in_one_sentence(composed, mains, monkeypatch)
     print(
         f"{len(said) + len(bad)} cases: {begun} begin, {len(said) - begun} are refused in a sentence, {len(bad)} do neither"
     )
-    assert bad == []
+    assert not bad, "\n".join(map(str, bad))
     assert len(said) >= 0.9 * CASES
     assert 0.02 * len(said) < begun < 0.9 * len(said)
     assert all(one and "\n" not in one and len(one) < 1200 for one in said)

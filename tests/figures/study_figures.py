@@ -65,7 +65,19 @@ def meta_loss(source):
     return figures.draw_meta_loss(source(5, 4), plane, smoothed)
 
 
+def benchmark(source):
+    numbers = ("bias", "bias_error", "snr_per_step", "snr_per_second")
+    rows = [
+        {"problem": problem, "estimator": name, "scaled": name == "ES", "reason": ""}
+        | dict(zip(numbers, map(float, source(4))))
+        for problem in ("one", "two")
+        for name in ("ES", "PES", "NRES")
+    ]
+    return figures.draw_benchmark(rows)
+
+
 STUDY_FIGURES = {
+    "draw_benchmark": benchmark,
     "draw_reactions": reactions,
     "draw_reports": game_of_reports,
     "draw_contests": contests,

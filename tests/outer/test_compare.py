@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import metalearn as ml
+from metalearn.outer.comparison import episodes
 
 THETA = jnp.float32(0.3)
 KEY = jax.random.key(0)
@@ -217,3 +218,19 @@ def doubled(estimator):
         return 2 * gradient, *rest
 
     return estimate
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(0.01, 21), (0.5, 3), (2.9, 3), (3.0, 2)])
+def test_the_time_of_an_episode_has_an_error_from_as_many_runs_as_are_cheap(monkeypatch, seconds, runs):
+    """A first run that is short is discarded; the others take 1.1 and 0.9 times as long in turn."""
+    began, taken = [0.0], []
+
+    def run(theta, keys):
+        began[0] += seconds * (1.0 if not taken else 1.1 if len(taken) % 2 else 0.9)
+        taken.append(began[0])
+
+    monkeypatch.setattr(episodes.time, "perf_counter", lambda: began[0])
+    mean, error = episodes.seconds_per_episode(episodes.Batch(run, 4, 1), None, jax.random.key(0))
+    assert len(taken) == runs
+    timings = np.diff([0.0, *taken])[1 if seconds < 0.3 else 0 :]
+    np.testing.assert_allclose([mean, error], [timings.mean() / 4, timings.std(ddof=1) / len(timings) ** 0.5 / 4])

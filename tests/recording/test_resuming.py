@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,9 @@ def killed(folder, config=CONFIG, name="run"):
     """A run that was killed after a line of its log."""
     run = opened(folder, config, name, None)
     run.log({"loss": 1.0}, 0)
-    run.trackers[0]._metrics.close()
-    run.trackers[0]._lock.release()
+    local: Any = run.trackers[0]
+    local._metrics.close()
+    local._lock.release()
     return run.folder
 
 

@@ -1,4 +1,9 @@
-"""Ready-made inner problems: known and chaotic maps, classical fractals, and training runs on real data."""
+"""Ready-made inner problems: known and chaotic maps, classical fractals, and training runs on real data.
+
+`ml.problems` lists the public names.
+"""
+
+# ruff: noqa: F401
 
 from metalearn.inner.problems.chaotic import cubic_loss, double_well, henon, logistic_map, lorenz, toy_regression
 from metalearn.inner.problems.fractals import burning_ship, julia, lyapunov_logistic, magnet, mandelbrot, newton
@@ -17,41 +22,3 @@ from metalearn.inner.problems.random_features import random_features_risk
 from metalearn.inner.problems.ready_made import benchmark_training, digits_training, fractal_training
 from metalearn.inner.problems.ridge import ridge_regression
 from metalearn.inner.problems.two_layer import two_layer_data, two_layer_training
-
-__all__ = [
-    "benchmark_training",
-    "burning_ship",
-    "coin_flip",
-    "cubic_loss",
-    "digits_training",
-    "double_well",
-    "expected_score",
-    "fractal_training",
-    "guided_walk",
-    "henon",
-    "influence_balancing",
-    "julia",
-    "l2_tuning",
-    "linear_quadratic",
-    "logistic_map",
-    "lorenz",
-    "lyapunov_logistic",
-    "magnet",
-    "mandelbrot",
-    "newton",
-    "noisy_labels",
-    "noisy_linear_quadratic",
-    "performative",
-    "performative_gradient",
-    "performative_targets",
-    "phase_walk",
-    "prediction_game",
-    "random_features_risk",
-    "redeployment",
-    "ridge_regression",
-    "self_play",
-    "toy_regression",
-    "two_layer_data",
-    "two_layer_training",
-    "walker_weights",
-]

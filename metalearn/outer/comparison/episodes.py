@@ -21,6 +21,7 @@ from metalearn.types import Key, Progress, Theta
 
 BATCHES = 8
 SECONDS, FEWEST_TIMINGS, MOST_TIMINGS = 0.3, 3, 20
+LONG = 3.0  # seconds of a run, from which two timings are enough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +159,8 @@ def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> tuple[float, fl
     """Measure the time per episode of a batch, and its standard error, when nothing else runs.
 
     It is the mean over at least `FEWEST_TIMINGS` runs, and over more runs (at most `MOST_TIMINGS`) until they take
-    `SECONDS`. The first run is discarded if it is shorter than `SECONDS`. The batch must have run before.
+    `SECONDS`. The first run is discarded if it is shorter than `SECONDS`. If the first run takes `LONG` or more, two
+    runs are timed, and the standard error is |t₁ − t₂|/2, with one degree of freedom. The batch must have run before.
     """
     keys = jax.block_until_ready(jax.random.split(key, batch.size))
 
@@ -169,7 +171,8 @@ def seconds_per_episode(batch: Batch, theta: Theta, key: Key) -> tuple[float, fl
 
     first = once()
     taken = [first] if first > SECONDS else []  # a long run is hardly affected by cold caches
-    while len(taken) < FEWEST_TIMINGS or (sum(taken) < SECONDS and len(taken) < MOST_TIMINGS):
+    fewest = FEWEST_TIMINGS if first < LONG else 2
+    while len(taken) < fewest or (sum(taken) < SECONDS and len(taken) < MOST_TIMINGS):
         taken.append(once())
     spread = float(np.std(taken, ddof=1)) / math.sqrt(len(taken))
     return float(np.mean(taken)) / batch.size, spread / batch.size

@@ -1,4 +1,9 @@
-"""Diagnose why meta-gradients work or fail at a point of θ-space, and which estimator to use there."""
+"""Diagnose why meta-gradients work or fail at a point of θ-space, and which estimator to use there.
+
+`ml.diagnosis` lists the public names.
+"""
+
+# ruff: noqa: F401
 
 from metalearn.outer.diagnosis.anatomy import Anatomy, Law, anatomy, lyapunov_law, on_plane
 from metalearn.outer.diagnosis.diagnose import Diagnosis, diagnose
@@ -9,18 +14,3 @@ from metalearn.outer.diagnosis.window_jacobians import (
     truncation_spectrum,
     window_jacobians,
 )
-
-__all__ = [
-    "Anatomy",
-    "Diagnosis",
-    "Law",
-    "Recommendation",
-    "Spectrum",
-    "anatomy",
-    "diagnose",
-    "lyapunov_law",
-    "on_plane",
-    "predicted_variance",
-    "truncation_spectrum",
-    "window_jacobians",
-]
