@@ -4,7 +4,9 @@
 
 A FILE is divergence.json, hysteresis.json, recommendations.json or coverage.json, written by the benchmark of this
 name, or, in the folder of a run, tables/reproductions.json of experiments/reproduce.py, tables/dimensions.json of
-experiments/gallery.py or tables/evaluation.json of experiments/meta_train.py. Its rows replace those of the same
+experiments/gallery.py or tables/evaluation.json of experiments/meta_train.py, tables/mitigations.json and
+example_weights.json of experiments/goodhart.py, or tables/rewards.json and learned_optimizer.json of
+experiments/misgeneralisation.py. Its rows replace those of the same
 subject in docs/results. Then every table between <!-- table: NAME --> and <!-- end of table --> is made again from
 docs/results; a table without a result file says so. recorded.json was filled by hand: it contains tables whose commands
 write no result file, with the command, the date and the machine.

@@ -43,7 +43,7 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
     ("arguments", "words"),
     [
         (["seeds=0"], "seeds must be at least 1; 0 was given"),
-        (["length=3"], "length must divide horizon; length 3 and horizon 40 were given"),
+        (["length=3"], "horizon 40 is not a multiple of length 3"),
         (["methods=[BPTT]"], "Every one of methods must be one of"),
         (["mixed_by=ES"], "mixed_by must be one of NRES"),
         (["sigma=0"], "sigma must be a number in (0, inf)"),
