@@ -161,7 +161,8 @@ def _check_parameter(name: str, field: Any, method: str) -> None:
         raise ValueError(
             f"distribution of parameter {name} must be one of {', '.join(_DISTRIBUTIONS)}; {kind!r} was given."
         )
-    low, high = field.get("min"), field.get("max")
+    low: Any = field.get("min")
+    high: Any = field.get("max")
     if not _is_real(low) or not _is_real(high) or not low < high or (kind == "log_uniform_values" and low <= 0):
         raise ValueError(
             f"min and max of parameter {name} must be numbers, min below max; {low!r} and {high!r} were given."

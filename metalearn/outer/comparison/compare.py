@@ -67,8 +67,7 @@ def compare(
       reference_pairs: the size of the reference runs. By default the largest number of pairs that an estimator uses in
         all its episodes, between 16 and 4096; for backprop a quarter as many episodes.
       unsmoothed: False to skip the unsmoothed gradient and the bias with respect to it.
-      timed: False to skip the time of an episode and the signal-to-noise ratio per second (NaN). The error of the time is
-        from at least three runs of a batch of episodes, or from two if a run takes 3 s or more.
+      timed: False to skip times and SNR per second (NaN). A batch is timed at least three times, twice if it takes 3 s.
       along: None: θ is fixed. A trajectory `[num_steps, ...]`, such as `history.theta` of `meta_train`: each estimator
         follows it `num_episodes` times from a new start, with one θ per estimate. Its mean over an episode is compared
         with the target at the θ in the middle of the episode; up to 16 episodes, evenly spaced, form one vector. The
