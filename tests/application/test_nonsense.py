@@ -51,7 +51,7 @@ PLANE = Plane(Axis("x", 0.3, 2.2), Axis("y", 0.0, 1.0), lambda x, y: jnp.stack([
         ("meta_train", "searches=5", "searches must be a list, such as searches=[5]"),
         ("meta_train", "outer.clip_norm={a: 1}", "outer.clip_norm must be one real number"),
         ("compare", "landscape.resolution=1000000000", "landscape.resolution must be at most 268435456 pixels"),
-        ("compare", "+tracker.nope=1", "Nothing reads tracker.nope"),
+        ("compare", "+tracker.nope=1", "There is no setting tracker.nope"),
         ("compare", "resume=[]", "resume must be the folder of a run, auto, or null"),
         ("reproduce", "only=5", "only must be a list, such as only=[5]"),
         ("meta_train", "outer.learning_rate=01", "outer.learning_rate must be"),
