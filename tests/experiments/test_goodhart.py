@@ -65,7 +65,7 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
     assert json.loads((folder / "tables" / "features.json").read_text()) == features
     assert (folder / "figures" / "goodhart.png").exists()
     other = run(tmp_path, *TINY, "goal=third", f"resume={folder}")
-    assert "was run with goal = clean" in other.stderr
+    assert "was run with goal = 'clean'" in other.stderr
 
 
 @pytest.mark.parametrize("goal", ["wanted", "mine.py:far"])
