@@ -61,6 +61,31 @@ def test_a_changed_configuration_is_refused_with_the_differences(tmp_path):
         opened(tmp_path, {"frames": 1}, resume=next(tmp_path.iterdir()))
 
 
+def test_what_the_caller_refuses_is_not_changed_and_an_earlier_run_goes_on(tmp_path):
+    """Runs of the same configuration with other inputs, such as the file of a problem."""
+    with opened(tmp_path, resume=None) as earlier:
+        pass
+    with opened(tmp_path, resume=None) as newest:
+        pass
+    left = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def refuse(*folders):
+        def check(folder):
+            if folder.name in [one.name for one in folders]:
+                raise ValueError(f"{folder.name} has other inputs.")
+
+        return check
+
+    for resume in ("auto", newest.folder):
+        with pytest.raises(ValueError, match=f"{newest.folder.name} has other inputs"):
+            opened(tmp_path, resume=resume, check=refuse(earlier.folder, newest.folder))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == left
+    with opened(tmp_path, check=refuse(newest.folder)) as again:
+        assert again.folder == earlier.folder
+    with pytest.raises(ValueError, match=r"outer\.rate = 0\.1"):
+        opened(tmp_path, changed(rate=0.3), check=refuse())
+
+
 def test_a_number_that_may_grow_grows_and_does_not_shrink(tmp_path):
     folder, grow = killed(tmp_path), {"may_grow": ("outer.num_steps",)}
     with opened(tmp_path, changed(num_steps=20), resume=folder, **grow) as again:
