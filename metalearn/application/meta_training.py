@@ -235,8 +235,12 @@ def _choose(run: Run, label: str, like: Snapshot, found: dict[Path, Snapshot]) -
     for path in damaged:
         path.unlink()
     log = run.folder / log_file.NAME
-    logged = (path for path, one in found.items() if log_file.has_line(log, int(one.step), f"{label}/"))
-    return next(logged, next(iter(found), None))
+    for path, one in found.items():
+        if log_file.has_line(log, int(one.step), f"{label}/"):
+            return path
+    if found:
+        tell(f"{short(log)} has no line of the snapshots of {label}, so lines before them are lost.")
+    return next(iter(found), None)
 
 
 def tuned_theta(config: Any, end: Snapshot) -> Theta:

@@ -167,3 +167,12 @@ def test_damaged_shares_are_refused_in_a_sentence(tmp_path, content):
         pytest.raises(RunFolderError, match=r"a-b\.divergence\.json is damaged"),
     ):
         descend(again)
+
+
+def test_lines_that_are_lost_for_good_are_said(tmp_path, capsys):
+    with opened(tmp_path) as run:
+        descend(run)
+    (run.folder / "metrics.jsonl").unlink()
+    with opened(tmp_path, run.folder) as again:
+        descend(again)
+    assert "has no line of the snapshots of a b" in capsys.readouterr().err
