@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 import metalearn as ml
 from metalearn.application import meta_training, train
+from metalearn.application.parts import Parts
 from metalearn.recording import RunFolderError, open_run, read_metrics
 from metalearn.recording.checkpoints import load_evaluations
 
@@ -176,3 +177,18 @@ def test_lines_that_are_lost_for_good_are_said(tmp_path, capsys):
     with opened(tmp_path, run.folder) as again:
         descend(again)
     assert "has no line of the snapshots of a b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"abc" * 100, b"PK\x03\x04"])
+def test_a_damaged_part_is_named_and_computed_again(tmp_path, capsys, content):
+    progress = lambda *_: None
+    with opened(tmp_path) as run:
+        Parts(run, progress).compute("a", lambda: {"x": np.arange(3)})
+    (run.folder / "arrays" / "a.npz").write_bytes(content)
+    with opened(tmp_path, run.folder) as again:
+        found = Parts(again, progress).compute("a", lambda: {"x": np.arange(3)})
+    np.testing.assert_array_equal(found["x"], np.arange(3))
+    assert "a.npz is damaged" in capsys.readouterr().err
+    with opened(tmp_path, run.folder) as again:
+        Parts(again, progress).compute("a", pytest.fail)
+    assert [path.name for path in (run.folder / "arrays").iterdir()] == ["a.npz"]
