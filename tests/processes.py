@@ -57,6 +57,7 @@ def run_here(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
     """Run a script in this process, which is faster because imports and compiled programs are there already."""
     command, code = [str(ROOT / "experiments" / f"{name}.py"), *map(str, arguments)], 0
     said, before = (io.StringIO(), io.StringIO()), signal.getsignal(signal.SIGTERM)
+    precision = jax.config.jax_enable_x64
     with (
         own_configurations(),
         pytest.MonkeyPatch.context() as patch,
@@ -74,6 +75,7 @@ def run_here(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
             code = stop.code or 0
         finally:
             signal.signal(signal.SIGTERM, before)
+            jax.config.update("jax_enable_x64", precision)  # explain changes it for its process
     return subprocess.CompletedProcess(command, code, *(stream.getvalue() for stream in said))
 
 

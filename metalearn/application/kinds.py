@@ -82,7 +82,8 @@ def _booleans(settings: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check(place: str, value: Any, own: Any) -> None:
-    if value is None and isinstance(own, Mapping) and own and place.rpartition(".")[2] not in _CAN_BE_LEFT_OUT:
+    needed = isinstance(own, Mapping) and own and "_target_" not in own  # a function checks its arguments
+    if value is None and needed and place.rpartition(".")[2] not in _CAN_BE_LEFT_OUT:
         raise TypeError(f"{place} must have entries ({', '.join(map(str, own))}); null was given.")
     if value is None or place in _OF_ANY_FORM or (isinstance(value, str) and ("${" in value or value == "???")):
         return

@@ -146,11 +146,12 @@ def goal_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, A
     """
     plain, rows = next(iter(found.values())), []
     lost = plain["end/goal"] - plain[GOAL].min(axis=1)
+    total = float(lost.mean()) or np.nan  # without an increase nothing can be recovered
     for name, one in found.items():
         known = np.where(np.isfinite(one[GOAL]), one[GOAL], np.inf)
         best, turns = known.min(axis=1), one["step"][known.argmin(axis=1)].astype(float)
         gain = plain["end/goal"] - one["end/goal"]
-        share = gain.mean() / lost.mean() if len(gain) == len(lost) else np.nan
+        share = gain.mean() / total if len(gain) == len(lost) else np.nan
         values = {"start": one[GOAL][:, 0], "best": best, "turning_step": turns, "end": one["end/goal"]}
         values |= {"proxy_end": one["end/proxy"]}
         row: dict[str, Any] = {"case": name, "seeds": len(best)}
@@ -158,7 +159,7 @@ def goal_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, A
             row |= {column: float(value.mean()), f"{column}_error": _error(value)}
         worse = np.mean(one["end/goal"] > one[GOAL][:, 0])
         row |= {"worse_than_start": float(worse), "recovered": float(share)}
-        rows.append(row | {"recovered_error": _error((gain - share * lost) / lost.mean())})
+        rows.append(row | {"recovered_error": _error((gain - share * lost) / total)})
     return rows
 
 

@@ -52,7 +52,7 @@ def test_mistakes_are_one_line(tmp_path):
     for arguments, words in (
         (("problem=phase_walk",), "has no plane"),
         (("size=huge",), "size can be: full, half, quick"),
-        (("seed=x",), "seed must be a whole number"),
+        (("seed=x",), "seed must be a number, such as 0"),
         (("cut.points=2",), "cut.points at least 4"),
         (("+problem.plane.x.scale=log10",), "give problem.plane.sigma"),
         (("sigmas=[]",), "sigmas needs at least one entry"),

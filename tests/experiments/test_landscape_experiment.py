@@ -193,7 +193,7 @@ def test_a_gallery_puts_conditions_side_by_side(tmp_path):
         ("zoom", ["centre=48.3"], r"centre must be [x, y]"),
         ("zoom", ["frames=0"], "num_frames must be at least 1"),
         ("zoom", ["film.size=33"], "size of a film must be even"),
-        ("landscape", ["seed=x"], "seed must be a whole number"),
+        ("landscape", ["seed=x"], "seed must be a number, such as 0"),
         ("landscape", ["norm=log"], "norm must be one of"),
         ("landscape", ["problem=digits", "num_steps=50"], "give problem.horizon"),
         ("landscape", ["problem=phase_walk", "problem.plane={x:[-3,1],y:[-1,1]}"], "problem.plane must have two axes"),

@@ -24,10 +24,9 @@ TABLE = [
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder for runs, in the precision of the tests."""
+    """A folder for runs."""
     monkeypatch.setattr("warnings.showwarning", lambda *_: None)
-    yield tmp_path
-    jax.config.update("jax_enable_x64", False)
+    return tmp_path
 
 
 def study(name, *words):

@@ -46,9 +46,9 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
     ("arguments", "words"),
     [
         (["seeds=0"], "seeds must be at least 2; 0 was given"),
-        (["world.harm=nan"], "harm must be a finite number; nan was given"),
+        (["world.harm=nan"], "world.harm must be finite; nan was given"),
         (["coin.feedback=0.6"], "feedback must be a number in (-1, 0.5); 0.6 was given"),
-        (["game.bias=inf"], "bias must be a finite number"),
+        (["game.bias=inf"], "game.bias must be finite"),
         (["game.feedback=0.9"], "response must return a finite number in [0, 1]; response("),
         (["game.start=1"], "game.start must be a number in (0, 1); 1 was given"),
         (["length=4"], "length must divide horizon; length 4 and horizon 6 were given"),

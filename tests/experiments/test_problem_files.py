@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 import yaml
@@ -96,13 +95,12 @@ NO_BORDER = "There is no border to zoom into"
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder of a person's own, in the precision of the tests."""
+    """A folder of a person's own."""
     (tmp_path / "my problems.py").write_text(STRANGERS)
     (tmp_path / "odd.py").write_text(ODD)
     (tmp_path / "broken.py").write_text("import math\ndef f(:\n")
     monkeypatch.setattr("warnings.showwarning", lambda *_: None)
-    yield tmp_path
-    jax.config.update("jax_enable_x64", False)
+    return tmp_path
 
 
 def run(place, experiment, *arguments):

@@ -106,7 +106,7 @@ def test_ends_are_judged_at_equal_evaluations_and_at_the_time_of_the_slowest():
         ),
         (["losses=[]"], "losses must name at least one of"),
         (["losses=decisions"], "losses must be a list, such as losses=[decisions]"),
-        (["sigma=nan"], "sigma must be a number in (0, inf); nan was given"),
+        (["sigma=nan"], "sigma must be finite; nan was given"),
         (["learning_rate=0"], "learning_rate must be a number in (0, inf)"),
         (["size=tiny"], "size can be: full, quick"),
     ],

@@ -277,7 +277,7 @@ REFUSED = {
     ),
     "a file of all examples": (task(ml.data.memory_mapped(ROWS, LABELS)), "give a batch_size"),
     "a file in JAX": (lambda: ml.data.memory_mapped(jnp.ones(3), LABELS), "memory_mapped takes NumPy arrays"),
-    "a file in float64": (lambda: ml.data.memory_mapped(np.ones((12, 3)), LABELS), "it is read as float32"),
+    "a file in float64": (lambda: ml.data.memory_mapped(np.ones((12, 3)), LABELS), "reads it as float32"),
     "files of other lengths": (lambda: ml.data.memory_mapped(ROWS, LABELS[:2]), "first axis counts the examples"),
     "a part of a file": (lambda: ml.data.split(ml.data.memory_mapped(ROWS, LABELS), (3,)), "split the arrays before"),
     "lists of numbers": (task(ml.data.Examples({"x": [1.0]}, LABELS)), "The data must have arrays; its inputs are a dict"),

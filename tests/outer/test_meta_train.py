@@ -342,7 +342,7 @@ def test_the_snapshot_of_another_run_is_refused():
         ((make(2), adam, {"rates": theta}), "theta"),
     ):
         with pytest.raises(
-            ValueError, match=f"snapshot of another run: the structure or the shapes of its {part} differ"
+            ValueError, match=f"snapshot of another run: the structure or the shapes of its {part} do not fit"
         ):
             go_on(*arguments)
     assert go_on(make(2), adam, theta)[1].snapshot.step == 4

@@ -111,8 +111,11 @@ def test_goals_are_in_rows_logs_tables_and_figures():
         ({"number": 3.0}, r"watch\['number'\] must be a function of theta.*; 3.0 was given"),
         ({3: distance}, "names of the goals in watch must be texts; 3 was given"),
         ([distance], "watch must be a mapping"),
-        *[({name: distance}, f"named '{name}', which is a column") for name in ("loss", "step", "theta/0", "evaluate")],
-        ({"fraction_diverged": distance}, "named 'fraction_diverged', which is a column"),
+        *[
+            ({name: distance}, f"named '{name}', which is already a column")
+            for name in ("loss", "step", "theta/0", "evaluate")
+        ],
+        ({"fraction_diverged": distance}, "named 'fraction_diverged', which is already a column"),
     ],
 )
 def test_what_cannot_be_watched_is_refused_in_a_sentence(watch, sentence):

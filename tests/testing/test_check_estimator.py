@@ -192,7 +192,7 @@ def test_an_estimator_that_is_built_is_checked_at_its_theta():
     ("arguments", "sentence"),
     [
         ((3,), "function .problem, truncation."),
-        ((sound, THETA), "problem of its own"),
+        ((sound, THETA), "checked with a built-in problem"),
         ((sound, None, 3), "typed key"),
         ((sound(watched().problem, ml.Truncation(2, 1)),), "give theta"),
     ],

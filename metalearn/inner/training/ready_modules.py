@@ -70,4 +70,4 @@ class Recurrent(nn.Module):
     @nn.compact
     def __call__(self, symbols):
         x = jax.nn.one_hot(symbols, self.symbols)
-        return nn.Dense(self.symbols)(nn.RNN(nn.OptimizedLSTMCell(self.width))(x))
+        return nn.Dense(self.symbols)(nn.RNN(nn.OptimizedLSTMCell(self.width, param_dtype=x.dtype))(x))
