@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 _CAN_BE_LEFT_OUT = ("problem", "plane", "matrix")  # entries with entries that can be null
+_OF_ANY_FORM = ("problem.theta",)  # another problem.build can need another structure; `parse_theta` checks it
 
 
 def check_kinds(config: Any, own: Mapping[str, Any]) -> None:
@@ -84,8 +85,10 @@ def _check(place: str, value: Any, own: Any) -> None:
     needed = isinstance(own, Mapping) and own and "_target_" not in own  # a function checks its arguments
     if value is None and needed and place.rpartition(".")[2] not in _CAN_BE_LEFT_OUT:
         raise TypeError(f"{place} must have entries ({', '.join(map(str, own))}); null was given.")
-    if value is None or (isinstance(value, str) and ("${" in value or value == "???")):
+    if value is None or place in _OF_ANY_FORM or (isinstance(value, str) and ("${" in value or value == "???")):
         return
+    if ".build." in place and isinstance(value, Mapping) and "_target_" in value:
+        return  # the argument is what this function returns
     if isinstance(own, bool):
         if not isinstance(value, bool):
             raise TypeError(f"{place} must be true or false; {value!r} was given.")

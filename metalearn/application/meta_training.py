@@ -16,12 +16,13 @@ from metalearn.outer import Snapshot, first_snapshot, meta_train
 from metalearn.outer.readings import EVALUATE, best_theta
 from metalearn.recording import Run, extend_evaluations, load_snapshot, log_file, save_snapshot
 from metalearn.recording.checkpoints import DamagedFileError
-from metalearn.recording.files import replacing, short
+from metalearn.recording.files import RunFolderError, replacing, short
 from metalearn.recording.folders import file_name, read_json
 from metalearn.recording.processes import in_first_process, is_first
 from metalearn.recording.weights_and_biases import tell
 from metalearn.types import Progress, Theta
 
+SHARES = ("first", "worst", "last", "capped")  # the names of `History.divergence`
 SNAPSHOTS = ("snapshot.npz", "snapshot-before.npz")  # the endings of the last two snapshots of a meta-training
 
 
@@ -136,7 +137,7 @@ def train(
     snapshot = _last_snapshot(run, label, first_snapshot(estimator, optimizer, theta, key))
     divergence = result_file(run, label, "divergence.json")
     if snapshot is not None and divergence.exists():
-        shares[label] = read_json(divergence)
+        shares[label] = _read_shares(divergence)
     if snapshot is not None and (snapshot.step >= num_steps or np.any(snapshot.ended)):
         return snapshot
 
@@ -174,6 +175,20 @@ def train(
     return history.snapshot
 
 
+def _read_shares(path: Path) -> dict[str, float]:
+    """Read the shares that `train` wrote.
+
+    Raises:
+      RunFolderError: the file is damaged.
+    """
+    found = read_json(path)
+    if found.keys() != set(SHARES) or not all(isinstance(share, int | float) for share in found.values()):
+        raise RunFolderError(
+            f"{short(path)} is damaged: it has no shares of diverged particles. Start a new run, or restore the file."
+        )
+    return found
+
+
 def _joined(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
     """Join `History.divergence` of a run with that of its next chunk, or of an earlier chunk."""
     largest = {name: max(before[name], now[name]) for name in ("worst", "capped")}
@@ -200,23 +215,32 @@ def _last_snapshot(run: Run, label: str, like: Snapshot) -> Snapshot | None:
 
 
 def _choose(run: Run, label: str, like: Snapshot, found: dict[Path, Snapshot]) -> Path | None:
-    """Return the path of the snapshot to continue from, and load all intact ones into `found`."""
+    """Return the path of the snapshot to continue from, and load all intact ones into `found`.
+
+    A damaged snapshot is removed if another one is intact, because the next snapshot would move it over that one.
+    """
     damaged = []
     for path in (result_file(run, label, ending) for ending in SNAPSHOTS):
         if path.exists():
             try:
                 found[path] = load_snapshot(path, like)
             except DamagedFileError as error:
-                damaged.append(short(path))
+                damaged.append(path)
                 tell(f"A snapshot is damaged, and the one before it is used: {error}")
     if damaged and not found:
         raise ValueError(
-            f"All snapshots of {label} are damaged: {', '.join(damaged)}. "
+            f"All snapshots of {label} are damaged: {', '.join(map(short, damaged))}. "
             f"Delete {'them' if len(damaged) > 1 else 'it'} to begin this part again, or start a new run."
         )
+    for path in damaged:
+        path.unlink()
     log = run.folder / log_file.NAME
-    logged = (path for path, one in found.items() if log_file.has_line(log, int(one.step), f"{label}/"))
-    return next(logged, next(iter(found), None))
+    for path, one in found.items():
+        if log_file.has_line(log, int(one.step), f"{label}/"):
+            return path
+    if found:
+        tell(f"{short(log)} has no line of the snapshots of {label}, so lines before them are lost.")
+    return next(iter(found), None)
 
 
 def tuned_theta(config: Any, end: Snapshot) -> Theta:

@@ -12,7 +12,6 @@ from metalearn.application.studies import check_keys
 from metalearn.recording import Run, open_run
 from metalearn.recording.files import replacing, short
 from metalearn.recording.processes import is_first
-from metalearn.recording.resuming import AUTO
 
 COPY = "problem.py"  # name of the problem's file in the folder of a run
 OF_TRACKER = ("mode", "project", "entity", "group", "tags", "wandb_id")
@@ -22,6 +21,7 @@ def open_experiment(config: Any, name: str, *, may_differ: Collection[str] = (),
     """Open the run that a configuration describes, with its `folder`, `tracker` and `resume`.
 
     The file of problem=FILE:FUNCTION is copied to problem.py in the folder of the run. Modules that it imports are not.
+    A run with another file counts as one with another configuration: it cannot be resumed, and is not changed.
 
     Args:
       config: the configuration of an experiment.
@@ -34,30 +34,22 @@ def open_experiment(config: Any, name: str, *, may_differ: Collection[str] = (),
     if not isinstance(config.tracker, Mapping):
         raise ValueError(f"tracker must be offline, online or none; {config.tracker!r} was given.")
     check_keys("tracker", config.tracker, OF_TRACKER)
-    settings, resume = config.get("problem"), config.get("resume")
+    settings = config.get("problem")
     address = settings.get("study") if isinstance(settings, Mapping) else None
     file = None if address is None else find_file(address)
-    if file is not None and resume not in (None, AUTO):
-        _check_unchanged(file, Path(str(resume)) / COPY)
+    may = {"may_differ": may_differ, "may_grow": may_grow}
+    check = lambda folder: None if file is None else _check_unchanged(file, folder / COPY)
     run = open_run(
-        output_folder(), config, name=name, resume=resume, may_differ=may_differ, may_grow=may_grow, **config.tracker
+        output_folder(), config, name=name, resume=config.get("resume"), check=check, **may, **config.tracker
     )
-    if file is not None:
-        _keep(file, run)
+    if file is not None and is_first() and not (copy := run.folder / COPY).is_file():
+        try:
+            with replacing(copy) as path:
+                shutil.copyfile(file, path)
+        except BaseException as error:
+            run.__exit__(type(error), error, None)
+            raise
     return run
-
-
-def _keep(file: Path, run: Run) -> None:
-    """Copy the file of the problem to the folder of a run, which may be a resumed one."""
-    copy = run.folder / COPY
-    try:
-        _check_unchanged(file, copy)
-    except ValueError as error:
-        run.finish(str(error))
-        raise
-    if is_first():
-        with replacing(copy) as path:
-            shutil.copyfile(file, path)
 
 
 def _check_unchanged(file: Path, copy: Path) -> None:

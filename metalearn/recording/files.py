@@ -95,3 +95,8 @@ def _is_another(number: int) -> bool:
     except (OSError, OverflowError):
         return False
     return True
+
+
+def tell(sentence: str) -> None:
+    """Print a message to stderr. It is not a warning, because a warning can become an error and end the run."""
+    print(sentence, file=sys.stderr, flush=True)

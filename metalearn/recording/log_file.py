@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from metalearn.recording.files import short, write_failed
+from metalearn.recording.files import short, tell, write_failed
 from metalearn.recording.values import finite, plain, restore
+from metalearn.words import counted
 
 NAME = "metrics.jsonl"
 
@@ -21,6 +22,7 @@ class LogFile:
 
     Attributes:
       seconds: the largest "seconds" of the earlier lines.
+      appended: whether this process has written a line.
 
     Raises:
       OSError: the file cannot be written.
@@ -28,7 +30,7 @@ class LogFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self.seconds = 0.0
+        self.seconds, self.appended = 0.0, False
         self._turn = threading.Lock()
         self._earlier: collections.Counter = collections.Counter()
         content = path.read_bytes() if path.exists() else b""
@@ -40,6 +42,8 @@ class LogFile:
         self._stream = open(path, "ab", buffering=0)  # noqa: SIM115  closed by close
         if len(content) > self._size:
             self._stream.truncate(self._size)
+        if damaged := content.count(b"\n", self._size):
+            tell(f"{short(path)} ends in {counted(damaged, 'line')} that cannot be read; removed.")
 
     def append(self, record: Mapping[str, Any]) -> bool:
         """Write a line immediately; return False if an earlier process already wrote the line of this step and these
@@ -63,6 +67,7 @@ class LogFile:
                     self._stream.truncate(self._size)
                 raise write_failed(self.path, error) from error
             self._size += len(line)
+            self.appended = True
         return True
 
     @property

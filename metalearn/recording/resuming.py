@@ -1,7 +1,7 @@
 """Find the run to continue: the given folder, or the newest run with the same configuration."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ _MOST_SHOWN = 5  # differences between two configurations
 
 
 def folder_to_continue(
-    resume: Any, folder: str | Path, name: str, settings: dict, may_differ: Collection[str], may_grow: Collection[str]
+    resume: Any,
+    folder: str | Path,
+    name: str,
+    settings: dict,
+    may_differ: Collection[str],
+    may_grow: Collection[str],
+    check: Callable[[Path], None] = lambda path: None,
 ) -> Path | None:
     """Return the folder of the run to continue, or None for a new run.
 
@@ -27,47 +33,48 @@ def folder_to_continue(
         None.
       folder, name: as in `open_run`.
       settings: the resolved configuration without secrets.
-      may_differ, may_grow: as in `open_run`.
+      may_differ, may_grow, check: as in `open_run`.
 
     Raises:
       TypeError: `resume` is not a path.
       RunFolderError: `resume` is not the folder of a run, or its configuration is damaged.
-      ValueError: the configuration differs.
+      ValueError: the configuration differs, or `check` refuses the run.
     """
     if resume is None:
         return None
     if not isinstance(resume, str | Path) or not str(resume).strip():
         raise TypeError(f"resume must be the folder of a run, auto, or null; {resume!r} was given.")
     if resume == AUTO:
-        return _newest(Path(folder), name, settings, may_differ, may_grow)
+        return _newest(Path(folder), name, settings, may_differ, may_grow, check)
     path = run_folder(resume)
     before = _read_settings(path)
     if (before.keys() ^ settings.keys()) - set(may_differ):
         raise ValueError(f"{short(path)} is a run of another experiment and cannot be resumed by this one.")
-    _refuse(path, _differences(before, settings, may_differ, may_grow))
+    if refusal := _refusal(path, _differences(before, settings, may_differ, may_grow), check):
+        raise refusal
     return path
 
 
-def _newest(folder, name, settings, may_differ, may_grow) -> Path | None:
+def _newest(folder, name, settings, may_differ, may_grow, check) -> Path | None:
     """Return the newest run of this name that has this configuration; None if there is no run of this name.
 
     Raises:
-      ValueError: all runs that have ended have other configurations.
+      ValueError: all runs that have ended have other configurations, or `check` refuses them.
     """
-    refused = None
+    first: ValueError | None = None
     for path in _runs(folder, name):
         try:
             before = _read_settings(run_folder(path))
         except RunFolderError as error:
             tell(f"A run is left out: {error}")
             continue
-        differences = _differences(before, settings, may_differ, may_grow)
-        if not differences:
+        refusal = _refusal(path, _differences(before, settings, may_differ, may_grow), check)
+        if refusal is None:
             return path.resolve()
-        if refused is None and not is_locked(path):
-            refused = path, differences
-    if refused is not None:
-        _refuse(*refused)
+        if first is None and not is_locked(path):
+            first = refusal
+    if first is not None:
+        raise first
     return None
 
 
@@ -108,19 +115,19 @@ def _is_larger(before, now) -> bool:
     return numbers and now > before
 
 
-def _refuse(path: Path, differences: dict[str, tuple]) -> None:
-    """Raise an error if a run cannot be continued with another configuration.
-
-    Raises:
-      ValueError: there are differences.
-    """
+def _refusal(path: Path, differences: dict[str, tuple], check: Callable[[Path], None]) -> ValueError | None:
+    """Return the error of a run that cannot be continued: its configuration differs, or `check` raises the error."""
     if not differences:
-        return
+        try:
+            check(path)
+        except ValueError as error:
+            return error
+        return None
     (name, (before, now)), *others = differences.items()
     shown = [f"{entry} = {pair[0]!r}, here {pair[1]!r}" for entry, pair in others[:_MOST_SHOWN]]
     more = f" and {len(others) - len(shown)} more" if len(others) > len(shown) else ""
     also = f" It also had {'; '.join(shown)}{more}." if shown else ""
-    raise ValueError(
+    return ValueError(
         f"{short(path)} was run with {name} = {before!r} and cannot be resumed with {now!r}.{also} Repeat its command with "
         f"{shell_override('resume', short(path))} added, or start a new run."
     )

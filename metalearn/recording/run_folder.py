@@ -53,6 +53,7 @@ class LocalRun:
         self._lock = FolderLock(path)
         self._used: set[str] = set()
         remove_leftovers(path)
+        self._finished_before = _files_of_finished(path)
         self._metrics = LogFile(path / log_file.NAME)
         self._begin = time.monotonic() - self._metrics.seconds
         self._compiled_before = len(compiled_programs())
@@ -109,10 +110,21 @@ class LocalRun:
             shutil.copyfile(path, file)
 
     def finish(self, error: str | None = None) -> str | None:
-        """Mark the run as finished, or as failed with a reason, and return a sentence with its folder."""
+        """Mark the run as finished, or as failed with a reason, and return a sentence with its folder.
+
+        A finished run that was resumed, and failed before anything was recorded, stays as it was.
+        """
         if self._metrics.closed:
             return None
         self._metrics.close()
+        if error and self._finished_before and not self._used and not self._metrics.appended:
+            try:
+                for path, content in self._finished_before.items():
+                    with replacing(path) as file:
+                        file.write_bytes(content)
+            finally:
+                self._lock.release()
+            return f"Nothing was recorded, and {short(self.path)} is as it was before."
         programs = [one._asdict() for one in compiled_programs()[self._compiled_before :]]
         try:
             self._write_json(self.path / "programs.json", programs)
@@ -149,6 +161,16 @@ class LocalRun:
         except OSError as error:
             raise write_failed(path, error) from error
         return path
+
+
+def _files_of_finished(folder: Path) -> dict[Path, bytes]:
+    """Return what describes a finished run, by file; nothing if the run is new, unfinished or damaged."""
+    paths = [folder / name for name in ("config.yaml", "provenance.json", "status.json")]
+    try:
+        found = {path: path.read_bytes() for path in paths}
+        return found if json.loads(found[paths[-1]])["status"] == "finished" else {}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
 
 
 def read_metrics(path: str | Path) -> list[dict]:

@@ -8,7 +8,7 @@ The folder is the complete record, and W&B is a copy: a run needs no account, ne
 """
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -141,6 +141,7 @@ def open_run(
     resume: str | Path | None = None,
     may_differ: Collection[str] = (),
     may_grow: Collection[str] = (),
+    check: Callable[[Path], None] = lambda folder: None,
 ) -> Run:
     """Open a run in the folder <folder>/<timestamp>-<name> and in W&B.
 
@@ -164,11 +165,13 @@ def open_run(
       may_differ: entries of the configuration, besides `resume`, `tracker` and `folder`, that a resumed run may change;
         "outer.num_steps" is an entry of the entry "outer".
       may_grow: numbers of the configuration that a resumed run may increase.
+      check: a function that is called with the folder of a run of the same configuration, before that run is changed.
+        It refuses the run with a `ValueError`; "auto" then looks for an earlier one.
 
     Raises:
       RunFolderError: the folder cannot be written, `resume` is not the folder of a run, or that run is still alive.
       TypeError: `config` has no named entries, `resume` is not a path, or a label of W&B is not a string.
-      ValueError: the mode is unknown, or the run to resume had another configuration.
+      ValueError: the mode is unknown, or the run to resume had another configuration or is refused by `check`.
     """
     if mode not in MODES:
         raise ValueError(f"The tracking mode must be one of {', '.join(MODES)}; {mode!r} was given.")
@@ -181,7 +184,8 @@ def open_run(
 
     def begin() -> Path:
         free = {"resume", "tracker", "folder", *may_differ}
-        path = folder_to_continue(resume, folder, name, settings, free, may_grow) or make_run_folder(folder, name)
+        path = folder_to_continue(resume, folder, name, settings, free, may_grow, check)
+        path = path or make_run_folder(folder, name)
         try:
             trackers.append(LocalRun(path, settings, provenance))
         except RunFolderError:

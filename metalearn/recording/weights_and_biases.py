@@ -5,14 +5,13 @@ import io
 import os
 import re
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metalearn.recording.files import short
+from metalearn.recording.files import short, tell
 from metalearn.recording.run_folder import check_image
 from metalearn.recording.values import columns, flatten, plain, save_arrays
 
@@ -203,11 +202,6 @@ def _start(mode: str, arguments: dict, num_parts: int) -> tuple[WandbRun | None,
     except Exception as error:
         return None, first_line(error)
     return WandbRun(run, num_parts * MOST_STEPS if num_parts else None), ""
-
-
-def tell(sentence: str) -> None:
-    """Print a message to stderr. It is not a warning, because a warning can become an error and end the run."""
-    print(sentence, file=sys.stderr, flush=True)
 
 
 def _drawn(figure: Any) -> Any:

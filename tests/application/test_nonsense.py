@@ -6,11 +6,22 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from omegaconf import OmegaConf
 
 import metalearn as ml
+from metalearn.application.kinds import check_kinds
 from metalearn.landscape import Axis, Plane, condition, trainability, zoom
 from tests.processes import run_here
 
+TWO_NUMBERS = """
+import jax.numpy as jnp
+import metalearn as ml
+
+def pull(omega):
+    return ml.InnerProblem(
+        lambda theta, key: jnp.ones(2), lambda state, theta, key: state - theta * state, lambda state, *_: jnp.sum(state**2)
+    )
+"""
 KEY = jax.random.key(0)
 PLANE = Plane(Axis("x", 0.3, 2.2), Axis("y", 0.0, 1.0), lambda x, y: jnp.stack([x, y]))
 
@@ -64,6 +75,34 @@ def test_a_value_of_another_kind_is_one_line(tmp_path, experiment, argument, wor
     assert words in result.stderr
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["full_es", "persistent_es"])
+def test_a_number_can_be_a_call_and_theta_has_any_form(name):
+    own = {"problem": {"theta": 0.3, "sigma": 0.1}, "estimators": {name: {"build": {"num_pairs": 2}}}}
+    call = {"_target_": "builtins.int", "_args_": [4]}
+    for theta in ([0.1, 0.2], {"rate": 1, "w": [[0.5]]}, 1, -2.5):
+        check_kinds(OmegaConf.create(own | {"problem": {"theta": theta, "sigma": 1}}), own)
+    check_kinds(OmegaConf.create(own | {"estimators": {name: {"build": {"num_pairs": call}}}}), own)
+    for wrong in (
+        {"problem": {"sigma": [0.1]}},
+        {"problem": {"sigma": call}},
+        {"estimators": {name: {"build": {"num_pairs": {"a": 1}}}}},
+    ):
+        with pytest.raises(TypeError, match="must be a number"):
+            check_kinds(OmegaConf.create(own | wrong), own)
+
+
+def test_another_problem_takes_a_theta_of_its_own_form(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "two_numbers.py").write_text(TWO_NUMBERS)
+    words = ["problem=phase_walk", "problem.build={_target_: two_numbers.pull}", "problem.theta=[0.1,0.2]"]
+    tiny = ["estimator=[full_es]", "pairs=2", "judges=2", "held_out=1", "outer.num_steps=1", "chunk_length=1"]
+    result = run_here("meta_train", *words, *tiny, "tracker=none", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    result = run_here("meta_train", *words[:2], "problem.theta=abc", *tiny, "tracker=none", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
 
 
 def test_a_point_far_from_the_plane_is_refused():

@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 import metalearn as ml
 from metalearn.application import meta_training, train
-from metalearn.recording import open_run, read_metrics
+from metalearn.application.parts import Parts
+from metalearn.recording import RunFolderError, open_run, read_metrics
 from metalearn.recording.checkpoints import load_evaluations
 
 KEY = jax.random.key(0)
@@ -138,3 +139,56 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_is_used(tmp_path, whole,
         pytest.raises(ValueError, match=r"All snapshots of a b are damaged: .*Delete them"),
     ):
         descend(again)
+
+
+def test_a_damaged_snapshot_never_replaces_the_intact_one(tmp_path, whole, monkeypatch):
+    """A resume writes the next snapshot and is killed before it is complete: the one before must still be there."""
+    with opened(tmp_path) as run:
+        descend(run)
+    (run.folder / "a-b.snapshot.npz").write_bytes(b"")
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, opened(tmp_path, run.folder) as again:
+        patch.setattr(meta_training, "save_snapshot", kill)
+        with pytest.raises(Killed):
+            descend(again)
+    with opened(tmp_path, run.folder) as again:
+        agrees(again, descend(again), whole)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "", '{"first": "a", "worst": 0, "last": 0, "capped": 0}'])
+def test_damaged_shares_are_refused_in_a_sentence(tmp_path, content):
+    with opened(tmp_path) as run:
+        descend(run)
+    (run.folder / "a-b.divergence.json").write_text(content)
+    with (
+        opened(tmp_path, run.folder) as again,
+        pytest.raises(RunFolderError, match=r"a-b\.divergence\.json is damaged"),
+    ):
+        descend(again)
+
+
+def test_lines_that_are_lost_for_good_are_said(tmp_path, capsys):
+    with opened(tmp_path) as run:
+        descend(run)
+    (run.folder / "metrics.jsonl").unlink()
+    with opened(tmp_path, run.folder) as again:
+        descend(again)
+    assert "has no line of the snapshots of a b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"abc" * 100, b"PK\x03\x04"])
+def test_a_damaged_part_is_named_and_computed_again(tmp_path, capsys, content):
+    progress = lambda *_: None
+    with opened(tmp_path) as run:
+        Parts(run, progress).compute("a", lambda: {"x": np.arange(3)})
+    (run.folder / "arrays" / "a.npz").write_bytes(content)
+    with opened(tmp_path, run.folder) as again:
+        found = Parts(again, progress).compute("a", lambda: {"x": np.arange(3)})
+    np.testing.assert_array_equal(found["x"], np.arange(3))
+    assert "a.npz is damaged" in capsys.readouterr().err
+    with opened(tmp_path, run.folder) as again:
+        Parts(again, progress).compute("a", pytest.fail)
+    assert [path.name for path in (run.folder / "arrays").iterdir()] == ["a.npz"]

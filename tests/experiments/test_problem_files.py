@@ -280,10 +280,17 @@ def test_a_run_keeps_its_problem_file_and_a_resume_with_another_is_refused(place
     assert run(place, *tiny, f"resume={folder}").returncode == 0
     before = {path: path.read_bytes() for path in folder.glob("*.*")}
     (place / "my problems.py").write_text(STRANGERS.replace("state - theta", "2 * state - theta"))
-    line = one_line(run(place, *tiny, f"resume={folder}"))
-    assert "my problems.py differs from line 14 on" in line
-    assert "Restore that file" in line
-    assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
+    for resume in (folder, "auto"):
+        line = one_line(run(place, *tiny, f"resume={resume}"))
+        assert "my problems.py differs from line 14 on" in line
+        assert "Restore that file" in line
+        assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
+    assert run(place, *tiny).returncode == 0
+    assert run(place, *tiny, "resume=auto").returncode == 0
+    assert len(runs(place)) == 2
+    (place / "my problems.py").write_text(STRANGERS)
+    assert run(place, *tiny, "resume=auto").returncode == 0, "the earlier run, with the earlier file"
+    assert len(runs(place)) == 2
 
 
 @pytest.mark.parametrize("kind", ["map", pytest.param("network", marks=pytest.mark.slow)])

@@ -25,6 +25,13 @@ def killed(folder, config=CONFIG, name="run"):
     return run.folder
 
 
+def fail(folder, resume, words, step):
+    """A resumed run that fails after a line of its log."""
+    with opened(folder, resume=resume) as run:
+        run.log({"loss": 1.0}, step)
+        raise ValueError(words)
+
+
 def changed(**outer):
     return CONFIG | {"outer": CONFIG["outer"] | outer}
 
@@ -59,6 +66,62 @@ def test_a_changed_configuration_is_refused_with_the_differences(tmp_path):
         opened(tmp_path, changed(num_steps=20, rate=0.3))
     with pytest.raises(ValueError, match="is a run of another experiment"):
         opened(tmp_path, {"frames": 1}, resume=next(tmp_path.iterdir()))
+
+
+def test_what_the_caller_refuses_is_not_changed_and_an_earlier_run_goes_on(tmp_path):
+    """Runs of the same configuration with other inputs, such as the file of a problem."""
+    with opened(tmp_path, resume=None) as earlier:
+        pass
+    with opened(tmp_path, resume=None) as newest:
+        pass
+    left = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def refuse(*folders):
+        def check(folder):
+            if folder.name in [one.name for one in folders]:
+                raise ValueError(f"{folder.name} has other inputs.")
+
+        return check
+
+    for resume in ("auto", newest.folder):
+        with pytest.raises(ValueError, match=f"{newest.folder.name} has other inputs"):
+            opened(tmp_path, resume=resume, check=refuse(earlier.folder, newest.folder))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == left
+    with opened(tmp_path, check=refuse(newest.folder)) as again:
+        assert again.folder == earlier.folder
+    with pytest.raises(ValueError, match=r"outer\.rate = 0\.1"):
+        opened(tmp_path, changed(rate=0.3), check=refuse())
+
+
+def test_a_finished_run_stays_as_it_was_if_a_resume_fails_before_it_records(tmp_path, capsys):
+    """Landscapes made with another version of JAX are refused after the run was opened."""
+    with opened(tmp_path, resume=None) as run:
+        run.log({"loss": 1.0}, 0)
+    (run.folder / "provenance.json").write_text("{}")
+    left = {path: path.read_bytes() for path in run.folder.glob("*.*")}
+    with pytest.raises(ValueError, match="refused"):
+        fail(tmp_path, run.folder, "refused", 0)  # the line of this step was written before
+    assert {path: path.read_bytes() for path in run.folder.glob("*.*")} == left
+    assert "is as it was before" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="failed"):
+        fail(tmp_path, run.folder, "failed", 1)
+    assert read_status(run.folder)["status"] == "failed"
+    with pytest.raises(ValueError, match="failed again"):
+        fail(tmp_path, run.folder, "failed again", 1)
+    assert read_status(run.folder)["reason"] == "ValueError: failed again"
+
+
+def test_damaged_lines_at_the_end_of_a_log_are_removed_and_counted(tmp_path, capsys):
+    folder = killed(tmp_path)
+    with open(folder / "metrics.jsonl", "ab") as stream:
+        stream.write(b"garbage\n\xff\n{")
+    with opened(tmp_path, resume=folder):
+        pass
+    assert "ends in 2 lines that cannot be read" in capsys.readouterr().err
+    assert [line["loss"] for line in read_metrics(folder)] == [1.0]
+    with opened(tmp_path, resume=folder):
+        pass
+    assert "cannot be read" not in capsys.readouterr().err
 
 
 def test_a_number_that_may_grow_grows_and_does_not_shrink(tmp_path):
