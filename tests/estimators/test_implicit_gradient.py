@@ -132,6 +132,6 @@ def test_a_cap_hides_neither_a_map_nor_its_noise():
     theta = jnp.float32(1.0)
     found = estimator.estimate(theta, estimator.init(theta, jax.random.key(0)), jax.random.key(1))[0]
     assert abs(float(found) - 8.0) < 1e-4
-    noisy = fixed._replace(step=lambda s, t, k: 0.5 * s + t + jax.random.normal(k))
+    noisy = fixed._replace(step=lambda s, t, k: 0.5 * s + t + jax.random.normal(k, dtype=s.dtype))
     with pytest.raises(ValueError, match="the same for every key"):
         ml.implicit_gradient(ml.saturate(noisy, 1e3), ml.Truncation(40, 40)).init(theta, jax.random.key(0))
