@@ -123,3 +123,15 @@ def test_problems_without_a_fixed_point_and_bad_settings_are_refused_in_a_senten
     with warnings.catch_warnings(), pytest.raises((TypeError, ValueError), match=sentence) as caught:
         build().init(jax.tree.map(jnp.asarray, theta), KEY)
     assert str(caught.value).endswith(".")
+
+
+def test_a_cap_hides_neither_a_map_nor_its_noise():
+    """For s ← s/2 + θ and ℓ = s² the derivative is 8θ; a cap above the losses does not change it."""
+    fixed = ml.InnerProblem(lambda t, k: t, lambda s, t, k: 0.5 * s + t, lambda s, t, k: s**2)
+    estimator = ml.implicit_gradient(ml.saturate(fixed, 1e3), ml.Truncation(40, 40))
+    theta = jnp.float32(1.0)
+    found = estimator.estimate(theta, estimator.init(theta, jax.random.key(0)), jax.random.key(1))[0]
+    assert abs(float(found) - 8.0) < 1e-4
+    noisy = fixed._replace(step=lambda s, t, k: 0.5 * s + t + jax.random.normal(k, dtype=s.dtype))
+    with pytest.raises(ValueError, match="the same for every key"):
+        ml.implicit_gradient(ml.saturate(noisy, 1e3), ml.Truncation(40, 40)).init(theta, jax.random.key(0))

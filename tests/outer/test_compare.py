@@ -234,3 +234,13 @@ def test_the_time_of_an_episode_has_an_error_from_as_many_runs_as_are_cheap(monk
     assert len(taken) == runs
     timings = np.diff([0.0, *taken])[1 if seconds < 0.3 else 0 :]
     np.testing.assert_allclose([mean, error], [timings.mean() / 4, timings.std(ddof=1) / len(timings) ** 0.5 / 4])
+
+
+def test_equal_episodes_are_timed_alone(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        episodes, "seconds_per_episode", lambda batch, theta, key: sizes.append(batch.size) or (1.0, 0.0)
+    )
+    problem = ml.InnerProblem(lambda t, k: t, lambda s, t, k: 0.5 * s + t, lambda s, t, k: s**2)
+    ml.compare({"b": ml.backprop(problem, ml.Truncation(4, 4))}, jnp.float32(1.0), jax.random.key(0), num_episodes=64)
+    assert sizes == [1]

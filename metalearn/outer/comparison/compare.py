@@ -15,7 +15,7 @@ from metalearn.estimators.base import GradientEstimator, check_is_estimator
 from metalearn.inner.checks import LARGEST_BATCH, check_count, summarize_error
 from metalearn.inner.problem import check_key, check_problem, check_theta
 from metalearn.outer.comparison.along_trajectory import episodes_along, plan_along
-from metalearn.outer.comparison.episodes import Episodes, run_episodes, seconds_per_episode
+from metalearn.outer.comparison.episodes import Episodes, run_episodes, time_episode
 from metalearn.outer.comparison.plan import Plan, Tag, plan_runs
 from metalearn.outer.comparison.programs import CannotRun, Programs, compile_programs
 from metalearn.outer.comparison.report import Comparison, Measurement, Report, unmeasured
@@ -110,7 +110,7 @@ def compare(
         if not any(name in measured for name in estimators):
             raise next(failed[name].__cause__ or failed[name] for name in estimators)
         for name in [name for name in estimators if name in measured] if timed else ():
-            seconds, error = seconds_per_episode(programs(name), plan.runs[name].theta, key)
+            seconds, error = time_episode(programs(name), plan.runs[name], measured[name], key)
             measured[name] = dataclasses.replace(
                 measured[name], seconds=seconds / episodes, seconds_error=error / episodes
             )
