@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test check slow faults lint bench reproduce docs requirements clean
+.PHONY: setup demo test check slow long faults lint bench reproduce docs requirements clean
 
 setup: $(READY)
 
@@ -33,9 +33,13 @@ check: lint
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow -n 2
 
+# Whole tables: every problem in every experiment, every optimiser of optax, every case of the judge, kills, notebooks.
+long: $(READY)
+	$(BIN)/python -m pytest -m long -n 2
+
 # Random kills, random configurations, W&B runs in parts; about half an hour on two idle cores.
 faults: $(READY)
-	METALEARN_KILLS=25 METALEARN_CASES=2000 $(BIN)/python -m pytest -m "slow or not slow" -s \
+	METALEARN_KILLS=25 METALEARN_CASES=2000 $(BIN)/python -m pytest -m "slow or long or not slow" -s \
 		tests/faults tests/recording tests/application/test_resume.py
 
 lint: $(READY)

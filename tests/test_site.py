@@ -87,7 +87,7 @@ def test_the_test_sees_a_name_that_does_not_exist():
     assert unknown_names("import no_such_module") == ["no_such_module"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path):
     names = {}

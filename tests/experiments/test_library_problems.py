@@ -16,7 +16,7 @@ FLAT = {"cubic_loss", "digits_hyperparameters", "influence_balancing", "l2_tunin
 STEPS = {"phase_walk": 6}
 QUICK = {("landscape", "ridge_regression"), ("meta_train", "l2_tuning")}
 TABLE = [
-    pytest.param(experiment, name, marks=[] if (experiment, name) in QUICK else pytest.mark.slow)
+    pytest.param(experiment, name, marks=[] if (experiment, name) in QUICK else pytest.mark.long)
     for experiment in TINY
     for name in NAMES
 ]

@@ -133,7 +133,7 @@ TABLE = [
         name,
         marks=[]
         if (experiment, name) in QUICK or (name in FLAT and experiment in ("zoom", "landscape", "explain"))
-        else pytest.mark.slow,
+        else pytest.mark.long,
     )
     for experiment in TINY
     for name in NAMES
@@ -293,7 +293,7 @@ def test_a_run_keeps_its_problem_file_and_a_resume_with_another_is_refused(place
     assert len(runs(place)) == 2
 
 
-@pytest.mark.parametrize("kind", ["map", pytest.param("network", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["map", pytest.param("network", marks=pytest.mark.long)])
 def test_a_new_file_passes_the_check_as_it_is(place, monkeypatch, kind):
     monkeypatch.chdir(place)
     assert "check mine.py:my_problem" in write_template(["mine.py", "--kind", kind])

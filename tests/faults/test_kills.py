@@ -17,7 +17,7 @@ from metalearn.recording import read_metrics, read_status
 from tests.processes import FORKING, TIMEOUT, _job, run_experiment
 from tests.processes import ROOT as REPOSITORY
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 KILLS = int(os.environ.get("METALEARN_KILLS", "5"))
 LONGEST_WAIT = 0.4  # seconds between a new line or tile and a kill
 META_TRAIN = [

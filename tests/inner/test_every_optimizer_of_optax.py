@@ -134,13 +134,13 @@ def test_an_optimizer_works_or_one_sentence_says_what_it_needs(module, name):
     check_both(module, name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @every({name for _, name in ALL} - QUICK)
 def test_every_optimizer_works_or_one_sentence_says_what_it_needs(module, name):
     check_both(module, name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @every({name for _, name in ALL})
 def test_every_optimizer_takes_finite_steps(module, name):
     if name not in INNER_REFUSED:

@@ -70,7 +70,7 @@ def test_a_prediction_depends_on_earlier_characters_only(kind):
     assert np.all(np.any(one[:, 9:] != other[:, 9:], axis=2))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_predicts_better_than_frequencies_or_chance(kind):
     """The entropy of the frequencies of the text is 2.85 nats per character, that of ten digits 2.30."""

@@ -109,7 +109,7 @@ def test_a_mistake_is_rejected_and_named():
     assert "It looks like: last loss credited" in str(found).replace("\n", " ")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", CORRECT)
 def test_estimators_of_the_library_are_consistent_with_their_claims(name):
     make, claim = CORRECT[name]
@@ -118,7 +118,7 @@ def test_estimators_of_the_library_are_consistent_with_their_claims(name):
     assert verdict.looks_like is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mistake", foreign.MEANS + foreign.SPREADS)
 def test_every_twin_is_rejected_and_named(mistake):
     verdict = ml.testing.verify(with_mistake(mistake), claim="windowwise", budget=0.3)
@@ -126,7 +126,7 @@ def test_every_twin_is_rejected_and_named(mistake):
     assert verdict.looks_like == mistake, str(verdict)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", OTHERS)
 def test_estimators_with_another_target_are_rejected_and_named(name):
     make, claim, expected = OTHERS[name]
@@ -135,7 +135,7 @@ def test_estimators_with_another_target_are_rejected_and_named(name):
     assert verdict.looks_like == expected, str(verdict)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_plain_function_and_code_that_jax_cannot_trace():
     exact = lambda problem, theta, key: jax.grad(ml.meta_loss, 1)(problem, theta, key, problem.horizon)
     assert ml.testing.verify(exact, claim="unsmoothed", budget=0.1).consistent
