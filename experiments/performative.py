@@ -86,8 +86,7 @@ def end_rows(config, rounds, game):
         {"what": f"coin, {name}", "end": float(rounds[f"rule/{name}"][-1]), "spread": 0.0, "closed_form": closed}
         for name, closed in zip(("retraining", "gradient", "full"), rounds_closed(rounds))
     ]
-    honest, paid = config.game.bias / (1 - config.game.feedback), None
-    paid = (config.game.bias - config.game.feedback / 2) / (1 - 2 * config.game.feedback)
+    honest, paid = best_reports(config.game.bias, config.game.feedback)
     closed = {f"coin, {name}": one for name, one in zip(("backprop", "ES"), rounds_closed(rounds)[1:])}
     closed |= {f"{name}": honest if "zero-sum" in name else paid if "brier" in name else np.nan for name in game}
     paths = {f"coin, {name}": rounds[f"descent/{name}"] for name in ("backprop", "ES")} | dict(game)
@@ -97,6 +96,13 @@ def end_rows(config, rounds, game):
             {"what": name, "end": float(ends.mean()), "spread": float(ends.std(ddof=1)), "closed_form": closed[name]}
         )
     return rows
+
+
+def best_reports(bias, feedback):
+    """Return the honest report and the one with the best Brier score; NaN if it is not inside of (0, 1)."""
+    honest = bias / (1 - feedback) if feedback < 1 else np.nan
+    paid = (bias - feedback / 2) / (1 - 2 * feedback) if feedback < 0.5 else np.nan  # a minimum from 1/2 on
+    return tuple(report if 0 < report < 1 else np.nan for report in (honest, paid))
 
 
 def rounds_closed(rounds):

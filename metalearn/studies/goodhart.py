@@ -145,7 +145,7 @@ def goal_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, A
     it ends below the best of the plain case. Errors are standard errors over seeds, which all cases share.
     """
     plain, rows = next(iter(found.values())), []
-    lost = plain["end/goal"] - plain[GOAL].min(axis=1)
+    lost = plain["end/goal"] - np.where(np.isfinite(plain[GOAL]), plain[GOAL], np.inf).min(axis=1)
     total = float(lost.mean()) or np.nan  # without an increase nothing can be recovered
     for name, one in found.items():
         known = np.where(np.isfinite(one[GOAL]), one[GOAL], np.inf)

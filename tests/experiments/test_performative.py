@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from experiments.performative import best_reports
 from tests.processes import run_here
 
 TINY = ("size=quick", "seeds=5", "pairs=40", "points=4", "outer_steps=80", "tracker=none")
@@ -65,3 +66,11 @@ def test_mistakes_are_one_line_and_leave_no_folder(tmp_path, arguments, words):
     (line,) = result.stderr.splitlines()
     assert words in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("bias", "feedback", "paid"),
+    [(0.25, 0.3, 0.25), (0.1, 0.3, np.nan), (0.2, 0.6, np.nan), (0.25, 0.5, np.nan), (0.4, 0.0, 0.4)],
+)
+def test_the_best_report_is_stated_where_it_is_inside_of_the_interval_and_a_maximum(bias, feedback, paid):
+    assert best_reports(bias, feedback)[1] == pytest.approx(paid, nan_ok=True)

@@ -52,10 +52,10 @@ def noisy_labels(
 
         v ← 0.9 v + ∇_w (1/n) Σ_i e^{θ_i} ce_i(w),   w ← w − η (v + λ w)
 
-    θ is a dictionary. `log_decay` is the logarithm of λ. `log_rate` is a number a with η = e^a / (1 + e^a), so that η
-    is below 1. `log_weights` is optional. It holds the logarithm of the weight of every example, or of every group of
-    examples if its length divides `rows`. An episode draws the examples, the wrong labels (uniform over the ten
-    classes) and the initial parameters.
+    θ is a dictionary. `log_decay` is the logarithm of λ. `log_rate` is a number a with η = e^a / (1 + e^a / 0.3),
+    so that η is close to e^a if it is small, and below 0.3. `log_weights` is optional. It holds the logarithm of
+    the weight of every example, or of every group of examples if its length divides `rows`. An episode draws the
+    examples, the wrong labels (uniform over the ten classes) and the initial parameters.
 
     The observables evaluate the same network on different examples:
 
@@ -144,7 +144,7 @@ def _check_counts(rows: int, validation_rows: int, hidden: int) -> None:
 
 
 def bounded_rate(logarithm: Any) -> Any:
-    """Return e^a / (1 + e^a), a learning rate below 1, for the logarithm a."""
+    """Return e^a / (1 + e^a / 0.3), a learning rate below 0.3, for the number a."""
     return LARGEST_RATE * jax.nn.sigmoid(logarithm - math.log(LARGEST_RATE))
 
 
