@@ -168,7 +168,7 @@ def compared(theta=0.3, **arguments):
 
 def test_references_share_programs_and_a_second_point_compiles_none():
     first, count = compared()
-    assert count == 4, "the online ES family, backprop, all smoothed targets, the gradient"
+    assert count == 5, "the online ES family, backprop, its time, all smoothed targets, the gradient"
     again, more = compared(theta=0.4)
     assert more == 0, "the estimators were made anew from the same arguments: they are the same"
     assert np.all(again["PES"].mean != first["PES"].mean)
