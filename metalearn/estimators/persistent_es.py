@@ -1,5 +1,7 @@
 """Persistent evolution strategies: online and unbiased, with a new perturbation in every window."""
 
+import functools
+
 from metalearn.estimators.base import GradientEstimator
 from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
 from metalearn.estimators.particles import check_common
@@ -53,13 +55,5 @@ def persistent_es(
       evolution strategies (arXiv 2112.13835).
     """
     check_common(problem, truncation, chunk_size)
-    return generalized_persistent_es(
-        problem,
-        truncation,
-        sigma=sigma,
-        num_pairs=num_pairs,
-        noise_period=truncation.length,
-        directions=directions,
-        fitness=fitness,
-        chunk_size=chunk_size,
-    )
+    estimate = functools.partial(generalized_persistent_es, problem, truncation, noise_period=truncation.length)
+    return estimate(sigma=sigma, num_pairs=num_pairs, directions=directions, fitness=fitness, chunk_size=chunk_size)

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from metalearn.explain.study import Part, Study
+from metalearn.explain.plane_study import Part, PlaneStudy
 from metalearn.figures import Section, draw_landscapes, later
 from metalearn.landscape import border_point, dimension_table, trainability, zoom
 from metalearn.types import Progress
 
 
-def border(study: Study, progress: Progress) -> Part | None:
+def border(study: PlaneStudy, progress: Progress) -> Part | None:
     """Zoom to a point of the border, with windows that shrink by a factor ten, and measure the dimension."""
     settings, heading = study.settings.zoom, "The border"
     if not settings.frames:

@@ -13,9 +13,9 @@ from metalearn.inner.unroll import Truncation
 from metalearn.testing import battery
 from metalearn.testing.battery import CASES, DIRECTION, DIVERGING, HORIZON, LENGTH, SIGMA, SMALL_SIGMA
 from metalearn.testing.measures import LIMIT, Means, check_mean, check_ratio, distance_to, episode_means, spread
-from metalearn.testing.predictions import CLAIMS, EPISODES, FACTORS, METHODS, SPREADS, mean_of, predictions
+from metalearn.testing.predicted_means import CLAIMS, EPISODES, FACTORS, METHODS, SPREADS, predict_mean, predictions
 from metalearn.testing.sampling import Samples, Setting, sample_cases, sample_toy
-from metalearn.testing.subjects import Subject, particles_of, subject_of
+from metalearn.testing.subjects import Subject, count_particles, parse_subject
 from metalearn.testing.verdict import Check, Verdict
 from metalearn.types import Key
 
@@ -69,7 +69,7 @@ def verify(
     check_number("budget", budget, 0, 1000, open_low=True)
     key = jax.random.key(0) if key is None else key
     check_key(key)
-    judge = _Judge(subject_of(make_estimator, claim), claim, budget, key)
+    judge = _Judge(parse_subject(make_estimator, claim), claim, budget, key)
     judge.means()
     judge.staggered()
     judge.several_pairs()
@@ -95,7 +95,7 @@ class _Judge:
         """Return the windows, or whole episodes if nothing else is supported, and the estimates of an episode."""
         if self.subject.whole:
             return WHOLE, 1
-        problem = battery.problem_of(CASES["phase walk"])
+        problem = battery.build_problem(CASES["phase walk"])
         try:
             self.subject.build(problem, WINDOWS, SIGMA, 1)
         except ValueError:
@@ -119,7 +119,7 @@ class _Judge:
             )
         others = predictions(self.claim)
         for (name, case), found in zip(CASES.items(), self.episodes):
-            exact = np.tile(mean_of(case, self.own), (EPISODES, 1))
+            exact = np.tile(predict_mean(case, self.own), (EPISODES, 1))
             self._mean(name, found, exact, {other: predict(case) for other, predict in others.items()})
         first, second = (spread(self.episodes[0][:, episode]) for episode in range(EPISODES))
         self._ratio("spread of episode 2 : 1", second, first, 1.2, "resetting")
@@ -135,7 +135,7 @@ class _Judge:
             self.skipped.append(f"Not checked: staggered starts. {error}")
             return
         case = CASES["phase walk"]
-        exact = np.tile(mean_of(case, self.own), (1, 1))
+        exact = np.tile(predict_mean(case, self.own), (1, 1))
         others = {name: predict(case)[:1] for name, predict in predictions(self.claim).items()}
         self._mean("staggered starts", episode_means(found.gradients, self.per_episode)[0], exact, others)
 
@@ -147,13 +147,13 @@ class _Judge:
         case, several = CASES["phase walk"], PAIRS * (self.samples.pairs if not self.samples.traced else 1)
         found = self.sample(2, [case, DIVERGING], self.windows, SIGMA, PAIRS, self.per_episode)
         plain, diverging = episode_means(found.gradients, self.per_episode)
-        problem = battery.problem_of(case)
-        count = lambda pairs: particles_of(self.subject, problem, self.windows, SIGMA, pairs)
+        problem = battery.build_problem(case)
+        count = lambda pairs: count_particles(self.subject, problem, self.windows, SIGMA, pairs)
         gain = count(several) / count(several // PAIRS)
         mean, error = spread(plain[:, 0])
         one = spread(self.episodes[0][:, 0])
         self._ratio(f"spread of {PAIRS} pairs × {PAIRS} : 1 pair", (gain * mean, gain * error), one, 2, "sharing")
-        self._divergence(diverging[:, 0], mean_of(case, self.own))
+        self._divergence(diverging[:, 0], predict_mean(case, self.own))
 
     def small_sigma(self) -> None:
         """Compare the spreads of two values of σ: on quadratic losses they are equal for antithetic pairs."""

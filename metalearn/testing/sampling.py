@@ -16,8 +16,8 @@ from metalearn.compilation import jit
 from metalearn.inner.checks import summarize_error
 from metalearn.inner.problems.chaotic import toy_regression
 from metalearn.inner.unroll import Truncation
-from metalearn.testing.battery import THETA, Case, problem_of
-from metalearn.testing.subjects import Subject, gradient_of
+from metalearn.testing.battery import THETA, Case, build_problem
+from metalearn.testing.subjects import Subject, unpack_estimate
 from metalearn.types import Key
 
 CHUNK = 512  # samples that run together
@@ -55,7 +55,7 @@ def sample_cases(subject: Subject, cases: Sequence[Case], setting: Setting, coun
     """
     theta = jnp.asarray(THETA, jnp.float32)
     stacked = Case(*(np.stack([getattr(case, name) for case in cases]) for name in Case._fields))
-    make = lambda setting, case: subject.build(problem_of(case), *setting[:3])
+    make = lambda setting, case: subject.build(build_problem(case), *setting[:3])
     return _sample(make, stacked, list(cases), theta, setting, count, key)
 
 
@@ -91,7 +91,7 @@ def _episodes(functions, theta, num_estimates, key):
     key_init, key_estimates = jax.random.split(key)
 
     def body(state, key):
-        gradient, state = gradient_of(estimate(theta, state, key), theta)
+        gradient, state = unpack_estimate(estimate(theta, state, key), theta)
         return state, gradient
 
     return jax.lax.scan(body, init(theta, key_init), jax.random.split(key_estimates, num_estimates))[1]
@@ -117,6 +117,6 @@ def _loop_episodes(init, estimate, theta, num_estimates, key):
     key_init, key_estimates = jax.random.split(key)
     state, found = init(theta, key_init), []
     for one in jax.random.split(key_estimates, num_estimates):
-        gradient, state = gradient_of(estimate(theta, state, one), theta)
+        gradient, state = unpack_estimate(estimate(theta, state, one), theta)
         found.append(np.asarray(gradient))
     return found

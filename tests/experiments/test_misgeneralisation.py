@@ -1,12 +1,13 @@
 """The study of goals that generalise wrongly from the command line: its folder, an interrupted run, and mistakes."""
 
+import functools
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from tests.processes import run_here
+from tests.processes import error_line, run_study
 
 TINY = (
     "size=quick", "world.size=3", "world.hidden=1", "world.places=2", "horizon=4", "length=2", "pairs=2", "episodes=10",
@@ -14,8 +15,7 @@ TINY = (
 )  # fmt: skip
 
 
-def run(folder, *arguments):
-    return run_here("misgeneralisation", *arguments, f"folder={folder}", cwd=folder)
+run = functools.partial(run_study, "misgeneralisation")
 
 
 def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missing(tmp_path):
@@ -55,9 +55,5 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
         (["problem=digits"], "has no part 'problem'"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_no_folder(tmp_path, arguments, words):
-    result = run(tmp_path, "size=quick", *arguments, "tracker=none")
-    assert result.returncode == 2, result.stderr
-    (line,) = result.stderr.splitlines()
-    assert words in line
-    assert not list(tmp_path.iterdir())
+def test_a_wrong_setting_is_one_line_and_leaves_no_run_folder(tmp_path, arguments, words):
+    assert words in error_line(run(tmp_path, "size=quick", *arguments, "tracker=none"), tmp_path)

@@ -1,5 +1,6 @@
 """The comparison of three ways to train from the command line: its folder, an interrupted run, and mistakes."""
 
+import functools
 import json
 import sys
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from metalearn.studies.three_ways import compete, contests, judged, make_loss, neuron
-from tests.processes import run_here
+from tests.processes import error_line, run_study
 from tests.statistics import within
 
 TINY = (
@@ -24,8 +25,7 @@ TINY = (
 )
 
 
-def run(folder, *arguments):
-    return run_here("three_ways", *arguments, f"folder={folder}", cwd=folder)
+run = functools.partial(run_study, "three_ways")
 
 
 def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missing(tmp_path):
@@ -111,12 +111,8 @@ def test_ends_are_judged_at_equal_evaluations_and_at_the_time_of_the_slowest():
         (["size=tiny"], "size can be: full, quick"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_no_folder(tmp_path, arguments, words):
-    result = run(tmp_path, *arguments, "tracker=none")
-    assert result.returncode == 2, result.stderr
-    (line,) = result.stderr.splitlines()
-    assert words in line
-    assert not list(tmp_path.iterdir())
+def test_a_wrong_setting_is_one_line_and_leaves_no_run_folder(tmp_path, arguments, words):
+    assert words in error_line(run(tmp_path, *arguments, "tracker=none"), tmp_path)
 
 
 def test_a_missing_evosax_names_the_extra(tmp_path, monkeypatch):

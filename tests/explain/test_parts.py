@@ -84,8 +84,8 @@ def arguments(build, x=RATE, horizon=24, length=8, descents=None, **settings):
 
 
 def study(build, **changes):
-    positional, named = arguments(build, **changes)
-    return explain.build_study(*positional, **named)
+    (problem, plane, horizon, length, *rest), named = arguments(build, **changes)
+    return explain.build_plane_study(problem, plane, ml.Truncation(horizon, length), *rest, **named)
 
 
 def parts(seen, *chosen):

@@ -9,7 +9,7 @@ import pytest
 
 import metalearn as ml
 from metalearn import compilation, large_constants
-from metalearn.inner.training.sampling import first_position, next_indices, permute
+from metalearn.inner.training.minibatch_indices import first_position, next_indices, permute
 
 KEY = jax.random.key(1)
 COUNT, CLASSES = 12, 3

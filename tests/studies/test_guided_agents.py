@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from metalearn.studies.learned_goals import Condition, losses
+from metalearn.studies.learned_goals import ProbeCondition, losses
 from metalearn.studies.misgeneralisation import episode, follower, rewards, train_walkers
 
 WORLD = {"size": 5, "places": 3, "hidden": 4, "penalty": 0.3}
@@ -54,8 +54,8 @@ def test_factors_of_the_loss_and_of_the_weights_are_a_factor_of_the_rate_of_sgd(
     benchmark, key = ml.problems.digits_benchmark((2,), num_steps=20), jax.random.key(5)
     run = ml.jit(
         lambda factors, rates: (
-            losses(Condition(benchmark, *factors), optax.sgd(rates), key),
-            losses(Condition(benchmark, factors[0]), optax.adam(0.05, eps=0.0, eps_root=1e-30), key),
+            losses(ProbeCondition(benchmark, *factors), optax.sgd(rates), key),
+            losses(ProbeCondition(benchmark, factors[0]), optax.adam(0.05, eps=0.0, eps_root=1e-30), key),
         ),
         "losses",
     )

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 import metalearn as ml
-from metalearn.testing import battery, predictions
+from metalearn.testing import battery, predicted_means
 from metalearn.testing.battery import CASES
 from metalearn.testing.measures import Means, distance_to
 from tests import reference_numpy as ref
@@ -81,7 +81,7 @@ OTHERS = {  # estimators of the library with another target, and the name that t
     "ranks": (functools.partial(ml.noise_reuse_es, fitness="ranks"), "smoothed", None),
 }
 
-BUILT = ml.persistent_es(battery.problem_of(CASES["phase walk"]), ml.Truncation(12, 3), sigma=1, num_pairs=1)
+BUILT = ml.persistent_es(battery.build_problem(CASES["phase walk"]), ml.Truncation(12, 3), sigma=1, num_pairs=1)
 
 
 @pytest.fixture(scope="module")
@@ -162,29 +162,29 @@ def test_the_predictions_are_the_closed_forms_of_the_theory():
     for period, name in noises.items():
         weights = ref.phase_walk_noise(12, 3, period)
         exact = ref.phase_walk_gradients(0.5, place, size * battery.SIGMA, *weights, 3).mean()
-        found = predictions.mean_of(walk, predictions.METHODS[name])
+        found = predicted_means.predict_mean(walk, predicted_means.METHODS[name])
         np.testing.assert_allclose(found, exact * battery.DIRECTION, rtol=1e-12)
     full, cut = ref.linear_quadratic_gradients(0.9, 1.0, 1.0, 0.0, place, 12, 3)
     for name, exact in (("persistent ES", full), ("truncated backprop", cut), ("truncated ES", cut)):
-        found = predictions.mean_of(CASES["linear-quadratic"], predictions.METHODS[name])
+        found = predicted_means.predict_mean(CASES["linear-quadratic"], predicted_means.METHODS[name])
         np.testing.assert_allclose(found, exact.mean() * battery.DIRECTION, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_unsmoothed_closed_forms_are_the_derivatives(name, float64):
-    problem, theta = battery.problem_of(CASES[name]._replace(noise=0.0)), jnp.asarray(battery.THETA)
+    problem, theta = battery.build_problem(CASES[name]._replace(noise=0.0)), jnp.asarray(battery.THETA)
     exact = jax.grad(lambda theta: ml.meta_loss(problem, theta, jax.random.key(0), battery.HORIZON))(theta)
-    found = predictions.mean_of(CASES[name], predictions.METHODS["unsmoothed gradient"])
+    found = predicted_means.predict_mean(CASES[name], predicted_means.METHODS["unsmoothed gradient"])
     np.testing.assert_allclose(found, exact, rtol=2e-6)
 
 
-@pytest.mark.parametrize("claim", predictions.CLAIMS)
+@pytest.mark.parametrize("claim", predicted_means.CLAIMS)
 def test_predictions_differ_from_the_claim_and_from_each_other(claim):
     """Two mistakes with equal means on all problems could not be told apart."""
-    others = predictions.predictions(claim)
-    own = predictions.METHODS[predictions.CLAIMS[claim]]
+    others = predicted_means.predictions(claim)
+    own = predicted_means.METHODS[predicted_means.CLAIMS[claim]]
     table = {name: np.array([f(case) for case in CASES.values()]) for name, f in others.items()}
-    table["claim"] = np.array([np.tile(predictions.mean_of(case, own), (2, 1)) for case in CASES.values()])
+    table["claim"] = np.array([np.tile(predicted_means.predict_mean(case, own), (2, 1)) for case in CASES.values()])
     scale = np.abs(table["claim"])
     names = list(table)
     for i, one in enumerate(names):
@@ -194,9 +194,9 @@ def test_predictions_differ_from_the_claim_and_from_each_other(claim):
 
 def test_correct_estimators_are_rejected_as_rarely_as_stated():
     """Means of exact samples of persistent ES on the phase walk, drawn in NumPy, at limits of one to three errors."""
-    case, member = CASES["phase walk"], predictions.METHODS["persistent ES"]
+    case, member = CASES["phase walk"], predicted_means.METHODS["persistent ES"]
     table, states = battery.responses(case, battery.HORIZON)
-    exact = predictions.mean_of(case, member)
+    exact = predicted_means.predict_mean(case, member)
     draw, far = np.random.default_rng(0).normal, []
     for _ in range(400):
         noise = draw(size=(1000, 4, 2))

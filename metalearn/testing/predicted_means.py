@@ -87,14 +87,14 @@ SPREADS = {
 }
 
 
-def mean_of(case: Case, member: Member) -> np.ndarray:
+def predict_mean(case: Case, member: Member) -> np.ndarray:
     """Return the mean over an episode of the estimates of a member, `[2]`."""
     table, states = responses(case, HORIZON)
     table = table * NEAR if member.cut else table
     return _mean(case, table @ member.noise, member.credit, states, member.sigma)
 
 
-def mean_of_kept_state(case: Case, member: Member) -> np.ndarray:
+def predict_mean_of_kept_state(case: Case, member: Member) -> np.ndarray:
     """Return the mean over the second episode of a member that empties its accumulator but keeps the state."""
     table, states = responses(case, 2 * HORIZON)
     noise = np.vstack([np.append(member.noise[0], 0 * member.noise[0]), np.kron(np.eye(2), member.noise[1:])])
@@ -114,8 +114,8 @@ def predictions(claim: str) -> dict[str, Callable[[Case], np.ndarray]]:
     A mistake in a factor is one of the claim's own method.
     """
     name, own = CLAIMS[claim], METHODS[CLAIMS[claim]]
-    twice = lambda member, factor=1.0: lambda case: factor * np.tile(mean_of(case, member), (EPISODES, 1))
+    twice = lambda member, factor=1.0: lambda case: factor * np.tile(predict_mean(case, member), (EPISODES, 1))
     found = {one: twice(member) for one, member in (METHODS | TWINS).items() if one != name}
     found[START] = twice(own._replace(noise=_except(own.noise, 0, 0.0)))
-    found[KEPT] = lambda case: np.stack([mean_of(case, own), mean_of_kept_state(case, own)])
+    found[KEPT] = lambda case: np.stack([predict_mean(case, own), predict_mean_of_kept_state(case, own)])
     return found | {one: twice(own, factor) for one, factor in FACTORS.items()}
