@@ -1,4 +1,4 @@
-"""The prose is plain English: turns of phrase that were removed do not come back, and docstrings begin with a verb."""
+"""The prose is plain English: removed phrases do not occur, and docstrings begin with a verb."""
 
 import ast
 import pathlib
@@ -25,7 +25,7 @@ NOUN = re.compile(r"(?:The|A|An|Whether|What|Why|Where|Which|How|Who|Refuse)\b")
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
-def test_removed_phrases_do_not_come_back(phrase):
+def test_removed_phrases_do_not_occur(phrase):
     pattern = re.compile(phrase, re.IGNORECASE if phrase.islower() else 0)
     found = []
     for path in [*SOURCES, *DOCUMENTS]:
@@ -47,7 +47,7 @@ def test_docstrings_of_functions_begin_with_a_verb():
     assert not found, "\n".join(found)
 
 
-def test_the_patterns_match_what_they_forbid():
+def test_the_patterns_match_the_forbidden_phrases():
     assert all(
         any(re.search(phrase, text) for phrase in PHRASES)
         for text in ("a map is no problem", "whatever it is", "a particle is told", "the derivative of its end by θ")

@@ -28,7 +28,7 @@ def found():
         return ml.diagnosis.anatomy(POWERS, PLANE, (7, 5), KEY, num_steps=STEPS)
 
 
-def test_exponents_losses_and_labels_of_a_linear_map(found):
+def test_exponents_losses_and_labels_of_a_linear_map_are_the_closed_forms(found):
     a, b = np.meshgrid(10.0 ** np.linspace(-0.5, 0.5, 7), np.linspace(0.2, 1.5, 5))
     np.testing.assert_allclose(found.exponent, np.log(a * b), atol=1e-9)
     losses = (a * b) ** (2 * np.arange(1, STEPS + 1)[:, None, None])
@@ -51,7 +51,7 @@ def test_gradients_are_per_unit_of_the_axes(found):
     np.testing.assert_allclose(exact, [plain["a"] * 10**0.5 * np.log(10), plain["b"]], rtol=1e-9)
 
 
-def test_the_law_is_read_from_what_trains_chaotically(found):
+def test_the_law_is_fitted_to_points_that_train_chaotically(found):
     count = 400
     generator = np.random.default_rng(0)
     exponent = generator.uniform(-0.1, 0.5, (1, count))
