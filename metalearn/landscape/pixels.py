@@ -117,7 +117,7 @@ def measure_pixels(
 
 @jax.enable_x64(True)
 def hash_program(problem: InnerProblem, place: Callable, num_steps: int, key: Key | None) -> str:
-    """Return a hash of the computation at a pixel: the program of init, step and loss with its constants, T and the key."""
+    """Return a hash of the computation at a pixel: the programs of the problem with their constants, T and the key."""
 
     def once(x, y, key):
         theta = place(x, y)

@@ -40,7 +40,7 @@ def test_labels_include_seeds_and_searches():
 
 @pytest.mark.parametrize("label", [5, None, "", "  ", ["a"]])
 def test_a_label_must_be_a_string(label):
-    with pytest.raises(TypeError, match=r"estimators\.e0\.label must be a text"):
+    with pytest.raises(TypeError, match=r"estimators\.e0\.label must be a string"):
         check_labels(labelled(label))
 
 

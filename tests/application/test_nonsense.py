@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from metalearn.application.kinds import check_kinds
+from metalearn.application.value_types import check_kinds
 from metalearn.landscape import Axis, Plane, condition, trainability, zoom
 from tests.processes import run_here
 

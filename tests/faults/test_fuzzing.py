@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.application import runs, tune_problem
 from metalearn.application.arguments import check_read
-from metalearn.application.kinds import check_kinds
 from metalearn.application.mistakes import sentence
+from metalearn.application.value_types import check_kinds
 from metalearn.usage import CONFIGS
 from tests.processes import ROOT
 

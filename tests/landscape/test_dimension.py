@@ -151,10 +151,10 @@ def test_the_report_of_a_small_picture_has_every_row(side):
     measure = np.where((line[:, None] - side / 3) ** 2 + (line - side / 2.1) ** 2 < side**2 / 8, -1.0, 1.0)
     rows = dimension_table(measure, np.zeros(measure.shape, bool))
     assert [row["rule"] for row in rows] == list(RULES)
-    assert all(row["said"] and np.isfinite(row["dimension"]) for row in rows)
+    assert all(row["summary"] and np.isfinite(row["dimension"]) for row in rows)
     small = dimension_table(measure[:63], np.zeros(measure.shape, bool)[:63])
     assert [row["rule"] for row in small] == list(RULES)
-    assert all(np.isnan(row["dimension"]) and "64 × 64 are needed" in row["said"] for row in small)
+    assert all(np.isnan(row["dimension"]) and "64 × 64 are needed" in row["summary"] for row in small)
 
 
 def test_the_bootstrap_error_of_box_counting_is_larger_for_less_border():

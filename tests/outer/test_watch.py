@@ -109,7 +109,7 @@ def test_goals_are_in_rows_logs_tables_and_figures():
         ({"three": lambda theta, key, more: theta}, r"watch\['three'\] must be a function of theta, or of theta and a"),
         ({"host": lambda theta: float(theta)}, r"watch\['host'\] must be a function .* that JAX can trace"),
         ({"number": 3.0}, r"watch\['number'\] must be a function of theta.*; 3.0 was given"),
-        ({3: distance}, "names of the goals in watch must be texts; 3 was given"),
+        ({3: distance}, "names of the goals in watch must be strings; 3 was given"),
         ([distance], "watch must be a mapping"),
         *[
             ({name: distance}, f"named '{name}', which is already a column")

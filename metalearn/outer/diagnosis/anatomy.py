@@ -66,7 +66,15 @@ class Law(NamedTuple):
 
 
 def on_plane(problem: InnerProblem, plane: Plane) -> tuple[InnerProblem, Plane]:
-    """Return the problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates."""
+    """Return the problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates.
+
+    Args:
+      problem: the inner problem.
+      plane: the plane through its θ-space.
+
+    Returns:
+      `(problem, plane)`: the problem whose θ is (x, y), and the plane that returns (x, y).
+    """
     theta = lambda point: plane.theta(point[0], point[1])
     restricted = problem._replace(
         init=lambda point, key: problem.init(theta(point), key),
