@@ -25,7 +25,17 @@ if _TYPE_CHECKING:
     from metalearn.application.program_cache import cache_programs  # noqa: F401
     from metalearn.explorer import explore  # noqa: F401
 
-_MORE = ("application", "cache_programs", "callbacks", "explain", "explore", "figures", "recording", "reproductions", "testing")
+_MORE = (
+    "application",
+    "cache_programs",
+    "callbacks",
+    "explain",
+    "explore",
+    "figures",
+    "recording",
+    "reproductions",
+    "testing",
+)
 
 
 def __getattr__(name: str) -> _Any:

@@ -35,8 +35,8 @@ def explore(
 ) -> Any:
     """Explore where training converges, in the browser.
 
-    The page shows a window of the plane, which can be moved and zoomed down to the rounding of float64. A click trains at
-    that point. The published conditions and the classical fractals can be chosen on the page as well.
+    The page shows a window of the plane, which can be moved and zoomed down to the rounding of float64. A click trains
+    at that point. The published conditions and the classical fractals can be chosen on the page as well.
 
     Args:
       problem: an inner problem with its `plane`, a `Study`, which has a plane, or the name of a condition or of a

@@ -1,19 +1,21 @@
 """The page of the explorer."""
 
+# pyright: reportMissingImports=false
+# Panel and Bokeh are an extra (explore), and types are also checked where it is not installed.
+
 import contextlib
 import io
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import panel as pn
 
 from metalearn.explorer.layers import COLOURS, LAYERS, MEANINGS, NORMS, Picture, refine
 from metalearn.explorer.link import read_link, write_link
 from metalearn.explorer.picture import colour, save_png
-from metalearn.explorer.plots import MARKS, Canvas, loss_plot
-from metalearn.explorer.readings import Reading, describe_pair, read_point
+from metalearn.explorer.plots import Canvas
+from metalearn.explorer.points import Points
 from metalearn.explorer.scene import Scene
 from metalearn.explorer.view import limited, precision_warning, view_of
 from metalearn.explorer.work import Worker
@@ -43,8 +45,8 @@ class Page:
         self.scene: Scene = homes.scene(link.problem)
         self.link = link
         self.picture: Picture | None = None
-        self.points: list[Reading] = []
-        self.worker, self.reader = Worker(self._failed), Worker(self._failed)
+        self.worker = Worker(self.failed)
+        self.points = Points(self)
         self._waiting = self._quiet = False
         self._widgets(said)
         self._place()
@@ -55,7 +57,7 @@ class Page:
     def close(self) -> None:
         """Abandon all work of the page."""
         self.worker.close()
-        self.reader.close()
+        self.points.reader.close()
 
     def _widgets(self, said):
         choose = lambda name, value, options: pn.widgets.Select(
@@ -78,7 +80,7 @@ class Page:
         self.buttons["in"].on_click(lambda event: self.zoom(2.0))
         self.buttons["out"].on_click(lambda event: self.zoom(0.5))
         self.buttons["whole"].on_click(lambda event: self.go(view_of(self.scene.plane)))
-        self.buttons["clear"].on_click(lambda event: self.clear())
+        self.buttons["clear"].on_click(lambda event: self.points.clear())
         self.png = pn.widgets.FileDownload(
             callback=self.save, filename="view.png", label="save PNG", embed=False, width=110
         )
@@ -86,22 +88,20 @@ class Page:
         self.alert = pn.pane.Alert(" ".join(said), alert_type="warning", visible=bool(said), css_classes=["said"])
         self.gauge = pn.pane.Alert("", alert_type="danger", visible=False, css_classes=["gauge"])
         self.status = pn.pane.Str("", css_classes=["status"])
-        self.reading = pn.pane.Str("", css_classes=["reading"], styles={"white-space": "pre-wrap"})
-        self.losses, self.curves = loss_plot()
 
     def _place(self):
         self.canvas = Canvas(self.scene.plane, self.link.view)
         for side in (self.canvas.figure.x_range, self.canvas.figure.y_range):
             side.on_change("start", self._moved)
             side.on_change("end", self._moved)
-        self.canvas.figure.on_event("tap", lambda event: self.click(event.x, event.y))
+        self.canvas.figure.on_event("tap", lambda event: self.points.click(event.x, event.y))
         self.plot = pn.pane.Bokeh(self.canvas.figure, sizing_mode="stretch_width", min_width=280)
         left = pn.Column(
             pn.FlexBox(*self.choices.values()), self.alert, self.gauge, self.plot, self.status,
             pn.FlexBox(*self.buttons.values(), self.png), styles={"flex": "3 1 480px"}, min_width=300,
         )  # fmt: skip
         right = pn.Column(
-            pn.pane.Markdown(HELP), self.address, pn.pane.Bokeh(self.losses, sizing_mode="stretch_width"), self.reading,
+            pn.pane.Markdown(HELP), self.address, self.points.layout,
             styles={"flex": "1 1 330px"}, min_width=300,
         )  # fmt: skip
         self.layout = pn.FlexBox(left, right, sizing_mode="stretch_width", flex_wrap="wrap")
@@ -140,19 +140,19 @@ class Page:
         self._quiet = True
         self.canvas.show(self.link.view)
         self._quiet = False
-        self._redraw()
+        self.redraw()
 
     def choose(self, name: str, value: str) -> None:
         """Change the scene, the layer, the norm or the colours."""
         self.link = self.link._replace(**{name: value})
         if name in ("norm", "colours"):
-            self._redraw()
+            self.redraw()
             self._write_link()
             return
         if name == "problem":
             self.scene = _Homes(self.scenes).scene(value)
             self.canvas.home, self.picture = self.scene.plane, None
-            self.clear()
+            self.points.clear()
             self.go(view_of(self.scene.plane))
             return
         self.render()
@@ -170,7 +170,7 @@ class Page:
                 for picture in refine(scene, link.view, link.layer, self.finest, check, self.store):
                     check()
                     seconds = time.perf_counter() - began
-                    self._later(lambda picture=picture, seconds=seconds: self._arrived(link, picture, seconds))
+                    self.later(lambda picture=picture, seconds=seconds: self._arrived(link, picture, seconds))
             finally:
                 if self.store is not None:
                     self.store.flush()
@@ -181,16 +181,16 @@ class Page:
         if (link.view, link.layer, link.problem) != (self.link.view, self.link.layer, self.link.problem):
             return
         self.picture = picture
-        self._redraw()
+        self.redraw()
         more = "" if picture.final else " …"
         self.status.object = (
             f"{MEANINGS[picture.layer]}: {picture.resolution} × {picture.resolution} points after {seconds:.1f} s{more}"
         )
 
-    def _redraw(self):
+    def redraw(self):
         if self.picture is not None:
             self.canvas.draw(self.picture.view, colour(self.picture, self.link.norm, self.link.colours))
-        self.canvas.mark([(one.x, one.y) for one in self.points])
+        self.canvas.mark(self.points.places())
 
     def _write_link(self):
         query = write_link(self.link)
@@ -200,39 +200,6 @@ class Page:
             base = f"{location.protocol}//{location.hostname}:{location.port}{location.pathname}"
             self.address.value = f"{base}?{query}"
 
-    def click(self, x: float, y: float) -> None:
-        """Train at a point of the plot."""
-        point = self.canvas.origin.point(self.scene.plane, x, y)
-        scene, view = self.scene, self.link.view
-        before = self.points[-1:]
-        self.reading.object = f"training at ({point[0]:.6g}, {point[1]:.6g}) …"
-
-        def work(check):
-            found = read_point(scene, view, *point, check)
-            self._later(lambda: self._show_points([*before, found] if scene is self.scene else []))
-
-        self.reader.submit(work)
-
-    def _show_points(self, points):
-        self.points = points
-        self._redraw()
-        names = ("first point", "second point")[: len(points)]
-        losses = [np.where(np.isfinite(one.losses) & (one.losses > 0), one.losses, np.nan) for one in points]
-        self.curves.data = {
-            "xs": [np.arange(len(one)) for one in losses],
-            "ys": losses,
-            "colour": list(MARKS[: len(points)]),
-            "name": list(names),
-        }
-        self.losses.legend.visible = len(points) > 1
-        said = [f"{name}\n{one}" for name, one in zip(names, points)]
-        self.reading.object = "\n\n".join([*said, *([describe_pair(*points)] if len(points) == 2 else [])])
-
-    def clear(self) -> None:
-        """Remove the points."""
-        self.reader.cancel()
-        self._show_points([])
-
     def save(self) -> io.BytesIO:
         """Return the picture as a PNG with its numbers."""
         target = io.BytesIO()
@@ -241,16 +208,16 @@ class Page:
         target.seek(0)
         return target
 
-    def _failed(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         sentence = (str(error).strip().splitlines() or [type(error).__name__])[0]
 
         def show():
             self.alert.param.update(object=sentence, visible=True)
             self.status.object = "stopped"
 
-        self._later(show)
+        self.later(show)
 
-    def _later(self, action) -> None:
+    def later(self, action) -> None:
         """Change the page from another thread."""
         if self.document is None or self.document.session_context is None:
             action()

@@ -1,5 +1,8 @@
 """The two plots of the page: the picture of a window, and the loss curves of points."""
 
+# pyright: reportMissingImports=false
+# Panel and Bokeh are an extra (explore), and types are also checked where it is not installed.
+
 from typing import Any
 
 import numpy as np
@@ -7,7 +10,7 @@ from bokeh.events import DocumentReady
 from bokeh.models import ColumnDataSource, CustomJS, Range1d, WheelZoomTool
 from bokeh.plotting import figure
 
-from metalearn.explorer.view import View
+from metalearn.explorer.view import View, offset
 from metalearn.figures.style import OKABE_ITO
 from metalearn.landscape import Plane
 
@@ -48,8 +51,8 @@ class Canvas:
     def __init__(self, home: Plane, view: View):
         self.home, self.origin = home, view
         self.figure: Any = figure(
-            x_range=Range1d(-view.half_width, view.half_width),
-            y_range=Range1d(-view.half_height, view.half_height),
+            x_range=Range1d(start=-view.half_width, end=view.half_width),
+            y_range=Range1d(start=-view.half_height, end=view.half_height),
             tools="pan,wheel_zoom,box_zoom,tap",
             height=560,
             min_width=280,
@@ -103,8 +106,6 @@ class Canvas:
 
     def offsets(self, x: float, y: float) -> tuple[float, float]:
         """Return the coordinates of values in this plot."""
-        from metalearn.explorer.view import offset
-
         return offset(self.home.x, self.origin.x, x), offset(self.home.y, self.origin.y, y)
 
     def draw(self, view: View, colours: np.ndarray) -> None:

@@ -34,8 +34,8 @@ class Reading(NamedTuple):
       escape: the first step whose loss is not finite; −1 if there is none.
       exponent: the largest Lyapunov exponent per step; NaN without derivatives.
       log_gradient: ln ‖∇L‖ per unit of the axes; NaN without derivatives.
-      log_smoothed, smoothed_error: ln ‖∇L_σ‖ of the meta-loss smoothed by σ, and the standard error of the length divided
-        by the length.
+      log_smoothed, smoothed_error: ln ‖∇L_σ‖ of the meta-loss smoothed by σ, and the standard error of the length
+        divided by the length.
       diverged_share: the share of the perturbed runs that diverged.
       distance: to the nearest point with the other outcome, in the coordinates of the axes; infinite if none was found.
       without: the reason why there are no derivatives; empty if there are.
@@ -133,7 +133,7 @@ def _strong(state):
 
 
 def smoothed_gradient(scene: Scene, x: float, y: float, pairs: int) -> tuple[float, float, float]:
-    """Return the length of the gradient of the smoothed meta-loss, its standard error, and the share of diverged runs."""
+    """Return the length of the gradient of the smoothed meta-loss, its error, and the share of diverged runs."""
     with jax.enable_x64(True):
         samples, diverged = _smoothed(scene, pairs)(jnp.array([x, y]), jax.random.key(1))
         samples, diverged = np.asarray(samples), float(diverged)
@@ -167,7 +167,8 @@ def border_distance(scene: Scene, view: View, x: float, y: float, check: Check) 
     """Return the distance from a point to the nearest point found with the other outcome.
 
     The search looks along 16 rays at 24 radii, the largest of which is the larger side of the window, and then divides
-    the interval on the best rays. The distance is accurate to about 1 % for a smooth border, and an upper bound in general.
+    the interval on the best rays. The distance is accurate to about 1 % for a smooth border, and an upper bound in
+    general.
     """
     reach = 2 * max(view.half_width, view.half_height)
     radii = reach * 0.5 ** np.arange(RINGS)[::-1]

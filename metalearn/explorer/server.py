@@ -1,5 +1,8 @@
 """The web server of the explorer; everything that a page needs is served by it."""
 
+# pyright: reportMissingImports=false
+# Panel and Bokeh are an extra (explore), and types are also checked where it is not installed.
+
 import socket
 from typing import Any
 

@@ -3,8 +3,8 @@
     <folder>/<program>/*.npz     pixels of one program: their positions and measures
 
 A pixel is found by the bits of its x and y, so windows with pixels in common share them, in any picture. The bits of a
-pixel do not depend on the picture (see `landscape.pixels`). They depend on the version of JAX, the device and the effort
-of compilation, which are part of the name of the folder.
+pixel do not depend on the picture (see `landscape.pixels`). They depend on the version of JAX, the device and the
+effort of compilation, which are part of the name of the folder.
 """
 
 import collections
