@@ -2,6 +2,8 @@
 
 import sys
 
+from omegaconf import OmegaConf
+
 import metalearn as ml
 from metalearn.application import application, need_plane, parse_seed, read_study
 from metalearn.explorer import named_scene, study_scene
@@ -12,6 +14,8 @@ def main(config):
         chosen(config),
         resolution=config.resolution,
         tiles=config.tiles,
+        folder=config.folder,
+        tracker=OmegaConf.to_container(config.tracker, resolve=True),
         port=config.port,
         address=config.address,
         open=config.open,

@@ -14,6 +14,7 @@ from metalearn.explorer.view import View, offset
 from metalearn.figures.style import OKABE_ITO
 from metalearn.landscape import Plane
 
+FAR = 1e4  # the largest offset of a window, in halves of its width
 MARKS = (OKABE_ITO[0], OKABE_ITO[3])  # of the first and the second point
 KEYBOARD = """
 if (window.metalearn_keys) return;
@@ -49,10 +50,10 @@ class Canvas:
     """
 
     def __init__(self, home: Plane, view: View):
-        self.home, self.origin = home, view
+        self.home = home
         self.figure: Any = figure(
-            x_range=Range1d(start=-view.half_width, end=view.half_width),
-            y_range=Range1d(start=-view.half_height, end=view.half_height),
+            x_range=Range1d(start=0, end=1),
+            y_range=Range1d(start=0, end=1),
             tools="pan,wheel_zoom,box_zoom,tap",
             height=560,
             min_width=280,
@@ -74,7 +75,13 @@ class Canvas:
         self.figure.scatter("x", "y", marker="circle", source=self.marks, **style)
         ranges = {"x": self.figure.x_range, "y": self.figure.y_range}
         self.figure.js_on_event(DocumentReady, CustomJS(args=ranges, code=KEYBOARD))
-        self.name_axes()
+        self.begin(home, view)
+
+    def begin(self, home: Plane, view: View) -> None:
+        """Show a window of a plane, with the coordinates of the plane."""
+        self.home = home
+        self.origin = view._replace(x=float(home.x.value(0.0)), y=float(home.y.value(0.0)))
+        self.show(view)
 
     def view(self) -> View:
         """Return the window that the ranges show."""
@@ -83,17 +90,19 @@ class Canvas:
         return there._replace(half_width=abs(x.end - x.start) / 2, half_height=abs(y.end - y.start) / 2)
 
     def far(self) -> bool:
-        """Return whether the offsets of the window are more than a thousand times its half-width."""
+        """Return whether the offsets of the window are many times its half-width."""
         return any(
-            abs(side.start + side.end) > 1000 * abs(side.end - side.start)
+            abs(side.start + side.end) > FAR * abs(side.end - side.start)
             for side in (self.figure.x_range, self.figure.y_range)
         )
 
     def show(self, view: View) -> None:
-        """Move the origin to the centre of a window, and show it."""
-        self.origin = view
-        self.figure.x_range.update(start=-view.half_width, end=view.half_width)
-        self.figure.y_range.update(start=-view.half_height, end=view.half_height)
+        """Show a window, and move the origin to its centre if it is far from it."""
+        x, y = self.offsets(view.x, view.y)
+        if max(abs(x) / view.half_width, abs(y) / view.half_height) > FAR:
+            self.origin, x, y = view, 0.0, 0.0
+        self.figure.x_range.update(start=x - view.half_width, end=x + view.half_width)
+        self.figure.y_range.update(start=y - view.half_height, end=y + view.half_height)
         self.name_axes()
 
     def name_axes(self) -> None:
@@ -101,8 +110,12 @@ class Canvas:
             (self.home.x, self.figure.xaxis[0], self.origin.x),
             (self.home.y, self.figure.yaxis[0], self.origin.y),
         ):
-            kind = f"log₁₀({axis.name} / {centre:.6g})" if axis.scale == "log10" else f"{axis.name} − {centre:.6g}"
-            label.axis_label = kind
+            home = centre == axis.value(0.0)
+            power = f"log₁₀ {axis.name}" if axis.scale == "log10" else axis.name
+            from_centre = (
+                f"log₁₀({axis.name} / {centre:.6g})" if axis.scale == "log10" else f"{axis.name} − {centre:.6g}"
+            )
+            label.axis_label = power if home and axis.centre is None else from_centre
 
     def offsets(self, x: float, y: float) -> tuple[float, float]:
         """Return the coordinates of values in this plot."""
@@ -120,6 +133,15 @@ class Canvas:
             "y": [y - half_y],
             "dw": [2 * half_x],
             "dh": [2 * half_y],
+        }
+
+    def draw_paths(self, paths: list[tuple[np.ndarray, str]]) -> None:
+        """Draw paths in coordinates of the home plane `[count, 2]`, each with its colour."""
+        x, y = self.offsets(float(self.home.x.value(0.0)), float(self.home.y.value(0.0)))
+        self.paths.data = {
+            "xs": [path[:, 0] + x for path, _ in paths],
+            "ys": [path[:, 1] + y for path, _ in paths],
+            "colour": [colour for _, colour in paths],
         }
 
     def mark(self, points: list[tuple[float, float]]) -> None:

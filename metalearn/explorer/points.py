@@ -44,8 +44,11 @@ class Points:
         self.text.object = f"training at ({point[0]:.6g}, {point[1]:.6g}) …"
 
         def work(check):
-            found = read_point(scene, view, point[0], point[1], check)
-            self.page.later(lambda: self.show([*before, found] if scene is self.page.scene else []))
+            def report(found):
+                check()
+                self.page.later(lambda: self.show([*before, found] if scene is self.page.scene else []))
+
+            read_point(scene, view, point[0], point[1], check, report)
 
         self.reader.submit(work)
 
