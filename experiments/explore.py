@@ -1,6 +1,7 @@
 """Explore where training converges, in the browser: zoom, and click to train at a point."""
 
 import sys
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -10,12 +11,13 @@ from metalearn.explorer import named_scene, study_scene
 
 
 def main(config):
+    tracker: Any = OmegaConf.to_container(config.tracker, resolve=True)
     ml.explore(
         chosen(config),
         resolution=config.resolution,
         tiles=config.tiles,
         folder=config.folder,
-        tracker=OmegaConf.to_container(config.tracker, resolve=True),
+        tracker=tracker,
         port=config.port,
         address=config.address,
         open=config.open,

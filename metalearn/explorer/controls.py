@@ -11,6 +11,11 @@ import panel as pn
 from metalearn.explorer.layers import COLOURS, LAYERS, NORMS
 from metalearn.explorer.link import Link
 
+HELP = (
+    "Drag to pan, scroll or pinch to zoom; with the keyboard: arrows, + and −. Click a point to train there; click a "
+    "second point to compare the two."
+)
+
 
 def choices(link: Link, scenes: Sequence[str]) -> dict[str, Any]:
     """Return the menus for the parts of a link, by name."""
@@ -31,3 +36,15 @@ def button(name: str, action: Callable[[], Any], width: int = 150) -> Any:
 def warning(words: str, kind: str = "warning") -> Any:
     """Return a box for a sentence, which is hidden while there is none."""
     return pn.pane.Alert(words, alert_type=kind, visible=bool(words), css_classes=[kind])
+
+
+def text(kind: str) -> Any:
+    """Return a pane for text in columns, whose long lines are wrapped."""
+    style = "pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }"
+    return pn.pane.Str("", css_classes=[kind], stylesheets=[style], sizing_mode="stretch_width")
+
+
+def plot(figure: Any, theme: str | None, **settings: Any) -> Any:
+    """Return a pane for a plot, in the colours of the page."""
+    colours = "dark_minimal" if theme == "dark" else None
+    return pn.pane.Bokeh(figure, theme=colours, sizing_mode="stretch_width", min_width=280, **settings)

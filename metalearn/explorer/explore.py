@@ -54,7 +54,8 @@ def explore(
       tiles: the folder of trained pixels, shared with `experiments/zoom.py`; by default `metalearn/tiles` in the user's
         cache folder.
       folder: the parent of the run folders of views that are recorded, and of films.
-      tracker: the settings of W&B for such views, arguments of `ml.recording.open_run`; by default `{"mode": "offline"}`.
+      tracker: the settings of W&B for such views, arguments of `ml.recording.open_run`; by default
+        `{"mode": "offline"}`.
       serve: True to serve the page until it is interrupted; False to return it as a Panel object, for a notebook.
       port: the port of the page; 0 for any free port.
       address: the address to listen on. By default only programs on the same machine can connect.

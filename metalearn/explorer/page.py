@@ -11,7 +11,7 @@ from typing import Any
 
 import panel as pn
 
-from metalearn.explorer.controls import button, choices, warning
+from metalearn.explorer.controls import HELP, button, choices, plot, text, warning
 from metalearn.explorer.layers import MEANINGS, Picture, refine
 from metalearn.explorer.link import Link, read_link, write_link
 from metalearn.explorer.picture import colour, legend, save_png
@@ -23,10 +23,6 @@ from metalearn.explorer.view import limited, precision_warning, view_of
 from metalearn.explorer.work import Worker
 
 WAIT = 60  # milliseconds between a movement and the picture of the window
-HELP = (
-    "Drag to pan, scroll or pinch to zoom; with the keyboard: arrows, + and −. Click a point to train there; click a "
-    "second point to compare the two."
-)
 
 
 class Page:
@@ -53,8 +49,10 @@ class Page:
         self._waiting = self._quiet = False
         self._widgets(said)
         self._place()
-        self.render()
-        if self.document is not None:
+        if self.document is None:
+            self.render()
+        else:
+            pn.state.onload(self.render)  # earlier changes from another thread would be lost
             self.document.on_session_destroyed(lambda context: self.close())
 
     def close(self) -> None:
@@ -79,7 +77,7 @@ class Page:
         )
         self.address = pn.widgets.TextInput(name="permanent link of this view", sizing_mode="stretch_width")
         self.alert, self.gauge = warning(" ".join(said)), warning("", "danger")
-        self.status = pn.pane.Str("", css_classes=["status"])
+        self.status = text("status")
         self.legend = pn.pane.HTML("", sizing_mode="stretch_width", css_classes=["legend"])
 
     def _place(self):
@@ -88,7 +86,7 @@ class Page:
             side.on_change("start", self._moved)
             side.on_change("end", self._moved)
         self.canvas.figure.on_event("tap", lambda event: self.points.click(event.x, event.y))
-        self.plot = pn.pane.Bokeh(self.canvas.figure, sizing_mode="stretch_width", min_width=280)
+        self.plot = plot(self.canvas.figure, self.theme)
         left = pn.Column(
             pn.FlexBox(*self.choices.values()), self.alert, self.gauge, self.plot, self.legend, self.status,
             pn.FlexBox(*self.buttons, self.png), styles={"flex": "3 1 480px"}, min_width=300,
@@ -196,6 +194,8 @@ class Page:
         self.picture = picture
         self.redraw()
         more = "" if picture.final else " …"
+        if picture.final:
+            self._update_address()
         self.status.object = (
             f"{MEANINGS[picture.layer]}: {picture.resolution} × {picture.resolution} points after {seconds:.1f} s{more}"
         )
@@ -206,6 +206,13 @@ class Page:
             self.legend.object = legend(self.picture, self.link.norm, self.link.colours)
         self.canvas.mark(self.points.places())
         self.canvas.draw_paths(self.tools.paths)
+
+    def _update_address(self):
+        """Put the link into the address of the page, which can then be bookmarked."""
+        location = pn.state.location if self.document is not None and self.document.session_context else None
+        if location is not None:
+            theme = f"&theme={self.theme}" if self.theme else ""
+            location.search = f"?{write_link(self.link)}{theme}"
 
     def _write_link(self):
         query = write_link(self.link)

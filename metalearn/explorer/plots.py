@@ -6,7 +6,6 @@
 from typing import Any
 
 import numpy as np
-from bokeh.events import DocumentReady
 from bokeh.models import ColumnDataSource, CustomJS, Range1d, WheelZoomTool
 from bokeh.plotting import figure
 
@@ -73,8 +72,6 @@ class Canvas:
         self.marks = ColumnDataSource({"x": [], "y": [], "colour": []})
         style = {"size": 13, "line_color": "white", "line_width": 2, "fill_color": "colour"}
         self.figure.scatter("x", "y", marker="circle", source=self.marks, **style)
-        ranges = {"x": self.figure.x_range, "y": self.figure.y_range}
-        self.figure.js_on_event(DocumentReady, CustomJS(args=ranges, code=KEYBOARD))
         self.begin(home, view)
 
     def begin(self, home: Plane, view: View) -> None:
@@ -82,6 +79,11 @@ class Canvas:
         self.home = home
         self.origin = view._replace(x=float(home.x.value(0.0)), y=float(home.y.value(0.0)))
         self.show(view)
+
+    def listen(self, document: Any) -> None:
+        """Let the keyboard move the window."""
+        ranges = {"x": self.figure.x_range, "y": self.figure.y_range}
+        document.js_on_event("document_ready", CustomJS(args=ranges, code=KEYBOARD), CustomJS(code=THEME))
 
     def view(self) -> View:
         """Return the window that the ranges show."""
@@ -157,10 +159,22 @@ class Canvas:
 def loss_plot() -> tuple[Any, ColumnDataSource]:
     """Return the plot of the losses of points, and the source of its curves."""
     plot: Any = figure(
-        height=240, min_width=280, sizing_mode="stretch_width", y_axis_type="log", tools="pan,wheel_zoom,reset",
+        height=240, min_width=280, sizing_mode="stretch_width", y_axis_type="log", tools="pan,wheel_zoom",
+        x_range=Range1d(start=0, end=1), y_range=Range1d(start=0.1, end=10),
         x_axis_label="inner step", y_axis_label="loss", toolbar_location=None, title="loss at the chosen points",
     )  # fmt: skip
     curves = ColumnDataSource({"xs": [], "ys": [], "colour": [], "name": []})
     plot.multi_line("xs", "ys", line_color="colour", line_width=2, source=curves, legend_field="name")
     plot.legend.visible = False
     return plot, curves
+
+
+def set_ranges(plot: Any, losses: list[np.ndarray]) -> None:
+    """Show all steps, and the losses within 16 decades below and 8 above the losses at the start."""
+    finite = np.concatenate([one[np.isfinite(one)] for one in losses]) if losses else np.zeros(0)
+    if not finite.size:
+        return
+    first = [one[0] for one in losses if np.isfinite(one[0])] or [1.0]
+    low, high = max(finite.min(), 1e-16 * min(first)), min(finite.max(), 1e8 * max(first))
+    plot.x_range.update(start=0, end=max(map(len, losses)))
+    plot.y_range.update(start=float(low / 1.5), end=float(high * 1.5))

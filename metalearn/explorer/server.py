@@ -7,11 +7,8 @@ import socket
 from typing import Any
 
 import panel as pn
-from bokeh.events import DocumentReady
-from bokeh.models import CustomJS
 
 from metalearn.explorer.page import Page, Settings
-from metalearn.explorer.plots import THEME
 
 STYLE = """
 body { margin: 0; }
@@ -32,7 +29,7 @@ def serve_pages(scenes, settings: Settings, port: int, address: str, open: bool)
         arguments = pn.state.session_args
         query = {name: values[-1].decode("utf-8", "replace") for name, values in arguments.items()}
         found = Page(scenes, query, settings)
-        found.canvas.figure.js_on_event(DocumentReady, CustomJS(code=THEME))
+        found.canvas.listen(pn.state.curdoc)
         return found.layout
 
     origins = [f"{host}:{port}" for host in {address, "localhost", "127.0.0.1"}]

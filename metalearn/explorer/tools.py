@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import panel as pn
 
-from metalearn.explorer.controls import button
+from metalearn.explorer.controls import button, text
 from metalearn.explorer.link import Link
 from metalearn.explorer.outer import ESTIMATORS, diagnosis_card, outer_path
 from metalearn.explorer.send import send_view
@@ -54,7 +54,7 @@ class Tools:
         self.paths: list[tuple[Any, str]] = []
         self._playing: Any = None
         self.estimator = pn.widgets.Select(name="estimator", options=list(ESTIMATORS), width=170)
-        self.text = pn.pane.Str("", css_classes=["tools"], styles={"white-space": "pre-wrap", "overflow-x": "auto"})
+        self.text = text("tools")
         outer = pn.FlexBox(
             self.estimator, button("start from the point", self.descend), button("diagnose the point", self.diagnose),
             button("stop", self.stop, 70),
@@ -93,7 +93,7 @@ class Tools:
         if point is None:
             return
         self.text.object = "diagnosing … this takes a minute or more"
-        self.worker.submit(lambda check: self.say(diagnosis_card(scene, *point, check)))
+        self.worker.submit(lambda check: self.say(diagnosis_card(scene, point[0], point[1], check)))
 
     def descend(self) -> None:
         """Meta-train from the last point, and draw the path while it grows."""
@@ -108,7 +108,7 @@ class Tools:
             self.page.later(functools.partial(self._draw, scene, [*before, (path, colour)]))
             self.say(f"{name}: outer step {len(path) - 1} of {STEPS}, at ({path[-1, 0]:.4g}, {path[-1, 1]:.4g})")
 
-        self.worker.submit(lambda check: outer_path(scene, name, *point, STEPS, check, draw))
+        self.worker.submit(lambda check: outer_path(scene, name, point[0], point[1], STEPS, check, draw))
 
     def _draw(self, scene, paths):
         if scene is self.page.scene:
