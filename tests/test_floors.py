@@ -14,6 +14,7 @@ import metalearn.types
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "metalearn"
 FLOORS = {  # a file belongs to the longest of these names that begins its own
+    "brief": 0,
     "debugging": 0,
     "heartbeat": 0,
     "intervals": 0,
