@@ -73,6 +73,7 @@ LAYERS = {  # a file belongs to the longest of these names that its own name beg
     "figures": 5,
     "application": 6,
     "explain": 7,
+    "explorer": 7,
     "reproductions": 7,
     "studies": 7,
     "api": 8,
