@@ -147,7 +147,7 @@ def _settled(task, params, key):
 
 
 def _keep_dtypes(before, after):
-    """Return `after` in the dtypes of `before`. A changed structure is returned as it is; `check_problem` reports it."""
+    """Return `after` in the dtypes of `before`; a changed structure is left to `check_problem`, which reports it."""
     return trees.like(after, before) if jax.tree.structure(before) == jax.tree.structure(after) else after
 
 
