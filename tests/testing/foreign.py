@@ -60,9 +60,8 @@ def persistent_es(problem, truncation, sigma, num_pairs, mistake=""):
         new = clock == 0
         fresh = jax.random.fold_in(jax.random.wrap_key_data(episode), 17)
         own = jnp.where(new, jax.random.key_data(fresh), episode)
-        start = begin(
-            theta + 0 * moved if mistake == "start at the unperturbed theta" else moved, jax.random.wrap_key_data(own)
-        )
+        begun = jnp.broadcast_to(theta, moved.shape) if mistake == "start at the unperturbed theta" else moved
+        start = begin(begun, jax.random.wrap_key_data(own))
         restart = new & first if mistake == "state kept over the reset" else new
         states = jax.tree.map(lambda a, b: jnp.where(restart, a, b), start, states)
         kept = jnp.where(new & (mistake != "noise kept over the reset"), 0.0, accumulated)
