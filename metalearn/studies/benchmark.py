@@ -160,7 +160,10 @@ def misfit(name: str, case: Case, estimator: GradientEstimator, key: Key) -> tup
     distance, radius = (float(metrics[one]) for one in ("fixed_point_distance", "spectral_radius"))
     if float(metrics["fraction_unconverged"]) == 0:
         return "", float(metrics["solve_residual"])
-    return f"no fixed point: one more step moves the state by {distance:.2g}, the spectral radius is {radius:.3g}", np.nan
+    return (
+        f"no fixed point: one more step moves the state by {distance:.2g}, the spectral radius is {radius:.3g}",
+        np.nan,
+    )
 
 
 def measure(
