@@ -41,7 +41,12 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
-html_theme_options = {"show_toc_level": 2, "use_download_button": False, "home_page_in_toc": True}
+html_theme_options = {
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "home_page_in_toc": True,
+    "navbar_persistent": [],  # the side bar has a search field
+}
 
 
 def setup(app):

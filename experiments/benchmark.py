@@ -6,7 +6,7 @@ import numpy as np
 from metalearn.application import application, open_parts, parse_seed, read_list
 from metalearn.figures import draw_benchmark, later
 from metalearn.inner.checks import check_choice, check_count
-from metalearn.studies.benchmark import CASES, WAYS, measure, rows_of
+from metalearn.studies.benchmark import CASES, WAYS, measure, read_rows
 from metalearn.words import table
 
 
@@ -22,7 +22,7 @@ def main(config):
             run = lambda make=make, own=own, settings=settings: measure(
                 make(), own, chosen, progress=parts.progress, **settings
             )
-            found = rows_of(name, parts.compute(name.replace(",", "").replace(" ", "-"), run))
+            found = read_rows(name, parts.compute(name.replace(",", "").replace(" ", "-"), run))
             print(f"\n{name}\n{said(found)}", flush=True)
             rows += found
         parts.run.table("benchmark", rows)

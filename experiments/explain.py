@@ -17,7 +17,15 @@ from metalearn.application import (
     read_study,
     show_progress,
 )
-from metalearn.explain import CutSettings, Settings, SignalSettings, ZoomSettings, build_study, lead, measure_parts
+from metalearn.explain import (
+    CutSettings,
+    Settings,
+    SignalSettings,
+    ZoomSettings,
+    build_plane_study,
+    lead,
+    measure_parts,
+)
 from metalearn.figures import write_report
 from metalearn.recording.processes import is_first
 
@@ -61,11 +69,10 @@ def configured(config):
     sigma = study.sigma_on_plane()
     if sigma is None:
         raise ValueError(UNKNOWN_SIGMA)
-    return build_study(
+    return build_plane_study(
         study.problem,
         plane,
-        study.horizon,
-        study.windows(key).length,
+        study.windows(key),
         sigma,
         key,
         height=float(study.theta[1]) if study.on_axes else None,

@@ -79,6 +79,19 @@ def run_here(name, *arguments, cwd=ROOT) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, code, *(stream.getvalue() for stream in said))
 
 
+def run_study(name, folder, *arguments) -> subprocess.CompletedProcess:
+    """Run the study of this name in this process, with its run folder inside `folder`."""
+    return run_here(name, *arguments, f"folder={folder}", cwd=folder)
+
+
+def error_line(result, folder) -> str:
+    """Return the error message of a run; check that it is one line, that the exit code is 2 and `folder` is empty."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    (line,) = result.stderr.splitlines()
+    assert not list(folder.iterdir())
+    return line
+
+
 @contextlib.contextmanager
 def own_configurations():
     """Remove the options of the group `problem` that a block adds to Hydra's store, which the whole process shares."""

@@ -33,6 +33,9 @@ def as_the_study_says(address: str) -> dict[str, Any]:
 def read_study(config: Any) -> Study:
     """Return the study that `problem` describes, and fill in the numbers that `problem` leaves open.
 
+    Args:
+      config: a configuration with the part `problem`.
+
     Raises:
       TypeError, ValueError: an entry is unknown, missing or invalid.
     """
@@ -62,6 +65,10 @@ def read_study(config: Any) -> Study:
 def need_plane(study: Study, experiment: str) -> Plane:
     """Return the plane of a study.
 
+    Args:
+      study: the study.
+      experiment: the name of the experiment, for the error message.
+
     Raises:
       ValueError: the study has no plane.
     """
@@ -77,6 +84,11 @@ def need_plane(study: Study, experiment: str) -> Plane:
 
 def check_keys(place: str, settings: Mapping, known: Any) -> None:
     """Check that all keys are known.
+
+    Args:
+      place: the name of the part, for the error message.
+      settings: the part of the configuration.
+      known: the known keys.
 
     Raises:
       ValueError: a key is unknown.

@@ -139,7 +139,7 @@ def spectral_radius(
 
 
 def _krylov(product, vector, key, num_iterations):
-    """Return A in an orthonormal basis of the Krylov space, `[k, k]`, and the norm of the remainder of the last product.
+    """Return A in an orthonormal basis of the Krylov space, `[k, k]`, and the norm of the last remainder.
 
     If the space is exhausted early, the iteration continues from a new random direction, which avoids spurious
     eigenvalues.

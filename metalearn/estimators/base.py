@@ -96,7 +96,7 @@ class GradientEstimator(NamedTuple):
         mean of the estimates over the windows of an episode estimates the gradient of the mean objective. Metrics are
         scalars:
         `loss`: the mean over the window and the particles.
-        `absolute_loss`: the mean over the particles of |loss|, where the loss of a particle is its mean over the window.
+        `absolute_loss`: the mean over the particles of |loss|, the loss of a particle being its mean over the window.
         `worst_share`: the share of the mean |loss| of the worst 1 % of the particles, at least one.
         `fraction_diverged`: the fraction of particles with a loss or a gradient in this window that is not finite.
         `fraction_capped`: the fraction of particles with a loss at the cap of the problem.

@@ -29,8 +29,8 @@ class Method(NamedTuple):
         for the method's own random numbers, or the result of `draw` for this particle.
       num_unrolls: the number of trajectories that `window` runs.
       derivatives: the mode in which `window` differentiates `run`: `REVERSE`, `FORWARD` or `BOTH`; None if it does not.
-      draw: `(theta, key, num_particles) -> drawn`, `[num_particles, ...]`, random numbers of a window that depend on one
-        another between particles; None if each particle draws its own.
+      draw: `(theta, key, num_particles) -> drawn`, `[num_particles, ...]`, random numbers of a window that depend on
+        one another between particles; None if each particle draws its own.
       check: `theta -> None`, called by `init`; it raises an error if the method cannot be used at this θ.
       finish: `(gradients, readings) -> gradients` of all particles, before the average.
     """

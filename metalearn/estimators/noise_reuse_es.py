@@ -1,5 +1,7 @@
 """Noise-reuse evolution strategies (ES-Single): online and unbiased, with one perturbation per episode."""
 
+import functools
+
 from metalearn.estimators.base import GradientEstimator
 from metalearn.estimators.generalized_persistent_es import generalized_persistent_es
 from metalearn.estimators.particles import check_common
@@ -42,13 +44,5 @@ def noise_reuse_es(
       ES-Single (arXiv 2304.11153).
     """
     check_common(problem, truncation, chunk_size)
-    return generalized_persistent_es(
-        problem,
-        truncation,
-        sigma=sigma,
-        num_pairs=num_pairs,
-        noise_period=truncation.horizon,
-        directions=directions,
-        fitness=fitness,
-        chunk_size=chunk_size,
-    )
+    estimate = functools.partial(generalized_persistent_es, problem, truncation, noise_period=truncation.horizon)
+    return estimate(sigma=sigma, num_pairs=num_pairs, directions=directions, fitness=fitness, chunk_size=chunk_size)

@@ -42,7 +42,7 @@ from metalearn.inner.problem import (
     check_theta,
     split_episode,
 )
-from metalearn.inner.unroll import Truncation, meta_loss, unroll
+from metalearn.inner.unroll import Truncation, check_truncation, meta_loss, unroll
 from metalearn.types import Key, Theta
 
 SHARED = 2**32 - 1  # folded into the key of an estimate to get the key of shared minibatches
@@ -236,8 +236,7 @@ def check_common(problem: InnerProblem, truncation: Truncation, chunk_size: int 
       ValueError: `problem` is made for another horizon, or `chunk_size` is below 1.
     """
     check_inner(problem)
-    if not isinstance(truncation, Truncation):
-        raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
+    check_truncation(truncation)
     check_horizon(problem, truncation.horizon)
     if chunk_size is not None:
         check_count("chunk_size", chunk_size)

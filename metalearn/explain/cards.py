@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn.explain.plane_study import Part, PlaneStudy
 from metalearn.explain.smoothing import nearest
-from metalearn.explain.study import Part, Study
 from metalearn.figures import Section
 from metalearn.outer.diagnosis.diagnose import diagnose
 from metalearn.types import Progress
 
 
-def cards(study: Study, progress: Progress) -> Part | None:
+def cards(study: PlaneStudy, progress: Progress) -> Part | None:
     """Diagnose the best place after smoothing, and a place with a small and one with a large exponent."""
     chosen = list(choose_places(study).items())[: study.settings.cards]
     if not chosen:
@@ -33,7 +33,7 @@ def cards(study: Study, progress: Progress) -> Part | None:
     return Part(Section("What to use", sentence[0].upper() + sentence[1:], text="\n\n\n".join(texts)), rows=rows)
 
 
-def choose_places(study: Study) -> dict[str, tuple[float, float]]:
+def choose_places(study: PlaneStudy) -> dict[str, tuple[float, float]]:
     """Return the place of the smallest smoothed value, and places with the quartiles of the exponent."""
     found = study.anatomy
     best = study.smooth[nearest(study.smooth, study.sigma)].value if study.smooth else study.landscape

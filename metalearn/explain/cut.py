@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn.explain.study import Part, Study
+from metalearn.explain.plane_study import Part, PlaneStudy
 from metalearn.figures import Section, draw_cut, later
 from metalearn.inner.checks import refusal
 from metalearn.inner.unroll import Truncation, meta_loss
@@ -15,7 +15,7 @@ from metalearn.types import Progress
 from metalearn.words import percent
 
 
-def cut(study: Study, progress: Progress) -> Part | None:
+def cut(study: PlaneStudy, progress: Progress) -> Part | None:
     """Measure the loss, the exponent, the raw and the smoothed gradient along a line."""
     if study.undifferentiable:
         return None
@@ -33,7 +33,7 @@ def cut(study: Study, progress: Progress) -> Part | None:
     )
 
 
-def measure_line(study: Study, places, progress=None) -> dict[str, np.ndarray]:
+def measure_line(study: PlaneStudy, places, progress=None) -> dict[str, np.ndarray]:
     """Run `anatomy` along a line of evenly spaced places; their number is even. Gradients are with respect to x only.
 
     "disagreement" is that of forward and reverse mode, as in `ml.landscape.gradient_map`; NaN without reverse mode.
@@ -56,7 +56,7 @@ def measure_line(study: Study, places, progress=None) -> dict[str, np.ndarray]:
     return line | {"disagreement": unfold(compared.disagreement)}
 
 
-def smoothed_along(study: Study, places, progress=None) -> dict[str, np.ndarray]:
+def smoothed_along(study: PlaneStudy, places, progress=None) -> dict[str, np.ndarray]:
     """Estimate |∂L_σ/∂x| by full-horizon ES at places of the cut, with standard errors."""
     whole = Truncation(study.horizon, study.horizon, key=study.episode)
     lengths, errors = [], []

@@ -11,13 +11,14 @@ from metalearn.explain.border import border
 from metalearn.explain.cards import cards
 from metalearn.explain.cut import cut
 from metalearn.explain.layers import law, layers
+from metalearn.explain.plane_study import Part, PlaneStudy, build_plane_study, lead
 from metalearn.explain.settings import Settings
 from metalearn.explain.signal import signal
 from metalearn.explain.smoothing import smoothing
-from metalearn.explain.study import Part, Study, build_study, lead
 from metalearn.explain.trajectories import trajectories
 from metalearn.figures import write_report
 from metalearn.inner.problem import InnerProblem
+from metalearn.inner.unroll import Truncation
 from metalearn.landscape import Plane
 from metalearn.outer import Descent
 from metalearn.types import Progress
@@ -86,16 +87,24 @@ def explain(
       An `Explanation`.
 
     Raises:
-      TypeError: as in `build_study`.
-      ValueError: as in `build_study`.
+      TypeError: as in `build_plane_study`, or `horizon` or `length` is not a whole number.
+      ValueError: as in `build_plane_study`, or `horizon` is not a multiple of `length`.
     """
-    study = build_study(
-        problem, plane, horizon, length, sigma, key, height=height, descents=descents, starts=starts, settings=settings
+    study = build_plane_study(
+        problem,
+        plane,
+        Truncation(horizon, length),
+        sigma,
+        key,
+        height=height,
+        descents=descents,
+        starts=starts,
+        settings=settings,
     )
     return Explanation(lead(study), dict(measure_parts(study, progress)))
 
 
-def measure_parts(study: Study, progress: Progress | None = None) -> Iterator[tuple[str, Part]]:
+def measure_parts(study: PlaneStudy, progress: Progress | None = None) -> Iterator[tuple[str, Part]]:
     """Yield the parts of a study with their names, as soon as they are measured, without those that are left out."""
     report = progress or (lambda name, done, total: None)
     for part in PARTS:

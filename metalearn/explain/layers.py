@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metalearn.explain.study import Part, Study, axis_values, bounded
+from metalearn.explain.plane_study import Part, PlaneStudy, axis_values, bounded
 from metalearn.figures import Section, draw_law, draw_layer, later
 from metalearn.outer.diagnosis.anatomy import CHAOTIC, anatomy, lyapunov_law
 from metalearn.types import Progress
@@ -13,7 +13,7 @@ HEADING = "Trainable, but not differentiable"
 LONG = 50.0  # a gradient is long if 1/50 of the plane would change the loss by its range over the points that converge
 
 
-def layers(study: Study, progress: Progress) -> Part:
+def layers(study: PlaneStudy, progress: Progress) -> Part:
     """Measure the meta-loss, the growth of tangents and the exponent, over the plane."""
     differentiable = not study.undifferentiable
     found = anatomy(
@@ -57,7 +57,7 @@ def shares(found) -> dict[str, float]:
     }
 
 
-def law(study: Study, progress: Progress) -> Part:
+def law(study: PlaneStudy, progress: Progress) -> Part:
     """Fit the logarithm of the gradient's length as a function of λT."""
     heading, found = "The Lyapunov law", study.anatomy
     laws = lyapunov_law(found)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
-from metalearn.explain.study import Part, Study
+from metalearn.explain.plane_study import Part, PlaneStudy
 from metalearn.figures import Section, draw_signal, later
 from metalearn.inner.unroll import Truncation
 from metalearn.outer.comparison.compare import compare
@@ -15,7 +15,7 @@ FULL, RAW = "full ES, NRES", "perturbed backprop"
 SEEN = 3  # times the ratio of noise alone; a larger signal counts as detected
 
 
-def signal(study: Study, progress: Progress) -> Part | None:
+def signal(study: PlaneStudy, progress: Progress) -> Part | None:
     """Measure the signal-to-noise ratio of four estimators along the cut, and the ratio that noise alone would give."""
     settings, x = study.settings.comparison, study.plane.x
     if not settings.points:
@@ -30,7 +30,7 @@ def signal(study: Study, progress: Progress) -> Part | None:
     return Part(section, columns, rows)
 
 
-def signal_at(study: Study, place: float, key) -> list[dict]:
+def signal_at(study: PlaneStudy, place: float, key) -> list[dict]:
     """Return rows of place, estimator, signal-to-noise ratio per 10⁶ inner steps, error, and ratio of pure noise."""
     episodes = study.settings.comparison.episodes
     estimators = _estimators(study)

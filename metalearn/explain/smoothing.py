@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metalearn.explain.study import Part, Study, axis_values, bounded
+from metalearn.explain.plane_study import Part, PlaneStudy, axis_values, bounded
 from metalearn.figures import Section, draw_layer, later
 from metalearn.landscape import local_minima, render, smooth, smoothing_pyramid
 from metalearn.landscape.smoothing import narrowest
@@ -10,7 +10,7 @@ from metalearn.types import Progress
 from metalearn.words import percent
 
 
-def smoothing(study: Study, progress: Progress) -> Part:
+def smoothing(study: PlaneStudy, progress: Progress) -> Part:
     """Smooth the landscape with several sigmas, count its minima, and measure where the raw gradient can be used."""
     values = render(study.value, study.plane, study.settings.smoothing, chunk_size=64, progress=progress)
     if not np.isfinite(values).any():

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from metalearn.explain.study import Part, Study
+from metalearn.explain.plane_study import Part, PlaneStudy
 from metalearn.figures import Section, draw_trajectories, later
 from metalearn.outer import end_points, run_descents
 from metalearn.types import Progress
@@ -11,7 +11,7 @@ from metalearn.types import Progress
 STUCK = 0.05  # a trajectory that moved less than this, in the units of the axes, counts as not moved
 
 
-def trajectories(study: Study, progress: Progress) -> Part | None:
+def trajectories(study: PlaneStudy, progress: Progress) -> Part | None:
     """Run outer trajectories of the study's descents over the landscape."""
     if not study.descents:
         return None
@@ -37,7 +37,7 @@ def trajectories(study: Study, progress: Progress) -> Part | None:
     return Part(Section("Outer trajectories", sentence, figures, rows, arrays="arrays/trajectories.npz"), paths, rows)
 
 
-def end_losses(study: Study, thetas) -> np.ndarray:
+def end_losses(study: PlaneStudy, thetas) -> np.ndarray:
     """Return the meta-loss at the end points; infinite where it is NaN."""
     losses = np.array([float(study.measured(end)) for end in end_points(thetas)])
     return np.where(np.isnan(losses), np.inf, losses)

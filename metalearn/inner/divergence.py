@@ -61,7 +61,12 @@ def read_window(problem: InnerProblem, losses: jax.Array, state: State) -> Readi
 
 
 def unless_diverged(reading: Reading, derivative: Any) -> Any:
-    """Replace the derivative of a window by NaN if one of its losses diverged. Estimators leave such particles out."""
+    """Replace the derivative of a window by NaN if one of its losses diverged. Estimators leave such particles out.
+
+    Args:
+      reading: the reading of the window.
+      derivative: the derivative, any pytree.
+    """
     return jax.tree.map(
         lambda leaf: jnp.where(reading.diverged, debugging.unknown(), leaf).astype(leaf.dtype), derivative
     )

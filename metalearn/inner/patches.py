@@ -13,7 +13,7 @@ MAX_BYTES = 2**26  # of the stacked windows of one convolution; larger convoluti
 NAMES = "gbio"  # group, batch, input feature, output feature; axes p0, p1, … of the output, k0, k1, … of the kernel
 
 
-class Axis(NamedTuple):
+class SpatialAxis(NamedTuple):
     """One spatial axis of a convolution: out[p] = Σ_k padded[p · stride + k · dilation] · kernel[k].
 
     Attributes:
@@ -50,12 +50,14 @@ class Labelled(NamedTuple):
     names: tuple[str, ...]
 
 
-def convolution_axes(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> list[Axis]:
+def convolution_axes(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> list[SpatialAxis]:
     """Return the spatial axes of `lax.conv_general_dilated` with these parameters."""
     left, right, result = params["dimension_numbers"]
     steps = zip(params["window_strides"], params["rhs_dilation"], params["padding"], params["lhs_dilation"])
     axes = [
-        Axis(out.shape[result[a + 2]], rhs.shape[right[a + 2]], stride, dilation, tuple(padding), spread, left[a + 2])
+        SpatialAxis(
+            out.shape[result[a + 2]], rhs.shape[right[a + 2]], stride, dilation, tuple(padding), spread, left[a + 2]
+        )
         for a, (stride, dilation, padding, spread) in enumerate(steps)
     ]
     return axes

@@ -93,6 +93,12 @@ def nearest_divisor(number: int, wanted: int) -> int:
     return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - wanted))
 
 
+def check_truncation(truncation: Truncation) -> None:
+    """Raise `TypeError` if `truncation` is not a `Truncation`."""
+    if not isinstance(truncation, Truncation):
+        raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
+
+
 def unroll(
     problem: InnerProblem,
     state: State,

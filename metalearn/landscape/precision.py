@@ -50,7 +50,7 @@ def precision(
     key: Key | None = None,
     seed: int = 0,
 ) -> Precision:
-    """Train random pixels of a picture with two updates that are algebraically equal but have different rounding errors.
+    """Train random pixels of a picture with two updates that are algebraically equal but round differently.
 
     The second update is conjugate to the first: u ← 3 F(u/3) with u = 3 s, for all floating-point numbers s of the
     state. If the labels of a pixel differ, its label is determined by rounding errors. Chaos amplifies rounding errors

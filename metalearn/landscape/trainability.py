@@ -103,8 +103,8 @@ def trainability(
       name: the name that is passed to `progress`.
 
     Raises:
-      TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `chunk_size` is not a whole number, `adaptive` or
-        `drop_diverged` is not a bool, or `keep` is not a function.
+      TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `chunk_size` is not a whole number, `adaptive`
+        or `drop_diverged` is not a bool, or `keep` is not a function.
       ValueError: `num_steps` or `chunk_size` is below 1, `resolution` is below 2, or `known` is a picture of another
         problem, other data, another key or another number of steps.
 

@@ -91,7 +91,7 @@ class Study:
                 if not getattr(self, name) > 0:
                     raise ValueError(f"{name} must be positive; {getattr(self, name)} was given.")
         if not isinstance(self.name, str):
-            raise TypeError(f"name must be a text; {self.name!r} was given.")
+            raise TypeError(f"name must be a string; {self.name!r} was given.")
         _check_labels(self.labels, self.theta)
         check_observables(self)
         object.__setattr__(self, "starts", _checked_starts(self.plane, self.starts, self.theta))
@@ -157,7 +157,7 @@ def _check_labels(labels, theta) -> None:
     if labels is None:
         return
     if not isinstance(labels, Mapping) or not all(isinstance(one, str) for pair in labels.items() for one in pair):
-        raise TypeError(f'labels must be texts by path, such as {{"rate/w": "log rate"}}; {labels!r} was given.')
+        raise TypeError(f'labels must be strings by path, such as {{"rate/w": "log rate"}}; {labels!r} was given.')
     known = leaf_paths(theta)
     for path in labels:
         if path in known:

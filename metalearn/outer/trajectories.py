@@ -74,7 +74,14 @@ def outer_trajectories(
 
 
 def end_points(thetas) -> np.ndarray:
-    """Return the end points of trajectories `[num_starts, num_steps + 1, 2]`: the mean of their last tenth."""
+    """Return the end points of trajectories `[num_starts, num_steps + 1, 2]`: the mean of their last tenth.
+
+    Args:
+      thetas: θ before each step and at the end, as `outer_trajectories` returns it.
+
+    Returns:
+      An array `[num_starts, 2]`.
+    """
     thetas = np.asarray(thetas)
     return thetas[:, -max(1, round(LAST * thetas.shape[1])) :].mean(axis=1)
 

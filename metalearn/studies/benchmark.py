@@ -183,15 +183,15 @@ def measure(
     fits = {name: misfit(name, case, estimator, key) for name, estimator in estimators.items()}
     chosen = {name: estimator for name, estimator in estimators.items() if not fits[name][0]}
     if not chosen:
-        return columns([row_of(name, Comparison(case.theta, ()), *fits[name]) for name in estimators])
+        return columns([make_row(name, Comparison(case.theta, ()), *fits[name]) for name in estimators])
     found = compare(
         chosen, case.theta, jax.random.fold_in(key, 1), num_episodes=episodes, reference_pairs=reference_pairs,
         progress=progress,
     )  # fmt: skip
-    return columns([row_of(name, found, *fits[name]) for name in estimators])
+    return columns([make_row(name, found, *fits[name]) for name in estimators])
 
 
-def row_of(name: str, found: Comparison, reason: str, residual: float = np.nan) -> dict[str, Any]:
+def make_row(name: str, found: Comparison, reason: str, residual: float = np.nan) -> dict[str, Any]:
     """Return the row of an estimator; values that do not apply are NaN."""
     reports = {report.name: report for report in found.reports}
     row = {
@@ -203,7 +203,7 @@ def row_of(name: str, found: Comparison, reason: str, residual: float = np.nan) 
     }
     if reason or not reports[name].num_episodes:
         return row | dict.fromkeys(NUMBERS, np.nan)
-    return row | numbers_of(reports[name], WAYS[name].scaled)
+    return row | summarise(reports[name], WAYS[name].scaled)
 
 
 NUMBERS = (
@@ -212,7 +212,7 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def numbers_of(report: Report, scaled: bool) -> dict[str, float]:
+def summarise(report: Report, scaled: bool) -> dict[str, float]:
     """Return the numbers of a report. The variance is relative to |target|². Deterministic estimators have no SNR."""
     unit = float(np.sum(np.square(report.mean if scaled or not np.isfinite(report.target).all() else report.target)))
     relative = report.variance.value / unit if unit > 0 else np.nan
@@ -232,7 +232,7 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 
-def rows_of(problem: str, stored: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def read_rows(problem: str, stored: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Return the rows of the columns from `measure`, with the name of the problem."""
     return [
         {"problem": problem, **{key: values[place].item() for key, values in stored.items()}}

@@ -28,7 +28,7 @@ SWEPT, TUNED = "Adam, swept", "Adam, as tuned"
 OPTIMIZERS = "learned", SWEPT, TUNED
 
 
-class Condition(NamedTuple):
+class ProbeCondition(NamedTuple):
     """A training run on which a learned optimiser is tested.
 
     Attributes:
@@ -43,20 +43,20 @@ class Condition(NamedTuple):
     weight_factor: Any = 1.0
 
 
-def conditions(num_steps: int) -> dict[str, Condition]:
+def conditions(num_steps: int) -> dict[str, ProbeCondition]:
     """Return the training of meta-training, and then those that differ from it in one respect."""
     usual = digits_benchmark((32,), num_steps=num_steps)
     return {
-        "as meta-trained": Condition(usual),
-        "loss × 100": Condition(usual, loss_factor=100.0),
-        "weights × 10": Condition(usual, weight_factor=10.0),
-        "weights / 10": Condition(usual, weight_factor=0.1),
-        "5 × the steps": Condition(digits_benchmark((32,), num_steps=5 * num_steps)),
-        "3 hidden layers": Condition(digits_benchmark((32, 32, 32), num_steps=num_steps)),
+        "as meta-trained": ProbeCondition(usual),
+        "loss × 100": ProbeCondition(usual, loss_factor=100.0),
+        "weights × 10": ProbeCondition(usual, weight_factor=10.0),
+        "weights / 10": ProbeCondition(usual, weight_factor=0.1),
+        "5 × the steps": ProbeCondition(digits_benchmark((32,), num_steps=5 * num_steps)),
+        "3 hidden layers": ProbeCondition(digits_benchmark((32, 32, 32), num_steps=num_steps)),
     }
 
 
-def altered_task(condition: Condition) -> Task:
+def altered_task(condition: ProbeCondition) -> Task:
     """Return the task of a condition: f(v) = c L(s v) from v_0 = w_0 / s, with c and s the factors."""
     task, scale = condition.benchmark.task(), condition.weight_factor
     resized = lambda params, factor: jax.tree.map(lambda leaf: factor * leaf, params)
@@ -64,7 +64,7 @@ def altered_task(condition: Condition) -> Task:
     return Task(lambda key: resized(task.init(key), 1 / scale), loss)
 
 
-def losses(condition: Condition, optimizer: optax.GradientTransformation, key: Key) -> jax.Array:
+def losses(condition: ProbeCondition, optimizer: optax.GradientTransformation, key: Key) -> jax.Array:
     """Return the losses on all training and all validation data while the network is trained, `[2, readings]`."""
     benchmark = condition.benchmark
     measures = [metric_loss(benchmark.network, data) for data in (benchmark.train, benchmark.validation)]
@@ -113,7 +113,7 @@ def meta_trained(settings: Any, keys: Sequence[Key]) -> dict[str, np.ndarray]:
 
 
 def probe(
-    weights: Mapping[str, np.ndarray], conditions: Mapping[str, Condition], key: Key, num_seeds: int
+    weights: Mapping[str, np.ndarray], conditions: Mapping[str, ProbeCondition], key: Key, num_seeds: int
 ) -> dict[str, np.ndarray]:
     """Return the losses of the learned optimisers and of two Adams in every condition.
 
@@ -135,7 +135,7 @@ def probe(
 
     def program(benchmark):
         def run(leaves, factors, tuned):
-            condition, rates = Condition(benchmark, *factors), jnp.asarray(RATES)
+            condition, rates = ProbeCondition(benchmark, *factors), jnp.asarray(RATES)
             several = lambda optimizer, keys: jax.vmap(lambda key: losses(condition, optimizer, key))(keys)
             scores = jax.lax.map(lambda rate: jnp.mean(several(optax.adam(rate), own)[:, 1]), rates)
             rate = rates[jnp.argmin(scores)]

@@ -80,7 +80,7 @@ CASES = {
 DIVERGING = CASES["phase walk"]._replace(unlucky=UNLUCKY)
 
 
-def problem_of(case: Case) -> InnerProblem:
+def build_problem(case: Case) -> InnerProblem:
     """Return the inner problem of a case, whose numbers may be traced: θ is `[2]`."""
     case = Case(*(jnp.asarray(one, jnp.int32 if isinstance(one, int) else jnp.float32) for one in case))
 

@@ -10,13 +10,13 @@ from scipy.stats import norm
 from metalearn.inner.checks import check_choice, check_number
 from metalearn.inner.problem import check_key
 from metalearn.inner.unroll import Truncation
-from metalearn.testing import battery, predictions
+from metalearn.testing import battery, predicted_means
 from metalearn.testing.battery import CASES, DIRECTION, DIVERGING, HORIZON, LENGTH, SIGMA, SMALL_SIGMA
 from metalearn.testing.measures import LIMIT, Means, check_mean, check_ratio, check_share, episode_means, spread
-from metalearn.testing.naming import distances, is_normalised, nearest
-from metalearn.testing.predictions import CLAIMS, EPISODES, METHODS, SPREADS, mean_of
+from metalearn.testing.naming import find_nearest, is_normalised, measure_distances
+from metalearn.testing.predicted_means import CLAIMS, EPISODES, METHODS, SPREADS, predict_mean
 from metalearn.testing.sampling import Samples, Setting, sample_cases, sample_toy
-from metalearn.testing.subjects import Subject, particles_of, subject_of
+from metalearn.testing.subjects import Subject, count_particles, parse_subject
 from metalearn.testing.verdict import Check, Verdict
 from metalearn.types import Key
 
@@ -34,11 +34,11 @@ def verify(
         verdict = ml.testing.verify(my_persistent_es, claim="windowwise")
         print(verdict)
 
-    The estimator runs with θ frozen on a phase walk, linear maps with quadratic losses with and without noise, influence
-    balancing, a start that depends on θ, a problem that restarts in the middle of a window, one whose last window is cut
-    short, staggered starts, and toy regression (docs/check_your_estimator.md). Its mean over an episode is compared with
-    a closed form in the first and in the second episode, and with the means of common mistakes. Spreads are
-    compared with each other: those of one pair and of four, of two values of σ, and of the two episodes.
+    The estimator runs with θ frozen on a phase walk, linear maps with quadratic losses with and without noise,
+    influence balancing, a start that depends on θ, a problem that restarts in the middle of a window, one whose last
+    window is cut short, staggered starts, and toy regression (docs/check_your_estimator.md). Its mean over an episode
+    is compared with a closed form in the first and in the second episode, and with the means of common mistakes.
+    Spreads are compared with each other: those of one pair and of four, of two values of σ, and of the two episodes.
 
     The horizon is 12 steps and a window 3. Losses are means over the horizon, so the mean of the estimates over the
     windows of an episode must be the gradient.
@@ -71,7 +71,7 @@ def verify(
     check_number("budget", budget, 0, 1000, open_low=True)
     key = jax.random.key(0) if key is None else key
     check_key(key)
-    judge = _Judge(subject_of(make_estimator, claim), claim, budget, key)
+    judge = _Judge(parse_subject(make_estimator, claim), claim, budget, key)
     judge.means()
     judge.staggered()
     judge.several_pairs()
@@ -97,7 +97,7 @@ class _Judge:
         """Return the windows, or whole episodes if nothing else is supported, and the estimates of an episode."""
         if self.subject.whole:
             return WHOLE, 1
-        problem = battery.problem_of(CASES["phase walk"])
+        problem = battery.build_problem(CASES["phase walk"])
         try:
             self.subject.build(problem, WINDOWS, SIGMA, 1)
         except Exception:
@@ -118,9 +118,9 @@ class _Judge:
         if not self.samples.traced:
             pairs = f" with {self.samples.pairs} pairs in each sample" if self.subject.counts else ""
             self.skipped.append(f"JAX cannot trace the estimator; it ran in a Python loop{pairs}.")
-        others = predictions.predictions(self.claim)
+        others = predicted_means.predictions(self.claim)
         for (name, case), found in zip(CASES.items(), self.episodes):
-            exact = np.tile(mean_of(case, self.own), (EPISODES, 1))
+            exact = np.tile(predict_mean(case, self.own), (EPISODES, 1))
             self._mean(name, found, exact, {other: predict(case) for other, predict in others.items()})
         first, second = (spread(self.episodes[0][:, episode]) for episode in range(EPISODES))
         self._ratio("spread of episode 2 : 1", second, first, 1.2, "resetting")
@@ -136,8 +136,8 @@ class _Judge:
             self.skipped.append(f"Not checked: staggered starts. {error}")
             return
         case = CASES["phase walk"]
-        exact = np.tile(mean_of(case, self.own), (1, 1))
-        others = {name: predict(case)[:1] for name, predict in predictions.predictions(self.claim).items()}
+        exact = np.tile(predict_mean(case, self.own), (1, 1))
+        others = {name: predict(case)[:1] for name, predict in predicted_means.predictions(self.claim).items()}
         self._mean("staggered starts", episode_means(found.gradients, self.per_episode)[0], exact, others)
 
     def several_pairs(self) -> None:
@@ -148,16 +148,16 @@ class _Judge:
         case, several = CASES["phase walk"], PAIRS * (self.samples.pairs if not self.samples.traced else 1)
         found = self.sample(2, [case, DIVERGING], self.windows, SIGMA, PAIRS, self.per_episode)
         plain, diverging = episode_means(found.gradients, self.per_episode)
-        problem = battery.problem_of(case)
-        count = lambda pairs: particles_of(self.subject, problem, self.windows, SIGMA, pairs)
+        problem = battery.build_problem(case)
+        count = lambda pairs: count_particles(self.subject, problem, self.windows, SIGMA, pairs)
         gain = count(several) / count(several // PAIRS)
         mean, error = spread(plain[:, 0])
         one = spread(self.episodes[0][:, 0])
         self._ratio(f"spread of {PAIRS} pairs × {PAIRS} : 1 pair", (gain * mean, gain * error), one, 2, "sharing")
-        self._divergence(diverging[:, 0], mean_of(case, self.own))
+        self._divergence(diverging[:, 0], predict_mean(case, self.own))
 
     def small_sigma(self) -> None:
-        """Compare the spreads of two values of σ: on quadratic losses they are equal for antithetic pairs, and only there."""
+        """Compare the spreads of two values of σ: on quadratic losses antithetic pairs have equal ones."""
         cases = [CASES[name] for name in QUADRATIC]
         found = self.sample(3, cases, self.windows, SMALL_SIGMA, 1, self.per_episode)
         small = [spread(one[:, 0]) for one in episode_means(found.gradients, self.per_episode)]
@@ -189,7 +189,7 @@ class _Judge:
         others = {name: np.array([mean]) for name, (mean, _) in known.items() if name != CLAIMS[self.claim]}
         if not calm:  # the other factors are made of the windows of the other problems
             names = ("wrong sign", "sigma^2 for 2 sigma^2", "one-sided noise")
-            others |= {name: predictions.FACTORS[name] * own for name in names}
+            others |= {name: predicted_means.FACTORS[name] * own for name in names}
         means = episode_means(found.gradients, setting.num_estimates)[0]
         self._mean("toy regression", means, own, others, error)
 
@@ -229,12 +229,12 @@ class _Judge:
         return is_normalised(Means(*(part[:1] for part in self.found["phase walk"])), doubled)
 
     def verdict(self) -> Verdict:
-        away = distances(self.found, self.predicted)
+        away = measure_distances(self.found, self.predicted)
         means = [one for one in self.checks if one.kind == "mean"]
         sound = all(one.passed for one in means)
         like = self.flaws[0] if self.flaws else None
         if not sound:
-            like = nearest(away) or (predictions.NORMALISED if self._normalised() else None)
+            like = find_nearest(away) or (predicted_means.NORMALISED if self._normalised() else None)
         components = sum(found.mean.size for found in self.found.values())
         tails = 2 * components + sum(one.kind == "spread" for one in self.checks)
         return Verdict(

@@ -9,7 +9,7 @@ from metalearn.testing.measures import LIMIT, Means, distance_to
 Predicted = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def distances(found: Mapping[str, Means], predicted: Predicted) -> dict[str, tuple[float, float]]:
+def measure_distances(found: Mapping[str, Means], predicted: Predicted) -> dict[str, tuple[float, float]]:
     """Return the mean square and the largest distance of each prediction, over the problems that it covers."""
     names = dict.fromkeys(name for others in predicted.values() for name in others)
     return {name: _distance(name, found, predicted) for name in names}
@@ -21,7 +21,7 @@ def _distance(name: str, found: Mapping[str, Means], predicted: Predicted) -> tu
     return float(np.sqrt(np.mean(every**2))), float(np.max(every))
 
 
-def nearest(away: Mapping[str, tuple[float, float]]) -> str | None:
+def find_nearest(away: Mapping[str, tuple[float, float]]) -> str | None:
     """Return the prediction with the smallest mean square if it is within the limit on every problem."""
     best = min(away, key=lambda name: away[name][0])
     return best if away[best][1] < LIMIT else None

@@ -17,8 +17,8 @@ from metalearn.inner.checks import summarize_error
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems.chaotic import toy_regression
 from metalearn.inner.unroll import Truncation
-from metalearn.testing.battery import THETA, Case, problem_of
-from metalearn.testing.subjects import Subject, gradient_of
+from metalearn.testing.battery import THETA, Case, build_problem
+from metalearn.testing.subjects import Subject, unpack_estimate
 from metalearn.types import Key
 
 CHUNK = 512  # samples that run together
@@ -59,7 +59,7 @@ def sample_cases(subject: Subject, cases: Sequence[Case], setting: Setting, coun
     stacked = Case(*(np.stack([getattr(case, name) for case in cases]) for name in Case._fields))
 
     def make(setting, case, compiled=False):
-        return subject.build(_compiled(case) if compiled else problem_of(case), *setting[:3])
+        return subject.build(_compiled(case) if compiled else build_problem(case), *setting[:3])
 
     return _sample(subject, make, stacked, list(cases), theta, setting, count, key)
 
@@ -82,12 +82,12 @@ def sample_toy(subject: Subject, theta: Sequence[float], setting: Setting, count
 
 
 FUNCTIONS = ("init", "step", "loss")
-_RUN = {name: jax.jit(lambda case, *args, name=name: getattr(problem_of(case), name)(*args)) for name in FUNCTIONS}
+_RUN = {name: jax.jit(lambda case, *args, name=name: getattr(build_problem(case), name)(*args)) for name in FUNCTIONS}
 
 
 def _compiled(case: Case) -> InnerProblem:
     """Return the problem of a case with compiled functions, for code that calls them one by one."""
-    return problem_of(case)._replace(**{name: functools.partial(_RUN[name], case) for name in FUNCTIONS})
+    return build_problem(case)._replace(**{name: functools.partial(_RUN[name], case) for name in FUNCTIONS})
 
 
 def _sample(subject, make, stacked, cases, theta, setting, count, key) -> Samples:
@@ -111,14 +111,14 @@ def _episodes(functions, theta, num_estimates, key):
     key_init, key_estimates = jax.random.split(key)
 
     def body(state, key):
-        gradient, state = gradient_of(estimate(theta, state, key), theta)
+        gradient, state = unpack_estimate(estimate(theta, state, key), theta)
         return state, gradient
 
     return jax.lax.scan(body, init(theta, key_init), jax.random.split(key_estimates, num_estimates))[1]
 
 
 def _loop(make, cases, theta, setting, keys, first) -> Samples:
-    """Run the estimator in a Python loop. Where that fails too, its own error is the better one."""
+    """Run the estimator in a Python loop. If the loop fails as well, raise its error, which is clearer."""
     larger = setting._replace(num_pairs=LARGER * setting.num_pairs)
     found = []
     try:
@@ -137,6 +137,6 @@ def _loop_episodes(init, estimate, theta, num_estimates, key):
     key_init, key_estimates = jax.random.split(key)
     state, found = init(theta, key_init), []
     for one in jax.random.split(key_estimates, num_estimates):
-        gradient, state = gradient_of(estimate(theta, state, one), theta)
+        gradient, state = unpack_estimate(estimate(theta, state, one), theta)
         found.append(np.asarray(gradient))
     return found

@@ -31,7 +31,7 @@ class Subject(NamedTuple):
     counts: bool
 
 
-def subject_of(given: Any, claim: str) -> Subject:
+def parse_subject(given: Any, claim: str) -> Subject:
     """Return the estimator to verify.
 
     Raises:
@@ -57,7 +57,9 @@ def subject_of(given: Any, claim: str) -> Subject:
     )
 
 
-def particles_of(subject: Subject, problem: InnerProblem, truncation: Truncation, sigma: float, num_pairs: int) -> int:
+def count_particles(
+    subject: Subject, problem: InnerProblem, truncation: Truncation, sigma: float, num_pairs: int
+) -> int:
     """Return the number of particles that an estimate averages, as far as it is known."""
     init = subject.build(problem, truncation, sigma, num_pairs)[0]
     return getattr(init, "num_particles", num_pairs)
@@ -122,7 +124,7 @@ def _pair(made: Any) -> tuple[Callable, Callable]:
     return made[0], made[1]
 
 
-def gradient_of(result: Any, theta: Any) -> tuple[Any, Any]:
+def unpack_estimate(result: Any, theta: Any) -> tuple[Any, Any]:
     """Return the gradient and the state of `estimate`, which may return more.
 
     Raises:

@@ -1,12 +1,13 @@
-"""The study of goals that generalise wrongly from the command line: its folder, an interrupted run, and mistakes."""
+"""The study of goals that generalise wrongly from the command line: its folder, an interrupted run, and user errors."""
 
+import functools
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from tests.processes import run_here
+from tests.processes import error_line, run_study
 
 TINY = (
     "size=quick", "world.size=3", "world.hidden=1", "world.places=2", "horizon=4", "length=2", "pairs=2", "episodes=10",
@@ -14,11 +15,10 @@ TINY = (
 )  # fmt: skip
 
 
-def run(folder, *arguments):
-    return run_here("misgeneralisation", *arguments, f"folder={folder}", cwd=folder)
+run = functools.partial(run_study, "misgeneralisation")
 
 
-def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missing(tmp_path):
+def test_a_run_records_its_results_and_a_resumed_run_computes_only_the_missing_parts(tmp_path):
     result = run(tmp_path, *TINY)
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
@@ -55,9 +55,5 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
         (["problem=digits"], "has no part 'problem'"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_no_folder(tmp_path, arguments, words):
-    result = run(tmp_path, "size=quick", *arguments, "tracker=none")
-    assert result.returncode == 2, result.stderr
-    (line,) = result.stderr.splitlines()
-    assert words in line
-    assert not list(tmp_path.iterdir())
+def test_an_invalid_setting_is_a_one_line_error_and_leaves_no_run_folder(tmp_path, arguments, words):
+    assert words in error_line(run(tmp_path, "size=quick", *arguments, "tracker=none"), tmp_path)

@@ -1,4 +1,4 @@
-"""A problem in a file of one's own: every experiment works on it, or says in one sentence why not."""
+"""User-defined problems in a file: every experiment accepts them, or a one-line error explains why not."""
 
 import json
 
@@ -95,7 +95,7 @@ NO_BORDER = "There is no border to zoom into"
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder of a person's own."""
+    """Return a user's folder with problem files."""
     (tmp_path / "my problems.py").write_text(STRANGERS)
     (tmp_path / "odd.py").write_text(ODD)
     (tmp_path / "broken.py").write_text("import math\ndef f(:\n")
@@ -108,12 +108,12 @@ def run(place, experiment, *arguments):
 
 
 def runs(place):
-    """The folders of runs."""
+    """Return the run folders."""
     return list((place / "runs").glob("*"))
 
 
 def one_line(result):
-    """The sentence of a refusal."""
+    """Return the one-line error message of a run."""
     assert result.returncode == 2, result.stdout + result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in result.stderr
@@ -142,7 +142,7 @@ TABLE = [
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("experiment", "name"), TABLE)
-def test_every_experiment_takes_a_problem_file_or_says_why_not(place, experiment, name):
+def test_every_experiment_accepts_a_problem_file_or_explains_why_not(place, experiment, name):
     result = run(place, experiment, f"problem=my problems.py:{name}", *TINY[experiment])
     if name in FLAT and experiment in ("landscape", "zoom", "explain"):
         assert NO_PLANE in one_line(result)
@@ -181,8 +181,8 @@ def test_meta_training_tunes_the_theta_of_the_file(place):
     assert (folder / "figures/descent.png").exists()
 
 
-def test_meta_training_ends_where_the_evaluation_no_longer_improves(place):
-    """An outer step of 1e-12 does not move a theta of 0.3, so that no evaluation is smaller than the first."""
+def test_meta_training_stops_when_the_evaluation_no_longer_improves(place):
+    """An outer step of 1e-12 does not change a theta of 0.3, so no evaluation is smaller than the first."""
     settings = ("outer.stop_on=evaluate", "outer.patience=2", "outer.learning_rate=1e-12", "outer.num_steps=9")
     settings = ("problem=odd:good", *TINY["meta_train"], *settings)
     result = run(place, "meta_train", *settings)
@@ -201,7 +201,7 @@ def test_meta_training_ends_where_the_evaluation_no_longer_improves(place):
         assert words in one_line(run(place, "meta_train", *settings, wrong))
 
 
-def test_a_yaml_of_ones_own_can_name_a_file(place):
+def test_a_yaml_file_of_the_user_can_name_a_problem_file(place):
     (place / "mine/problem").mkdir(parents=True)
     (place / "mine/problem/half.yaml").write_text("study: odd.py:good\nsigma: 0.5\nhorizon: null\n")
     chosen = ("compare", "--config-dir", "mine", "problem=half")
@@ -241,7 +241,7 @@ def test_a_yaml_of_ones_own_can_name_a_file(place):
         (["+epsodes=1"], "did you mean episodes?"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence_before_a_folder_is_made(place, arguments, words):
+def test_an_invalid_problem_file_is_a_one_line_error_and_leaves_no_run_folder(place, arguments, words):
     assert words in one_line(run(place, "compare", *arguments))
     assert not runs(place)
 
@@ -267,12 +267,12 @@ def test_what_does_not_fit_is_one_sentence_before_a_folder_is_made(place, argume
         ("gallery", ["problem=odd:good"], "gallery has no part 'problem'"),
     ],
 )
-def test_nothing_is_recorded_under_the_name_of_another_problem(place, experiment, arguments, words):
+def test_unknown_problems_and_settings_are_one_line_errors_and_leave_no_run_folder(place, experiment, arguments, words):
     assert words in one_line(run(place, experiment, *arguments))
     assert not runs(place)
 
 
-def test_a_run_keeps_its_problem_file_and_a_resume_with_another_is_refused(place):
+def test_a_run_copies_its_problem_file_and_a_resume_with_a_changed_file_raises_an_error(place):
     tiny = ("landscape", "problem=my problems:tree", "meta_loss=false", *TINY["landscape"])
     assert run(place, *tiny).returncode == 0
     (folder,) = runs(place)
@@ -294,7 +294,7 @@ def test_a_run_keeps_its_problem_file_and_a_resume_with_another_is_refused(place
 
 
 @pytest.mark.parametrize("kind", ["map", pytest.param("network", marks=pytest.mark.long)])
-def test_a_new_file_passes_the_check_as_it_is(place, monkeypatch, kind):
+def test_a_file_from_a_template_passes_the_check(place, monkeypatch, kind):
     monkeypatch.chdir(place)
     assert "check mine.py:my_problem" in write_template(["mine.py", "--kind", kind])
     result = run_here("../metalearn/application/check", "mine.py:my_problem", cwd=place)
@@ -313,7 +313,7 @@ def test_a_new_file_passes_the_check_as_it_is(place, monkeypatch, kind):
             write_template(arguments)
 
 
-def test_a_check_says_what_is_missing(place):
+def test_the_check_command_lists_what_is_missing(place):
     result = run_here("../metalearn/application/check", "my problems.py:scalar", cwd=place)
     assert "landscape, zoom and explain need a plane" in result.stdout
     result = run_here("../metalearn/application/check", "my problems.py:loop", cwd=place)
@@ -321,7 +321,7 @@ def test_a_check_says_what_is_missing(place):
     assert "problem" in one_line(run_here("../metalearn/application/check", cwd=place))
 
 
-def test_the_list_of_problems(capsys):
+def test_the_problems_command_lists_all_problems(capsys):
     import runpy
 
     runpy.run_path(str(ROOT / "metalearn/application/problems.py"), run_name="__main__")

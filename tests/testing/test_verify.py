@@ -1,4 +1,4 @@
-"""The judge accepts correct estimators, anybody's, and names the mistake of the others."""
+"""`verify` accepts correct estimators, including foreign code, and names the mistakes of the others."""
 
 import functools
 
@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 import metalearn as ml
-from metalearn.testing import battery, predictions
+from metalearn.testing import battery, predicted_means
 from metalearn.testing.battery import CASES
 from metalearn.testing.measures import Means, distance_to
 from tests import reference_numpy as ref
@@ -86,7 +86,7 @@ OTHERS = {  # estimators of the library with another target, and the name that t
         "windowwise",
         "perturbations on a sphere",
     ),
-    "ranks": (functools.partial(ml.noise_reuse_es, fitness="ranks"), "smoothed", predictions.NORMALISED),
+    "ranks": (functools.partial(ml.noise_reuse_es, fitness="ranks"), "smoothed", predicted_means.NORMALISED),
     "guided": (
         lambda p, t, s, n: ml.guided_es(p, t, sigma=s, num_pairs=n, alpha=0.5, rank=1),
         "smoothed",
@@ -94,7 +94,7 @@ OTHERS = {  # estimators of the library with another target, and the name that t
     ),
 }
 
-BUILT = ml.persistent_es(battery.problem_of(CASES["phase walk"]), ml.Truncation(12, 3), sigma=1, num_pairs=1)
+BUILT = ml.persistent_es(battery.build_problem(CASES["phase walk"]), ml.Truncation(12, 3), sigma=1, num_pairs=1)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def accepted():
     return ml.testing.verify(with_mistake(""), claim="windowwise", budget=0.1)
 
 
-def test_persistent_es_by_hand_is_consistent_and_the_table_says_so(accepted):
+def test_handwritten_persistent_es_is_consistent(accepted):
     assert accepted.consistent
     assert accepted.looks_like is None
     text = str(accepted)
@@ -115,7 +115,7 @@ def test_persistent_es_by_hand_is_consistent_and_the_table_says_so(accepted):
     assert len(accepted.rows()) == len(accepted.checks) == 14
 
 
-def test_a_mistake_is_rejected_and_named():
+def test_an_estimator_with_a_mistake_is_rejected_and_the_mistake_named():
     found = ml.testing.verify(with_mistake("last loss credited to the newest window"), claim="windowwise", budget=0.2)
     assert not found.consistent
     assert found.looks_like == "last loss credited to the newest window"
@@ -133,7 +133,7 @@ def test_estimators_of_the_library_are_consistent_with_their_claims(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("mistake", foreign.MEANS + foreign.SPREADS)
-def test_every_twin_is_rejected_and_named(mistake):
+def test_every_twin_is_rejected_and_its_mistake_named(mistake):
     verdict = ml.testing.verify(with_mistake(mistake), claim="windowwise", budget=0.3)
     assert not verdict.consistent
     assert verdict.looks_like == mistake, str(verdict)
@@ -149,7 +149,7 @@ def test_estimators_with_another_target_are_rejected_and_named(name):
 
 
 @pytest.mark.long
-def test_a_plain_function_and_code_that_jax_cannot_trace():
+def test_verify_accepts_a_plain_function_and_code_that_jax_cannot_trace():
     exact = lambda problem, theta, key: jax.grad(ml.meta_loss, 1)(problem, theta, key, problem.horizon)
     assert ml.testing.verify(exact, claim="unsmoothed", budget=0.1).consistent
     half = ml.testing.verify(lambda problem, theta, key: exact(problem, theta, key) / 2, claim="unsmoothed", budget=0.1)
@@ -167,7 +167,7 @@ def test_a_plain_function_and_code_that_jax_cannot_trace():
     assert "Python loop" in " ".join(verdict.skipped)
 
 
-def test_the_predictions_are_the_closed_forms_of_the_theory():
+def test_predicted_means_equal_the_closed_forms():
     """The phase walk and the linear map with one parameter, by the formulas of tests/reference_numpy.py."""
     walk, noises = CASES["phase walk"], {12: "noise-reuse ES", 3: "persistent ES", 6: "generalised persistent ES"}
     size = np.linalg.norm(battery.DIRECTION)
@@ -175,21 +175,21 @@ def test_the_predictions_are_the_closed_forms_of_the_theory():
     for period, name in noises.items():
         weights = ref.phase_walk_noise(12, 3, period)
         exact = ref.phase_walk_gradients(0.5, place, size * battery.SIGMA, *weights, 3).mean()
-        found = predictions.mean_of(walk, predictions.METHODS[name])
+        found = predicted_means.predict_mean(walk, predicted_means.METHODS[name])
         np.testing.assert_allclose(found, exact * battery.DIRECTION, rtol=1e-12)
     full, cut = ref.linear_quadratic_gradients(0.9, 1.0, 1.0, 0.0, place, 12, 3)
     for name, exact in (("persistent ES", full), ("truncated backprop", cut), ("truncated ES", cut)):
-        found = predictions.mean_of(CASES["linear-quadratic"], predictions.METHODS[name])
+        found = predicted_means.predict_mean(CASES["linear-quadratic"], predicted_means.METHODS[name])
         np.testing.assert_allclose(found, exact.mean() * battery.DIRECTION, rtol=1e-12)
 
 
-@pytest.mark.parametrize("law", predictions.LAWS)
+@pytest.mark.parametrize("law", predicted_means.LAWS)
 @pytest.mark.parametrize("method", ["noise-reuse ES", "persistent ES"])
 def test_other_perturbations_have_the_predicted_means(law, method):
     """Samples drawn in NumPy, on a wave and on a square; normal perturbations fail the same test."""
-    member, far = predictions.METHODS[method], {}
+    member, far = predicted_means.METHODS[method], {}
     for case in (CASES["loss depends on theta"], CASES["linear-quadratic"]._replace(wave=2.0)):
-        exact = predictions.mean_of_law(case, member, predictions.LAWS[law])
+        exact = predicted_means.predict_mean_of_law(case, member, predicted_means.LAWS[law])
         for name in (law, "normal"):
             far[name] = max(far.get(name, 0), np.max(np.abs(drawn(case, member, name, exact))))
     assert far[law] < 5 < far["normal"]
@@ -220,20 +220,20 @@ def test_means_of_zero_and_of_few_samples():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_unsmoothed_closed_forms_are_the_derivatives(name, float64):
-    problem, theta = battery.problem_of(CASES[name]._replace(noise=0.0)), jnp.asarray(battery.THETA)
+def test_closed_forms_without_smoothing_equal_the_derivatives(name, float64):
+    problem, theta = battery.build_problem(CASES[name]._replace(noise=0.0)), jnp.asarray(battery.THETA)
     exact = jax.grad(lambda theta: ml.meta_loss(problem, theta, jax.random.key(0), battery.HORIZON))(theta)
-    found = predictions.mean_of(CASES[name], predictions.METHODS["unsmoothed gradient"])
+    found = predicted_means.predict_mean(CASES[name], predicted_means.METHODS["unsmoothed gradient"])
     np.testing.assert_allclose(found, exact, rtol=2e-6)
 
 
-@pytest.mark.parametrize("claim", predictions.CLAIMS)
+@pytest.mark.parametrize("claim", predicted_means.CLAIMS)
 def test_predictions_differ_from_the_claim_and_from_each_other(claim):
-    """Two mistakes with equal means on all problems could not be told apart."""
-    others = predictions.predictions(claim)
-    own = predictions.METHODS[predictions.CLAIMS[claim]]
+    """Two mistakes with equal means on all problems could not be distinguished."""
+    others = predicted_means.predictions(claim)
+    own = predicted_means.METHODS[predicted_means.CLAIMS[claim]]
     table = {name: np.array([f(case) for case in CASES.values()]) for name, f in others.items()}
-    table["claim"] = np.array([np.tile(predictions.mean_of(case, own), (2, 1)) for case in CASES.values()])
+    table["claim"] = np.array([np.tile(predicted_means.predict_mean(case, own), (2, 1)) for case in CASES.values()])
     scale = np.abs(table["claim"])
     names = list(table)
     for i, one in enumerate(names):
@@ -241,11 +241,11 @@ def test_predictions_differ_from_the_claim_and_from_each_other(claim):
             assert np.max(np.abs(table[one] - table[other]) / scale) > 0.05, (one, other)
 
 
-def test_correct_estimators_are_rejected_as_rarely_as_stated():
+def test_the_rate_of_false_rejections_is_the_stated_one():
     """Means of exact samples of persistent ES on the phase walk, drawn in NumPy, at limits of one to three errors."""
-    case, member = CASES["phase walk"], predictions.METHODS["persistent ES"]
+    case, member = CASES["phase walk"], predicted_means.METHODS["persistent ES"]
     table, states = battery.responses(case, battery.HORIZON)
-    exact = predictions.mean_of(case, member)
+    exact = predicted_means.predict_mean(case, member)
     draw, far = np.random.default_rng(0).normal, []
     for _ in range(400):
         noise = draw(size=(1000, 4, 2))
@@ -275,6 +275,6 @@ def test_correct_estimators_are_rejected_as_rarely_as_stated():
         (lambda p, t, s, n: (lambda theta, key: 1 / 0, lambda theta, state, key: (theta, state)), {}, RuntimeError, "ZeroDivisionError"),
     ],
 )  # fmt: skip
-def test_bad_input_is_refused_in_a_sentence(make, settings, error, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, settings, error, sentence):
     with pytest.raises(error, match=sentence):
         ml.testing.verify(make, **settings)

@@ -41,7 +41,11 @@ class Examples(NamedTuple):
 
 
 class MemoryMapped(NamedTuple):
-    """Examples that stay on disk, made by `memory_mapped`. The attributes are those of `Examples`, as NumPy arrays."""
+    """Examples that stay on disk, made by `memory_mapped`.
+
+    Attributes:
+      inputs, targets: as in `Examples`, NumPy arrays.
+    """
 
     inputs: Any
     targets: Any

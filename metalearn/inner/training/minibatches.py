@@ -16,8 +16,8 @@ from metalearn.inner.training.examples import (
     gather_from,
     to_shapes,
 )
+from metalearn.inner.training.minibatch_indices import draw_indices, next_indices
 from metalearn.inner.training.networks import Network, forward
-from metalearn.inner.training.sampling import draw_indices, next_indices
 from metalearn.types import Key
 
 _LINE = "Write it for minibatches whose first axis counts the examples; the networks of metalearn have features first."

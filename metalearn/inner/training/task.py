@@ -11,9 +11,9 @@ from metalearn import trees
 from metalearn.inner.checks import check_choice, check_number, scalar
 from metalearn.inner.training.examples import AnyData, check_is_data, examples_first
 from metalearn.inner.training.metrics import cross_entropy, error_rate, mean_squared_error
+from metalearn.inner.training.minibatch_indices import Shuffled, first_position
 from metalearn.inner.training.minibatches import Augment, batches, check_data, check_examples
 from metalearn.inner.training.networks import Network, forward
-from metalearn.inner.training.sampling import Shuffled, first_position
 from metalearn.types import Key, Params, Scalar
 
 Metric = Callable[[jax.Array, jax.Array], Scalar]  # (outputs [outputs, examples], targets) -> scalar

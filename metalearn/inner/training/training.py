@@ -12,9 +12,9 @@ from metalearn import trees
 from metalearn.inner.checks import check_number, scalar, summarize_error
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.problem import InnerProblem
+from metalearn.inner.training.minibatch_indices import read_network_state
 from metalearn.inner.training.optimizer_steps import take_optimizer_step
 from metalearn.inner.training.optimizers import Optimizer, check_optimizer
-from metalearn.inner.training.sampling import read_network_state
 from metalearn.inner.training.task import Task, task_loss
 from metalearn.types import Scalar, Theta
 
@@ -145,7 +145,7 @@ def _settled(task, params, key):
 
 
 def _keep_dtypes(before, after):
-    """Return `after` in the dtypes of `before`. A changed structure is returned as it is; `check_problem` reports it."""
+    """Return `after` in the dtypes of `before`; a changed structure is left to `check_problem`, which reports it."""
     return trees.like(after, before) if jax.tree.structure(before) == jax.tree.structure(after) else after
 
 

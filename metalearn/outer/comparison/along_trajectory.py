@@ -14,7 +14,7 @@ from metalearn.estimators import GradientEstimator
 from metalearn.estimators.average import joint_share
 from metalearn.estimators.base import SHARES
 from metalearn.memoization import memoize
-from metalearn.outer.comparison.plan import Plan, Run
+from metalearn.outer.comparison.plan import Plan, PlannedEpisodes
 from metalearn.types import Theta
 
 MOST_EPISODES = 16  # the largest number of episodes of the trajectory whose targets are measured
@@ -45,16 +45,16 @@ def plan_along(plan: Plan, estimators: dict[str, GradientEstimator], thetas: The
     places = jax.tree.map(lambda leaf: leaf[middle], cut)
     return plan._replace(
         runs={
-            tag: Run(_following(run.estimator, length, chosen), cut, run.count)
+            tag: PlannedEpisodes(_following(run.estimator, length, chosen), cut, run.count)
             if tag in estimators
-            else Run(_at_each(run.estimator), _placed(run.theta, places), run.count)
+            else PlannedEpisodes(_at_each(run.estimator), _placed(run.theta, places), run.count)
             for tag, run in plan.runs.items()
         }
     )
 
 
 def _placed(theta: Any, places: Theta) -> Any:
-    """Return the argument of a reference at every place: θ itself, or a `Smoothed` with this θ."""
+    """Return the argument of a reference at every place: θ itself, or a `SmoothedPoint` with this θ."""
     if not hasattr(theta, "blocks"):
         return places
     count = len(jax.tree.leaves(places)[0])

@@ -26,7 +26,7 @@ FEWEST_PAIRS, MOST_PAIRS = 16, 4096  # limits of the default size of a reference
 Tag = Any
 
 
-class Run(NamedTuple):
+class PlannedEpisodes(NamedTuple):
     """Independent episodes: the estimator, its θ (or the argument in its place), and their number."""
 
     estimator: GradientEstimator
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
       gradient: estimator's name -> the tag of ∇L; missing if ∇L is not requested.
     """
 
-    runs: dict[Tag, Run]
+    runs: dict[Tag, PlannedEpisodes]
     target: dict[str, Tag]
     gradient: dict[str, Tag]
 
@@ -72,7 +72,7 @@ def plan_runs(
       estimators, theta, num_episodes, reference_pairs, unsmoothed: as in `compare`.
       measured: True to measure the targets, False if they are given.
     """
-    plan = Plan({name: Run(one, theta, num_episodes) for name, one in estimators.items()}, {}, {})
+    plan = Plan({name: PlannedEpisodes(one, theta, num_episodes) for name, one in estimators.items()}, {}, {})
     described = {name: one.description for name, one in estimators.items() if one.description is not None}
     pairs = reference_pairs or (_enough(list(described.values()), num_episodes) if described else 0)
     groups: dict[Tag, list[Description]] = {}
@@ -107,19 +107,21 @@ def _whole(description: Description):
     return type(whole)(whole.horizon, whole.horizon, key=whole.key)
 
 
-def _gradient_run(description: Description, theta: Theta, episodes: int) -> Run:
+def _gradient_run(description: Description, theta: Theta, episodes: int) -> PlannedEpisodes:
     problem, whole = description.problem, _whole(description)
     try:
         rematerialise = needs_rematerialisation(problem, theta, whole.horizon)
     except Exception:
         rematerialise = False  # no reverse mode: compiling the reference raises the error
-    return Run(gradient_target(problem, whole, rematerialise), theta, 2 if whole.key is not None else episodes)
+    return PlannedEpisodes(
+        gradient_target(problem, whole, rematerialise), theta, 2 if whole.key is not None else episodes
+    )
 
 
-def _smoothed_run(description: Description, theta: Theta, pairs: int, parts: int) -> Run:
+def _smoothed_run(description: Description, theta: Theta, pairs: int, parts: int) -> PlannedEpisodes:
     together = min(EPISODE_PAIRS, max(1, pairs // GROUPS))
     target = smoothed_target(description.problem, _whole(description), parts, together, description.perturbation)
-    return Run(target, describe_smoothing(description, theta, parts), -(-pairs // together))
+    return PlannedEpisodes(target, describe_smoothing(description, theta, parts), -(-pairs // together))
 
 
 def _place(description: Description) -> Tag:

@@ -31,7 +31,7 @@ Perturbation = Callable[[Key, Theta], Theta]
 TAPE_BYTES = 2**28  # for a larger tape, the steps of an episode are recomputed in the backward pass instead of stored
 
 
-class Smoothed(NamedTuple):
+class SmoothedPoint(NamedTuple):
     """Where and how a meta-loss is smoothed; `smoothed_target` takes it in place of θ.
 
     Attributes:
@@ -45,13 +45,13 @@ class Smoothed(NamedTuple):
     blocks: jax.Array
 
 
-def describe_smoothing(description: Description, theta: Theta, parts: int) -> Smoothed:
+def describe_smoothing(description: Description, theta: Theta, parts: int) -> SmoothedPoint:
     """Return the smoothing of an estimator at θ, for a target whose episodes have `parts` parts (see `count_parts`)."""
     horizon, period = description.truncation.horizon, noise_period(description)
     starts = [part * (horizon // parts) // period * period // (horizon // parts) for part in range(parts)]
     kind = jnp.result_type(*jax.tree.leaves(trees.wide(theta)))
     sigma = jax.tree.map(lambda size: jnp.asarray(size, kind), description.sigma)
-    return Smoothed(theta, sigma, jnp.asarray(starts, jnp.int32))
+    return SmoothedPoint(theta, sigma, jnp.asarray(starts, jnp.int32))
 
 
 def noise_period(description: Description) -> int:
@@ -73,7 +73,7 @@ def count_parts(descriptions: list[Description]) -> int:
 def smoothed_target(
     problem: InnerProblem, truncation: Truncation, parts: int, num_pairs: int, perturbation: Perturbation | None = None
 ) -> GradientEstimator:
-    """Estimate the gradient of a smoothed meta-loss by antithetic ES over whole episodes; `Smoothed` replaces θ.
+    """Estimate the gradient of a smoothed meta-loss by antithetic ES over whole episodes; `SmoothedPoint` replaces θ.
 
         g = Σ_b ε_b (L⁺ − L⁻) / (2σ²),   E g = Σ_b ∂/∂θ_b E L(θ_1 + ε_1, …, θ_B + ε_B),
 

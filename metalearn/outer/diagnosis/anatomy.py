@@ -1,5 +1,6 @@
 """Measure where training is chaotic and how this affects the meta-gradient, over a plane of θ-space."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -65,7 +66,15 @@ class Law(NamedTuple):
 
 
 def on_plane(problem: InnerProblem, plane: Plane) -> tuple[InnerProblem, Plane]:
-    """Return the problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates."""
+    """Return the problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates.
+
+    Args:
+      problem: the inner problem.
+      plane: the plane through its θ-space.
+
+    Returns:
+      `(problem, plane)`: the problem whose θ is (x, y), and the plane that returns (x, y).
+    """
     theta = lambda point: plane.theta(point[0], point[1])
     restricted = problem._replace(
         init=lambda point, key: problem.init(theta(point), key),
@@ -114,12 +123,23 @@ def anatomy(
 
     check_problem(restricted, jnp.array([axis.low for axis in coordinates[:2]], float))
 
+    measure = point_measures(restricted, key, num_steps, derivatives)
+    layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress, name=name)
+    shape, kind = layers["loss"].shape, layers["loss"].dtype
+    nothing = dict.fromkeys(DERIVED, np.full(shape, np.nan, kind)) | {"direction": np.full((*shape, 2), np.nan, kind)}
+    layers = nothing | layers
+    return Anatomy(plane=plane, num_steps=num_steps, **layers)
+
+
+def point_measures(problem: InnerProblem, key: Key, num_steps: int, derivatives: bool = True) -> Callable:
+    """Return the function `point -> measures` that `anatomy` evaluates on a grid; points are arrays `[2]`."""
+
     def plain(point):
-        return {"losses": unroll_episode(restricted, point, key, num_steps)[1]}
+        return {"losses": unroll_episode(problem, point, key, num_steps)[1]}
 
     def derived(point):
-        gradient = dynamics.meta_gradient(restricted, point, key, num_steps=num_steps)
-        exponents = dynamics.lyapunov(restricted, point, key, num_steps=num_steps)
+        gradient = dynamics.meta_gradient(problem, point, key, num_steps=num_steps)
+        exponents = dynamics.lyapunov(problem, point, key, num_steps=num_steps)
         return {
             "losses": gradient.losses,
             "log_gradient": gradient.log_length,
@@ -132,16 +152,12 @@ def anatomy(
 
     def measure(point):
         first, steps = split_episode(key)
-        start = restricted.loss(restricted.init(point, first), point, steps)
+        start = problem.loss(problem.init(point, first), point, steps)
         found = (derived if derivatives else plain)(point)
         losses = found.pop("losses")
         return found | {"loss": jnp.mean(losses), "converged": trains(losses, start)}
 
-    layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress, name=name)
-    shape, kind = layers["loss"].shape, layers["loss"].dtype
-    nothing = dict.fromkeys(DERIVED, np.full(shape, np.nan, kind)) | {"direction": np.full((*shape, 2), np.nan, kind)}
-    layers = nothing | layers
-    return Anatomy(plane=plane, num_steps=num_steps, **layers)
+    return measure
 
 
 def lyapunov_law(found: Anatomy, least: float = CHAOTIC) -> dict[str, Law]:

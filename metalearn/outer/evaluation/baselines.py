@@ -14,7 +14,7 @@ from metalearn.inner.checks import check_choice, check_count
 from metalearn.inner.derived import strided
 from metalearn.inner.problem import check_key, split_episode
 from metalearn.inner.training.benchmark import Benchmark
-from metalearn.inner.training.sampling import read_network_state
+from metalearn.inner.training.minibatch_indices import read_network_state
 from metalearn.inner.training.task import Task, metric_loss
 from metalearn.inner.training.training import training
 from metalearn.inner.unroll import unroll_episode

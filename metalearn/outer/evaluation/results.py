@@ -82,6 +82,9 @@ class Evaluation:
 
     `print` shows a table. A star marks a learning rate that is the smallest or the largest of the sweep. Notes below
     the table say where an error is only a lower bound. `rows()` is for logging.
+
+    Attributes:
+      results: the rows of the table; `evaluation[benchmark, optimizer]` returns one of them.
     """
 
     results: tuple[Row, ...]
@@ -140,7 +143,11 @@ def _shown(row) -> dict[str, Any]:
     """Return a row for printing, with the marks that the notes explain."""
     rate = "–" if np.isnan(row.learning_rate) else f"{row.learning_rate:.3g}" + "*" * _at_an_end(row)
     name = row.optimizer + " †" * (row.curves.fraction_diverged > 0)
-    return _flat(row) | {"speed_up": row.speed_up.said or row.speed_up.value, "learning_rate": rate, "optimizer": name}
+    return _flat(row) | {
+        "speed_up": row.speed_up.reason or row.speed_up.value,
+        "learning_rate": rate,
+        "optimizer": name,
+    }
 
 
 def _at_an_end(row) -> bool:

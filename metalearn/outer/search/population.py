@@ -10,7 +10,7 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, check_horizon, check_key, check_problem
-from metalearn.inner.unroll import Truncation, unroll
+from metalearn.inner.unroll import Truncation, check_truncation, unroll
 from metalearn.memoization import memoize
 from metalearn.types import Key, State, Theta
 
@@ -75,8 +75,7 @@ def population_based_training(
     check_count("num_members", num_members, 2)
     check_number("sigma", sigma, 0)
     check_number("exchanged", exchanged, 0, 0.5, open_low=True)
-    if not isinstance(truncation, Truncation):
-        raise TypeError(f"truncation must be a Truncation(horizon, length); {truncation!r} was given.")
+    check_truncation(truncation)
     if not callable(sample):
         raise TypeError(
             f"sample must be a function key -> theta, such as ml.search.uniform(low, high); {sample!r} was given."

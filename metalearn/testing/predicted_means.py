@@ -99,21 +99,21 @@ SPREADS = {
 }
 
 
-def mean_of(case: Case, member: Member) -> np.ndarray:
+def predict_mean(case: Case, member: Member) -> np.ndarray:
     """Return the mean over an episode of the estimates of a member, `[2]`."""
     table, states = responses(case, HORIZON)
     table = table * NEAR if member.cut else table
     return _mean(case, table @ member.noise, member.credit, states, member.sigma)
 
 
-def mean_of_fixed_loss(case: Case, member: Member) -> np.ndarray:
+def predict_mean_of_fixed_loss(case: Case, member: Member) -> np.ndarray:
     """Return the mean over an episode of a member that evaluates the losses at θ without a perturbation."""
     table, _ = responses(case._replace(direct=0.0), HORIZON)
     table = table * NEAR if member.cut else table
     return _mean(case, table @ member.noise, member.credit, responses(case, HORIZON)[1], member.sigma)
 
 
-def mean_of_early_losses(case: Case, member: Member) -> np.ndarray:
+def predict_mean_of_early_losses(case: Case, member: Member) -> np.ndarray:
     """Return the mean over an episode of a member that reads the losses before the steps."""
     table, states = responses(case._replace(direct=0.0), HORIZON)
     first = np.eye(1, 1 + HORIZON) * case.start_push[0]
@@ -124,7 +124,7 @@ def mean_of_early_losses(case: Case, member: Member) -> np.ndarray:
     return _mean(later, (table * NEAR if member.cut else table) @ member.noise, member.credit, states, member.sigma)
 
 
-def mean_of_kept_state(case: Case, member: Member) -> np.ndarray:
+def predict_mean_of_kept_state(case: Case, member: Member) -> np.ndarray:
     """Return the mean over the second episode of a member that empties its accumulator but keeps the state."""
     table, states = responses(case, 2 * HORIZON)
     noise = np.vstack([np.append(member.noise[0], 0 * member.noise[0]), np.kron(np.eye(2), member.noise[1:])])
@@ -139,7 +139,7 @@ def _mean(case, moved, credit, states, sigma) -> np.ndarray:
 
 
 class Law(NamedTuple):
-    """Perturbations z of two coordinates that are not normal: φ(u) = E cos(u·z), its gradient, and the variance of z_i."""
+    """A law of z that is not normal, in two coordinates: φ(u) = E cos(u·z), its gradient, and the variance of z_i."""
 
     value: Callable[[np.ndarray], np.ndarray]
     gradient: Callable[[np.ndarray], np.ndarray]
@@ -161,7 +161,7 @@ LAWS = {
 }
 
 
-def mean_of_law(case: Case, member: Member, law: Law) -> np.ndarray:
+def predict_mean_of_law(case: Case, member: Member, law: Law) -> np.ndarray:
     """Return the mean over an episode of a member whose z_j have another law, `[2]`.
 
     With u_j = ω σ (R N)[t, j] v, E ξ sin(ω r) = −cos(ω r) Σ_j C[t, j] ∇φ(u_j) Π_{k≠j} φ(u_k) / σ.
@@ -185,16 +185,16 @@ def predictions(claim: str) -> dict[str, Callable[[Case], np.ndarray]]:
     """
     name, own = CLAIMS[claim], METHODS[CLAIMS[claim]]
     repeated = lambda mean, factor=1.0: lambda case: factor * np.tile(mean(case), (EPISODES, 1))
-    twice = lambda member, factor=1.0: repeated(lambda case: mean_of(case, member), factor)
+    twice = lambda member, factor=1.0: repeated(lambda case: predict_mean(case, member), factor)
     found = {one: twice(member) for one, member in (METHODS | TWINS).items() if one != name}
     found[START] = twice(own._replace(noise=_except(own.noise, 0, 0.0)))
-    found[KEPT] = lambda case: np.stack([mean_of(case, own), mean_of_kept_state(case, own)])
-    found[LOSS] = repeated(lambda case: mean_of_fixed_loss(case, own))
-    found[BEFORE] = repeated(lambda case: mean_of_early_losses(case, own))
+    found[KEPT] = lambda case: np.stack([predict_mean(case, own), predict_mean_of_kept_state(case, own)])
+    found[LOSS] = repeated(lambda case: predict_mean_of_fixed_loss(case, own))
+    found[BEFORE] = repeated(lambda case: predict_mean_of_early_losses(case, own))
     found[LAST] = twice(own._replace(credit=HORIZON * _except(0 * own.credit, -1, own.credit[-1])))
     if own.sigma:
         found |= {one: twice(own._replace(sigma=sigma)) for one, sigma in SCALES.items()}
-        found |= {one: repeated(lambda case, law=law: mean_of_law(case, own, law)) for one, law in LAWS.items()}
+        found |= {one: repeated(lambda case, law=law: predict_mean_of_law(case, own, law)) for one, law in LAWS.items()}
     return found | {one: twice(own, factor) for one, factor in factors(claim).items()}
 
 

@@ -17,7 +17,7 @@ from metalearn.figures import Section
 from metalearn.inner.checks import check_number, refusal
 from metalearn.inner.differentiable import check_problem
 from metalearn.inner.problem import InnerProblem, check_inner, check_key, split_episode
-from metalearn.inner.unroll import Truncation, meta_loss
+from metalearn.inner.unroll import Truncation, check_truncation, meta_loss
 from metalearn.landscape import Plane, Smoothed, smoothing_pyramid
 from metalearn.landscape.plane import check_plane
 from metalearn.landscape.smoothing import narrowest
@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 
 @dataclasses.dataclass
-class Study:
+class PlaneStudy:
     """A problem as a function of the two coordinates of its plane, and the results so far.
 
     Attributes:
@@ -104,11 +104,10 @@ class Study:
         return jnp.array([x, self.height])
 
 
-def build_study(
+def build_plane_study(
     problem: InnerProblem,
     plane: Plane,
-    horizon: int,
-    length: int,
+    windows: Truncation,
     sigma: float,
     key: jax.Array,
     *,
@@ -116,24 +115,32 @@ def build_study(
     descents: Mapping[str, Descent] | None = None,
     starts: Any = None,
     settings: Settings = Settings(),  # noqa: B008
-) -> Study:
+) -> PlaneStudy:
     """Check the arguments of `explain`, and build the study of a problem on a plane.
 
+    Args:
+      problem, plane, sigma, key, height, descents, starts, settings: as in `explain`.
+      windows: horizon and length. Its key is replaced by the key of the one episode that is measured.
+
+    Returns:
+      A `PlaneStudy`.
+
     Raises:
-      TypeError: `plane` is not a `Plane`, `key` is not a typed key, `ml.check_problem` rejects the type of the problem,
-        `descents` is not a mapping to `Descent`, or an argument is not a number.
-      ValueError: `horizon` is not a multiple of `length`, `sigma` is not positive, a number of the settings is out of
-        its range, every one of `settings.sigmas` is too small for the grid, or there are descents without starts.
+      TypeError: `windows` is not a `Truncation`, `plane` is not a `Plane`, `key` is not a typed key, `ml.check_problem`
+        rejects the type of the problem, `descents` is not a mapping to `Descent`, or an argument is not a number.
+      ValueError: `sigma` is not positive, a number of the settings is out of its range, every one of `settings.sigmas`
+        is too small for the grid, or there are descents without starts.
     """
     check_inner(problem)
     check_plane(plane)
     check_key(key)
+    check_truncation(windows)
     if not isinstance(settings, Settings):
         raise TypeError(f"settings must be an ml.explain.Settings; {type(settings).__name__} was given.")
     check_number("sigma", sigma, 0, open_low=True)
     settings = settings.checked()
     episode = jax.random.fold_in(key, 2)
-    windows = Truncation(horizon, length, key=episode)
+    windows = Truncation(windows.horizon, windows.length, key=episode)
     restricted, coordinates = on_plane(problem, plane)
     x, y = coordinates[:2]
     height = (y.low + y.high) / 2 if height is None else height
@@ -144,11 +151,11 @@ def build_study(
     sigmas = tuple(float(one) for one in settings.sigmas if one >= least)
     flat = np.zeros(settings.smoothing[::-1])
     smoothing_pyramid(flat, coordinates, sigmas or settings.sigmas)  # raises if all of them are too small for the grid
-    derivative = lambda point: dynamics.meta_gradient(restricted, point, episode, num_steps=horizon)
+    derivative = lambda point: dynamics.meta_gradient(restricted, point, episode, num_steps=windows.horizon)
     refused = refusal(derivative, middle)
     descents = {} if descents is None else descents
     places = _check_starts(descents, starts)
-    return Study(
+    return PlaneStudy(
         restricted,
         coordinates,
         windows,
@@ -184,7 +191,7 @@ def _check_starts(descents: Mapping[str, Descent], starts: Any) -> jax.Array:
     return places
 
 
-def lead(study: Study) -> str:
+def lead(study: PlaneStudy) -> str:
     """Return the paragraph below the title."""
     return (
         f"Training is an iterated map of {study.horizon} steps. This page shows where its meta-loss can be minimised with gradients "
