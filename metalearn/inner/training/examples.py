@@ -107,7 +107,7 @@ def count_examples(data: Any) -> int:
 
 
 def take(data: Any, indices: np.ndarray) -> Any:
-    """Return the data with the given examples only. NumPy takes them: JAX would compile five programs for each array."""
+    """Return the data with the given examples only. NumPy takes them, because JAX would compile several programs."""
     if examples_first(data):
         return jax.tree.map(lambda leaf: _taken(leaf, indices), data)
     return Data(*(_taken(leaf, (..., indices)) for leaf in (data.inputs, data.targets)))
