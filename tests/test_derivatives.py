@@ -85,6 +85,28 @@ def test_check_problem_returns_nothing_for_a_problem_with_all_derivatives():
     assert gradient[0] < 0
 
 
+COUNTED = lambda state, theta, key: state + (jax.random.uniform(key) < jax.nn.sigmoid(theta[0]))
+DIRECT = lambda state, theta, key: jnp.sum(state) + 0 * theta[1]
+
+
+@pytest.mark.parametrize(
+    ("step", "loss", "flat"),
+    [
+        (COUNTED, lambda state, theta, key: jnp.sum(state), True),
+        (lambda state, theta, key: state + jnp.round(theta[0]), lambda state, theta, key: jnp.sum(state), True),
+        (lambda state, theta, key: state * theta[0], lambda state, theta, key: 1.0 * jnp.argmax(state), True),
+        (lambda state, theta, key: jnp.where(theta[0] > 0, state, -state), lambda s, t, k: jnp.sum(s), True),
+        (COUNTED, DIRECT, False),
+        (lambda state, theta, key: jnp.where(theta[0] > 0, theta[1], state), lambda s, t, k: jnp.sum(s), False),
+    ],
+    ids=["a choice", "a whole number", "an index", "a branch", "a loss of theta", "a branch of theta"],
+)
+def test_check_problem_says_that_a_derivative_is_zero_everywhere(step, loss, flat):
+    said = ml.check_problem(problem_of(step, loss), THETA)
+    assert len(said) == flat
+    assert all("is zero everywhere" in sentence for sentence in said)
+
+
 @pytest.mark.parametrize(
     ("name", "measure"),
     [

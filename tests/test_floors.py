@@ -17,6 +17,7 @@ import metalearn.types
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "metalearn"
 LAYERS = {  # a file belongs to the longest of these names that its own name begins with
+    "brief": 0,
     "debugging": 0,
     "heartbeat": 0,
     "intervals": 0,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from metalearn.brief import brief_help
 from metalearn.estimators.directions import is_one_number
 from metalearn.inner.checks import is_known
 from metalearn.inner.problem import InnerProblem
@@ -70,6 +71,7 @@ class Description:
         return not is_one_number(self.sigma) or bool(self.sigma != 0)
 
 
+@brief_help
 class Family(NamedTuple):
     """Estimators that differ only in numbers and share their compiled programs in `ml.compare`.
 
@@ -87,6 +89,7 @@ class Family(NamedTuple):
     init: Callable[..., Any]
 
 
+@brief_help
 class GradientEstimator(NamedTuple):
     """An estimator of ∇_θ L(θ), L = (1/T) Σ_t ℓ_t, one window at a time.
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from metalearn.brief import brief_help
 from metalearn.inner.divergence import Reading
 from metalearn.types import Key, State, Theta
 
@@ -12,6 +13,7 @@ Memory = Any
 Run = Callable[[Theta, State], tuple[Reading, State]]
 
 
+@brief_help
 class Method(NamedTuple):
     """A gradient estimator written for one particle; `from_method` turns it into an estimator.
 
@@ -44,6 +46,7 @@ class Method(NamedTuple):
     finish: Callable[[Theta, Reading], Theta] = lambda gradients, readings: gradients
 
 
+@brief_help
 class Particles(NamedTuple):
     """The state of an estimator.
 

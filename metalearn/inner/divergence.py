@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import debugging, trees
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_number
 from metalearn.inner.problem import InnerProblem, check_inner
 from metalearn.types import State
 
 
+@brief_help
 class Reading(NamedTuple):
     """The losses of one window of one run, summarised.
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn import tabular
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_choice
 from metalearn.landscape.box_counting import box_counting_dimension, published_dimension
 from metalearn.landscape.fit import LOWER_BOUND, picture
@@ -28,6 +29,7 @@ SHOWN = {
 }
 
 
+@brief_help
 class BorderDimension(NamedTuple):
     """The dimension of a border with its errors.
 

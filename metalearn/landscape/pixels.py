@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count
 from metalearn.inner.convolutions import prepare
@@ -33,6 +34,7 @@ CHUNK_OF_ACCELERATOR = 4096
 BAND = 512  # pixels whose states are in memory at a time; at least a chunk
 
 
+@brief_help
 class PixelMeasures(NamedTuple):
     """Results for a list of pixels; arrays `[count]`.
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_count, check_number, check_seed
 from metalearn.inner.problem import InnerProblem, check_key
 from metalearn.landscape.pixels import measure_pixels
@@ -17,6 +18,7 @@ from metalearn.types import Key
 SCALE = 3.0  # not a power of two, because powers of two cause no rounding errors
 
 
+@brief_help
 class Precision(NamedTuple):
     """The effect of rounding errors on a picture.
 

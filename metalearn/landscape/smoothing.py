@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_number
 from metalearn.landscape.plane import Axis, Plane
 from metalearn.words import percent
 
 
+@brief_help
 class Smoothed(NamedTuple):
     """A smoothed landscape L_σ on the grid of L; arrays `[height, width]`, with y ascending along the rows.
 

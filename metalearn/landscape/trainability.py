@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn import tabular
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_bool, check_count
 from metalearn.inner.problem import InnerProblem, check_key
 from metalearn.landscape import adaptive as quadtree
@@ -23,6 +24,7 @@ CHECKED, LEAST = (
 TILE = 8  # bands passed to `keep` at a time, which is the most that an interruption can lose
 
 
+@brief_help
 class Landscape(NamedTuple):
     """Trainability on a grid; arrays `[height, width]`, with y ascending along the rows.
 

@@ -206,9 +206,15 @@ def _checked_box(box, theta):
     one = lambda end: isinstance(end, (int, float)) or (hasattr(end, "shape") and end.shape == ())
     low, high = (jax.tree.map(lambda leaf, e=end: jnp.full_like(leaf, e), theta) if one(end) else end for end in box)
     for name, end in (("low", low), ("high", high)):
-        check_theta(end)
-        if not trees.alike(end, theta):
-            raise ValueError(f"box: {name} must have the structure and shapes of theta, or be one number.")
+        try:
+            fits = trees.alike(end, theta)
+        except TypeError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"box: {name} must be one number, or numbers in the structure and shapes of theta, "
+                f"{jax.tree.map(jnp.shape, theta)}; {end!r} was given."
+            )
     match = lambda end: jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), end, theta)
     low, high = match(low), match(high)
     uniform(low, high)  # raises an error for ends that are not finite or not in order

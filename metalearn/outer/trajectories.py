@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from metalearn.brief import brief_help
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import refusal, summarize_error
@@ -21,6 +22,7 @@ from metalearn.types import Key, Progress, Theta
 LAST = 0.1  # the share of a trajectory whose mean is the end point
 
 
+@brief_help
 class Descent(NamedTuple):
     """An estimator with the settings of its meta-training.
 

@@ -4,10 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.intervals import error_of_mean
 from metalearn.outer.comparison.report import Measurement
 
 
+@brief_help
 class TurningPoint(NamedTuple):
     """The turning point of a goal, mean and standard error over seeds.
 

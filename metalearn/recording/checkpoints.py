@@ -157,9 +157,9 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
 
     Args:
       path: a file that `save_snapshot` wrote.
-      like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns. The file must have its shapes and
-        dtypes, and a snapshot must be of the same estimator and windows. Settings without an array, such as sigma, are
-        not compared.
+      like: a snapshot of the same run, such as `ml.outer.first_snapshot(...)` returns. The file must have its shapes
+        and dtypes, and a snapshot must be of the same estimator and windows. Settings without an array, such as sigma,
+        are not compared.
 
     Raises:
       FileNotFoundError: the file does not exist.

@@ -57,7 +57,7 @@ def test_every_experiment_rejects_equal_labels(experiment, tmp_path):
 def snapshot(make, **more):
     estimator = make(PROBLEM, ml.Truncation(12, 3), sigma=0.1, num_pairs=2, **more)
     arguments = (estimator, optax.sgd(0.02), jnp.float32(0.3), KEY)
-    return arguments, ml.first_snapshot(*arguments)
+    return arguments, ml.outer.first_snapshot(*arguments)
 
 
 def test_a_snapshot_of_another_estimator_raises_an_error(tmp_path):
@@ -71,4 +71,4 @@ def test_a_snapshot_of_another_estimator_raises_an_error(tmp_path):
     path = save_snapshot(tmp_path / "one.npz", first)
     with pytest.raises(ValueError, match=r"made by persistent ES .* here noise-reuse ES .* continues it"):
         load_snapshot(path, other)
-    assert load_snapshot(path, ml.first_snapshot(*pes)).step == 0
+    assert load_snapshot(path, ml.outer.first_snapshot(*pes)).step == 0

@@ -121,7 +121,7 @@ def test_a_point_far_from_the_plane_raises_an_error():
 def test_a_snapshot_with_a_non_finite_theta_raises_an_error():
     estimator = ml.persistent_es(ml.problems.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=2)
     arguments = (estimator, optax.sgd(0.02), jnp.float32(0.3), KEY)
-    first = ml.first_snapshot(*arguments)
+    first = ml.outer.first_snapshot(*arguments)
     for value in (math.nan, math.inf):
         with pytest.raises(ValueError, match="resume is a snapshot whose theta contains NaN or infinity"):
             ml.meta_train(*arguments, 2, resume=first._replace(theta=jnp.float32(value)))

@@ -76,6 +76,7 @@ def wide(width, depth=1): return ml.Study(walk(), 0.3, 6)
 def inner(): return walk()
 def cut(): return ml.Study(walk(), 0.3, 6, length=4)
 def good(sigma=0.2): return ml.Study(walk(), 0.3, 6, sigma=sigma)
+def leaves(): raise SystemExit(0)
 """
 NAMES = ("tree", "scalar", "integers", "loop", "diverging", "errors")
 FLAT = ("scalar",)
@@ -99,6 +100,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "my problems.py").write_text(STRANGERS)
     (tmp_path / "odd.py").write_text(ODD)
     (tmp_path / "broken.py").write_text("import math\ndef f(:\n")
+    (tmp_path / "gone.py").write_text("import sys\nsys.exit()\n")
     monkeypatch.setattr("warnings.showwarning", lambda *_: None)
     return tmp_path
 
@@ -229,7 +231,18 @@ def test_a_yaml_file_of_the_user_can_name_a_problem_file(place):
         (["problem=odd:good", "problem.horizon=0"], "horizon must be at least 1"),
         (["problem=odd:good", "problem.length=4"], "horizon 6 is not a multiple of length 4"),
         (["problem=odd:good", "problem.sigma=-1"], "sigma must be positive"),
-        (["problem=odd:good", "problem.theta=[1,2]"], "problem.theta must have the form"),
+        (["problem=odd:good", "problem.theta=[1,2]"], "problem.theta must have the shape ()"),
+        (["problem=odd:good", "problem.theta={rate: 1}"], "problem.theta must be a number"),
+        (["problem=odd:good", "problem.arguments=3"], "problem.arguments must have entries"),
+        (["problem=odd:good", "problem.outer=3"], "problem.outer must have entries"),
+        (["problem=odd:good", "+problem.outer.persistent.num_steps=3"], "did you mean persistent_es?"),
+        (["problem=odd:good", "+problem.outer.full_es.steps=3"], "did you mean num_steps?"),
+        (
+            ["problem=odd:good", "+problem.outer.full_es.num_steps=0"],
+            "problem.outer.full_es.num_steps must be at least 1",
+        ),
+        (["problem=odd.py:leaves"], "raised SystemExit: 0 (line 10)"),
+        (["problem=gone.py:f"], "gone.py cannot be imported: SystemExit"),
         (["problem=odd:good", "problem.starts=[[0,0]]"], "starts are coordinates of a plane"),
         (["problem=odd:good", "problem.box=[1,0]"], "low must nowhere be above high"),
         (["problem=odd:good", "problem.repeat_randomness=maybe"], "repeat_randomness must be true or false"),
@@ -291,6 +304,16 @@ def test_a_run_copies_its_problem_file_and_a_resume_with_a_changed_file_raises_a
     (place / "my problems.py").write_text(STRANGERS)
     assert run(place, *tiny, "resume=auto").returncode == 0, "the earlier run, with the earlier file"
     assert len(runs(place)) == 2
+
+
+def test_a_problem_imports_its_own_neighbour_and_not_one_of_the_current_folder(place):
+    (place / "aside").mkdir()
+    (place / "neighbour.py").write_text("SIGMA = 0.1\n")
+    (place / "aside/neighbour.py").write_text("SIGMA = 0.7\n")
+    (place / "aside/mine.py").write_text("import neighbour" + ODD.replace("sigma=0.2", "sigma=neighbour.SIGMA"))
+    result = run_here("../metalearn/application/check", "aside/mine.py:good", cwd=place)
+    assert result.returncode == 0, result.stderr
+    assert "0.7" in result.stdout.split("sigma", 1)[1].splitlines()[0]
 
 
 @pytest.mark.parametrize("kind", ["map", pytest.param("network", marks=pytest.mark.long)])

@@ -34,7 +34,9 @@ def losses_of(problem, steps=6):
 @pytest.mark.parametrize("limit", [None, 5.0])
 def test_the_meta_loss_is_evaluated_at_the_moving_average(limit):
     optimizer = ml.hyperparameters.averaged(ml.sgd(RATE, momentum=0.9), DECAY)
-    optimizer = optimizer if limit is None else ml.clipped(optimizer, limit)  # the average is found inside of others
+    optimizer = (
+        optimizer if limit is None else ml.hyperparameters.clipped(optimizer, limit)
+    )  # the average is found inside of others
     state, losses = losses_of(ml.training(TASK, optimizer, distance, evaluate_at=AVERAGED))
     params, trace, expected = TASK.init(KEY), jnp.zeros(3), []
     average = params["w"]

@@ -290,7 +290,7 @@ def test_meta_training_continues_from_a_file_and_a_landscape_is_drawn(tmp_path):
     estimator, optimizer = ESTIMATORS["PES"](trained("small"), ml.Truncation(4, 2)), optax.sgd(0.1)
     run = functools.partial(ml.meta_train, estimator, optimizer, THETA, KEY, chunk_length=1)
     whole, begun = run(3), run(1)[1]
-    like = ml.first_snapshot(estimator, optimizer, THETA, KEY)
+    like = ml.outer.first_snapshot(estimator, optimizer, THETA, KEY)
     theta, rest = run(3, resume=load_snapshot(save_snapshot(tmp_path / "begun.npz", begun.snapshot), like))
     same((whole[0], *raw(whole[1].snapshot)), (theta, *raw(rest.snapshot)))
     plane = Plane(Axis("rate", -3.0, 2.0), Axis("more", 0, 1), lambda x, y: {"rate": x + y})

@@ -75,12 +75,12 @@ def test_outer_trajectories_are_meta_train_from_each_start():
     problem, theta = ml.problems.phase_walk(), jnp.array([0.3, 0.5, 0.9])
     estimator = ml.persistent_es(problem, ml.Truncation(6, 2), sigma=0.1, num_pairs=4)
     settings = (estimator, optax.adam(0.05), theta, KEY, 6)
-    thetas, metrics = ml.outer_trajectories(*settings, low=jnp.asarray(0.25), high=jnp.asarray(0.8))
+    thetas, metrics = ml.outer.outer_trajectories(*settings, low=jnp.asarray(0.25), high=jnp.asarray(0.8))
     assert thetas.shape == (3, 7)
     assert metrics["loss"].shape == (3, 6)
     np.testing.assert_array_equal(thetas[:, 0], theta)
     assert thetas[:, 1:].min() >= 0.25
     assert thetas[:, 1:].max() <= 0.8
-    free, _ = ml.outer_trajectories(*settings)
+    free, _ = ml.outer.outer_trajectories(*settings)
     alone, _ = ml.meta_train(estimator, optax.adam(0.05), theta[1], jax.random.split(KEY, 3)[1], 6)
     assert free[1, -1] == pytest.approx(float(alone), rel=1e-9)

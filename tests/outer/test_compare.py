@@ -203,7 +203,9 @@ def test_smoothings_in_blocks_have_their_own_targets():
         assert found[name].target[0] == pytest.approx(exact, abs=0.04), name
 
 
-@pytest.mark.parametrize("wrap", [lambda e: ml.clip_gradient(e, 1e-3), lambda e: e._replace(estimate=doubled(e))])
+@pytest.mark.parametrize(
+    "wrap", [lambda e: ml.estimators.clip_gradient(e, 1e-3), lambda e: e._replace(estimate=doubled(e))]
+)
 def test_a_wrapped_estimator_is_not_treated_as_the_original(wrap):
     plain = smoothed_in_four_ways()["PES"]
     found = ml.compare({"plain": plain, "wrapped": wrap(plain)}, THETA, KEY, num_episodes=4, reference_pairs=4)

@@ -37,7 +37,7 @@ def test_the_steps_of_a_run_are_exact_beyond_32_bits_also_after_resuming(tmp_pat
     seen = []
     note = lambda step, theta, history: seen.extend(history.evaluations["inner_steps"].tolist())
     half = descend(costly(2**31 - 1), 3, callback=note, evaluate=look)[1].snapshot
-    like = ml.first_snapshot(costly(1), optax.sgd(0.01), START, KEY)
+    like = ml.outer.first_snapshot(costly(1), optax.sgd(0.01), START, KEY)
     resumed = load_snapshot(save_snapshot(tmp_path / "half.npz", half), like)
     history = descend(costly(2**31 - 1), 5, resume=resumed, evaluate=look, callback=note)[1]
     assert seen == [0, 3 * (2**31 - 1), 5 * (2**31 - 1)]
@@ -74,7 +74,7 @@ def test_inner_steps_of_one_estimate_beyond_32_bits_are_floating_point():
     for estimator in (
         *parts.values(),
         ml.mixture(parts),
-        ml.clip_gradient(parts["a"], 1.0),
+        ml.estimators.clip_gradient(parts["a"], 1.0),
         ml.combine(list(parts.values())),
     ):
         state = jax.eval_shape(estimator.init, ONE, jax.eval_shape(lambda: KEY))

@@ -46,7 +46,7 @@ def test_the_best_theta_is_also_returned_without_early_stopping():
 
 def test_a_resumed_run_stops_at_the_same_step_with_the_same_bits(tmp_path):
     whole = run(stop_on="goal", patience=3)
-    template = ml.first_snapshot(CONSTANT, optax.sgd(1.0), START, jax.random.key(0))
+    template = ml.outer.first_snapshot(CONSTANT, optax.sgd(1.0), START, jax.random.key(0))
     for cut in (2, 8, 10):
         path = tmp_path / f"{cut}.npz"
         run(cut, stop_on="goal", patience=3, callback=[ml.callbacks.save(path)])

@@ -50,7 +50,7 @@ def test_the_meta_loss_is_rough_where_training_is_best(seed):
 
 def descend(estimator, num_steps, rate):
     low, high = jnp.array([-1.0, -1.0]), jnp.array([5.0, 3.0])
-    thetas, _ = ml.outer_trajectories(
+    thetas, _ = ml.outer.outer_trajectories(
         estimator, optax.adam(rate), jnp.array(STARTS), jax.random.key(4), num_steps, low=low, high=high
     )
     ends = end_points(thetas)

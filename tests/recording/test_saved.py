@@ -86,13 +86,13 @@ def test_a_run_continues_from_a_file_with_the_same_bits(tmp_path):
     whole, _ = ml.meta_train(*arguments, 20)
     _, begun = ml.meta_train(*arguments, 7)
     path = save_snapshot(tmp_path / "snapshot.npz", begun.snapshot)
-    snapshot = load_snapshot(path, ml.first_snapshot(*arguments))
+    snapshot = load_snapshot(path, ml.outer.first_snapshot(*arguments))
     assert ml.meta_train(*arguments, 20, resume=snapshot)[0] == whole
-    other = ml.first_snapshot(estimator, optax.sgd(0.02), *arguments[2:])
+    other = ml.outer.first_snapshot(estimator, optax.sgd(0.02), *arguments[2:])
     with pytest.raises(ValueError, match=r"is the snapshot of another run: it has \d+ arrays"):
         load_snapshot(path, other)
     with pytest.raises(ValueError, match=r"its theta is float32\[\], but here it must be float32\[2\]"):
-        load_snapshot(path, ml.first_snapshot(estimator, optax.adam(0.02), jnp.ones(2), KEY))
+        load_snapshot(path, ml.outer.first_snapshot(estimator, optax.adam(0.02), jnp.ones(2), KEY))
 
 
 def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.inner.checks import is_known
 
 
+@brief_help
 class Data(NamedTuple):
     """Examples: inputs and the targets to predict.
 
@@ -24,6 +26,7 @@ class Data(NamedTuple):
     targets: Any
 
 
+@brief_help
 class Examples(NamedTuple):
     """Examples of any shape: the first axis of every array counts the examples.
 
@@ -40,6 +43,7 @@ class Examples(NamedTuple):
     targets: Any
 
 
+@brief_help
 class MemoryMapped(NamedTuple):
     """Examples that stay on disk, made by `memory_mapped`.
 
@@ -103,10 +107,15 @@ def count_examples(data: Any) -> int:
 
 
 def take(data: Any, indices: np.ndarray) -> Any:
-    """Return the data with the given examples only."""
+    """Return the data with the given examples only. NumPy takes them, because JAX would compile several programs."""
     if examples_first(data):
-        return jax.tree.map(lambda leaf: leaf[indices], data)
-    return Data(data.inputs[:, indices], data.targets[..., indices])
+        return jax.tree.map(lambda leaf: _taken(leaf, indices), data)
+    return Data(*(_taken(leaf, (..., indices)) for leaf in (data.inputs, data.targets)))
+
+
+def _taken(array, place):
+    read = isinstance(array, jax.Array) and is_known(array)
+    return jax.device_put(np.asarray(array)[place]) if read else array[place]
 
 
 def to_shapes(tree: Any) -> Any:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn import dynamics
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, check_horizon, check_problem, split_episode
 from metalearn.inner.unroll import unroll_episode
@@ -19,6 +20,7 @@ DERIVED = ("log_gradient", "log_growth", "exponent", "exponent_error", "flip_fra
 CHAOTIC = 0.02  # nats per step: a training run with a larger λ is regarded as chaotic
 
 
+@brief_help
 class Anatomy(NamedTuple):
     """All measurements on a plane of θ-space, in arrays `[height, width]`; row = y, ascending.
 
@@ -52,6 +54,7 @@ class Anatomy(NamedTuple):
         return gradient_map(self.log_gradient, self.direction, smoothed.gradient)
 
 
+@brief_help
 class Law(NamedTuple):
     """A straight line fitted to ln ‖∇L‖, or ln ‖ds_T/dθ‖, as a function of λT.
 

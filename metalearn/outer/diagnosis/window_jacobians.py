@@ -8,12 +8,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.inner.differentiable import REVERSE, check_derivative
 from metalearn.inner.problem import InnerProblem, check_horizon, split_episode
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.types import Key, Theta
 
 
+@brief_help
 class Spectrum(NamedTuple):
     """The gradient of truncated backprop for every truncation length in whole windows; K = n is the full gradient.
 

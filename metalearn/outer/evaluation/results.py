@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn import tabular
+from metalearn.brief import brief_help
 from metalearn.intervals import FEWEST, error_of_mean
 from metalearn.outer.comparison.report import Measurement
 from metalearn.outer.evaluation.speed_up import SpeedUp
@@ -30,6 +31,7 @@ SHOWN = {
 }
 
 
+@brief_help
 class Curves(NamedTuple):
     """The trainings of one optimiser on one benchmark, over seeds.
 
