@@ -77,7 +77,9 @@ def link(page):
 
 
 def width(page):
-    return float(re.search(r"width=([^&]+)", link(page))[1])
+    found = re.search(r"width=([^&]+)", link(page))
+    assert found
+    return float(found[1])
 
 
 def centre_of(page):
