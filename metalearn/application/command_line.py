@@ -33,10 +33,10 @@ from metalearn.application.arguments import (
     offer_problem_files,
     put_options_last,
 )
-from metalearn.application.kinds import check_kinds, own_values
 from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
+from metalearn.application.value_types import check_kinds, own_values
 from metalearn.compilation import compilation_effort
 from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
 from metalearn.recording.files import RunFolderError

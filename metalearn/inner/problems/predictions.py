@@ -190,7 +190,14 @@ def prediction_game(
 
 
 def self_play(theta: Any) -> Any:
-    """Return {"player", "rival"} with the rival equal to the player, for the argument `project` of `ml.meta_train`."""
+    """Return {"player", "rival"} with the rival equal to the player, for the argument `project` of `ml.meta_train`.
+
+    Args:
+      theta: {"player": θ_p, "rival": θ_q}.
+
+    Raises:
+      ValueError: θ has other entries.
+    """
     if not _has_rival(theta, True):
         raise ValueError(f'theta must be a mapping with "player" and "rival"; {theta!r} was given.')
     return {"player": theta["player"], "rival": theta["player"]}
