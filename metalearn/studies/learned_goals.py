@@ -17,7 +17,6 @@ from metalearn.inner.training.task import Task, metric_loss
 from metalearn.inner.training.training import training
 from metalearn.inner.unroll import Truncation
 from metalearn.learned import nominal_optimizer
-from metalearn.memoization import memoize
 from metalearn.outer import meta_train
 from metalearn.outer.evaluation.results import RATES
 from metalearn.types import Key
@@ -129,15 +128,17 @@ def probe(
       By "condition/", "step" `[readings]`, "learned" `[meta-seeds, seeds, 2, readings]`, "Adam, swept" and "Adam, as
       tuned" `[seeds, 2, readings]`, and "rate" of the swept one.
     """
-    optimizer, found, tuned = nominal_optimizer(), {}, None
+    optimizer, programs, found, tuned = nominal_optimizer(), {}, {}, None
     structure = jax.tree.structure(jax.eval_shape(optimizer.init, jax.random.key(0)))
     sweeping, testing = (jax.random.split(part, num_seeds) for part in jax.random.split(key))
-    leaves = [jnp.asarray(leaf) for leaf in weights.values()]
+    leaves, rates = [jnp.asarray(leaf) for leaf in weights.values()], np.array(RATES, np.float32)
     for name, (benchmark, *factors) in conditions.items():
-        by_adam, by_learned = _programs(benchmark, optimizer, structure)
+        if id(benchmark) not in programs:  # conditions with the same network and data share programs
+            programs[id(benchmark)] = _programs(benchmark, optimizer, structure)
+        by_adam, by_learned = programs[id(benchmark)]
         factors = jnp.array(factors, jnp.float32)
-        scores = [by_adam(rate, factors, sweeping)[:, 1].mean() for rate in np.float32(RATES)]
-        rate = np.float32(RATES)[np.argmin(scores)]
+        scores = [by_adam(rate, factors, sweeping)[:, 1].mean() for rate in rates]
+        rate = rates[np.argmin(scores)]
         tuned = rate if tuned is None else tuned
         values = {SWEPT: by_adam(rate, factors, testing), TUNED: by_adam(tuned, factors, testing), "rate": rate}
         values["learned"] = np.stack(
@@ -148,12 +149,8 @@ def probe(
     return found
 
 
-@memoize
 def _programs(benchmark, optimizer, structure) -> tuple[Any, Any]:
-    """Return the trainings by Adam and by the learned optimiser, `(rate or weights, factors, keys) -> losses`.
-
-    All conditions with the same network and data share these two programs.
-    """
+    """Return the trainings by Adam and by the learned optimiser, `(rate or weights, factors, keys) -> losses`."""
 
     def trainings(make, factors, keys):
         condition = ProbeCondition(benchmark, *factors)
