@@ -25,8 +25,8 @@ class NoisyTraining(NamedTuple):
 
     Attributes:
       params, trace: the parameters of the network, and the momentum.
-      order: the examples of digits in the order of this episode: the first rows are for training, and the last ones
-        for measuring the goal; before those are the rows for deciding when to stop, and before them those for validation.
+      order: the examples of digits in the order of this episode: first the rows for training, and at the end those for
+        validation, for deciding when to stop, and for measuring the goal.
       labels: the labels of the training rows; some of them are wrong.
     """
 

@@ -192,11 +192,7 @@ def prediction_game(
 def self_play(theta: Any) -> Any:
     """Return {"player", "rival"} with the rival equal to the player, for the argument `project` of `ml.meta_train`.
 
-    Args:
-      theta: {"player": θ_p, "rival": θ_q}.
-
-    Raises:
-      ValueError: θ has other entries.
+    Raises ValueError if `theta` is not {"player": θ_p, "rival": θ_q}.
     """
     if not _has_rival(theta, True):
         raise ValueError(f'theta must be a mapping with "player" and "rival"; {theta!r} was given.')
