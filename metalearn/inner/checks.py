@@ -34,8 +34,9 @@ def check_number(
       ValueError: the value is not finite or out of range.
     """
     array = hasattr(value, "dtype") or isinstance(value, int | float | complex | list | tuple)
+    numbers: Any = value
     try:
-        numbers: Any = np.asarray(value) if isinstance(value, list | tuple) else value
+        numbers = np.asarray(value) if isinstance(value, list | tuple) else value
         shape, dtype = (jnp.shape(numbers), jnp.result_type(numbers)) if array else (None, None)
     except (TypeError, ValueError):
         shape, dtype = None, None
@@ -45,7 +46,7 @@ def check_number(
         raise TypeError(f"{name} must be one real number; {given} was given.")
     if not is_known(value):
         return
-    number = float(value)
+    number = float(numbers)
     below = low is not None and (number <= low if open_low else number < low)
     above = high is not None and (number >= high if open_high else number > high)
     if below or above or number != number or number in (float("inf"), float("-inf")):
