@@ -86,6 +86,8 @@ def check(config):
     key, original = parse_seed(config.seed), config.problem.copy()
     ours = original.get("study") == OWN_CASES
     plain = Case(config, config.problem, config.proxy, config.goal, Switches())
+    for sentence in ml.check_problem(plain.study.problem, plain.study.theta):
+        print(sentence)
     cases = {PLAIN: plain}
     for name, entry in config.mitigations.items():
         check_keys(f"mitigations.{name}", entry, FIELDS)
