@@ -88,6 +88,8 @@ def check(config):
     ours = original.get("study") == OWN_CASES
     studies = {}
     plain = Case(config, config.problem, config.proxy, config.goal, Switches(), studies)
+    for sentence in ml.check_problem(plain.study.problem, plain.study.theta):
+        print(sentence)
     if not ours:
         for role, name in plain.names.items():
             check_finite(plain.study, name, role)

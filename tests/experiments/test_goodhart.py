@@ -87,6 +87,15 @@ def test_a_user_defined_problem_with_two_observables(tmp_path, goal):
     np.testing.assert_allclose(curves["goal"][:, :3], (theta - place)[:, :3] ** 2, rtol=1e-3, atol=1e-6)
 
 
+def test_a_problem_without_a_useful_derivative_says_so(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN.replace("(theta - 1.0) ** 2", "jnp.round(theta)"))
+    assert "jnp.round" in (tmp_path / "mine.py").read_text()
+    result = run(tmp_path, f"problem={tmp_path}/mine.py:study", "goal=wanted", "outer.num_steps=1", "chunk_length=1",
+                 "size=quick", "seeds=1", "held_out=1", "pairs=1", "tracker=none")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "is zero everywhere" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
