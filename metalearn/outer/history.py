@@ -187,7 +187,7 @@ def describe_divergence(reports, begin, description) -> tuple[int, str]:
     """Return the severity of the divergence of a chunk, and a warning.
 
     Severity 0, without a warning: no divergence, or this is traced. 1: at most 1 % of the particles diverged in every
-    step, or a few particles account for most of the mean loss. 2: more than 1 % diverged. 3: no particle could be
+    step, but a few particles account for most of the mean loss. 2: more than 1 % diverged. 3: no particle could be
     used.
     """
     shares = reports["fraction_diverged"]
@@ -200,11 +200,9 @@ def describe_divergence(reports, begin, description) -> tuple[int, str]:
     if isinstance(shares, Tracer):
         return 0, ""
     shares = np.asarray(shares)
-    if np.all(shares <= MOST_DIVERGED):
+    if not np.any(shares > MOST_DIVERGED):
         share = dominance(reports, 1 if description is None else description.num_particles)
-        words = [_describe_few(shares, begin)] * bool(np.any(shares > 0))
-        words += [_describe_dominance(share, reports["loss"], begin)] * bool(share)
-        return min(len(words), 1), " ".join(words)
+        return (1, _describe_dominance(share, reports["loss"], begin)) if share else (0, "")
     if np.all(shares == 1):
         return 3, (
             f"Every particle of outer steps {begin} to {begin + len(shares) - 1} diverged: the estimates contain no information. Bound the "
@@ -217,15 +215,6 @@ def describe_divergence(reports, begin, description) -> tuple[int, str]:
         "largest number, and a particle whose gradient is not finite is left out: the estimate is dominated by the diverged runs, or is "
         "that of the runs that did not diverge. Give the problem a cap with ml.saturate(problem, cap) or the cap of ml.training, or bound "
         "the hyperparameters that theta sets."
-    )
-
-
-def _describe_few(shares, begin) -> str:
-    """Say how a small share of diverged particles affects an outer optimiser."""
-    worst = int(np.argmax(shares))
-    return (
-        f"{percent(shares[worst])} of the particles of outer step {begin + worst} diverged. A loss that is not finite is replaced by the "
-        "largest number, whose square Adam keeps for thousands of steps, in which theta hardly moves. Give the problem a cap (ml.saturate)."
     )
 
 

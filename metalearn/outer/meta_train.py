@@ -61,8 +61,8 @@ def meta_train(
 
     Outer step i uses the random key fold_in(key, i), so that neither the chunk length nor an interruption changes the
     result. If an update would make θ, or the outer optimiser's state, non-finite, training stops before this update
-    with a warning. Other warnings are given when the first particle diverges, when the share of diverged particles
-    first exceeds 1 % (see `History.divergence`), and when a few particles, diverged or not, first account for most of the mean loss of a
+    with a warning. Other warnings are given when the share of diverged particles first exceeds 1 % (see
+    `History.divergence`), and when a few particles, diverged or not, first account for most of the mean loss of a
     chunk. `meta_train` works under `jit` and `vmap`, over starts, keys or sigmas, if `callback` and `progress` are
     None; a mapped copy that stops keeps its θ.
 

@@ -45,19 +45,6 @@ def test_a_few_huge_losses_cause_one_warning(huge):
     assert "ml.saturate" in told[0]
 
 
-def test_a_small_share_of_diverged_particles_is_named_once_unless_there_is_a_cap():
-    """Single diverged particles freeze theta under Adam."""
-    problem = unlucky(jnp.inf, 1 / 20_000)
-    theta, history, told = trained(problem, 100, 300, chunk_length=50)
-    assert history.divergence()["worst"] == pytest.approx(0.01)
-    assert len(told) == 1
-    assert "1.0% of the particles of outer step 94 diverged" in told[0]
-    assert "ml.saturate" in told[0]
-    free, _, silent = trained(ml.saturate(problem, 2.0), 100, 300, chunk_length=50)
-    assert silent == []
-    assert jnp.abs(free) < jnp.abs(theta)
-
-
 def test_one_huge_loss_in_hundreds_of_estimates_causes_a_warning_unless_losses_are_capped():
     (said,) = trained(unlucky(1e9, 1 / 2000), 8, 400)[2]
     assert "Adam" in said
