@@ -13,7 +13,7 @@ SMALL = ("num_steps=2", "rows=20", "hidden=2")
 TINY = (
     "size=quick", "seeds=2", "chunk_length=2", "outer.num_steps=4", "features.counts=[3,10,40]", "features.seeds=9",
     *(f"problem.arguments.{setting}" for setting in SMALL), "weights.arguments.example_weights=4",
-    "weights.arguments.num_steps=2", "~mitigations.aligned_proxy", "tracker=none",
+    "weights.arguments.num_steps=2", "tracker=none",
 )  # fmt: skip
 OWN = """
 import jax.numpy as jnp
@@ -108,6 +108,7 @@ def test_an_invalid_setting_is_a_one_line_error_and_leaves_no_run_folder(tmp_pat
     ("goal", "words"),
     [
         ("pair", "The observable 'pair' must return one real number"),
+        ("infinite", "goal must be finite at the start; 'infinite' is inf"),
         ("missing", "missing"),
     ],
 )
