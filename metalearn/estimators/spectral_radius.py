@@ -14,8 +14,8 @@ def estimate_spectral_radius(product: Callable[[jax.Array], jax.Array], like: ja
     """Return the largest modulus of an eigenvalue, from 12 steps of a power iteration and 12 directions of Arnoldi.
 
     A power iteration alone has no limit if the largest eigenvalues are a complex pair. The Hessenberg matrix H of
-    the directions that follow contains the pair. Its spectral radius is the limit of ‖H^n‖^(1/n), at n = 2²⁰. It is exact if
-    the directions span the space of the dominant eigenvectors, and otherwise an estimate.
+    the directions that follow contains the pair. Its spectral radius is the limit of ‖H^n‖^(1/n), at n = 2²⁰. It is
+    exact if the directions span the space of the dominant eigenvectors, and otherwise an estimate.
 
     Args:
       product: `v -> A v` for vectors.
