@@ -183,7 +183,7 @@ def open_run(
     trackers: list[Tracker] = []
 
     def begin() -> Path:
-        free = {"resume", "tracker", "folder", *may_differ}
+        free = {"resume", "tracker", "folder", "trusted", *may_differ}
         path = folder_to_continue(resume, folder, name, settings, free, may_grow, check)
         path = path or make_run_folder(folder, name)
         try:
