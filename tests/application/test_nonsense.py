@@ -96,7 +96,12 @@ def test_a_number_can_be_a_call_and_theta_has_any_form(name):
 def test_another_problem_takes_a_theta_of_its_own_form(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "two_numbers.py").write_text(TWO_NUMBERS)
-    words = ["problem=phase_walk", "problem.build={_target_: two_numbers.pull}", "problem.theta=[0.1,0.2]", "trusted=[two_numbers]"]
+    words = [
+        "problem=phase_walk",
+        "problem.build={_target_: two_numbers.pull}",
+        "problem.theta=[0.1,0.2]",
+        "trusted=[two_numbers]",
+    ]
     tiny = ["estimator=[full_es]", "pairs=2", "judges=2", "held_out=1", "outer.num_steps=1", "chunk_length=1"]
     result = run_here("meta_train", *words, *tiny, "tracker=none", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from metalearn.recording import read_metrics, read_status
@@ -29,6 +30,7 @@ PROGRAM = f"""
 import pathlib
 import sys
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 from metalearn.recording import open_run
 
