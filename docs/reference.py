@@ -111,8 +111,7 @@ def entry(namespace, name):
 
 
 def introduction(namespace):
-    text = inspect.getdoc(module(namespace)) or ""
-    return re.sub(r"^Floor [\d.]+: (\w)", lambda match: match[1].upper(), text)
+    return inspect.getdoc(module(namespace)) or ""
 
 
 def page(namespace):

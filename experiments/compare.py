@@ -24,6 +24,7 @@ from metalearn.landscape.render import check_resolution
 from metalearn.outer import end_points, run_descents
 from metalearn.outer.comparison.compare import check_comparison
 from metalearn.outer.history import divergence_along, divergence_in_words
+from metalearn.recording.values import plain
 
 LANDSCAPE_KEYS = 8
 
@@ -62,8 +63,9 @@ def main(config):
 
 
 def said(theta):
-    """Return θ of the configuration if it fits on a line."""
-    return theta if theta is not None and len(str(theta)) < 80 else "its start"
+    """Return θ of the configuration, with six digits, if it fits on a line."""
+    words = str(jax.tree.map(lambda number: float(f"{number:.6g}"), plain(theta)))
+    return words if theta is not None and len(words) < 80 else "its start"
 
 
 def chosen(config):

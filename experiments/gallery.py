@@ -38,7 +38,7 @@ def main(config):
             rows += [{"condition": name, "paper": published, "undecided": undecided} | row for row in table]
             print(f"\n{name}, {found.num_steps} steps: paper {published}, {percent(undecided)} undecided")
             for row in table:
-                print(f"  {row['rule']:16s}{row['said']}")
+                print(f"  {row['rule']:16s}{row['summary']}")
         run.table("dimensions", rows)
         run.figure("gallery", later(draw_landscapes, panels, norm=config.norm, mark_undecided=config.mark_undecided))
         print(f"\nfigure: {run.folder}/figures/gallery.png")

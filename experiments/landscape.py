@@ -58,7 +58,7 @@ def main(config):
         if config.adaptive:
             print(f"{percent(found.computed.mean())} trained; {found.wrong} of {found.checked} filled ones were wrong")
         print(f"{precision}\n")
-        for rule, said in [("paper", published)] * bool(published) + [(row["rule"], row["said"]) for row in rows]:
+        for rule, said in [("paper", published)] * bool(published) + [(row["rule"], row["summary"]) for row in rows]:
             print(f"  {rule:28s}{said}")
         print(f"\nfigure: {run.folder}/figures/landscape.png")
 

@@ -1,4 +1,4 @@
-"""Train one small network in three ways: backprop, a policy gradient, and neuro-evolution, on losses with local minima."""
+"""Train a small network by backprop, by a policy gradient and by neuro-evolution, on losses with local minima."""
 
 import importlib.util
 

@@ -63,7 +63,7 @@ def main(config):
 
 
 def chosen(config):
-    """Return the condition or problem to zoom into, its name, its steps and the key of its episode (None for a condition)."""
+    """Return the condition or problem to zoom into, its name, its steps and its episode key (None for a condition)."""
     if config.get("problem") is None:
         condition = ml.landscape.condition(config.condition)
         steps = condition.num_steps if config.num_steps is None else config.num_steps
@@ -147,7 +147,7 @@ def record(run, config, name, frames, rows, checks, published):
             path = write_film(Path(folder) / "zoom", images, images_per_second=config.film.images_per_second)
             run.file(path.name, path)
     print(f"\n{'width':>9s}  {'trained':>7s}  {'wrong':>9s}  {'rounding':>8s}  dimension by the 3-point rule")
-    said = {row["width"]: row["said"] for row in rows if row["rule"] == "3-point rule"}
+    said = {row["width"]: row["summary"] for row in rows if row["rule"] == "3-point rule"}
     for check in checks:
         wrong = f"{check['wrong']}/{check['checked']}"
         rounding = f"{round(check['rounding'] * check['rounding_checked'])}/{check['rounding_checked']}"

@@ -23,14 +23,27 @@ if _TYPE_CHECKING:
     from metalearn import application, callbacks, explain, figures, recording, reproductions, testing  # noqa: F401
     from metalearn.api import *  # noqa: F403
     from metalearn.application.program_cache import cache_programs  # noqa: F401
+    from metalearn.explorer import explore  # noqa: F401
 
-_MORE = ("application", "cache_programs", "callbacks", "explain", "figures", "recording", "reproductions", "testing")
+_MORE = (
+    "application",
+    "cache_programs",
+    "callbacks",
+    "explain",
+    "explore",
+    "figures",
+    "recording",
+    "reproductions",
+    "testing",
+)
 
 
 def __getattr__(name: str) -> _Any:
     """Import a module or the names of `metalearn.api` on first use: `python -m metalearn` starts without JAX."""
     if name == "cache_programs":
         return _importlib.import_module("metalearn.application.program_cache").cache_programs
+    if name == "explore":
+        return _importlib.import_module("metalearn.explorer").explore
     if name != "__all__" and name.startswith("_"):
         raise AttributeError(f"module 'metalearn' has no attribute {name!r}")
     if _find_spec(f"metalearn.{name}"):

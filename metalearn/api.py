@@ -20,7 +20,6 @@ from metalearn.estimators import (
     artbp,
     backprop,
     bootstrapped,
-    clip_gradient,
     combine,
     evolution_strategies,
     forward_gradient,
@@ -30,7 +29,6 @@ from metalearn.estimators import (
     implicit_gradient,
     mixture,
     noise_reuse_es,
-    normalise_gradient,
     over_devices,
     persistent_es,
     uoro,
@@ -59,7 +57,6 @@ from metalearn.inner.training import (
     adam,
     adamw,
     classification,
-    clipped,
     convolutional,
     from_equinox,
     from_haiku,
@@ -67,12 +64,11 @@ from metalearn.inner.training import (
     from_nnx,
     metric_loss,
     mlp,
-    per_layer,
     regression,
     sgd,
     training,
 )
-from metalearn.outer import Study, compare, evaluate, first_snapshot, held_out_loss, meta_train, outer_trajectories
+from metalearn.outer import Study, compare, evaluate, held_out_loss, meta_train
 from metalearn.outer.diagnosis import diagnose
 
 __all__ = [
@@ -92,8 +88,6 @@ __all__ = [
     "bootstrapped",
     "check_problem",
     "classification",
-    "clip_gradient",
-    "clipped",
     "combine",
     "compare",
     "compilation_effort",
@@ -107,7 +101,6 @@ __all__ = [
     "evaluate",
     "evolution_strategies",
     "final_loss",
-    "first_snapshot",
     "forward_gradient",
     "forward_mode",
     "from_equinox",
@@ -131,11 +124,8 @@ __all__ = [
     "mixture",
     "mlp",
     "noise_reuse_es",
-    "normalise_gradient",
     "outer",
-    "outer_trajectories",
     "over_devices",
-    "per_layer",
     "persistent_es",
     "problems",
     "quantile_loss",

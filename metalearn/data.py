@@ -1,4 +1,6 @@
-"""Datasets, `ml.data.*`. Examples are the columns of `Data.inputs`, or the rows of `Examples`. Random datasets are functions of a key.
+"""Datasets, `ml.data.*`. Examples are the columns of `Data.inputs`, or the rows of `Examples`.
+
+Random datasets are functions of a key.
 
 | group | functions |
 |---|---|

@@ -9,7 +9,7 @@ point.
 | transforms of an entry of θ | `value`, `exp`, `exp10`, `sigmoid` |
 | schedules between two values | `linear_schedule`, `log_linear_schedule`, `cosine_schedule` |
 | other schedules | `inverse_time_schedule`, `piecewise_schedule` |
-| averages of the weights | `averaged`, `averaged_params` |
+| wrappers of optimisers | `clipped`, `per_layer`, `averaged` and `averaged_params` |
 | sets of hyperparameters | `all_hyperparameters`, `per_tensor_adam`, `learned_tuning`, `Tuning` |
 
     optimizer = ml.sgd(ml.hyperparameters.cosine_schedule(ml.hyperparameters.exp("log_rate"), 0.0, 1000))
@@ -20,6 +20,7 @@ from metalearn.inner.training import (
     all_hyperparameters,
     averaged,
     averaged_params,
+    clipped,
     cosine_schedule,
     exp,
     exp10,
@@ -27,6 +28,7 @@ from metalearn.inner.training import (
     learned_tuning,
     linear_schedule,
     log_linear_schedule,
+    per_layer,
     per_tensor_adam,
     piecewise_schedule,
     sigmoid,
@@ -38,6 +40,7 @@ __all__ = [
     "all_hyperparameters",
     "averaged",
     "averaged_params",
+    "clipped",
     "cosine_schedule",
     "exp",
     "exp10",
@@ -45,6 +48,7 @@ __all__ = [
     "learned_tuning",
     "linear_schedule",
     "log_linear_schedule",
+    "per_layer",
     "per_tensor_adam",
     "piecewise_schedule",
     "sigmoid",

@@ -2,14 +2,16 @@
 
 | group | problems |
 |---|---|
-| known gradients | `phase_walk`, `linear_quadratic`, `noisy_linear_quadratic`, `influence_balancing`, `l2_tuning`, `ridge_regression` |
+| known gradients | `phase_walk`, `linear_quadratic`, `noisy_linear_quadratic`, `influence_balancing` |
+| known optima | `l2_tuning`, `ridge_regression` |
 | chaotic maps | `toy_regression`, `cubic_loss`, `double_well`, `logistic_map`, `henon`, `lorenz` |
 | worlds that react | `performative`, `coin_flip`, `redeployment`, `prediction_game` |
 | classical fractals | `mandelbrot`, `julia`, `burning_ship`, `magnet`, `newton`, `lyapunov_logistic` |
 | training runs | `digits_training`, `benchmark_training`, `fractal_training`, `two_layer_training` |
 | proxies of a goal | `noisy_labels`, `random_features_risk`, `guided_walk` |
 | benchmarks of optimisers | `digits_benchmark`, `wine_benchmark`, `breast_cancer_benchmark`, `teacher_benchmark` |
-| benchmarks of other networks | `convolutional_benchmark`, `residual_benchmark`, `transformer_benchmark`, `lstm_benchmark` |
+| benchmarks with convolutions | `convolutional_benchmark`, `residual_benchmark` |
+| benchmarks with text | `transformer_benchmark`, `lstm_benchmark` |
 
 `performative_gradient` and `performative_targets` are exact means of estimators on `performative`, `expected_score` is
 the score of a report in a `prediction_game`, and `self_play` makes both of its players equal.

@@ -88,6 +88,11 @@ def normal_like(key: Key, tree: Tree, scale=1.0) -> Tree:
 
     All leaves of a dtype are drawn by one call, because XLA takes half a second to compile each call, and two seconds
     when it is mapped over particles.
+
+    Args:
+      key: a typed key.
+      tree: arrays, or their shapes and dtypes.
+      scale: the standard deviation.
     """
     leaves, structure = jax.tree.flatten(tree)
     kinds, drawn = [jnp.result_type(leaf) for leaf in leaves], {}

@@ -1,6 +1,7 @@
 """Formatting of numbers, names and tables in messages."""
 
 import difflib
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -36,3 +37,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[
     widths = [max(map(len, column)) for column in zip(header, *rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *rows]]
     return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:], *below])
+
+
+def fitting(header: Sequence[str], rows: Sequence[Sequence[str]], width: int = 100) -> int:
+    """Return how many of the first columns of a table fit into a width; at least two."""
+    ends = itertools.accumulate(max(map(len, column)) + 2 for column in zip(header, *rows))
+    return max(2, sum(end - 2 <= width for end in ends))

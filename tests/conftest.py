@@ -12,10 +12,10 @@ from metalearn.compilation import asked_effort, compilation_effort
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# The suite is bound by compilation: programs are optimised as little as can be, those of the library and those of JAX here
-# and in child processes. Workers share them, and a second run finds those of the first.
+# Compilation takes most of the time of the suite, so programs are compiled with the least optimisation, here and in child
+# processes. Workers share compiled programs, and a second run uses those of the first.
 EFFORT = "minimal"
-LONG = {"landscape", "dynamics", "published"}  # whose programs run for long, and three times as fast with more effort
+LONG = {"landscape", "dynamics", "published"}  # their programs run long, and three times as fast with more effort
 compilation_effort(EFFORT)
 os.environ["METALEARN_COMPILATION_EFFORT"] = EFFORT  # of experiments in child processes
 CHEAP = (

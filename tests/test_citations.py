@@ -53,7 +53,7 @@ def mistakes(path, text):
 
 
 def broken(path, link):
-    """Yield what is wrong with a link to a file of the repository or to a heading."""
+    """Yield what is wrong with a link to a file of the repository, or to a heading."""
     if re.match(r"[a-z]+:", link):
         return
     name, _, anchor = link.partition("#")
@@ -64,7 +64,7 @@ def broken(path, link):
         yield f"the link {link} leads to no heading"
 
 
-def test_every_citation_leads_somewhere():
+def test_every_cited_document_and_section_exists():
     found = [f"{path.relative_to(ROOT)}: {what}" for path in FILES for what in mistakes(path, path.read_text())]
     assert len(FILES) > 200
     assert not found, "\n".join(found)
@@ -89,7 +89,7 @@ def test_a_made_up_citation_is_found(text):
     assert len(list(mistakes(ROOT / "README.md", text))) >= 1
 
 
-def test_citations_that_exist_are_fine():
+def test_existing_citations_pass():
     text = "docs/theory.md §4.3 and §4.4, theory.md §2; [there](docs/theory.md#25-artbp), [out](https://example.org#a)"
     assert not list(mistakes(ROOT / "README.md", text))
     assert not list(mistakes(ROOT / "metalearn" / "file.py", "docs/theory.md §5.1"))

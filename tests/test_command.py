@@ -29,7 +29,7 @@ sys.addaudithook(refuse)
 """
 
 
-def test_the_list_has_every_experiment_and_needs_no_jax():
+def test_the_list_contains_every_experiment_and_does_not_import_jax():
     code = "import sys, metalearn.__main__ as command; command.main(); print('jax' in sys.modules)"
     for arguments in ([], ["--help"]):
         told = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
@@ -40,7 +40,7 @@ def test_the_list_has_every_experiment_and_needs_no_jax():
         assert jax == "False"
 
 
-def test_help_and_refusals_of_an_experiment_need_neither_jax_nor_hydra():
+def test_help_and_errors_of_an_experiment_import_neither_jax_nor_hydra():
     code = """
 import sys, metalearn.__main__ as command
 try:
@@ -79,7 +79,7 @@ print(sorted({"jax", "hydra"} & set(sys.modules)))
         (["zoom", "condition=tan"], ["tan"]),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, arguments, words):
+def test_a_user_error_is_one_line_and_exit_code_2(tmp_path, arguments, words):
     result = run_package(*arguments, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     (line,) = result.stderr.splitlines()
@@ -88,7 +88,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, arguments, words):
         assert word in line
 
 
-def test_help_and_configurations_are_those_of_the_script(tmp_path):
+def test_the_command_has_the_help_and_configurations_of_the_script(tmp_path):
     ours, theirs = run_package("explain", "--help", cwd=tmp_path), run_experiment("explain", "--help", cwd=tmp_path)
     assert ours.returncode == theirs.returncode == 0, ours.stderr
     assert ours.stdout == theirs.stdout != ""
@@ -114,7 +114,7 @@ def expected(tmp_path_factory):
     return rows
 
 
-def test_the_same_seed_gives_the_numbers_of_the_script_and_a_sweep_goes_through(tmp_path, expected):
+def test_the_command_gives_the_numbers_of_the_script_and_runs_sweeps(tmp_path, expected):
     sweep = run_package(*TINY, "-m", "seed=2,3", "folder=package", cwd=tmp_path)
     assert sweep.returncode == 0, sweep.stderr
     other, same = sorted((tmp_path / "package").glob("*-sweep/*compare*"))
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_numbers_of_the_script_and_a_sweep_goes_through(
     assert [row["seed"] for row in json.loads(table.read_text())] == [2, 3]
 
 
-def test_collecting_nothing_is_a_mistake(tmp_path):
+def test_collecting_no_runs_is_a_user_error(tmp_path):
     result = run_package("collect", "nothere", "runs*", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
@@ -167,7 +167,7 @@ def installed(tmp_path_factory):
     return wheel, command, place / "empty"
 
 
-def test_the_wheel_holds_experiments_and_configurations(installed):
+def test_the_wheel_contains_experiments_and_configurations(installed):
     wheel, command, _ = installed
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, pattern in (("experiments", "*.py"), ("configs", "*.yaml")):
@@ -181,7 +181,7 @@ def test_the_wheel_holds_experiments_and_configurations(installed):
     assert "a file of the checkout" in opened.stderr
 
 
-def test_the_list_of_the_wheel(installed):
+def test_the_command_of_the_wheel_lists_every_experiment(installed):
     _, command, _ = installed
     for told in (command("python", "-m", "metalearn"), command("metalearn", "--help")):
         assert told.returncode == 0, told.stderr

@@ -37,14 +37,14 @@ def test_the_effort_grows_with_the_work():
     assert effort_for(50, 1.0, 1) in ("medium", "full")  # long runs of small programs
 
 
-def test_an_unknown_effort_is_refused():
+def test_an_unknown_effort_raises_an_error():
     with pytest.raises(
         ValueError, match="effort must be one of automatic, minimal, low, medium, full; 'best' was given"
     ):
         compilation_effort("best")
 
 
-def test_the_steps_of_a_scan_count_and_so_do_products_and_random_numbers():
+def test_the_estimated_work_includes_steps_of_scans_products_and_random_numbers():
     square = jnp.ones((30, 30))
     cost = lambda function: operations.measure(jax.make_jaxpr(function)(square).jaxpr)[1]
     once = cost(lambda x: x @ x)
@@ -56,7 +56,7 @@ def test_the_steps_of_a_scan_count_and_so_do_products_and_random_numbers():
 
 
 @pytest.mark.usefixtures("automatic")
-def test_a_program_is_that_of_jax_outside_and_inside_of_others():
+def test_a_compiled_function_equals_jax_jit_outside_and_inside_others():
     function = lambda x: jnp.sum(jnp.sin(x) ** 2)
     program, x = ml.jit(function, "a sine", calls=1), jnp.arange(3.0)
     expected, slope = function(x), jax.grad(function)(x)
@@ -71,7 +71,7 @@ def test_a_program_is_that_of_jax_outside_and_inside_of_others():
     assert ml.compiled_programs()[-1].effort == "minimal"
 
 
-def test_errors_of_the_function_pass():
+def test_errors_of_the_function_are_raised_unchanged():
     def refuse(x):
         raise ValueError("Not this one.")
 
@@ -110,7 +110,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_efforts_agree_within_rounding_where_nothing_is_chaotic(method, with_effort):
+def test_efforts_agree_within_rounding_without_chaos(method, with_effort):
     found = {}
     for effort in EFFORTS:
         with_effort(effort)
@@ -122,7 +122,7 @@ def test_efforts_agree_within_rounding_where_nothing_is_chaotic(method, with_eff
     assert max(found.values()) - min(found.values()) < 1e-4 * abs(found["full"])
 
 
-def test_efforts_agree_within_standard_errors_where_a_problem_is_chaotic(with_effort):
+def test_efforts_agree_within_standard_errors_with_chaos(with_effort):
     """The means of estimates of a chaotic map agree. As a check, those at another θ do not."""
     samples = {}
     for case, (effort, theta) in {"quick": ("minimal", 3.8), "slow": ("full", 3.8), "twin": ("full", 3.6)}.items():
@@ -136,7 +136,7 @@ def test_efforts_agree_within_standard_errors_where_a_problem_is_chaotic(with_ef
     assert rejects(samples["twin"] - samples["slow"], 0.0)
 
 
-LINES = {  # of StableHLO in one estimate for a network; before the step was in a program once: in brackets
+LINES = {  # lines of StableHLO in one estimate for a network; in comments: when a program repeated the step
     "backprop": 2620,  # 2876
     "backprop_rematerialised": 3650,  # 4990
     "forward_mode": 2290,  # 2730
@@ -168,7 +168,7 @@ def said(capsys, count, patience=20.0):
     return text.splitlines()
 
 
-def test_what_is_compiled_for_long_is_said(capsys, monkeypatch):
+def test_long_compilations_are_reported(capsys, monkeypatch):
     monkeypatch.setattr(heartbeat, "INTERVAL", 0.1)
     monkeypatch.setattr(heartbeat, "TICK", 0.02)
     with heartbeat.titled("PES, 2 of 6"), heartbeat.watched("episodes") as watch:
@@ -182,7 +182,7 @@ def test_what_is_compiled_for_long_is_said(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-def test_a_display_takes_the_place_of_the_lines(capsys, monkeypatch):
+def test_a_progress_display_replaces_the_printed_lines(capsys, monkeypatch):
     monkeypatch.setattr(heartbeat, "INTERVAL", 0.1)
     monkeypatch.setattr(heartbeat, "TICK", 0.02)
     shown = []
@@ -193,7 +193,7 @@ def test_a_display_takes_the_place_of_the_lines(capsys, monkeypatch):
     assert shown[0][0].name == "episodes"
 
 
-def test_calls_that_compile_nothing_are_silent(capsys, monkeypatch):
+def test_calls_without_a_compilation_print_nothing(capsys, monkeypatch):
     monkeypatch.setattr(heartbeat, "INTERVAL", 0.0)
     monkeypatch.setattr(heartbeat, "TICK", 0.01)
     with heartbeat.watched("a call"):
@@ -202,7 +202,7 @@ def test_calls_that_compile_nothing_are_silent(capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("automatic")
-def test_the_effort_is_that_of_the_arguments_and_not_of_an_earlier_call():
+def test_the_effort_depends_on_the_arguments_and_not_on_earlier_calls():
     program = ml.jit(lambda x: jnp.tanh(x @ x), "a square")
     efforts = []
     for size in (3, 600, 4):
@@ -212,7 +212,7 @@ def test_the_effort_is_that_of_the_arguments_and_not_of_an_earlier_call():
 
 
 @pytest.mark.usefixtures("automatic")
-def test_no_bit_of_a_meta_training_depends_on_the_length_of_its_chunks():
+def test_the_length_of_chunks_changes_no_bit_of_a_meta_training():
     """This holds where efforts are chosen automatically, and for a history that is large compared with the program."""
     estimator = ml.persistent_es(ml.problems.toy_regression(20), ml.Truncation(20, 5), sigma=0.1, num_pairs=2)
     optimizer, start = optax.adam(0.01), jnp.zeros(2)
@@ -226,7 +226,7 @@ def test_no_bit_of_a_meta_training_depends_on_the_length_of_its_chunks():
     np.testing.assert_array_equal(*ends)
 
 
-def test_a_program_can_be_copied():
+def test_a_compiled_function_can_be_copied():
     estimator = METHODS["persistent ES"](ml.problems.phase_walk(), ml.Truncation(6, 3))
     assert copy.deepcopy(estimator).estimate is estimator.estimate
     assert copy.copy(estimator.estimate) is estimator.estimate
@@ -241,6 +241,6 @@ def test_a_program_can_be_copied():
         ({"calls": True}, "calls must be a whole number"),
     ],
 )
-def test_bad_arguments_of_jit_are_refused(arguments, sentence):
+def test_invalid_arguments_of_jit_raise_an_error(arguments, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         ml.jit(**({"function": jnp.sin, "name": "a sine"} | arguments))

@@ -69,12 +69,12 @@ def nans_and_infinities():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_sound_problem_passes_where_jax_stops_at_nan_and_infinity(case):
+def test_a_correct_problem_runs_with_debug_nans_and_debug_infs(case):
     with nans_and_infinities():
         CASES[case]()
 
 
-def test_a_sound_problem_passes_without_jit():
+def test_a_correct_problem_runs_without_jit():
     metrics = {"loss": jnp.zeros(()), "fraction_diverged": jnp.zeros(()), "inner_steps": jnp.ones((), jnp.int32)}
     by_hand = ml.GradientEstimator(lambda theta, key: key, lambda theta, state, key: (theta, state, metrics))
     with jax.disable_jit():
@@ -82,7 +82,7 @@ def test_a_sound_problem_passes_without_jit():
         ml.compare({"by hand": by_hand}, THETA, KEY, num_episodes=2)
 
 
-def test_checks_and_strict_promotion_pass():
+def test_a_correct_problem_runs_with_jax_checks_and_strict_promotion():
     with jax.checking_leaks(), jax.enable_checks(True), jax.numpy_dtype_promotion("strict"):
         estimate(pes(windows=ml.Truncation(3, 1, stagger=True), num_pairs=1))
         ml.dynamics.lyapunov(PROBLEM, THETA, KEY, num_steps=1)
@@ -104,7 +104,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("case", HIDDEN)
-def test_a_nan_of_the_step_is_found_and_is_data_without_the_mode(case):
+def test_a_nan_of_the_step_raises_an_error_only_with_debug_nans(case):
     with jax.debug_nans(True), pytest.raises(FloatingPointError):
         HIDDEN[case]()
     HIDDEN[case]()
@@ -114,13 +114,13 @@ def always_nan(state, theta, key):
     return jnp.log(-the_step(state, theta, key))
 
 
-def test_without_jit_the_line_of_the_step_is_named():
+def test_without_jit_the_error_names_the_line_of_the_step():
     with jax.debug_nans(True), jax.disable_jit(), pytest.raises(FloatingPointError) as caught:
         ml.unroll(problem_of(always_nan), jnp.ones(2), THETA, KEY, 2)
     assert "always_nan" in {frame.name for frame in traceback.extract_tb(caught.value.__traceback__)}
 
 
-def test_threads_work_in_the_modes_of_the_thread_that_asked():
+def test_worker_threads_use_the_jax_modes_of_the_calling_thread():
     with jax.debug_nans(True), jax.numpy_rank_promotion("warn"), jax.default_prng_impl("rbg"):
         asked, elsewhere = modes(), in_these_modes(modes)
     assert elsewhere() == asked != modes()

@@ -62,7 +62,7 @@ FORWARD, REVERSE = {"forward mode", "forward gradients"}, {"truncated backprop",
     ],
     ids=["while_loop", "custom_vjp", "pure_callback"],
 )
-def test_estimators_and_check_problem_say_which_derivatives_do_not_exist(problem, refused, words):
+def test_estimators_and_check_problem_name_the_missing_derivatives(problem, refused, words):
     for name, (make, truncation, settings) in ASKERS.items():
         estimator = make(problem, truncation, **settings)
         said = f"a requirement of {name}: .*{words}.*ml.persistent_es"
@@ -73,7 +73,7 @@ def test_estimators_and_check_problem_say_which_derivatives_do_not_exist(problem
     assert all(words in sentence for sentence in said)
 
 
-def test_a_problem_with_all_derivatives_has_nothing_to_say():
+def test_check_problem_returns_nothing_for_a_problem_with_all_derivatives():
     """A loop through which no derivative passes, and a stopped gradient, are allowed."""
     moved = lambda state, theta, key: (state[0] * jnp.exp(-theta[0]), looped(state[1], jnp.zeros(2), key), state[2] + 1)
     start = lambda theta, key: (jnp.ones(2), jnp.ones(2), 0)
@@ -83,6 +83,28 @@ def test_a_problem_with_all_derivatives_has_nothing_to_say():
     estimator = ml.backprop(problem, WINDOWS)
     gradient = estimator.estimate(THETA, estimator.init(THETA, KEY), KEY)[0]
     assert gradient[0] < 0
+
+
+COUNTED = lambda state, theta, key: state + (jax.random.uniform(key) < jax.nn.sigmoid(theta[0]))
+DIRECT = lambda state, theta, key: jnp.sum(state) + 0 * theta[1]
+
+
+@pytest.mark.parametrize(
+    ("step", "loss", "flat"),
+    [
+        (COUNTED, lambda state, theta, key: jnp.sum(state), True),
+        (lambda state, theta, key: state + jnp.round(theta[0]), lambda state, theta, key: jnp.sum(state), True),
+        (lambda state, theta, key: state * theta[0], lambda state, theta, key: 1.0 * jnp.argmax(state), True),
+        (lambda state, theta, key: jnp.where(theta[0] > 0, state, -state), lambda s, t, k: jnp.sum(s), True),
+        (COUNTED, DIRECT, False),
+        (lambda state, theta, key: jnp.where(theta[0] > 0, theta[1], state), lambda s, t, k: jnp.sum(s), False),
+    ],
+    ids=["a choice", "a whole number", "an index", "a branch", "a loss of theta", "a branch of theta"],
+)
+def test_check_problem_says_that_a_derivative_is_zero_everywhere(step, loss, flat):
+    said = ml.check_problem(problem_of(step, loss), THETA)
+    assert len(said) == flat
+    assert all("is zero everywhere" in sentence for sentence in said)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +118,7 @@ def test_a_problem_with_all_derivatives_has_nothing_to_say():
         ("sharpness", lambda: ml.dynamics.sharpness(lambda w: jnp.sum(looped(w, w, KEY)), jnp.ones(2), KEY)),
     ],
 )
-def test_measures_say_which_derivatives_they_need(name, measure):
+def test_measures_name_the_derivatives_that_they_need(name, measure):
     with pytest.raises(TypeError, match=f"a requirement of {name}: "):
         measure()
 
@@ -108,7 +130,7 @@ def broken(error):
     return GradientEstimator(lambda theta, key: (), estimate)
 
 
-def test_an_entry_that_cannot_be_run_says_why_and_costs_no_other():
+def test_an_estimator_that_cannot_run_has_a_reason_and_does_not_affect_the_others():
     wrong = problem_of(lambda state, theta, key: state[:1])
     settings = {"sigma": 0.1, "num_pairs": 1}
     estimators = {
@@ -135,14 +157,14 @@ def test_an_entry_that_cannot_be_run_says_why_and_costs_no_other():
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()], ids=["in every entry", "interrupt"])
-def test_an_error_of_every_entry_and_an_interrupt_are_raised(error):
+def test_an_error_of_every_estimator_and_an_interrupt_are_raised(error):
     sound = GradientEstimator(lambda theta, key: (), lambda theta, state, key: (theta, state, {}))
     estimators = {"one": broken(error), "other": broken(error) if isinstance(error, Exception) else sound}
     with pytest.raises(type(error)):
         ml.compare(estimators, THETA, KEY, num_episodes=2)
 
 
-def test_a_progress_that_raises_stops_the_comparison():
+def test_an_error_of_the_progress_function_stops_the_comparison():
     def stop(*_):
         raise RuntimeError("enough")
 
@@ -151,7 +173,7 @@ def test_a_progress_that_raises_stops_the_comparison():
         ml.compare({"by hand": by_hand}, THETA, KEY, num_episodes=2, progress=stop)
 
 
-def test_diagnose_goes_on_without_what_does_not_exist():
+def test_diagnose_continues_without_missing_derivatives():
     found = ml.diagnose(LOOPED, THETA, 0.1, WINDOWS, KEY, num_pairs=16)
     assert np.isfinite(found.log_gradient)
     assert any("reverse mode" in sentence for sentence in found.left_out)

@@ -50,7 +50,7 @@ def test_the_example_of_the_readme_has_ten_lines_and_prints_the_table_below_it(c
     expected = shown[1].splitlines()
     assert (
         printed[0].split()[:5] == expected[0].split()[:5]
-    )  # the digits and how many columns fit are those of a machine
+    )  # the digits and the number of columns depend on the machine
     assert [line.split()[0] for line in printed[2:4]] == [line.split()[0] for line in expected[2:4]] == ["TBPTT", "PES"]
 
 
@@ -106,7 +106,7 @@ def same_effort():
         "compilation",
     ],
 )
-def test_the_guides_run(guide, tmp_path, monkeypatch):
+def test_every_guide_runs(guide, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in blocks(f"docs/{guide}.md"):
@@ -118,7 +118,7 @@ def test_the_guides_run(guide, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_page_on_the_judge_adapts_foreign_code():
+def test_the_page_on_verify_adapts_foreign_code():
     names = {
         "TRUNCATED_PES": stand_in.TruncatedPES,
         "TRUNCATED_UNROLL_OUT": stand_in.Out,
@@ -149,14 +149,14 @@ def names_public_things_alone(source):
     return True
 
 
-def test_the_test_sees_a_private_name():
+def test_a_private_name_is_detected():
     assert not names_public_things_alone("from metalearn.estimators.method import Method")
     assert not names_public_things_alone("import metalearn.trees")
     assert not names_public_things_alone("ml.estimators.particles.SHARED")
     assert names_public_things_alone("import metalearn as ml\nml.estimators.Method")
 
 
-def test_an_estimator_outside_of_the_package_is_checked_compared_and_followed(tmp_path):
+def test_an_estimator_outside_the_package_passes_the_contract_and_can_be_compared_and_trained(tmp_path):
     """The example of the guide works as a file of its own."""
     file = tmp_path / "my_estimator.py"
     file.write_text("\n".join(blocks("docs/writing_an_estimator.md")))

@@ -1,4 +1,7 @@
-"""The structure: imports go down without cycles, floors 0 to 3 are pure, the import is fast, and code is short."""
+"""The structure: imports lead to lower layers without cycles, layers 0 to 3 are pure, and code is short.
+
+A layer is a set of files that import only files of lower layers. `LAYERS` states the order of the whole package.
+"""
 
 import ast
 import collections
@@ -13,7 +16,8 @@ import metalearn.types
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "metalearn"
-FLOORS = {  # a file belongs to the longest of these names that begins its own
+LAYERS = {  # a file belongs to the longest of these names that its own name begins with
+    "brief": 0,
     "debugging": 0,
     "heartbeat": 0,
     "intervals": 0,
@@ -60,7 +64,7 @@ FLOORS = {  # a file belongs to the longest of these names that begins its own
     "outer.turning_point": 3.3,
     "outer.evaluation": 3.3,
     "outer.diagnosis": 3.4,
-    "outer": 3.8,  # the list of its public names
+    "outer": 3.8,  # the file of its public names
     "diagnosis": 3.9,
     "search": 3.9,
     "recording": 4,
@@ -70,6 +74,7 @@ FLOORS = {  # a file belongs to the longest of these names that begins its own
     "figures": 5,
     "application": 6,
     "explain": 7,
+    "explorer": 7,
     "reproductions": 7,
     "studies": 7,
     "api": 8,
@@ -89,8 +94,7 @@ SIDE_EFFECTS = {
     "subprocess",
     "logging",
 }
-# A result draws and writes itself when it is asked to, with `.plot()` and `.to_csv(path)`: one file of floor 0 imports
-# the floors that draw and record, inside of a function.
+# Results have methods `.plot()` and `.to_csv(path)`: one file of layer 0 imports figures and recording inside functions.
 EXCEPTIONS = {"tabular": {"metalearn.figures", "metalearn.recording.save_result", "pathlib.Path"}}
 FILES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_ALIKE = 250, 50, 9
@@ -101,10 +105,10 @@ def module_name(path):
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
-def room_of(name):
-    """Return the longest key of FLOORS that is the name or one of its parents."""
+def layer_of(name):
+    """Return the longest key of LAYERS that is the name or one of its parents."""
     parts = name.split(".")
-    return next(room for n in range(len(parts), -1, -1) if (room := ".".join(parts[:n])) in FLOORS)
+    return next(layer for n in range(len(parts), -1, -1) if (layer := ".".join(parts[:n])) in LAYERS)
 
 
 def imports(tree):
@@ -119,27 +123,27 @@ def imports(tree):
 
 def violations(source, name):
     """Return the imports of a file that are not allowed for its name."""
-    found, room = [], room_of(name)
+    found, own = [], layer_of(name)
     for imported in set(imports(ast.parse(source))) - EXCEPTIONS.get(name, set()):
         first, _, rest = imported.partition(".")
-        other = room_of(rest)
+        other = layer_of(rest)
         if first == "metalearn":
-            found += [imported] * (other != room and FLOORS[other] >= FLOORS[room])
-        elif FLOORS[room] < 4 and first in SIDE_EFFECTS:
+            found += [imported] * (other != own and LAYERS[other] >= LAYERS[own])
+        elif LAYERS[own] < 4 and first in SIDE_EFFECTS:
             found.append(imported)
     return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_imports_go_down_only_and_lower_floors_have_no_side_effects(path):
+def test_imports_lead_to_lower_layers_only_and_lower_layers_have_no_side_effects(path):
     assert violations(path.read_text(), module_name(path)) == []
 
 
-def test_every_file_has_a_floor():
-    assert [name for name in map(module_name, FILES) if room_of(name) == "" != name] == []
+def test_every_file_has_a_layer():
+    assert [name for name in map(module_name, FILES) if layer_of(name) == "" != name] == []
 
 
-def test_the_test_sees_a_wrong_import():
+def test_a_wrong_import_is_detected():
     assert violations("from metalearn.outer import compare", "estimators.base")
     assert violations("from metalearn.landscape import Plane", "estimators.base")
     assert violations("from metalearn.inner.problems import julia", "inner.training.task")
@@ -150,7 +154,7 @@ def test_the_test_sees_a_wrong_import():
     assert not violations("from metalearn.inner.training.task import Task", "inner.problems.ready_made")
 
 
-def test_no_file_imports_itself_through_others():
+def test_there_are_no_cyclic_imports():
     names = {module_name(path): path for path in FILES}
     graph = {}
     for name, path in names.items():
@@ -206,13 +210,13 @@ def repeated(files):
     return [places for places in seen.values() if len(places) > 1]
 
 
-def test_no_ten_lines_of_code_stand_twice():
+def test_no_ten_lines_of_code_are_repeated():
     assert repeated(sources("metalearn", "experiments", "benchmarks")) == []
     twice = "\n".join(f"x = {number}" for number in range(10))
     assert repeated({"a": twice, "b": f"import y\n\n{twice}"}) == [["a:1", "b:3"]]
 
 
-def test_what_all_floors_share_is_defined_once_and_progress_has_one_protocol():
+def test_shared_types_are_defined_once_and_progress_has_one_protocol():
     shared = set(vars(metalearn.types)) & {"Key", "Params", "Progress", "Scalar", "State", "Theta"}
     assert len(shared) == 6
     again = []
@@ -235,7 +239,7 @@ def test_heavy_libraries_are_imported_only_where_they_are_used():
     assert result.stdout.strip() == "False compare []"
 
 
-def test_the_report_is_computed_without_a_configuration():
+def test_explain_does_not_import_hydra():
     names = [name for path in (PACKAGE / "explain").glob("*.py") for name in imports(ast.parse(path.read_text()))]
     assert "metalearn.figures.Section" in names
     assert not [name for name in names if name.startswith(("hydra", "omegaconf", "metalearn.application"))]

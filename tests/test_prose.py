@@ -1,10 +1,13 @@
-"""The prose is plain English: turns of phrase that were removed do not come back, and docstrings begin with a verb."""
+"""The prose is plain English: no removed phrases, docstrings that begin with a verb and name arguments."""
 
 import ast
+import inspect
 import pathlib
 import re
 
 import pytest
+
+import metalearn as ml
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = [path for folder in ("metalearn", "experiments") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -21,11 +24,15 @@ PHRASES = {  # phrase -> what to write
     r"a sentence that names the argument": "what is refused",
     r"\bthere is not\b(?=[,.;])": "does not exist",
 }
+GROUPS = (
+    "callbacks", "data", "diagnosis", "dynamics", "estimators", "figures", "hyperparameters", "landscape", "learned",
+    "metrics", "outer", "problems", "recording", "search", "testing",
+)  # fmt: skip
 NOUN = re.compile(r"(?:The|A|An|Whether|What|Why|Where|Which|How|Who|Refuse)\b")
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
-def test_removed_phrases_do_not_come_back(phrase):
+def test_removed_phrases_do_not_occur(phrase):
     pattern = re.compile(phrase, re.IGNORECASE if phrase.islower() else 0)
     found = []
     for path in [*SOURCES, *DOCUMENTS]:
@@ -47,7 +54,35 @@ def test_docstrings_of_functions_begin_with_a_verb():
     assert not found, "\n".join(found)
 
 
-def test_the_patterns_match_what_they_forbid():
+def docstring_lines(source):
+    """Yield the number and the text of every line of the docstrings of a file."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield from ((number, lines[number - 1]) for number in range(node.lineno, (node.end_lineno or 0) + 1))
+
+
+def test_docstrings_have_at_most_120_columns():
+    texts = {path: path.read_text(encoding="utf-8") for path in SOURCES}
+    found = [
+        f"{path}:{number}" for path, text in texts.items() for number, line in docstring_lines(text) if len(line) > 120
+    ]
+    assert not found, "\n".join(found)
+    assert [number for number, line in docstring_lines(f'def f():\n    """{"x" * 120}"""\n') if len(line) > 120] == [2]
+
+
+def test_docstrings_of_public_functions_name_every_argument():
+    found, namespaces = [], [ml, *(getattr(ml, group) for group in GROUPS)]
+    for namespace, name in [(space, name) for space in namespaces for name in space.__all__]:
+        function = getattr(namespace, name)
+        text = inspect.getdoc(function) or ""
+        if inspect.isfunction(function) and not re.search(r"[Aa]rguments( and errors)? are those of", text):
+            missing = [one for one in inspect.signature(function).parameters if not re.search(rf"\b{one}\b", text)]
+            found += [f"{namespace.__name__}.{name}: {missing}"] * bool(missing)
+    assert not found, "\n".join(found)
+
+
+def test_the_patterns_match_the_forbidden_phrases():
     assert all(
         any(re.search(phrase, text) for phrase in PHRASES)
         for text in ("a map is no problem", "whatever it is", "a particle is told", "the derivative of its end by θ")

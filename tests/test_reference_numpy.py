@@ -55,7 +55,7 @@ def normal_grid(count, dimensions):
 # --- Methods that differentiate ---
 
 
-def test_full_backprop_is_the_finite_difference():
+def test_full_backprop_equals_the_finite_difference():
     problem, h = small_network(), 1e-6
     expected = [(meta_loss(problem, THETA + h * e) - meta_loss(problem, THETA - h * e)) / (2 * h) for e in np.eye(2)]
     np.testing.assert_allclose(ref.full_backprop(problem, THETA, HORIZON)[0], expected, rtol=1e-7)
@@ -116,7 +116,7 @@ def test_noise_reuse_averages_to_full_es():
     np.testing.assert_allclose(full, perturbation * difference / (2 * SIGMA**2), rtol=1e-12)
 
 
-def test_the_whole_horizon_as_one_window_makes_all_es_equal():
+def test_all_es_are_equal_if_the_window_is_the_whole_horizon():
     problem, perturbation = small_network(), noise(2)
     full = ref.full_es(problem, THETA, HORIZON, perturbation, SIGMA)
     for method in (ref.truncated_es, ref.persistent_es):
@@ -144,7 +144,7 @@ LINEAR = {"a": 0.9, "b": 1.0, "start": 1.0, "target": 0.0}
 
 
 @pytest.mark.parametrize("row", CLOSED["A_linear_quadratic"]["rows"], ids=lambda row: f"W={row['W']}")
-def test_linear_quadratic_gradients_are_the_printed_ones(row):
+def test_linear_quadratic_gradients_equal_the_printed_values(row):
     unbiased, truncated = ref.linear_quadratic_gradients(**LINEAR, theta=0.3, horizon=12, length=row["W"])
     np.testing.assert_allclose([12 * unbiased.mean(), 12 * truncated.mean()], [row["full"], row["tbptt"]], rtol=1e-12)
     problem, theta = ref.linear_quadratic(**LINEAR), np.array([0.3])
@@ -170,7 +170,7 @@ def test_es_means_on_the_linear_quadratic_problem_do_not_depend_on_sigma():
 # --- B: influence balancing ---
 
 
-def test_influence_terms_are_the_printed_ones():
+def test_influence_terms_equal_the_printed_values():
     table, terms = CLOSED["B_influence"], ref.influence_terms(23, 10, 500)
     for steps, value in table["a_h"].items():
         np.testing.assert_allclose(terms[int(steps) - 1], value, rtol=1e-12)
@@ -198,14 +198,14 @@ def phase_walk_estimates(name, points):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_phase_walk_means_are_the_printed_ones(name):
+def test_phase_walk_means_equal_the_printed_values(name):
     noise_weights = ref.phase_walk_noise(HORIZON, LENGTH, METHODS[name])
     expected = ref.phase_walk_gradients(1.0, 0.3, SIGMA, *noise_weights, LENGTH)
     np.testing.assert_allclose(HORIZON * expected.mean(), CLOSED["C_phase"]["expect"][name], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["tes", "pes", "gpes_K4", "gpes_K6"])
-def test_phase_walk_means_and_variances_are_those_of_the_estimators(name):
+def test_phase_walk_means_and_variances_equal_those_of_the_estimators(name):
     noise_weights = ref.phase_walk_noise(HORIZON, LENGTH, METHODS[name])
     dimensions = noise_weights[0].shape[1]
     grid, weights = normal_grid({1: 40, 2: 24, 3: 16}[dimensions], dimensions)
@@ -217,7 +217,7 @@ def test_phase_walk_means_and_variances_are_those_of_the_estimators(name):
     np.testing.assert_allclose(ref.phase_walk_variance(1.0, 0.3, SIGMA, *noise_weights), variance, rtol=1e-6)
 
 
-def test_phase_walk_variances_are_the_printed_ones():
+def test_phase_walk_variances_equal_the_printed_values():
     def episode_sum(name):
         noise_weights = ref.phase_walk_noise(HORIZON, LENGTH, METHODS[name])
         return HORIZON**2 * ref.phase_walk_variance(1.0, 0.3, SIGMA, *noise_weights)
@@ -238,7 +238,7 @@ def test_phase_walk_without_noise_has_the_printed_gradients():
 
 
 @pytest.mark.parametrize("row", CLOSED["D_linear_variance"]["rows"], ids=lambda row: row["name"])
-def test_linear_variance_is_the_printed_one(row):
+def test_linear_variance_equals_the_printed_value(row):
     mean, trace, squares = ref.linear_variance(CLOSED["D_linear_variance"]["g_t_tau"], row["blocks"])
     np.testing.assert_allclose(mean, row["grad"], rtol=1e-12)
     np.testing.assert_allclose(trace, row["tr_cov_episode_sum"], rtol=1e-12)
@@ -248,7 +248,7 @@ def test_linear_variance_is_the_printed_one(row):
 
 
 @pytest.mark.parametrize("period", [1, 2, 3])
-def test_linear_variance_is_that_of_the_estimators(period):
+def test_linear_variance_equals_that_of_the_estimators(period):
     rng = np.random.default_rng(3)
     push, read = rng.normal(size=(3, 2, 2)), rng.normal(size=(4, 2))
     problem = ref.Problem(
@@ -272,7 +272,7 @@ def test_linear_variance_is_that_of_the_estimators(period):
     np.testing.assert_allclose(weights @ np.sum(found**2, axis=2), squares, rtol=1e-10)
 
 
-def test_one_sided_and_antithetic_variances_are_the_printed_ones():
+def test_one_sided_and_antithetic_variances_equal_the_printed_values():
     table = CLOSED["E_es"]
     found = ref.one_sided_and_antithetic_variance(table["p"], table["L0"], table["sigma"])
     np.testing.assert_allclose(found, [table["oneside_formula"], table["anti_formula"]], rtol=1e-12)
@@ -280,7 +280,7 @@ def test_one_sided_and_antithetic_variances_are_the_printed_ones():
 
 
 @pytest.mark.parametrize("row", CLOSED["F_rp_vs_es"], ids=lambda row: f"omega={row['omega']}")
-def test_sine_variances_are_the_printed_ones(row):
+def test_sine_variances_equal_the_printed_values(row):
     mean, reparametrised, pair, best = ref.sine_variances(row["omega"], row["theta"], row["sigma"])
     np.testing.assert_allclose(mean, row["mean"], rtol=1e-10)
     printed = [row["rp_var"], row["es_var"], row["best_comb_var_if_uncorrelated"]]

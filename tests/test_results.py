@@ -123,7 +123,7 @@ def test_a_result_is_saved_and_loaded(result, tmp_path):
         result.save(tmp_path / "missing" / "result.npz")
 
 
-def test_arrays_keep_their_kind_and_what_is_no_data_is_named(tmp_path):
+def test_arrays_keep_their_type_and_values_that_cannot_be_saved_are_named(tmp_path):
     mine = collections.namedtuple("Mine", "a")
     kinds = {
         "jax": jnp.ones(2, jnp.bfloat16), "numpy": np.arange(3, dtype=np.int64), "scalar": np.float32(1.5),
@@ -144,7 +144,7 @@ def test_arrays_keep_their_kind_and_what_is_no_data_is_named(tmp_path):
     assert unequal(shown.plane.x, plane.x) == []
 
 
-def test_files_that_are_no_results_are_refused(tmp_path):
+def test_files_without_a_result_raise_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         ml.recording.load(tmp_path / "missing")
     path = comparison().save(tmp_path / "a")
@@ -187,7 +187,7 @@ def test_the_latex_is_a_complete_table(result):
     assert "nan" not in result.to_latex()
 
 
-def test_the_csv_holds_all_rows_and_digits(result, tmp_path):
+def test_the_csv_file_contains_all_rows_and_digits(result, tmp_path):
     path = result.to_csv(tmp_path / "rows.csv")
     rows = result.rows()
     assert path == tmp_path / "rows.csv"
@@ -200,7 +200,7 @@ def test_the_csv_holds_all_rows_and_digits(result, tmp_path):
         result.to_csv(tmp_path / "missing" / "rows.csv")
 
 
-def test_the_page_of_a_notebook_has_a_table():
+def test_the_html_representation_is_a_table():
     trials = ml.search.Trials({"<b>": np.ones(3)}, np.array([1.0, 3.0, 2.0]), 0)
     for result in (trials, RESULTS["dimension"]()):
         page = result._repr_html_()
@@ -209,14 +209,14 @@ def test_the_page_of_a_notebook_has_a_table():
         assert ("data:image/png" in page) == hasattr(result, "plot")
 
 
-def test_every_result_but_a_dimension_has_a_figure():
+def test_every_result_except_dimensions_has_a_figure():
     for make in (comparison, history, landscape, evaluation, diagnosis, RESULTS["trials"], RESULTS["many exponents"]):
         assert hasattr(make().plot(title="here"), "savefig")
     with pytest.raises(TypeError, match="no figure for a dict"):
         ml.figures.draw_result({})
 
 
-def test_pandas_is_asked_for_only_here(monkeypatch):
+def test_pandas_is_needed_only_for_data_frames(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", types.SimpleNamespace(DataFrame=lambda rows: ("frame", rows)))
     assert comparison().to_dataframe()[1][0]["estimator"] == NAMES[0]
     monkeypatch.setitem(sys.modules, "pandas", None)
@@ -226,7 +226,7 @@ def test_pandas_is_asked_for_only_here(monkeypatch):
 
 @pytest.mark.parametrize("length", [3, 32, 33, 90])
 @pytest.mark.parametrize("number", [0.5, -123456.789, 3.3e-12, 1e300])
-def test_a_comparison_fits_a_terminal_and_says_what_its_columns_are(length, number):
+def test_a_comparison_fits_a_terminal_and_explains_its_columns(length, number):
     names = [letter * length for letter in "xyz"]
     lines = str(comparison(names, number=number, exploded=1e9, fraction_diverged=0.5)).splitlines()
     assert max(map(len, lines)) <= 100
@@ -297,14 +297,14 @@ def test_cells_have_powers_intervals_and_signs():
     ]  # fmt: skip
 
 
-def test_words_are_escaped():
+def test_text_is_escaped_in_latex_and_html():
     assert escape(r"a_b & 5% #1 {x} $ ~^\ ") == (
         r"a\_b \& 5\% \#1 \{x\} \$ \textasciitilde{}\textasciicircum{}\textbackslash{} "
     )
     assert escape("‖∇L_σ‖ λ 10⁻⁶ $σ") == r"$\|\nabla$L\_$\sigma\|$ $\lambda$ 10$^{-}^{6}$ \$$\sigma$"
 
 
-def test_columns_can_be_chosen():
+def test_columns_can_be_selected():
     lines = comparison().to_latex(["estimator", "variance", "inner_steps"]).splitlines()
     assert lines[0] == r"\begin{tabular}{lrr}"
     assert lines[4] == r"A \& B\_1 & $0.512 \pm 0.012$ & $640$ \\"
@@ -321,7 +321,7 @@ def test_results_without_numbers_have_a_repr_too():
     assert seen[0].startswith("Lyapunov(")
 
 
-def test_the_rows_of_a_history_are_its_outer_steps_also_of_one_that_was_resumed():
+def test_the_rows_of_a_history_are_its_outer_steps_also_after_resuming():
     rows = history(steps=3, first=7).rows()
     assert [row["step"] for row in rows] == [7, 8, 9, 10]
     assert [row.get("evaluation") for row in rows] == [2.0, None, None, 1.0]
@@ -400,7 +400,7 @@ def test_random_directions_have_the_norms_of_the_filters():
     assert ml.landscape.plane_through(WEIGHTS, *axes, first, second).theta(0.0, 1.0)["mine"]["bias"].shape == (3,)
 
 
-def test_layers_and_other_axes():
+def test_directions_may_scale_layers_and_other_axes():
     layer, _ = ml.landscape.random_directions(WEIGHTS, jax.random.key(0), normalise="layer")
     np.testing.assert_allclose(
         np.linalg.norm(layer["mine"]["weight"]), np.linalg.norm(WEIGHTS["mine"]["weight"]), rtol=1e-5
@@ -424,7 +424,7 @@ def test_layers_and_other_axes():
         ({"theta": {"w": jnp.ones((2, 2), int)}}, "dtype int"),
     ],
 )
-def test_directions_that_make_no_sense_are_refused(arguments, sentence):
+def test_invalid_directions_raise_an_error(arguments, sentence):
     given = {"theta": {"weight": jnp.ones((2, 2))}, "key": jax.random.key(0)} | arguments
     with pytest.raises((TypeError, ValueError), match=sentence):
         ml.landscape.random_directions(**given)

@@ -31,7 +31,7 @@ NO_SEEDS = {"true": True, "half": 0.5, "whole": 1.0, "text": "0", "negative": -1
 
 @pytest.mark.parametrize("seed", NO_SEEDS.values(), ids=NO_SEEDS)
 @pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
-def test_what_is_no_seed_is_refused_in_a_sentence(take, seed):
+def test_an_invalid_seed_raises_a_clear_error(take, seed):
     with pytest.raises((TypeError, ValueError), match=r"seeds? must be (a whole number|at (least 0|most 4294967295))"):
         take(seed)
 
@@ -39,11 +39,11 @@ def test_what_is_no_seed_is_refused_in_a_sentence(take, seed):
 @pytest.mark.parametrize(
     "take", [TAKERS[name] for name in ("configuration", "split", "digits", "boxes", "reproductions")]
 )
-def test_the_largest_seed_is_taken(take):
+def test_the_largest_seed_is_accepted(take):
     take(2**32 - 1)
 
 
-def test_seeds_are_the_same_in_either_precision_and_as_numpy_numbers():
+def test_seeds_give_the_same_key_in_either_precision_and_as_numpy_integers():
     bits = lambda seed: np.asarray(jax.random.key_data(parse_seed(seed))).tolist()
     with jax.enable_x64(True):
         in_float64 = bits(2**32 - 1)
@@ -51,7 +51,7 @@ def test_seeds_are_the_same_in_either_precision_and_as_numpy_numbers():
     np.testing.assert_array_equal(jax.random.key_data(keys([3, 2**32 - 1])), [bits(3), bits(2**32 - 1)])
 
 
-def test_counts_beyond_32_bits_are_refused():
+def test_counts_beyond_32_bits_raise_an_error():
     with pytest.raises(ValueError, match="num_steps must be at most 2147483647; 2147483648 was given"):
         check_count("num_steps", 2**31)
     with pytest.raises(ValueError, match=r"horizon must be .* below 2³¹"):

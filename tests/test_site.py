@@ -82,7 +82,7 @@ def test_a_notebook_parses_and_its_names_exist(path):
     assert unknown_names("\n".join(cells(path))) == []
 
 
-def test_the_test_sees_a_name_that_does_not_exist():
+def test_a_name_that_does_not_exist_is_detected():
     assert unknown_names("ml.landscape.nothing(1)") == ["ml.landscape.nothing"]
     assert unknown_names("import no_such_module") == ["no_such_module"]
 
@@ -96,7 +96,7 @@ def test_a_notebook_runs(path):
             exec(code, names)
 
 
-def test_the_results_have_every_table():
+def test_the_page_of_results_contains_every_table():
     assert (DOCS / "results.md").read_text() == tables.results_page(), "python -m benchmarks.tables makes it again"
 
 

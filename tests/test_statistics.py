@@ -24,7 +24,7 @@ def test_a_bias_in_one_component_or_a_sign_error_is_rejected():
         assert not within(wrong, EXACT)
 
 
-def test_samples_that_could_not_have_failed_are_refused():
+def test_samples_that_could_not_fail_raise_an_error():
     verdict = within(samples(count=100), EXACT, twin=EXACT + 0.1)
     assert not verdict
     assert "no power" in verdict.why
@@ -51,6 +51,6 @@ def test_squared_distances_average_to_the_trace_of_the_covariance():
     assert within(squared_distances(samples(), EXACT), 2.0, twin=2.5)
 
 
-def test_shapes_must_agree():
+def test_different_shapes_raise_an_error():
     with pytest.raises(ValueError, match="shape"):
         within(samples(), 1.5)

@@ -18,12 +18,12 @@ MARKED = {name: document for document, text in TEXTS.items() for _, name, _ in t
 
 
 @pytest.mark.parametrize("document", TEXTS)
-def test_a_document_holds_the_numbers_that_its_commands_wrote_last(document):
+def test_a_document_contains_the_numbers_that_its_commands_wrote_last(document):
     assert tables.filled(TEXTS[document]) == TEXTS[document], "python -m benchmarks.tables makes its tables again"
     assert TEXTS[document].count("<!-- table:") == len(tables.PLACE.findall(TEXTS[document])), "a marker is misspelt"
 
 
-def test_every_table_stands_in_one_document_and_every_file_of_results_in_a_table():
+def test_every_table_is_in_one_document_and_every_file_of_results_in_a_table():
     assert sorted(MARKED) == sorted(tables.TABLES)
     assert sum(text.count("<!-- table:") for text in TEXTS.values()) == len(tables.TABLES)
     files = {file for file, _ in tables.TABLES.values() if file}
@@ -54,20 +54,20 @@ WORDS = (  # the heads of tables that nothing measures
 
 
 @pytest.mark.parametrize("document", TEXTS)
-def test_a_table_written_by_hand_holds_no_measured_numbers(document):
+def test_a_handwritten_table_contains_no_measured_numbers(document):
     by_hand = numbers.PARAGRAPH.sub("", tables.PLACE.sub("", TEXTS[document]))
     heads = re.findall(r"^(\|.*\|)\n\|[-|: ]+\|$", by_hand, re.MULTILINE)
     assert not set(heads) - set(WORDS), "make it from docs/results (benchmarks/tables.py)"
 
 
 @pytest.mark.parametrize("document", TEXTS)
-def test_a_paragraph_holds_the_numbers_of_the_results(document):
+def test_a_marked_paragraph_contains_the_numbers_of_the_results(document):
     assert numbers.missing(TEXTS[document]) == []
     marked = [name for name, _ in numbers.PARAGRAPH.findall(TEXTS[document])]
     assert len(marked) == TEXTS[document].count("<!-- numbers:"), "a marker is misspelt"
 
 
-def test_every_function_of_numbers_has_its_paragraph_and_sees_a_change():
+def test_every_function_of_numbers_has_a_paragraph_and_detects_a_change():
     paragraphs = [found for text in TEXTS.values() for found in numbers.PARAGRAPH.findall(text)]
     assert sorted(name for name, _ in paragraphs) == sorted(numbers.NUMBERS)
     for name, paragraph in paragraphs:
@@ -88,7 +88,7 @@ WRITTEN = [name for name, (file, _) in tables.TABLES.items() if not file or (tab
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_a_number_changed_by_hand_is_seen(name):
+def test_a_number_changed_by_hand_is_detected(name):
     text = TEXTS[MARKED[name]]
     place = next(match for match in tables.PLACE.finditer(text) if match[2] == name)
     digit = [match for match in re.finditer(r"\d", text[: place.end()]) if match.start() > place.start()][-1]
@@ -123,7 +123,7 @@ def test_the_benchmark_of_divergence_writes_what_its_table_reads(monkeypatch, tm
     json.loads((tmp_path / "divergence.json").read_text(), parse_constant=pytest.fail)
 
 
-def test_a_choice_is_a_hit_within_a_tenth_of_the_gain_or_two_errors():
+def test_a_recommendation_is_a_hit_within_a_tenth_of_the_gain_or_two_errors():
     losses = {
         "best": np.array([0.0, 0.0]),
         "within a tenth": np.array([0.1, 0.1]),

@@ -47,7 +47,7 @@ def test_noise_has_the_scale_and_the_dtypes_of_its_leaves():
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), ()])
-def test_noise_of_one_array_is_that_of_jax(shape):
+def test_the_noise_of_one_array_equals_jax_random_normal(shape):
     key = jax.random.key(2)
     expected = jax.random.normal(key, shape)
     np.testing.assert_array_equal(trees.normal_like(key, jnp.zeros(shape)), expected)

@@ -41,11 +41,11 @@ MEASURES = {
 
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
-def test_a_key_in_the_state_changes_no_measure(measure):
+def test_a_key_in_the_state_does_not_change_any_measure(measure):
     np.testing.assert_allclose(measure(KEYED), measure(PLAIN), rtol=1e-6)
 
 
-def test_a_step_keeps_the_dtypes_of_the_state_wherever_it_is_taken():
+def test_every_function_that_steps_keeps_the_dtypes_of_the_state():
     """A float16 state with a float32 θ, and a start that is a Python number."""
     low = ml.InnerProblem(
         lambda theta, key: jnp.full((), 0.3, jnp.float16), lambda x, theta, key: jnp.float32(1.1) * x, lambda x, t, k: x

@@ -29,6 +29,10 @@ AXIS = "{}: {{_target_: metalearn.landscape.Axis, name: …, low: …, high: …
 def parse_theta(values: Any, name: str = "problem.theta") -> Any:
     """Convert the numbers and lists of a configuration to float32 arrays; mappings keep their structure.
 
+    Args:
+      values: the value of the configuration.
+      name: the name of the entry, for error messages.
+
     Raises:
       ValueError: a value is not a number, a list of numbers or a mapping of these, or is not finite in float32.
     """
@@ -109,7 +113,13 @@ def build_benchmarks(matrix: Mapping) -> dict[str, Benchmark]:
 
 
 def outer_settings(settings: Mapping, name: str, entry: Mapping) -> dict[str, Any]:
-    """Return the outer settings of an estimator: its own `outer`, overridden by the problem's `outer` for its name."""
+    """Return the outer settings of an estimator: its own `outer`, overridden by the problem's `outer` for its name.
+
+    Args:
+      settings: the part `problem` of the configuration.
+      name: the name of the estimator.
+      entry: the entry of the estimator.
+    """
     return {**entry["outer"], **(settings.get("outer") or {}).get(name, {})}
 
 
@@ -145,6 +155,10 @@ def outer_optimizer(outer: Any) -> optax.GradientTransformation:
 def read_list(config: Mapping, name: str) -> list[Any]:
     """Return an entry of a configuration that must be a list.
 
+    Args:
+      config: the configuration.
+      name: the name of the entry.
+
     Raises:
       ValueError: the entry is a single value or a mapping.
     """
@@ -168,6 +182,10 @@ def build_plane(problem: Mapping, theta: Any) -> Plane | None:
     """Build the plane of a problem, or return None if the configuration has none.
 
     The axes are the two entries of θ. With `plane.directions: {x: u, y: v}` they are steps from θ along u and v.
+
+    Args:
+      problem: the part `problem` of the configuration.
+      theta: the initial θ.
 
     Raises:
       ValueError: θ does not have two entries and no directions are given, or the directions do not have the structure

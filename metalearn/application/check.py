@@ -12,6 +12,7 @@ from metalearn.application.build import UNKNOWN_SIGMA, parse_seed
 from metalearn.application.command_line import application
 from metalearn.application.studies import read_study
 from metalearn.estimators import noise_reuse_es
+from metalearn.inner.checks import check_count
 from metalearn.inner.differentiable import check_problem
 from metalearn.inner.unroll import meta_loss
 from metalearn.outer import Study
@@ -26,6 +27,7 @@ SECONDS = 0.3  # the least time for a measurement of speed
 def main(config: Any) -> None:
     """Print the properties of `config.problem`, one on each line, after checking that it is valid."""
     key, study = parse_seed(config.seed), read_study(config)
+    check_count("pairs", config.pairs)
     for name, words in describe(study).items():
         print(f"  {name:16s}{words}", flush=True)
     for name, words in measure(study, key, config.pairs):

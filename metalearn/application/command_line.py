@@ -31,12 +31,12 @@ from metalearn.application.arguments import (
     put_options_last,
 )
 from metalearn.application.hydra_setup import configure_hydra, errors_passed_on, targets_checked
-from metalearn.application.kinds import check_kinds, own_values
 from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
 from metalearn.application.targets import check_targets
 from metalearn.application.trust import check_source, declare
+from metalearn.application.value_types import check_kinds, own_values
 from metalearn.compilation import compilation_effort
 from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
 from metalearn.recording.files import RunFolderError

@@ -27,7 +27,7 @@ class Source(NamedTuple):
     Attributes:
       title: the name to print.
       folder: the name of its folder in the cache.
-      mirrors: addresses of folders that contain the files; the first that delivers is used.
+      mirrors: addresses of folders that contain the files; the first one that works is used.
       sums: file name -> SHA-256 of the file.
     """
 

@@ -54,7 +54,7 @@ def check_labels(config: Any, others: Iterable[str] = ()) -> None:
     """
     for name, entry in config.estimators.items():
         if not isinstance(entry.label, str) or not entry.label.strip():
-            raise TypeError(f"estimators.{name}.label must be a text; {entry.label!r} was given.")
+            raise TypeError(f"estimators.{name}.label must be a string; {entry.label!r} was given.")
     labels = [entry.label for entry in config.estimators.values()]
     if "seeds" in config:
         labels = [seed_label(config, label, seed) for label in labels for seed in range(config.seeds)]

@@ -1,4 +1,4 @@
-"""Tell a mistake in the configuration (reported as one sentence) from a bug (reported with its traceback).
+"""Distinguish a mistake in the configuration, reported as one sentence, from a bug, reported with its traceback.
 
 A mistake is
 * an error that Hydra or OmegaConf raises while it composes or reads the configuration;
@@ -6,6 +6,7 @@ A mistake is
 * an error that says that the memory does not suffice;
 * a ValueError, TypeError, ImportError, OSError or NotImplementedError that a `raise` statement of metalearn or of the
   experiment throws.
+
 Everything else is a bug. This includes errors of these types that an operator or another library raises outside of a
 factory.
 """

@@ -34,7 +34,7 @@ def call_study(address: str, arguments: Mapping[str, Any] = {}) -> Study:
     _check_arguments(f"{file}:{name}", function, arguments)
     try:
         found = function(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{name} of {file} raised {_described(error, place)}") from error
     if not isinstance(found, Study):
         raise ValueError(f"{name} of {file} must return an ml.Study; " + _other(found))
@@ -93,14 +93,14 @@ def _load(file: str) -> tuple[ModuleType, str]:
     spec: Any = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # modules in the same folder
+    if sys.path[:1] != [str(path.parent)]:
+        sys.path.insert(0, str(path.parent))  # its neighbours come first, as for a script
     try:
         _imported[path] = path.read_bytes()
         exec(
             compile(_imported[path], str(path), "exec", dont_inherit=True), module.__dict__
         )  # the file can change at any moment
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{file} cannot be imported: {_described(error, str(path))}") from error
     return module, str(path)
 
@@ -123,7 +123,7 @@ def _import(name: str) -> tuple[ModuleType, str]:
         if name not in sys.modules and spec.has_location:
             _imported[Path(str(spec.origin)).resolve()] = Path(str(spec.origin)).read_bytes()
         return importlib.import_module(name), str(spec.origin)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{name} cannot be imported: {_described(error, str(spec.origin))}") from error
 
 
@@ -146,7 +146,7 @@ def _check_arguments(address: str, function: Any, arguments: Mapping[str, Any]) 
         ) from None
 
 
-def _described(error: Exception, place: str) -> str:
+def _described(error: BaseException, place: str) -> str:
     """Return the type and the first line of an error, and the line of the file that raised it."""
     words = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     line = next(

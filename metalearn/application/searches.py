@@ -27,6 +27,10 @@ SEARCHES = {"random_search": "random search", "cma_es": "CMA-ES", "genetic": "ge
 def check_searches(names: Sequence[str], tuning: Tuning) -> None:
     """Check that every search can be run.
 
+    Args:
+      names: the names of the searches.
+      tuning: the hyperparameters to search.
+
     Raises:
       ValueError: a name is not in `SEARCHES`, or `random_search` is given and the tuning has no box to draw from.
       ImportError: evosax is missing.
@@ -57,6 +61,10 @@ def held_out(benchmark: Benchmark, tuning: Tuning, num_episodes: int) -> Evaluat
     """Return the mean validation loss of new trainings as a function `(theta, key) -> scalar`.
 
     The validation loss is read every gcd(T, 10)-th step of a training of T steps.
+
+    Args:
+      benchmark, tuning: the benchmark to train, and its hyperparameters as functions of θ.
+      num_episodes: the number of trainings to average.
     """
     stride = math.gcd(benchmark.num_steps, 10)
     read = benchmark.problem(tuning.optimizer, "validation", task=tuning.task)

@@ -1,7 +1,7 @@
 """Convert the `problem` part of a configuration, a YAML file or a function in a user's file, to a `Study`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,18 +9,26 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn import trees
-from metalearn.application.build import AXIS, build_plane, parse_theta
+from metalearn.application.build import build_plane, parse_theta
 from metalearn.application.problem_files import call_study
 from metalearn.application.targets import check_file, instantiate
+from metalearn.application.theta_values import read_like
+from metalearn.inner.checks import check_count, check_number
 from metalearn.landscape import Plane
 from metalearn.outer import Study
 from metalearn.recording.values import plain
+from metalearn.usage import CONFIGS
 from metalearn.words import suggestion
 
 NUMBERS = ("name", "horizon", "length", "sigma", "repeat_randomness", "stagger", "shared_minibatches", "plane_sigma")
 OF_YAML = ("name", "build", "theta", "plane", "box", "labels", "outer", *NUMBERS[1:])
 OF_FILE = ("study", "arguments", "theta", "plane", "starts", "box", "outer", *NUMBERS)
 OF_PLANE = ("x", "y", "directions", "starts", "sigma")
+_WITHOUT_PLANE = (
+    "Give the study a plane: ml.landscape.Plane(x, y, place) for two numbers of theta, or "
+    "ml.landscape.plane_through(theta, x, y, *ml.landscape.random_directions(theta, key)) for a large theta."
+)
+OF_OUTER = ("learning_rate", "num_steps")
 MOST_WRITTEN = 256  # the most numbers of θ that a configuration contains
 
 
@@ -33,6 +41,9 @@ def as_the_study_says(address: str) -> dict[str, Any]:
 def read_study(config: Any) -> Study:
     """Return the study that `problem` describes, and fill in the numbers that `problem` leaves open.
 
+    Args:
+      config: a configuration with the part `problem`.
+
     Raises:
       TypeError, ValueError: an entry is unknown, missing or invalid.
     """
@@ -43,6 +54,7 @@ def read_study(config: Any) -> Study:
         )
     from_file = "study" in settings
     check_keys("problem", settings, OF_FILE if from_file else OF_YAML)
+    _check_outer(settings.get("outer"), config.get("estimators"))
     if isinstance(settings.get("plane"), Mapping):
         check_keys("problem.plane", settings["plane"], OF_PLANE)
     if from_file:
@@ -62,21 +74,29 @@ def read_study(config: Any) -> Study:
 def need_plane(study: Study, experiment: str) -> Plane:
     """Return the plane of a study.
 
+    Args:
+      study: the study.
+      experiment: the name of the experiment, for the error message.
+
     Raises:
       ValueError: the study has no plane.
     """
     if study.plane is None:
         one = trees.size(study.theta) == 1
         raise ValueError(
-            f"problem {study.name} has no plane, and {experiment} needs one; "
-            + ("theta is one number, which compare and meta_train take." if one else "")
-            + ("" if one else f"give problem.plane two axes, {AXIS.format('x')} and y, or problem.plane of a study.")
+            f"problem {study.name} has no plane, and {experiment} needs one. "
+            + ("Its theta is one number, so it cannot have one; use compare and meta_train." if one else _WITHOUT_PLANE)
         )
     return study.plane
 
 
 def check_keys(place: str, settings: Mapping, known: Any) -> None:
     """Check that all keys are known.
+
+    Args:
+      place: the name of the part, for the error message.
+      settings: the part of the configuration.
+      known: the known keys.
 
     Raises:
       ValueError: a key is unknown.
@@ -89,6 +109,21 @@ def check_keys(place: str, settings: Mapping, known: Any) -> None:
             )
 
 
+def _check_outer(outer: Any, estimators: Any) -> None:
+    """Check the settings of outer trajectories, problem.outer.ESTIMATOR.learning_rate and num_steps."""
+    known = sorted({path.stem for path in (CONFIGS / "estimator").glob("*.yaml")} | set(estimators or ()))
+    check_keys("problem.outer", outer or {}, known)
+    for name, entry in (outer or {}).items():
+        place = f"problem.outer.{name}"
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{place} must have entries, {', '.join(OF_OUTER)}; {entry!r} was given.")
+        check_keys(place, entry, OF_OUTER)
+        if "learning_rate" in entry:
+            check_number(f"{place}.learning_rate", entry["learning_rate"], 0, open_low=True)
+        if "num_steps" in entry:
+            check_count(f"{place}.num_steps", entry["num_steps"])
+
+
 def _from_yaml(settings) -> Study:
     for name in ("build", "theta", "horizon"):
         if settings.get(name) is None:
@@ -98,7 +133,7 @@ def _from_yaml(settings) -> Study:
             )
     theta = parse_theta(settings["theta"])
     given = {name: settings[name] for name in NUMBERS if settings.get(name) is not None}
-    given |= _plane(settings, theta) | _box(settings)
+    given |= _plane(settings, theta) | _box(settings, theta)
     if settings.get("labels") is not None:
         given["labels"] = OmegaConf.to_container(settings["labels"], resolve=True)
     return Study(instantiate(settings["build"], _convert_="all"), theta, **given)
@@ -108,10 +143,11 @@ def _from_file(settings) -> Study:
     arguments: Any = OmegaConf.to_container(settings.get("arguments") or OmegaConf.create({}), resolve=True)
     check_file("problem", settings["study"])
     study = call_study(settings["study"], arguments)
-    given = {name: settings[name] for name in NUMBERS if settings.get(name) is not None} | _box(settings)
+    given = {name: settings[name] for name in NUMBERS if settings.get(name) is not None}
+    given |= _box(settings, study.theta)
     theta = study.theta
     if settings.get("theta") is not None:
-        given["theta"] = theta = _like(parse_theta(settings["theta"]), theta)
+        given["theta"] = theta = read_like(settings["theta"], theta)
     if settings.get("plane") is False:
         given |= {"plane": None, "starts": None}
     elif settings.get("plane") is not None:
@@ -134,22 +170,12 @@ def _plane(settings, theta) -> dict[str, Any]:
     return found
 
 
-def _box(settings) -> dict[str, Any]:
+def _box(settings, theta) -> dict[str, Any]:
     box = settings.get("box")
     if box is None:
         return {}
     if isinstance(box, str | Mapping) or not hasattr(box, "__len__") or len(box) != 2:
         raise ValueError(f"problem.box must be [low, high], each like theta or one number; {box} was given.")
-    return {"box": tuple(parse_theta(end, "problem.box") for end in box)}
-
-
-def _like(given, theta):
-    """Return θ of a configuration in the structure of the study's θ."""
-    leaves, structure = jax.tree.flatten(theta)
-    found = jax.tree.leaves(given)
-    if not trees.alike(given, theta) and not (len(found) == len(leaves) == 1 and found[0].shape == leaves[0].shape):
-        raise ValueError(
-            f"problem.theta must have the form of the study's theta, {jax.tree.map(lambda leaf: leaf.shape, theta)}; "
-            f"{jax.tree.map(lambda leaf: leaf.shape, given)} was given (shapes of its arrays)."
-        )
-    return jax.tree.unflatten(structure, [one.astype(leaf.dtype) for one, leaf in zip(found, leaves)])
+    alone = lambda end: not isinstance(end, Mapping | Sequence) or isinstance(end, str)
+    read = lambda end: parse_theta(end, "problem.box") if alone(end) else read_like(end, theta, "problem.box")
+    return {"box": tuple(map(read, box))}

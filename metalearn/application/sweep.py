@@ -33,7 +33,7 @@ and the sweep continues. The sweep ends with a table of all runs.
 
 
 def run_sweep(sweep: Sweep, folder: Path, tracker: str, count: int | None = None, seed: int = 0) -> int:
-    """Run every point in a process, collect the runs, and return the exit code: 0, or the smallest of those that failed.
+    """Run every point in a process, collect the runs, and return the exit code: 0, or the smallest of a failed run.
 
     Args:
       sweep: the result of `read_sweep`.

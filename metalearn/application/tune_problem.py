@@ -29,7 +29,7 @@ from metalearn.recording import load_snapshot, save_snapshot
 from metalearn.recording.checkpoints import load_evaluations
 from metalearn.recording.processes import is_first
 from metalearn.types import Theta
-from metalearn.words import table
+from metalearn.words import counted, fitting, table
 
 MOST_ENTRIES, MOST_ROWS = 16, 24  # entries of a leaf with their own rows, and rows of the printed table
 
@@ -106,7 +106,8 @@ def _search(config, study, key, run, progress) -> dict[str, Theta]:
                 found[label] = load_snapshot(path, study.theta)
                 continue
             own = jax.random.fold_in(key, seed)
-            found[label] = _searched(study, name, evaluate, own, trials, size, progress)
+            said = lambda _, done, total, label=label: progress(label, done, total)
+            found[label] = _searched(study, name, evaluate, own, trials, size, said)
             if is_first():
                 save_snapshot(path, found[label])
     return found
@@ -148,8 +149,12 @@ def _record(study: Study, found: Mapping[str, Theta], run) -> None:
     run.arrays("theta", {label: leaf_paths(theta) for label, theta in found.items()})
     text = lambda value: value if isinstance(value, str) else f"{value:.4g}"
     shown = [[text(value) for name, value in row.items() if name != "name"] for row in rows[:MOST_ROWS]]
-    more = f"… {len(rows) - MOST_ROWS} more in tables/theta.csv" if len(rows) > MOST_ROWS else ""
-    print(f"\ntheta, {trees.size(study.theta)} numbers:\n\n{table(['', *columns], shown, [more] if more else [])}\n")
+    header = ["", *columns]
+    count = fitting(header, shown)
+    left = {"rows": len(rows) - len(shown), "columns": len(header) - count}
+    more = [f"… {number} more {what} in tables/theta.csv" for what, number in left.items() if number]
+    shown = table(header[:count], [row[:count] for row in shown], more)
+    print(f"\ntheta, {counted(trees.size(study.theta), 'number')}:\n\n{shown}\n")
 
 
 def _judge(config, study: Study, found: Mapping[str, Theta], key: jax.Array, run) -> None:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from metalearn import tabular
+from metalearn.brief import brief_help
 from metalearn.words import counted
 
 STATUS = ("converged", "bounded", "escaped", "non-finite", "underflow")
@@ -19,6 +20,7 @@ COLUMNS = {
 }
 
 
+@brief_help
 class Lyapunov(NamedTuple):
     """Lyapunov exponents of one orbit, with errors and diagnostics.
 

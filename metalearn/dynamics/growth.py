@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from metalearn import debugging, trees
+from metalearn.brief import brief_help
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.differentiable import FORWARD, check_derivative
@@ -16,6 +17,7 @@ from metalearn.inner.unroll import meta_loss
 from metalearn.types import Key, Theta
 
 
+@brief_help
 class MetaGradient(NamedTuple):
     """The gradient ∇L(θ) of one episode as a logarithm and a direction, which cannot overflow.
 

@@ -120,6 +120,9 @@ def lyapunov_exponents(
 ) -> jax.Array:
     """Return the exponents of `lyapunov`, per step, `[num_exponents]`.
 
+    Args:
+      problem, theta, key, num_steps, num_exponents, transient: as in `lyapunov`.
+
     Raises:
       TypeError, ValueError: as for `lyapunov`.
     """

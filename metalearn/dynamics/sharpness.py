@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.dynamics import tangent
 from metalearn.inner.checks import check_count
 from metalearn.inner.differentiable import BOTH, check_derivative
@@ -15,6 +16,7 @@ from metalearn.inner.problem import InnerProblem
 from metalearn.types import Key, State, Theta
 
 
+@brief_help
 class Sharpness(NamedTuple):
     """The largest and the smallest eigenvalue of A = P^½ H P^½, with the Hessian H and the learning rates P.
 
@@ -32,6 +34,7 @@ class Sharpness(NamedTuple):
     smallest_residual: jax.Array
 
 
+@brief_help
 class SpectralRadius(NamedTuple):
     """The largest absolute value of the eigenvalues of the Jacobian of a step.
 
@@ -139,7 +142,7 @@ def spectral_radius(
 
 
 def _krylov(product, vector, key, num_iterations):
-    """Return A in an orthonormal basis of the Krylov space, `[k, k]`, and the norm of the remainder of the last product.
+    """Return A in an orthonormal basis of the Krylov space, `[k, k]`, and the norm of the last remainder.
 
     If the space is exhausted early, the iteration continues from a new random direction, which avoids spurious
     eigenvalues.

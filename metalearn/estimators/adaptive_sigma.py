@@ -53,18 +53,18 @@ def adaptive_sigma(
 
         estimator = ml.adaptive_sigma(lambda sigma: ml.persistent_es(problem, windows, sigma=sigma, num_pairs=8), 0.1)
 
-    Four estimators run side by side, two with σ κ and two with σ/κ. The estimate is their average. Let A and B be the
-    mean estimates of an episode of the two with one σ. They are independent, so A·B has the mean ‖signal‖² and ‖A − B‖²/2
-    the mean of the variance. At the end of an episode ln σ moves by ±rate towards the σ whose ratio of the running
-    means of these is larger. σ is constant during an episode and depends on earlier ones, so that, given σ, the mean is
-    that of `make(σ κ)` and `make(σ/κ)`: for noise reuse (∇L_{σκ} + ∇L_{σ/κ})/2. The objective changes with σ, and
-    `ml.compare` measures the target with σ₀.
+    Four estimators run side by side, two with σ κ and two with σ/κ. The estimate is their average. For one σ, let A and
+    B be the mean estimates of its two estimators over an episode. They are independent, so the mean of A·B is
+    ‖signal‖², and the mean of ‖A − B‖²/2 is the variance. At the end of an episode ln σ moves by ±rate towards the σ
+    whose ratio of the running means of these is larger. σ is constant during an episode and depends on earlier ones, so
+    that, given σ, the mean is that of `make(σ κ)` and `make(σ/κ)`: for noise reuse (∇L_{σκ} + ∇L_{σ/κ})/2. The
+    objective changes with σ, and `ml.compare` measures the target with σ₀.
 
     An estimate takes the steps and the memory of four estimators. The metrics have `sigma` in addition.
 
     Args:
       make: `sigma -> estimator`, for a traced sigma, such as `ml.persistent_es` or `ml.noise_reuse_es` in lockstep.
-      sigma: σ₀, where it starts.
+      sigma: σ₀, the initial value.
       spacing: κ, above 1.
       rate: the change of ln σ per episode.
       trust: the largest factor by which σ may differ from σ₀.

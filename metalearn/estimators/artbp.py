@@ -34,7 +34,9 @@ def artbp(
 
     In the backward pass, the cotangent of the state is set to zero with probability c before each step. Otherwise it is
     multiplied by 1/(1−c):
+
         δ_t = ∂ℓ_t/∂s_t + X_t/(1−c) · δ_{t+1} ∂F/∂s_t,   X_t ~ Bernoulli(1−c).
+
     The estimate is unbiased for ∇L for every c. A path of h steps survives with weight (1−c)^{−h}, so the variance has
     heavy tails when the influence of a state decays more slowly than √(1−c) per step. The path to the initial state
     s_0, which may depend on θ, is cut and reweighted like the others.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from metalearn.brief import brief_help
 from metalearn.estimators.directions import is_one_number
 from metalearn.inner.checks import is_known
 from metalearn.inner.problem import InnerProblem
@@ -70,6 +71,7 @@ class Description:
         return not is_one_number(self.sigma) or bool(self.sigma != 0)
 
 
+@brief_help
 class Family(NamedTuple):
     """Estimators that differ only in numbers and share their compiled programs in `ml.compare`.
 
@@ -87,6 +89,7 @@ class Family(NamedTuple):
     init: Callable[..., Any]
 
 
+@brief_help
 class GradientEstimator(NamedTuple):
     """An estimator of ∇_θ L(θ), L = (1/T) Σ_t ℓ_t, one window at a time.
 
@@ -96,7 +99,7 @@ class GradientEstimator(NamedTuple):
         mean of the estimates over the windows of an episode estimates the gradient of the mean objective. Metrics are
         scalars:
         `loss`: the mean over the window and the particles.
-        `absolute_loss`: the mean over the particles of |loss|, where the loss of a particle is its mean over the window.
+        `absolute_loss`: the mean over the particles of |loss|, the loss of a particle being its mean over the window.
         `worst_share`: the share of the mean |loss| of the worst 1 % of the particles, at least one.
         `fraction_diverged`: the fraction of particles with a loss or a gradient in this window that is not finite.
         `fraction_capped`: the fraction of particles with a loss at the cap of the problem.

@@ -43,8 +43,8 @@ def bootstrapped(
     where s_W(θ) is differentiated within the window, as in truncated backprop. The target s̃ looks L steps beyond the
     window without a derivative through them. g is not the gradient of a meta-loss: θ is changed so that W steps reach
     what W + L steps reach. For μ = ½ ‖s̃ − s‖², and a target that is one step of gradient descent on ℓ with the rate η,
-    it is η times the gradient of the last loss of the window. It has no variance apart from the keys. A window takes W +
-    L inner steps, of which `inner_steps` counts W.
+    it is η times the gradient of the last loss of the window. Its only variance is that of the keys. A window takes
+    W + L inner steps, of which `inner_steps` counts W.
 
     Args:
       problem: the inner problem; its step must be differentiable in reverse mode.
@@ -55,8 +55,8 @@ def bootstrapped(
       chunk_size: particles advanced together; by default as many as fit the cache.
 
     Raises:
-      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `distance` is not a function, or
-        `target_steps`, `num_particles` or `chunk_size` is not a whole number.
+      TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `distance` is not a function,
+        or `target_steps`, `num_particles` or `chunk_size` is not a whole number.
       ValueError: `problem` is made for another horizon, or a count is below 1.
 
     References:

@@ -133,7 +133,7 @@ def check_sigmas(sigma: float | Theta) -> None:
 
 
 def check_sigma_fits(sigma: float | Theta, theta: Theta) -> None:
-    """Check that σ is one number, or has the structure of θ with a number or an array of the leaf's shape for each leaf.
+    """Check that σ is one number, or has the structure of θ with a number or an array like the leaf for each leaf.
 
     Raises:
       ValueError: `sigma` has another structure or shape.

@@ -53,8 +53,8 @@ def generalized_persistent_es(
         number or an array of the leaf's shape for each leaf.
       num_pairs: number of pairs ±ε; each takes 2·W inner steps per estimate.
       noise_period: K, the number of inner steps for which one ε is kept; a multiple of W, or at least T.
-      directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for less
-        variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
+      directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for
+        less variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
       fitness: "raw" for the losses; "ranks" or "normalised", which replace them by their centred ranks, or by
         (ℓ − mean)/standard deviation, over all members of an estimate. Both add a bias (docs/theory.md §2.14).
       chunk_size: pairs advanced together; by default as many as fit the cache.
@@ -63,8 +63,8 @@ def generalized_persistent_es(
       TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
         numbers, or `num_pairs`, `noise_period` or `chunk_size` is not a whole number.
       ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `noise_period` is shorter
-        than the horizon and not a multiple of the window, `directions` or `fitness` is another name, or `num_pairs`, `noise_period`
-        or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
+        than the horizon and not a multiple of the window, `directions` or `fitness` is another name, or `num_pairs`,
+        `noise_period` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
 
     References:
       Li et al. 2023, Variance-reduced gradient estimation via noise-reuse in online evolution strategies (arXiv

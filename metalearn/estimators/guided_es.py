@@ -45,10 +45,10 @@ def guided_es(
 
         g = ε (L(θ+ε) − L(θ−ε)) / (2σ²),   ε ~ N(0, σ²Σ),   Σ = (α/d) I + ((1−α)/k) U Uᵀ,
 
-    where the columns of U are an orthonormal basis of the surrogates. The trace of Σ is 1. The mean is Σ ∇L, smoothed by
-    N(0, σ²Σ): a descent direction, but not ∇L. With α = 1 it is ∇L/d. On linear losses the variance of a pair is
-    pᵀΣp + pᵀΣ²p with p = ∇L, which is smallest if the surrogates contain p. This is the published estimator with
-    its factor β equal to 1. `compare` measures it against ∇L_σ, so consider its cosine and not its bias.
+    where the columns of U are an orthonormal basis of the surrogates. The trace of Σ is 1. The mean is Σ ∇L, smoothed
+    by N(0, σ²Σ): a descent direction, but not ∇L. With α = 1 it is ∇L/d. On linear losses the variance of a pair is
+    pᵀΣp + pᵀΣ²p with p = ∇L, which is smallest if the surrogates contain p. This is the published estimator with its
+    factor β equal to 1. `compare` measures it against ∇L_σ, so consider its cosine and not its bias.
 
     In windows it has three forms, and with length == horizon all of them are full guided ES (docs/theory.md §2.12):
 
@@ -56,8 +56,8 @@ def guided_es(
     * "persistent": a new ε in each window and the accumulator ξ of `persistent_es`, with one U for an episode. The mean
       is Σ times the target of persistent ES for N(0, σ²Σ). A U that changes within an episode would weight the copies
       of θ differently and would depend on the perturbations, so U is kept.
-    * "truncated": every window starts at an unperturbed trajectory, as in truncated ES, and may have its own U. The mean
-      is Σ times smoothed truncated backpropagation.
+    * "truncated": every window starts at an unperturbed trajectory, as in truncated ES, and may have its own U. The
+      mean is Σ times smoothed truncated backpropagation.
 
     Without `surrogate`, each particle keeps its last k gradients by truncated backpropagation: for "truncated" along
     the unperturbed trajectory, otherwise the means over its pair. Gradients of one episode are used in the next. If
@@ -81,8 +81,8 @@ def guided_es(
     Raises:
       TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` or `alpha` is not a
         number, `num_pairs`, `rank` or `chunk_size` is not a whole number, or `surrogate` is not a function.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `alpha` is outside of 0 … 1,
-        `form` is another name, or a count is below 1. `init` raises it if `rank` is larger than the number of
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `alpha` is outside of 0 …
+        1, `form` is another name, or a count is below 1. `init` raises it if `rank` is larger than the number of
         parameters, or `sigma` or the result of `surrogate` does not fit θ.
 
     References:

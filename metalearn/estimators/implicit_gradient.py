@@ -58,8 +58,8 @@ def implicit_gradient(
 
     The system (I − ∂F/∂s)ᵀ v = (∂ℓ/∂s)ᵀ is solved with products by ∂F/∂s alone:
 
-    * "neumann": v = Σ_{k<K} (∂F/∂sᵀ)^k ∂ℓ/∂sᵀ. K terms are backpropagation through the last K steps at the fixed point. The
-      error falls like ρ^K, where ρ is the spectral radius of ∂F/∂s.
+    * "neumann": v = Σ_{k<K} (∂F/∂sᵀ)^k ∂ℓ/∂sᵀ. K terms are backpropagation through the last K steps at the fixed point.
+      The error falls like ρ^K, where ρ is the spectral radius of ∂F/∂s.
     * "cg": conjugate gradients on the normal equations, K iterations; exact for K at least the size of the state.
     * "gmres": K directions of `jax.scipy.sparse.linalg.gmres`.
     * "nystrom": the normal matrix is replaced by its Nyström approximation from K random columns, and by its

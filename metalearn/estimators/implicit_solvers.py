@@ -1,7 +1,7 @@
 """Solvers of Aᵀ v = b with A = I − ∂F/∂s, by products with A and Aᵀ alone.
 
-Each is a function `(across, along, right, key, num_terms) -> v`, where `across(v)` is Aᵀ v, `along(v)` is A v and `right`
-is b.
+Each is a function `(across, along, right, key, num_terms) -> v`, where `across(v)` is Aᵀ v, `along(v)` is A v and
+`right` is b.
 """
 
 import jax
@@ -25,7 +25,7 @@ def generalised_minimal_residual(across, along, right, key, num_terms):
 
 
 def nystrom(across, along, right, key, num_terms):
-    """Return the pseudo-inverse of C W⁺ Cᵀ times A b, with C random columns of A Aᵀ and W its entries at these places."""
+    """Return the pseudo-inverse of C W⁺ Cᵀ times A b, with C random columns of A Aᵀ and W their square part."""
     size = right.size
     places = jax.random.permutation(key, size)[: min(num_terms, size)]
     ends = jnp.zeros((len(places), size), right.dtype).at[jnp.arange(len(places)), places].set(1)

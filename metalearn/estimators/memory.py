@@ -10,7 +10,11 @@ from metalearn.types import Theta
 
 
 def state_bytes(problem: InnerProblem, theta: Theta) -> int:
-    """Return S, the size of one inner state in bytes."""
+    """Return S, the size of one inner state in bytes.
+
+    Args:
+      problem, theta: the inner problem and the meta-parameters; only shapes are traced.
+    """
     return trees.num_bytes(_state(problem, theta))
 
 
@@ -21,7 +25,11 @@ def activation_bytes(problem: InnerProblem, theta: Theta) -> int:
 
 
 def residual_bytes(problem: InnerProblem, theta: Theta) -> int:
-    """Return R, the size in bytes of the residuals that reverse mode stores for one step and one loss, with constants."""
+    """Return R, the size in bytes of the residuals that reverse mode stores for one step and one loss, with constants.
+
+    Args:
+      problem, theta: the inner problem and the meta-parameters; only shapes are traced.
+    """
 
     def residuals(state, theta, key):
         inexact, rest = trees.split_inexact(state)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from metalearn.brief import brief_help
 from metalearn.inner.divergence import Reading
 from metalearn.types import Key, State, Theta
 
@@ -12,6 +13,7 @@ Memory = Any
 Run = Callable[[Theta, State], tuple[Reading, State]]
 
 
+@brief_help
 class Method(NamedTuple):
     """A gradient estimator written for one particle; `from_method` turns it into an estimator.
 
@@ -29,8 +31,8 @@ class Method(NamedTuple):
         for the method's own random numbers, or the result of `draw` for this particle.
       num_unrolls: the number of trajectories that `window` runs.
       derivatives: the mode in which `window` differentiates `run`: `REVERSE`, `FORWARD` or `BOTH`; None if it does not.
-      draw: `(theta, key, num_particles) -> drawn`, `[num_particles, ...]`, random numbers of a window that depend on one
-        another between particles; None if each particle draws its own.
+      draw: `(theta, key, num_particles) -> drawn`, `[num_particles, ...]`, random numbers of a window that depend on
+        one another between particles; None if each particle draws its own.
       check: `theta -> None`, called by `init`; it raises an error if the method cannot be used at this θ.
       finish: `(gradients, readings) -> gradients` of all particles, before the average.
     """
@@ -44,6 +46,7 @@ class Method(NamedTuple):
     finish: Callable[[Theta, Reading], Theta] = lambda gradients, readings: gradients
 
 
+@brief_help
 class Particles(NamedTuple):
     """The state of an estimator.
 

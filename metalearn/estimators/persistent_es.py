@@ -38,8 +38,8 @@ def persistent_es(
       sigma: σ, the standard deviation of the perturbation in the space of θ: one number, or the structure of θ with a
         number or an array of the leaf's shape for each leaf.
       num_pairs: number of pairs ±ε; each takes 2·length inner steps per estimate.
-      directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for less
-        variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
+      directions: "gaussian"; "orthogonal", the same distribution with pairs that are orthogonal in blocks of d, for
+        less variance; "sphere" or "rademacher", which smooth L by another distribution (docs/theory.md §2.11).
       fitness: "raw" for the losses; "ranks" or "normalised", which replace them by their centred ranks, or by
         (ℓ − mean)/standard deviation, over all members of an estimate. Both add a bias (docs/theory.md §2.14).
       chunk_size: pairs advanced together; by default as many as fit the cache.
@@ -47,8 +47,8 @@ def persistent_es(
     Raises:
       TypeError: `problem` is not an `InnerProblem`, `truncation` is not a `Truncation`, `sigma` is not a number or
         numbers, or `num_pairs` or `chunk_size` is not a whole number.
-      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness` is another
-        name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
+      ValueError: `problem` is made for another horizon, `sigma` is not positive and finite, `directions` or `fitness`
+        is another name, or `num_pairs` or `chunk_size` is below 1. `init` raises it if `sigma` does not fit θ.
 
     References:
       Vicol, Metz, Sohl-Dickstein 2021, Unbiased gradient estimation in unrolled computation graphs with persistent

@@ -25,7 +25,9 @@ def uoro(
 
     The gradient of a window is g_t = (∂L_t/∂s · s̃) θ̃ + ∂L_t/∂θ. After a window with map F, and with random signs
     ν ∈ {−1, 1}^S:
+
         s̃ ← ρ0 F_s s̃ + ρ1 ν,   θ̃ ← θ̃/ρ0 + (νᵀ F_θ)/ρ1,   ρ0 = √(‖θ̃‖/‖F_s s̃‖),  ρ1 = √(‖νᵀ F_θ‖/‖ν‖).
+
     The factors ρ balance the norms of the two parts. They are equal for ν and −ν, so the mean is unchanged. The
     estimate is unbiased for ∇L; its variance grows with S and has heavy tails. Derivatives are exact JVPs and VJPs. The
     memory is 2S + d and the tape of one window.

@@ -26,6 +26,10 @@ def clip_gradient(estimator: GradientEstimator, max_norm: float) -> GradientEsti
 
     Shortened estimates are biased.
 
+    Args:
+      estimator: any gradient estimator.
+      max_norm: the largest norm of an estimate, above 0.
+
     Raises:
       TypeError: `estimator` is not a `GradientEstimator`, or `max_norm` is not a real number.
       ValueError: `max_norm` is not positive and finite.
@@ -39,6 +43,9 @@ def normalise_gradient(estimator: GradientEstimator) -> GradientEstimator:
 
     The direction of the result is biased unless the noise is small.
 
+    Args:
+      estimator: any gradient estimator.
+
     Raises:
       TypeError: `estimator` is not a `GradientEstimator`.
     """
@@ -46,7 +53,7 @@ def normalise_gradient(estimator: GradientEstimator) -> GradientEstimator:
 
 
 def _scaled(estimator: GradientEstimator, factor) -> GradientEstimator:
-    """Return an estimator that multiplies the estimate and its standard deviation by a function of the estimate's norm."""
+    """Return an estimator that multiplies the estimate and its standard deviation by a function of its norm."""
     check_is_estimator("estimator", estimator)
 
     def estimate(theta, state, key):

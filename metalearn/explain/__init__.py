@@ -1,8 +1,8 @@
 """The report on why meta-gradients fail on a problem, one file for each part.
 
 `explain` measures all parts. A part is a function `(study, progress) -> Part | None`: it measures, draws, and writes a
-sentence from the numbers. It returns None if the settings leave it out. `build_plane_study` prepares the data that the parts
-share.
+sentence from the numbers. It returns None if the settings leave it out. `build_plane_study` prepares the data that the
+parts share.
 """
 
 from metalearn.explain.border import border

@@ -34,7 +34,7 @@ def border(study: PlaneStudy, progress: Progress) -> Part | None:
         width = plane.x.high - plane.x.low
         table = dimension_table(found.measure, found.undecided)
         row = next(row for row in table if row["rule"] == "3-point rule")
-        names = {"dimension": "dimension", "error": "statistical", "control": "control", "said": "said"}
+        names = {"dimension": "dimension", "error": "statistical", "control": "control", "summary": "summary"}
         rows.append({"width": width} | {name: row[key] for name, key in names.items()})
         arrays[f"measure_{index}"] = found.measure
         figures[f"frame {index + 1}"] = later(draw_landscapes, {f"{width:.1e} wide": found})
@@ -47,7 +47,7 @@ def _sentence(rows, x, y):
         f"{row['dimension']:.2f} ± {row['error']:.2f}" if np.isfinite(row["dimension"]) else "none" for row in rows
     ]
     if not np.isfinite([row["dimension"] for row in rows]).any():
-        return f"The border about ({x:.6g}, {y:.6g}) has no dimension that could be measured: {rows[0]['said']}."
+        return f"The border about ({x:.6g}, {y:.6g}) has no dimension that could be measured: {rows[0]['summary']}."
     widths = ", ".join(f"{row['width']:.1e}" for row in rows)
     control = f"; a circle in the same pixels has {rows[0]['control']:.2f}" if np.isfinite(rows[0]["control"]) else ""
     return (

@@ -19,8 +19,8 @@ def draw_benchmark(rows: Sequence[Mapping[str, Any]]) -> Any:
     marker was left out, or the number does not apply to it; "?" is a bias that is not known, or with an error above 1.
 
     Args:
-      rows: dictionaries with `problem`, `estimator`, `bias`, `bias_error`, `snr_per_step`, `snr_per_second`, `reason`, and
-        `scaled` where a bias does not apply.
+      rows: dictionaries with `problem`, `estimator`, `bias`, `bias_error`, `snr_per_step`, `snr_per_second`, `reason`,
+        and `scaled` where a bias does not apply.
 
     Returns:
       A matplotlib figure.

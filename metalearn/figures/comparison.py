@@ -20,6 +20,10 @@ def draw_comparison(comparison: Comparison, title: str = "") -> Any:
     Each estimator has one colour. A value of zero or infinity is outside of a logarithmic axis; it is drawn with an
     open marker at the edge of the axis.
 
+    Args:
+      comparison: the result of `ml.compare`.
+      title: the figure's title.
+
     Returns:
       A matplotlib figure.
     """

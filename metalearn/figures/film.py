@@ -18,6 +18,10 @@ FEATHER = 0.08  # the share of a key frame's side over which it fades into the w
 def check_film(size: int, images_per_frame: int, images_per_second: int = 24) -> None:
     """Check the settings of a film, before its key frames are computed.
 
+    Args:
+      size, images_per_frame: as in `zoom_images`.
+      images_per_second: as in `write_film`.
+
     Raises:
       TypeError: an argument is not a whole number.
       ValueError: `size` is odd or below 2, or another argument is below 1.

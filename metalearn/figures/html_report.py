@@ -93,7 +93,12 @@ def _section(section):
 
 
 def image(name, figure) -> str:
-    """Return a figure, or the figure that a function draws, as an HTML element; a sentence if drawing fails."""
+    """Return a figure, or the figure that a function draws, as an HTML element; a sentence if drawing fails.
+
+    Args:
+      name: the alternative text of the image.
+      figure: a matplotlib figure, or a function that returns one.
+    """
     file = io.BytesIO()
     try:
         drawn: Any = figure() if callable(figure) else figure

@@ -81,6 +81,12 @@ def _contours(axes, values, plane, contours):
 def draw_law(found: Anatomy, laws: Mapping[str, Law], *, title: str = "", least: float = CHAOTIC) -> Any:
     """Draw ln ‖∇L‖ and ln ‖ds_T/dθ‖ against λT, with the line that the Lyapunov law predicts.
 
+    Args:
+      found: the result of `ml.diagnosis.anatomy`.
+      laws: the result of `ml.diagnosis.lyapunov_law`.
+      title: the figure's title.
+      least: the smallest exponent of the points that are drawn.
+
     Returns:
       A matplotlib figure.
     """

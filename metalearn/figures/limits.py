@@ -46,7 +46,7 @@ def axis_limits(values: Any, *, logarithmic: bool = False, margin: float = 0.06)
 
 
 def label_log_axis(axis: Any, low: float, high: float) -> None:
-    """Label the decades of a logarithmic axis; of one shorter than two decades also 2 and 5. Minor ticks have no labels.
+    """Label the decades of a logarithmic axis, and also 2 and 5 if it is shorter than two decades; no minor labels.
 
     matplotlib labels minor ticks where few decades are seen, and in a narrow figure these labels overlap.
     """

@@ -25,6 +25,10 @@ from metalearn.recording.collected import Collected
 def draw_result(result: Any, **settings: Any) -> Any:
     """Draw the figure of any result; the settings are those of the function for its kind.
 
+    Args:
+      result: the result of a function of metalearn.
+      settings: arguments of the function that draws this kind of result, such as `title`.
+
     Raises:
       TypeError: there is no figure for this kind of result.
     """
@@ -51,6 +55,10 @@ def draw_result(result: Any, **settings: Any) -> Any:
 def draw_history(history: History, *, title: str = "") -> Any:
     """Draw evaluations and goals, or the estimator's losses, and θ of at most 32 numbers, against the outer steps.
 
+    Args:
+      history: the history that `ml.meta_train` returns.
+      title: the figure's title.
+
     Returns:
       A matplotlib figure.
     """
@@ -73,6 +81,10 @@ def draw_history(history: History, *, title: str = "") -> Any:
 
 def draw_trials(trials: Trials, *, title: str = "") -> Any:
     """Draw the losses of a search in the order of its trials, the smallest so far, and a ring at the best.
+
+    Args:
+      trials: the trials that a search of `ml.search` returns.
+      title: the figure's title.
 
     Returns:
       A matplotlib figure.
@@ -97,6 +109,10 @@ def draw_trials(trials: Trials, *, title: str = "") -> Any:
 
 def draw_exponents(found: Lyapunov, *, title: str = "") -> Any:
     """Draw Lyapunov exponents with their errors, the largest first; a line for each orbit.
+
+    Args:
+      found: the result of `ml.dynamics.lyapunov`, of one orbit or of several.
+      title: the figure's title.
 
     Returns:
       A matplotlib figure.

@@ -57,7 +57,12 @@ def save_style() -> Iterator[None]:
 
 
 def later(draw: Callable[..., Any], *arguments: Any, **settings: Any) -> Callable[[], Any]:
-    """Return a function that draws a figure when it is needed; `Run.figure` and `write_report` catch its errors."""
+    """Return a function that draws a figure when it is needed; `Run.figure` and `write_report` catch its errors.
+
+    Args:
+      draw: a function that returns a matplotlib figure.
+      arguments, settings: its arguments.
+    """
     return functools.cache(functools.partial(draw, *arguments, **settings))
 
 

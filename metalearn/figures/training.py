@@ -62,6 +62,11 @@ def draw_learning_curves(found: Evaluation, benchmark: str, *, title: str = "") 
     Curves are averaged over fiftieths of the run. The three best swept baselines are drawn in grey. Bands are left out
     if there are more than six curves.
 
+    Args:
+      found: the result of `ml.evaluate`.
+      benchmark: the name of the benchmark.
+      title: the figure's title.
+
     Returns:
       A matplotlib figure.
 
@@ -108,6 +113,10 @@ def draw_matrix(found: Evaluation, *, title: str = "") -> Any:
     """Draw `found.ratios()` as a matrix: blue is better than the best swept baseline, red is worse.
 
     The colours range from one half to two.
+
+    Args:
+      found: the result of `ml.evaluate`.
+      title: the figure's title.
 
     Returns:
       A matplotlib figure.

@@ -16,8 +16,8 @@ def draw_turning_point(steps: Any, readings: Mapping[str, Any], goal: str, *, ti
     """Draw a proxy and a goal against the outer steps: the mean over seeds, and two standard errors.
 
     Every reading has its own panel, because proxies and goals may have different units. A dashed line is the level at
-    the start, and a vertical line the turning point of the goal with its standard error. Seeds without a finite reading of
-    the goal have no turning point; the legend states how many these are.
+    the start, and a vertical line the turning point of the goal with its standard error. Seeds without a finite reading
+    of the goal have no turning point; the legend states how many these are.
 
     Args:
       steps: outer steps of the readings, `[num_readings]`.
@@ -29,7 +29,7 @@ def draw_turning_point(steps: Any, readings: Mapping[str, Any], goal: str, *, ti
       A matplotlib figure.
 
     Raises:
-      ValueError: `goal` is none of the names, or as in `turning_point`.
+      ValueError: `goal` is not one of the names, or as in `turning_point`.
     """
     from matplotlib.figure import Figure
 

@@ -14,7 +14,7 @@ CELL, MARGIN, HEAD = 36, 12, 44  # pixels
 
 
 def draw_walks(panels: Mapping[str, np.ndarray], episodes: Any, guides: Sequence[str], best: float) -> Any:
-    """Draw the reward against the episodes of training, with every guide: seeds as thin lines, their mean as a thick one.
+    """Draw the reward against the episodes of training, with every guide: thin lines are seeds, thick ones means.
 
     Args:
       panels: title -> rewards `[seeds, readings, guides]`.

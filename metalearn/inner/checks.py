@@ -22,6 +22,12 @@ def check_number(
 ) -> None:
     """Check that a value is a single finite real number between `low` and `high`.
 
+    Args:
+      name: the name of the argument; error messages begin with it.
+      value: the value to check; the range of a traced number is not checked.
+      low, high: the bounds; None for no bound.
+      open_low, open_high: whether the bound itself is not allowed.
+
     Raises:
       TypeError: the value is not a single real number.
       ValueError: the value is not finite or out of range.
@@ -65,6 +71,11 @@ def check_bool(name: str, value) -> None:
 
 def check_count(name: str, value, low: int = 1, high: int = LARGEST_COUNT) -> None:
     """Check that a value is a whole number from `low` to `high`.
+
+    Args:
+      name: the name of the argument; error messages begin with it.
+      value: the value to check.
+      low, high: the smallest and the largest allowed number.
 
     Raises:
       TypeError: the value is not a whole number.

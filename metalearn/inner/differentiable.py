@@ -1,8 +1,10 @@
 """Checks that the required derivatives exist, before anything is computed."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+from jax.extend.core import Literal
 
 from metalearn import trees
 from metalearn.inner import problem as inner
@@ -18,6 +20,10 @@ _INSTEAD = {
     FORWARD: "Evolution strategies such as ml.persistent_es need no derivatives, ml.backprop no forward mode.",
     BOTH: "Evolution strategies such as ml.persistent_es need no derivatives.",
 }
+_ZERO = (
+    "The derivative of the meta-loss with respect to theta is zero everywhere, because theta acts only through "
+    f"comparisons, choices or whole numbers. Backprop and forward mode return zero. {_INSTEAD[BOTH]}"
+)
 
 
 def check_derivative(name: str, mode: str, derivative: Callable, plain: Callable, *arguments) -> None:
@@ -64,7 +70,8 @@ def check_problem(problem: InnerProblem, theta: Theta) -> tuple[str, ...]:
 
     Returns:
       A sentence for each mode of differentiation, reverse or forward, in which the meta-loss cannot be differentiated
-      with respect to θ. Estimators that need that mode raise an error; evolution strategies need no derivatives.
+      with respect to θ. Estimators that need that mode raise an error; evolution strategies need no derivatives. If the
+      derivative exists and is zero for every θ, a sentence that says so.
 
     Raises:
       TypeError: a function cannot be called as documented, the step changes the structure, a shape or a dtype of the
@@ -81,11 +88,27 @@ def check_problem(problem: InnerProblem, theta: Theta) -> tuple[str, ...]:
     known = {
         mode: without_derivative(one, theta, key) for mode, one in {REVERSE: jax.grad(loss), FORWARD: forward}.items()
     }
-    return tuple(
+    found = tuple(
         f"The problem cannot be differentiated in {mode} mode: {_sentence(reason)} {_INSTEAD[mode]}"
         for mode, reason in known.items()
         if reason
     )
+    return found or (_ZERO,) * _is_flat(loss, trees.strong(theta), key)
+
+
+def _is_flat(function: Callable, theta: Theta, key: Any) -> bool:
+    """Return whether the forward-mode derivative with respect to θ is zero for every θ, as its program shows.
+
+    JAX leaves derivatives that it knows to be zero out of a program. The result then does not depend on the tangent.
+    """
+    tangent = lambda theta, direction, key: jax.jvp(lambda theta: function(theta, key), (theta,), (direction,))[1]
+    program, size = jax.make_jaxpr(tangent)(theta, theta, key).jaxpr, len(jax.tree.leaves(theta))
+    moving = set(program.invars[size : 2 * size])
+    moves = lambda variables: any(not isinstance(one, Literal) and one in moving for one in variables)
+    for equation in program.eqns:
+        if moves(equation.invars):
+            moving.update(equation.outvars)
+    return not moves(program.outvars)
 
 
 def _sentence(reason: str) -> str:

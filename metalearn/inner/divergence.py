@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import debugging, trees
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_number
 from metalearn.inner.problem import InnerProblem, check_inner
 from metalearn.types import State
 
 
+@brief_help
 class Reading(NamedTuple):
     """The losses of one window of one run, summarised.
 
@@ -61,7 +63,12 @@ def read_window(problem: InnerProblem, losses: jax.Array, state: State) -> Readi
 
 
 def unless_diverged(reading: Reading, derivative: Any) -> Any:
-    """Replace the derivative of a window by NaN if one of its losses diverged. Estimators leave such particles out."""
+    """Replace the derivative of a window by NaN if one of its losses diverged. Estimators leave such particles out.
+
+    Args:
+      reading: the reading of the window.
+      derivative: the derivative, any pytree.
+    """
     return jax.tree.map(
         lambda leaf: jnp.where(reading.diverged, debugging.unknown(), leaf).astype(leaf.dtype), derivative
     )

@@ -1,7 +1,7 @@
 """Meta-losses other than the mean over the horizon, as problems whose mean loss is that meta-loss.
 
-Every estimator then estimates the gradient of the new meta-loss, windows and persistent perturbations included. The loss
-at the end of an episode is `final_loss`, which combines with these.
+Every estimator then estimates the gradient of the new meta-loss, windows and persistent perturbations included. The
+loss at the end of an episode is `final_loss`, which combines with these.
 """
 
 from collections.abc import Sequence
@@ -66,8 +66,8 @@ def minimum_loss(problem: InnerProblem, horizon: int) -> InnerProblem:
 
     It is the last of the running minima M_t = min(M_{t−1}, ℓ_t), read by `final_loss`: ℓ'_t = T (M_t − M_{t−1}). The
     gradient is that of the smallest loss; evolution strategies smooth the minimum. The evaluation data of ℓ_t are drawn
-    from the key of the step, so the minimum is also one over their noise. A loss that is NaN does not count: an episode
-    that diverges keeps the minimum it had, and counts as diverged only if its first loss does.
+    from the key of the step, so the minimum is also taken over their noise. A loss that is NaN does not count: an
+    episode that diverges keeps the minimum it had, and counts as diverged only if its first loss does.
 
     Args:
       problem: the inner problem.
@@ -149,8 +149,8 @@ def quantile_loss(problem: InnerProblem, num_runs: int, quantile: float) -> Inne
 def averaged_loss(problem: InnerProblem, decay: float) -> InnerProblem:
     """Read the losses at an exponential average of the state: a_t = β a_{t−1} + (1 − β) s_t, a_0 = s_0, ℓ'_t = ℓ(a_t).
 
-    All floating-point numbers of the state are averaged; integers and keys are the latest. The dynamics do not change. For
-    networks whose optimiser keeps such an average, or is schedule-free, see `training(evaluate_at=...)`.
+    All floating-point numbers of the state are averaged; integers and keys are the latest. The dynamics do not change.
+    For networks whose optimiser keeps such an average, or is schedule-free, see `training(evaluate_at=...)`.
 
     Args:
       problem: the inner problem.

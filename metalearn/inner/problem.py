@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.inner.checks import scalar
 from metalearn.types import Key, Scalar, State, Theta
 
 
+@brief_help
 class InnerProblem(NamedTuple):
     """An iterated map s_{t+1} = F(s_t, θ; ξ_t) with an observable ℓ(s_t, θ; ζ_t).
 

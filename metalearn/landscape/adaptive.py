@@ -46,7 +46,7 @@ def skipped_cells(converged: np.ndarray, undecided: np.ndarray, computed: np.nda
 
 
 def _levels(converged, undecided, computed, spacing):
-    """Yield for each cell size: the grid lines, the cells whose corners are computed, and the cells that must be split."""
+    """Yield for each cell size the grid lines, the cells with computed corners, and the cells that must be split."""
     while spacing >= 2:
         rows, columns = (_lines(count, spacing) for count in computed.shape)
         known = computed[np.ix_(rows, columns)]

@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_choice
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems.two_layer import Arrays, Offset, two_layer_data, two_layer_training
 from metalearn.landscape.plane import Axis, Plane
 
 
+@brief_help
 class Condition(NamedTuple):
     """The problem and the windows of a published picture.
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn import tabular
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_choice
 from metalearn.landscape.box_counting import box_counting_dimension, published_dimension
 from metalearn.landscape.fit import LOWER_BOUND, picture
@@ -28,6 +29,7 @@ SHOWN = {
 }
 
 
+@brief_help
 class BorderDimension(NamedTuple):
     """The dimension of a border with its errors.
 
@@ -117,17 +119,17 @@ def dimension_table(measure, undecided) -> list[dict[str, Any]]:
       measure, undecided: arrays `[H, W]` of a `Landscape`.
 
     Returns:
-      One row for each rule, with `rule`, the fields of `BorderDimension`, and `said`, the result in words. The
+      One row for each rule, with `rule`, the fields of `BorderDimension`, and `summary`, the result in words. The
       dimension of a picture smaller than 64 × 64 is refused.
     """
     converged = np.asarray(measure) < 0
     if min(converged.shape) < 64:
         refusal = f"the picture has {converged.shape[1]} × {converged.shape[0]} pixels, at least 64 × 64 are needed"
         nothing = BorderDimension(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, refusal)
-        return [{"rule": rule, **nothing._asdict(), "said": str(nothing)} for rule in RULES]
+        return [{"rule": rule, **nothing._asdict(), "summary": str(nothing)} for rule in RULES]
     before = converged ^ np.asarray(undecided)
     found = {rule: border_dimension(converged, before=before, rule=rule) for rule in RULES}
-    return [{"rule": rule, **result._asdict(), "said": str(result)} for rule, result in found.items()]
+    return [{"rule": rule, **result._asdict(), "summary": str(result)} for rule, result in found.items()]
 
 
 def _null_ratio(labels):

@@ -4,10 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metalearn.brief import brief_help
+
 LOWER_BOUND = "lower bound on the error"
 SCATTER = np.logspace(-5, -0.5, 24)  # standard deviations of ln counts about a line, with equal prior weights
 
 
+@brief_help
 class DimensionFit(NamedTuple):
     """A dimension fitted to counts at several scales.
 

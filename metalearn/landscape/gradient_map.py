@@ -4,10 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metalearn.brief import brief_help
+
 LENGTHS = (0.1, 10.0)
 AGREE = 1e-3
 
 
+@brief_help
 class GradientMap(NamedTuple):
     """A comparison of a raw with a smoothed gradient field; arrays `[height, width]`.
 

@@ -9,6 +9,7 @@ devices, and no device waits for another.
 
 import functools
 import hashlib
+import multiprocessing
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count
 from metalearn.inner.convolutions import prepare
@@ -32,6 +34,7 @@ CHUNK_OF_ACCELERATOR = 4096
 BAND = 512  # pixels whose states are in memory at a time; at least a chunk
 
 
+@brief_help
 class PixelMeasures(NamedTuple):
     """Results for a list of pixels; arrays `[count]`.
 
@@ -98,8 +101,8 @@ def measure_pixels(
         return _nothing()
     with jax.enable_x64(True):
         key = jax.random.key(0) if key is None else key
-        check_problem(_in_float64(problem), jax.tree.map(jnp.asarray, place(*jnp.asarray(values[0]))))
-    size = band_size(chunk_size)
+        check_problem(in_float64(problem), jax.tree.map(jnp.asarray, place(*jnp.asarray(values[0]))))
+    size = min(band_size(chunk_size), _balanced(len(values), settings.chunk_size))
     check_same_pixels(values)
     bands = [values[first : first + size] for first in range(0, len(values), size)]
     mine = range(jax.process_index(), len(bands), jax.process_count())
@@ -116,7 +119,7 @@ def measure_pixels(
 
 @jax.enable_x64(True)
 def hash_program(problem: InnerProblem, place: Callable, num_steps: int, key: Key | None) -> str:
-    """Return a hash of the computation at a pixel: the program of init, step and loss with its constants, T and the key."""
+    """Return a hash of the computation at a pixel: the programs of the problem with their constants, T and the key."""
 
     def once(x, y, key):
         theta = place(x, y)
@@ -132,6 +135,12 @@ def band_size(chunk_size: int | None = None) -> int:
     """Return the number of pixels in a band: 512, rounded up to whole chunks."""
     chunk = _chunk(chunk_size)
     return -(-BAND // chunk) * chunk
+
+
+def _balanced(count, chunk):
+    """Return the size of bands that gives every core of a CPU a band, in whole chunks."""
+    workers = jax.process_count() * (multiprocessing.cpu_count() if jax.default_backend() == "cpu" else 1)
+    return -(-count // (workers * chunk)) * chunk
 
 
 def _chunk(chunk_size):
@@ -168,7 +177,7 @@ def _band(settings, values, key):
     return PixelMeasures(measure, converged, before, escape, np.full(count, spent / count))
 
 
-def _in_float64(problem):
+def in_float64(problem):
     """Return the problem with the float32 arrays of its first state, such as existing weights, converted to float64."""
     double = lambda leaf: jnp.asarray(leaf, float) if not trees.is_key(leaf) and _is_float32(leaf) else leaf
     return problem._replace(init=lambda theta, key: jax.tree.map(double, problem.init(theta, key)))
@@ -184,7 +193,7 @@ def _start(values, key, settings):
 
     def one(value):
         theta = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), settings.place(value[0], value[1]))
-        state = trees.strong(_in_float64(settings.problem).init(theta, start))
+        state = trees.strong(in_float64(settings.problem).init(theta, start))
         loss = settings.problem.loss(state, theta, jax.random.fold_in(steps, 0))
         return _Running(theta, state, accounts.begin(loss.astype(float)), jnp.asarray(settings.num_steps, jnp.int32))
 

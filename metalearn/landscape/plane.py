@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.types import Theta
 
 
@@ -105,6 +106,7 @@ class Axis:
         return power if self.centre is None else self.centre * power
 
 
+@brief_help
 class Plane(NamedTuple):
     """A plane through θ-space.
 

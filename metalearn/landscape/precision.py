@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_count, check_number, check_seed
 from metalearn.inner.problem import InnerProblem, check_key
 from metalearn.landscape.pixels import measure_pixels
@@ -17,6 +18,7 @@ from metalearn.types import Key
 SCALE = 3.0  # not a power of two, because powers of two cause no rounding errors
 
 
+@brief_help
 class Precision(NamedTuple):
     """The effect of rounding errors on a picture.
 
@@ -50,7 +52,7 @@ def precision(
     key: Key | None = None,
     seed: int = 0,
 ) -> Precision:
-    """Train random pixels of a picture with two updates that are algebraically equal but have different rounding errors.
+    """Train random pixels of a picture with two updates that are algebraically equal but round differently.
 
     The second update is conjugate to the first: u ← 3 F(u/3) with u = 3 s, for all floating-point numbers s of the
     state. If the labels of a pixel differ, its label is determined by rounding errors. Chaos amplifies rounding errors

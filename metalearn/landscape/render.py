@@ -49,7 +49,8 @@ def render(
       A pytree of NumPy arrays `[height, width, ...]`, with y ascending along the rows.
 
     Raises:
-      TypeError: `plane` is not a `Plane`, or `resolution` or `chunk_size` is not a whole number, or `float64` is not a bool.
+      TypeError: `plane` is not a `Plane`, or `resolution` or `chunk_size` is not a whole number, or
+        `float64` is not a bool.
       ValueError: `resolution` is below 2 or has more than two sides, or `chunk_size` is below 1.
     """
     check_plane(plane)
@@ -97,6 +98,11 @@ def check_resolution(resolution, name: str = "resolution") -> tuple[int, int]:
 
 def escape_time(problem: InnerProblem, num_steps: int, bound: float = 4.0) -> Callable[[Theta], dict[str, jax.Array]]:
     """Return a function for `render` that measures when the loss of a deterministic map exceeds a bound.
+
+    Args:
+      problem: the inner problem, without random numbers.
+      num_steps: the largest number of steps.
+      bound: the loss above which an orbit has escaped.
 
     Returns:
       `theta -> {"escaped": bool, "step": int}`: whether ℓ(s_t) > bound or ℓ(s_t) is NaN for some t in 0 … num_steps,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_number
 from metalearn.intervals import student
 from metalearn.landscape.fit import line, log_slopes
@@ -13,6 +14,7 @@ BLOCKS = 16
 ROUGH = 0.7  # fraction of the differences of independent values, above which differences are saturated
 
 
+@brief_help
 class Roughness(NamedTuple):
     """The structure function of a cut, S(δ) = mean |L(θ + δ) − L(θ)| ~ δ^H.
 

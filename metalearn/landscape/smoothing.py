@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_number
 from metalearn.landscape.plane import Axis, Plane
 from metalearn.words import percent
 
 
+@brief_help
 class Smoothed(NamedTuple):
     """A smoothed landscape L_σ on the grid of L; arrays `[height, width]`, with y ascending along the rows.
 
@@ -61,6 +63,10 @@ def smooth(values, plane: Plane, sigma: float | tuple[float, float]) -> Smoothed
 def smoothing_pyramid(values, plane: Plane, sigmas: Sequence[float]) -> dict[float, Smoothed]:
     """Smooth a landscape with several standard deviations, each for both axes, and return `{sigma: Smoothed}`.
 
+    Args:
+      values, plane: as in `smooth`.
+      sigmas: the standard deviations.
+
     Raises:
       TypeError: `sigmas` is one number, or as for `smooth`.
       ValueError: as for `smooth`.
@@ -75,6 +81,9 @@ def local_minima(values) -> np.ndarray:
 
     Points on the rim, on plateaux, and with a NaN neighbour are not minima. The number of minima depends on the grid,
     so report it together with the resolution.
+
+    Args:
+      values: a landscape, `[height, width]`.
 
     Raises:
       ValueError: `values` is not an array `[height, width]` of at least 3 × 3.
@@ -119,7 +128,7 @@ def narrowest(axis: Axis, count: int) -> float:
 
 
 def _kernel(axis: Axis, count: int, sigma) -> _Kernel:
-    """Return the weights of all points in the average at each point p (row p), and their derivatives with respect to p."""
+    """Return the weights of all points in the average at each point p (row p), and their derivatives in p."""
     check_number("sigma", sigma, 0, open_low=True)
     points = axis.points(count)
     pitch = 2 * narrowest(axis, count)

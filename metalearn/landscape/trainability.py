@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn import tabular
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_bool, check_count
 from metalearn.inner.problem import InnerProblem, check_key
 from metalearn.landscape import adaptive as quadtree
@@ -23,6 +24,7 @@ CHECKED, LEAST = (
 TILE = 8  # bands passed to `keep` at a time, which is the most that an interruption can lose
 
 
+@brief_help
 class Landscape(NamedTuple):
     """Trainability on a grid; arrays `[height, width]`, with y ascending along the rows.
 
@@ -103,8 +105,8 @@ def trainability(
       name: the name that is passed to `progress`.
 
     Raises:
-      TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `chunk_size` is not a whole number, `adaptive` or
-        `drop_diverged` is not a bool, or `keep` is not a function.
+      TypeError: `plane` is not a `Plane`, `num_steps`, `resolution` or `chunk_size` is not a whole number, `adaptive`
+        or `drop_diverged` is not a bool, or `keep` is not a function.
       ValueError: `num_steps` or `chunk_size` is below 1, `resolution` is below 2, or `known` is a picture of another
         problem, other data, another key or another number of steps.
 

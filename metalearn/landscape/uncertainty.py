@@ -90,7 +90,7 @@ def _refusal(labels, shares):
 
 
 def _exponents(distances, uncertain, pixels):
-    """Return α of the usable distances along an axis, and α of their finer and coarser halves; None for fewer than three."""
+    """Return α of the usable distances along an axis, and of their finer and coarser halves; None for fewer than 3."""
     used = np.cumprod((uncertain > LEAST) & (uncertain < LARGEST * pixels)).astype(bool)
     if used.sum() < 3:
         return None
@@ -102,7 +102,7 @@ def _exponents(distances, uncertain, pixels):
 
 
 def _joined(exponents):
-    """Return the exponent of both axes and its error, or those of the smaller if they differ by more than three errors."""
+    """Return the exponent of both axes and its error, or the smaller one if they differ by more than three errors."""
     if len(exponents) == 2:
         (one, halves), (other, others) = exponents
         if abs(one - other) > max(SELF_AFFINE, 3 * math.hypot(np.ptp(halves), np.ptp(others)) / 2):

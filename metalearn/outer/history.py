@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from metalearn import tabular, trees
+from metalearn.brief import brief_help
 from metalearn.inner.checks import is_known
 from metalearn.outer.dominance import dominance
 from metalearn.outer.history_rows import history_rows, history_table
@@ -22,6 +23,7 @@ NOTHING_SPENT = np.int64(0)
 OF_EVALUATIONS = ("step", "inner_steps", "loss")
 
 
+@brief_help
 class Best(NamedTuple):
     """The θ with the smallest reading so far, of the goal in `stop_on`, or of `evaluate` without `stop_on`.
 
@@ -37,6 +39,7 @@ class Best(NamedTuple):
     waited: Any = 0
 
 
+@brief_help
 class Snapshot(NamedTuple):
     """The state from which the outer loop continues, a pytree of arrays: save it, and pass it as `resume`.
 
@@ -65,6 +68,7 @@ class Snapshot(NamedTuple):
     ended: Any = GOES_ON
 
 
+@brief_help
 class History(NamedTuple):
     """The record of a call of `meta_train`.
 

@@ -33,7 +33,7 @@ from metalearn.outer.meta_train_checks import (
 )
 from metalearn.outer.outer_steps import chunk_programs, cut_into_chunks
 from metalearn.outer.readings import Goal, Readings, best_theta, check_readings, check_stop, reading_key
-from metalearn.outer.stopping import GOES_ON, Callback, as_callbacks, stop_early, told
+from metalearn.outer.stopping import GOES_ON, Callback, as_callbacks, call_callbacks, stop_early
 from metalearn.outer.theta_history import Keep, Thetas, check_keep
 from metalearn.types import Key, Progress, Theta
 
@@ -88,8 +88,8 @@ def meta_train(
         continue to the end, and each keeps its best θ.
       chunk_length: the number of outer steps in one program; all by default.
       callback: called as `callback(step, theta, history)` after each chunk, with the history since the last call; or a
-        list of functions, such as those of `ml.callbacks`. Use them to log, or to save `history.snapshot`. Training ends
-        after the chunk if one returns True, or a string with the reason.
+        list of functions, such as those of `ml.callbacks`. Use them to log, or to save `history.snapshot`. Training
+        ends after the chunk if one returns True, or a string with the reason.
       progress, name: `progress(name, done, num_steps)` is called after each chunk.
       resume: the snapshot of a run with the same arguments, from which this run continues.
       keep: the θ that the history keeps: "all", before each outer step; a whole number k, before every k-th outer step;
@@ -101,8 +101,8 @@ def meta_train(
     Raises:
       TypeError: `estimator` is not a `GradientEstimator` or a mapping to such, `optimizer` is not an optax
         transformation or cannot take a step on θ, θ has a leaf that is not floating point, `key` is not a typed key, a
-        count is not a whole number, `evaluate`, a goal of `watch`, `project`, `callback` or `progress` is not a function
-        of the documented form, or `resume` is not a snapshot.
+        count is not a whole number, `evaluate`, a goal of `watch`, `project`, `callback` or `progress` is not a
+        function of the documented form, or `resume` is not a snapshot.
       ValueError: a schedule of estimators does not begin at outer step 0, θ is empty or not finite, a count is below 1,
         `keep` is unknown, a goal has the name of a metric or of another column of the history's rows, `stop_on` is not
         among the readings, `patience` is given without `stop_on`, or `resume` is of another run or has already ended.
@@ -141,8 +141,8 @@ def meta_train(
         snapshot = readings.look(end, snapshot)
         metrics.append(reports)
         if callbacks:
-            part = History(past, reports, readings.untold(), snapshot, thetas.steps[-1])
-            snapshot = snapshot._replace(ended=told(callbacks, end, jax.tree.map(on_host, part)))
+            part = History(past, reports, readings.unreported(), snapshot, thetas.steps[-1])
+            snapshot = snapshot._replace(ended=call_callbacks(callbacks, end, jax.tree.map(on_host, part)))
         if progress is not None:
             progress(name, end, num_steps)
         if severity > severest:

@@ -10,7 +10,11 @@ LOSS, HELD_OUT = "loss", "held_out"
 
 
 def observable_names(study: Any) -> list[str]:
-    """Return the names of all readings: the loss, the held-out loss if there is one, and the observables."""
+    """Return the names of all readings: the loss, the held-out loss if there is one, and the observables.
+
+    Args:
+      study: an `ml.Study`.
+    """
     return [LOSS, *([HELD_OUT] if study.held_out is not None else []), *(study.observables or {})]
 
 

@@ -45,7 +45,7 @@ def check_readings(
     taken = {*COLUMNS, *(_metrics(stages, theta, key) if watch else ())}
     for name, goal in watch.items():
         if not isinstance(name, str) or not name:
-            raise TypeError(f"The names of the goals in watch must be texts; {name!r} was given.")
+            raise TypeError(f"The names of the goals in watch must be strings; {name!r} was given.")
         if name in taken or name.startswith("theta/"):
             raise ValueError(
                 f"watch has a goal named {name!r}, which is already a column of the history; choose another name. "
@@ -147,7 +147,7 @@ class Readings:
         """Return all readings."""
         return self._columns(self.seen)
 
-    def untold(self) -> dict[str, Any]:
+    def unreported(self) -> dict[str, Any]:
         """Return the readings since the last call."""
         new, self.told = self.seen[self.told :], len(self.seen)
         return self._columns(new)

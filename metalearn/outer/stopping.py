@@ -75,17 +75,17 @@ def check_takes(name: str, function: Any, *arguments: str) -> None:
         ) from None
 
 
-def told(callbacks: Sequence[Callback], step: int, part: Any) -> np.ndarray:
+def call_callbacks(callbacks: Sequence[Callback], step: int, part: Any) -> np.ndarray:
     """Call the callbacks; return the reason of the first that ends training. Those after it find it in the snapshot.
 
     Raises:
-      TypeError: a callback returns something other than None, a bool or a text.
+      TypeError: a callback returns something other than None, a bool or a string.
     """
     for callback in callbacks:
         answer = callback(step, part.snapshot.theta, part)
         if not (answer is None or isinstance(answer, bool | np.bool_ | str)):
             raise TypeError(
-                f"callback must return None, True or False, or a text that is a reason; it returned {answer!r}."
+                f"callback must return None, True or False, or a string with the reason; it returned {answer!r}."
             )
         asked = isinstance(answer, bool | np.bool_) and bool(answer)
         if (asked or (isinstance(answer, str) and answer)) and not part.snapshot.ended.any():

@@ -91,7 +91,7 @@ class Study:
                 if not getattr(self, name) > 0:
                     raise ValueError(f"{name} must be positive; {getattr(self, name)} was given.")
         if not isinstance(self.name, str):
-            raise TypeError(f"name must be a text; {self.name!r} was given.")
+            raise TypeError(f"name must be a string; {self.name!r} was given.")
         _check_labels(self.labels, self.theta)
         check_observables(self)
         object.__setattr__(self, "starts", _checked_starts(self.plane, self.starts, self.theta))
@@ -157,7 +157,7 @@ def _check_labels(labels, theta) -> None:
     if labels is None:
         return
     if not isinstance(labels, Mapping) or not all(isinstance(one, str) for pair in labels.items() for one in pair):
-        raise TypeError(f'labels must be texts by path, such as {{"rate/w": "log rate"}}; {labels!r} was given.')
+        raise TypeError(f'labels must be strings by path, such as {{"rate/w": "log rate"}}; {labels!r} was given.')
     known = leaf_paths(theta)
     for path in labels:
         if path in known:
@@ -206,9 +206,15 @@ def _checked_box(box, theta):
     one = lambda end: isinstance(end, (int, float)) or (hasattr(end, "shape") and end.shape == ())
     low, high = (jax.tree.map(lambda leaf, e=end: jnp.full_like(leaf, e), theta) if one(end) else end for end in box)
     for name, end in (("low", low), ("high", high)):
-        check_theta(end)
-        if not trees.alike(end, theta):
-            raise ValueError(f"box: {name} must have the structure and shapes of theta, or be one number.")
+        try:
+            fits = trees.alike(end, theta)
+        except TypeError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"box: {name} must be one number, or numbers in the structure and shapes of theta, "
+                f"{jax.tree.map(jnp.shape, theta)}; {end!r} was given."
+            )
     match = lambda end: jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), end, theta)
     low, high = match(low), match(high)
     uniform(low, high)  # raises an error for ends that are not finite or not in order

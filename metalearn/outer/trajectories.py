@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from metalearn.brief import brief_help
 from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import refusal, summarize_error
@@ -21,6 +22,7 @@ from metalearn.types import Key, Progress, Theta
 LAST = 0.1  # the share of a trajectory whose mean is the end point
 
 
+@brief_help
 class Descent(NamedTuple):
     """An estimator with the settings of its meta-training.
 
@@ -74,7 +76,14 @@ def outer_trajectories(
 
 
 def end_points(thetas) -> np.ndarray:
-    """Return the end points of trajectories `[num_starts, num_steps + 1, 2]`: the mean of their last tenth."""
+    """Return the end points of trajectories `[num_starts, num_steps + 1, 2]`: the mean of their last tenth.
+
+    Args:
+      thetas: θ before each step and at the end, as `outer_trajectories` returns it.
+
+    Returns:
+      An array `[num_starts, 2]`.
+    """
     thetas = np.asarray(thetas)
     return thetas[:, -max(1, round(LAST * thetas.shape[1])) :].mean(axis=1)
 

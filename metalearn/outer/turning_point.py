@@ -4,16 +4,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.intervals import error_of_mean
 from metalearn.outer.comparison.report import Measurement
 
 
+@brief_help
 class TurningPoint(NamedTuple):
     """The turning point of a goal, mean and standard error over seeds.
 
     Attributes:
-      step: the outer step of the smallest reading of each seed. The error is at least that of
-        rounding to the readings.
+      step: the outer step of the smallest reading of each seed. The error is at least that of rounding to the steps of
+        the readings.
       start, best, end: the first reading of the goal, the smallest, and the last. The smallest is too small on average,
         because it is a minimum.
       worse: the last reading minus the first, for each seed; positive if the goal is worse at the end.

@@ -16,6 +16,7 @@ from metalearn.recording.files import RunFolderError
 from metalearn.recording.folders import read_status
 from metalearn.recording.histories import log_history
 from metalearn.recording.landscapes import read_landscape
+from metalearn.recording.pixel_store import PixelStore
 from metalearn.recording.provenance import collect_provenance
 from metalearn.recording.results import NotSaved, load, save_result
 from metalearn.recording.run_folder import LocalRun, read_metrics
@@ -30,6 +31,7 @@ __all__ = [
     "LandscapeFolder",
     "LocalRun",
     "NotSaved",
+    "PixelStore",
     "Run",
     "RunFolderError",
     "Tiles",

@@ -28,7 +28,12 @@ class DamagedFileError(ValueError):
 
 
 def save_optimizer(path: Path | str, optimizer: learned.LearnedOptimizer, theta: Theta) -> Path:
-    """Save a learned optimiser, with its architecture and its weights, to one file.
+    """Save a learned optimiser, with its architecture and its weights, to one file; return its path.
+
+    Args:
+      path: the file, which is replaced if it exists.
+      optimizer: the learned optimiser.
+      theta: its weights.
 
     Raises:
       TypeError: `optimizer` is not a `LearnedOptimizer`.
@@ -93,7 +98,7 @@ def load_optimizer(
 
 
 def save_snapshot(path: Path | str, snapshot: Any) -> Path:
-    """Save the snapshot of a meta-training, or any pytree of arrays and keys, to an `.npz` file.
+    """Save a snapshot, or any pytree of arrays and keys, to the `.npz` file `path`, and return the path.
 
     Raises:
       OSError: the file cannot be written.
@@ -152,9 +157,9 @@ def load_snapshot(path: Path | str, like: Any) -> Any:
 
     Args:
       path: a file that `save_snapshot` wrote.
-      like: a snapshot of the same run, such as `ml.first_snapshot(...)` returns. The file must have its shapes and
-        dtypes, and a snapshot must be of the same estimator and windows. Settings without an array, such as sigma, are
-        not compared.
+      like: a snapshot of the same run, such as `ml.outer.first_snapshot(...)` returns. The file must have its shapes
+        and dtypes, and a snapshot must be of the same estimator and windows. Settings without an array, such as sigma,
+        are not compared.
 
     Raises:
       FileNotFoundError: the file does not exist.

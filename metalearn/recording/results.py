@@ -49,6 +49,13 @@ class NotSaved:
 def save_result(path: str | Path, result: Any) -> Path:
     """Save a result, such as a `Comparison`, a `History` or a `Landscape`, to one file.
 
+    Args:
+      path: the file, which is replaced if it exists.
+      result: the result of any function of metalearn.
+
+    Returns:
+      The path.
+
     Raises:
       FileNotFoundError: the folder does not exist.
       OSError: the file cannot be written.

@@ -3,7 +3,7 @@
     runs/2026-11-20-181503-compare/
       config.yaml       the resolved configuration; secrets are replaced by "<hidden>"
       provenance.json   commit, versions, device, command line
-      status.json       running, finished or failed, with the reason; `read_status` tells a killed run from a running one
+      status.json       running, finished or failed, with the reason; `read_status` distinguishes killed from running
       metrics.jsonl     one line per call of `log`, flushed immediately
       lock              held by the process that writes the run, as long as it lives
       programs.json     the compiled programs, with effort and seconds; written at the end

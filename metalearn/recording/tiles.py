@@ -1,8 +1,8 @@
 """Store landscapes in files while they are computed, so that an interrupted render can continue.
 
-    <folder>/settings.json          the settings of the landscapes in this folder; a later run must have the same
-    settings <folder>/<name>.npz             a finished landscape <folder>/<name>.tiles/*.npz     the tiles of an
-    unfinished landscape
+    <folder>/settings.json          the settings of all landscapes in this folder; a later run must have the same
+    <folder>/<name>.npz             a finished landscape
+    <folder>/<name>.tiles/*.npz     the tiles of an unfinished landscape
 
 Files are written completely or not at all. A kill therefore loses at most one tile, a few seconds of work. A damaged
 file is computed again. If there are several processes, the first reads and writes, and sends the contents to the

@@ -231,9 +231,9 @@ def _check_labels(labels: Mapping[str, Any], tags: Any) -> None:
     """
     for name, label in labels.items():
         if label is not None and not isinstance(label, str):
-            raise TypeError(f"{name} of the tracker must be a text; {label!r} was given.")
+            raise TypeError(f"{name} of the tracker must be a string; {label!r} was given.")
     if isinstance(tags, str) or not isinstance(tags, Sequence) or not all(isinstance(tag, str) for tag in tags):
-        raise TypeError(f"tags of the tracker must be a list of texts, such as [first, second]; {tags!r} was given.")
+        raise TypeError(f"tags of the tracker must be a list of strings, such as [first, second]; {tags!r} was given.")
 
 
 def _resolved(config: Any) -> dict:

@@ -84,7 +84,11 @@ def shell_override(name: str, value: str) -> str:
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """Return the leaves by path, as numbers and lists: {"rate": {"w": array(1.0)}} becomes {"rate/w": 1.0}."""
+    """Return the leaves by path, as numbers and lists: {"rate": {"w": array(1.0)}} becomes {"rate/w": 1.0}.
+
+    Args:
+      tree: any pytree of arrays and numbers.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): to_numpy(leaf).tolist() for path, leaf in leaves}
 

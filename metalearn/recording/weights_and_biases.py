@@ -68,7 +68,7 @@ class WandbRun:
             import wandb
 
             names, entries = columns(rows), [plain(row) for row in rows]
-            data = [[cell(entry.get(column)) for column in names] for entry in entries]
+            data: Any = [[cell(entry.get(column)) for column in names] for entry in entries]
             with staging_in(Path(self.run.settings.sync_dir)):
                 self._log({name: wandb.Table(columns=list(names), data=data, allow_mixed_types=True)})
 

@@ -3,7 +3,7 @@
 | function | checks |
 |---|---|
 | `check_estimator` | the contract of `GradientEstimator`: types, metrics, randomness, transformations, episodes |
-| `verify` | whether an estimator, anybody's, estimates the gradient that it claims, and which mistake it looks like |
+| `verify` | whether any estimator, of any library, estimates the gradient that it claims; if not, its mistake |
 
 A failed check of `check_estimator` raises an `AssertionError` that says what is wrong. `verify` returns a `Verdict`. No
 test framework is needed.

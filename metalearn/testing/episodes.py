@@ -62,7 +62,7 @@ def _span(indices) -> str:
 
 
 def check_divergence(estimator: GradientEstimator, watched: Watched, truncation: Truncation, key: Key) -> None:
-    """Check that diverged particles are counted, that the gradient stays finite, and that they restart with an episode."""
+    """Check that diverged particles are counted, leave the gradient finite, and restart with the next episode."""
     state = estimator.init(at(SOME), key)
     for switch in (SOME, SOME, ALL, SOME, 0.0):
         for _ in range(truncation.num_windows):

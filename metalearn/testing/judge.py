@@ -32,11 +32,11 @@ def verify(
         verdict = ml.testing.verify(my_persistent_es, claim="windowwise")
         print(verdict)
 
-    The estimator runs with θ frozen on a phase walk, linear maps with quadratic losses with and without noise, influence
-    balancing, a start that depends on θ, a problem that restarts in the middle of a window, one whose last window is cut
-    short, staggered starts, and toy regression (docs/check_your_estimator.md). Its mean over an episode is compared with
-    a closed form in the first and in the second episode, and with the means of common mistakes. Spreads are
-    compared with each other: those of one pair and of four, of two values of σ, and of the two episodes.
+    The estimator runs with θ frozen on a phase walk, linear maps with quadratic losses with and without noise,
+    influence balancing, a start that depends on θ, a problem that restarts in the middle of a window, one whose last
+    window is cut short, staggered starts, and toy regression (docs/check_your_estimator.md). Its mean over an episode
+    is compared with a closed form in the first and in the second episode, and with the means of common mistakes.
+    Spreads are compared with each other: those of one pair and of four, of two values of σ, and of the two episodes.
 
     The horizon is 12 steps and a window 3. Losses are means over the horizon, so the mean of the estimates over the
     windows of an episode must be the gradient.

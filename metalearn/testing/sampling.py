@@ -98,7 +98,7 @@ def _episodes(functions, theta, num_estimates, key):
 
 
 def _loop(make, cases, theta, setting, keys, first) -> Samples:
-    """Run the estimator in a Python loop. Where that fails too, its own error is the better one."""
+    """Run the estimator in a Python loop. If the loop fails as well, raise its error, which is clearer."""
     larger = setting._replace(num_pairs=LARGER * setting.num_pairs)
     found = []
     try:

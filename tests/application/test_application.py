@@ -200,7 +200,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "expected"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_line_with_code_2(place, launch, arguments, expected):
+def test_a_user_error_is_one_line_with_exit_code_2(place, launch, arguments, expected):
     code, _, err = launch(*arguments)
     assert code == 2, err
     (line,) = err.splitlines()
@@ -217,7 +217,7 @@ def test_a_mistake_is_one_line_with_code_2(place, launch, arguments, expected):
         ("problem.omega=8", "KeyError: 'a bug in a factory'"),
     ],
 )
-def test_a_bug_keeps_its_traceback_with_code_1(launch, argument, last_line):
+def test_a_bug_shows_its_traceback_with_exit_code_1(launch, argument, last_line):
     code, _, err = launch(argument)
     assert code == 1
     assert err.startswith("Traceback")
@@ -226,7 +226,7 @@ def test_a_bug_keeps_its_traceback_with_code_1(launch, argument, last_line):
     assert "error: " not in err.splitlines()[-1].partition(":")[0]
 
 
-def test_the_traceback_of_a_mistake_is_shown_on_demand(launch, monkeypatch):
+def test_the_traceback_of_a_user_error_is_shown_on_request(launch, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     code, _, err = launch("problem.omega=-1")
     assert code == 2
@@ -262,14 +262,14 @@ def test_options_of_hydra_work(place, launch, arguments):
         ("~problem", "+problem._target_=factories.mine"),
     ],
 )
-def test_a_problem_of_ones_own_needs_no_registration(place, launch, arguments):
+def test_a_user_defined_problem_needs_no_registration(place, launch, arguments):
     code, _, err = launch(*arguments)
     assert code == 0, err
     (run,) = runs(place)
     assert read_metrics(run)[0]["problem"] == 42
 
 
-def test_a_sweep_goes_on_past_a_mistake_and_hides_secrets(place, launch):
+def test_a_sweep_continues_after_a_user_error_and_hides_secrets(place, launch):
     code, out, err = launch("problem.omega=1,-1,2", "-m", "api_key=s3cret-value")
     assert code == 2
     assert "#2 : problem.omega=2" in out
@@ -291,7 +291,7 @@ def start(place, *arguments):
 HEEDING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 
 
-def test_the_process_ends_with_the_code(place):
+def test_the_process_ends_with_the_exit_code(place):
     with start(place, "problem.omega=-1") as refused, start(place, "--info", "defaults") as told:
         out, err = refused.communicate(timeout=60)
         information, _ = told.communicate(timeout=60)
@@ -301,7 +301,7 @@ def test_the_process_ends_with_the_code(place):
     assert "problem/quiet" in information
 
 
-def test_a_single_value_in_place_of_a_list_is_refused():
+def test_a_single_value_instead_of_a_list_raises_an_error():
     with pytest.raises(ValueError, match=r"sigmas must be a list, such as sigmas=\[0.1\]; 0.1 was given"):
         read_list({"sigmas": 0.1}, "sigmas")
     assert read_list({"sigmas": (1, 2)}, "sigmas") == [1, 2]
@@ -335,7 +335,7 @@ def test_a_signal_that_arrives_in_a_finalizer_is_not_lost(name):
 
 
 @pytest.mark.parametrize(("sent", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
-def test_a_signal_is_one_line_and_keeps_what_was_recorded(place, sent, by):
+def test_a_signal_prints_one_line_and_keeps_the_recorded_files(place, sent, by):
     with start(place, "crash=sleep") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "sleeping\n"

@@ -72,7 +72,7 @@ def use(monkeypatch):
     return install
 
 
-def test_files_become_columns_and_stay_in_the_cache(server, use, tmp_path):
+def test_downloaded_files_become_columns_and_are_cached(server, use, tmp_path):
     address, requests = server
     use(f"{address}/good/")
     data = downloads.mnist("train", tmp_path)
@@ -85,7 +85,7 @@ def test_files_become_columns_and_stay_in_the_cache(server, use, tmp_path):
     assert sorted(path.name for path in (tmp_path / "mnist").iterdir()) == sorted(FILES)
 
 
-def test_a_damaged_file_in_the_cache_is_fetched_again(server, use, tmp_path):
+def test_a_damaged_cached_file_is_downloaded_again(server, use, tmp_path):
     address, requests = server
     use(f"{address}/good/")
     downloads.mnist("train", tmp_path)
@@ -95,14 +95,14 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server, use, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["missing", "broken", "short"])
-def test_the_next_mirror_stands_in_for_a_faulty_one(server, use, tmp_path, fault):
+def test_the_next_mirror_is_used_if_one_fails(server, use, tmp_path, fault):
     address, _ = server
     use(f"{address}/{fault}/", f"{address}/good/")
     assert downloads.mnist("train", tmp_path).targets.tolist() == LABELS.tolist()
 
 
 @pytest.mark.parametrize(("fault", "reason"), [("missing", "404"), ("broken", "checksum")])
-def test_without_a_good_mirror_one_sentence_names_digits(server, use, tmp_path, fault, reason):
+def test_if_all_mirrors_fail_the_error_suggests_digits(server, use, tmp_path, fault, reason):
     address, _ = server
     use(f"{address}/{fault}/")
     with pytest.raises(ConnectionError, match=rf"MNIST could not be fetched.*{reason}.*digits\(\)"):
@@ -121,7 +121,7 @@ def test_a_closed_port_fails_at_once(use, tmp_path):
     assert time.monotonic() - start < 5
 
 
-def test_a_silent_server_is_not_waited_for(use, tmp_path, monkeypatch):
+def test_a_server_that_sends_nothing_times_out(use, tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "TIMEOUT", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -131,14 +131,14 @@ def test_a_silent_server_is_not_waited_for(use, tmp_path, monkeypatch):
             downloads.mnist("train", tmp_path)
 
 
-def test_a_dripping_server_is_not_waited_for(server, use, tmp_path, monkeypatch):
+def test_a_server_that_sends_too_slowly_times_out(server, use, tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "DEADLINE", 0.3)
     use(f"{server[0]}/drip/")
     with pytest.raises(ConnectionError, match=r"not complete after 0\.3 seconds"):
         downloads.mnist("train", tmp_path)
 
 
-def test_a_failed_write_leaves_nothing_behind(server, use, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_file(server, use, tmp_path, monkeypatch):
     use(f"{server[0]}/good/")
 
     def fail(*arguments):
@@ -150,19 +150,19 @@ def test_a_failed_write_leaves_nothing_behind(server, use, tmp_path, monkeypatch
     assert list((tmp_path / "mnist").iterdir()) == []
 
 
-def test_an_unknown_split_is_refused(tmp_path):
+def test_an_unknown_split_raises_an_error(tmp_path):
     with pytest.raises(ValueError, match="split must be one of test, train; 'validation' was given"):
         downloads.fashion_mnist("validation", tmp_path)
 
 
 @pytest.mark.parametrize("source", [downloads.MNIST, downloads.FASHION_MNIST])
-def test_the_sources_name_four_files_with_whole_sums(source):
+def test_the_sources_are_four_files_with_complete_checksums(source):
     names = {f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")}
     assert set(source.sums) == names
     assert all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in source.sums.values())
     assert all(mirror.endswith("/") for mirror in source.mirrors)
 
 
-def test_the_cache_follows_the_users_folder(monkeypatch, tmp_path):
+def test_the_cache_folder_follows_xdg_cache_home(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert downloads.cache_folder() == tmp_path / "metalearn"

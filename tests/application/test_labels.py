@@ -1,4 +1,4 @@
-"""Results of one name are refused before anything is trained, because their files would be taken for each other."""
+"""Results with equal labels raise an error before training, because their files would have the same name."""
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,12 @@ def labelled(*labels, **more):
     "labels",
     [("PES", "PES"), ("a b", "a-b"), ("a/b", "a_b"), ("nres", "NRES"), ("x" * 200, "x" * 201), ("é" * 99, "é" * 98)],
 )
-def test_labels_that_are_one_file_are_refused(labels):
+def test_labels_that_give_the_same_file_name_raise_an_error(labels):
     with pytest.raises(ValueError, match=r"Two results are called .* estimators\.NAME\.label=LABEL"):
         check_labels(labelled(*labels))
 
 
-def test_seeds_and_searches_are_named_as_well():
+def test_labels_include_seeds_and_searches():
     check_labels(labelled("A", "A 1"))
     check_labels(labelled("A", "A 1", seeds=2))
     with pytest.raises(ValueError, match="'random search'"):
@@ -39,13 +39,13 @@ def test_seeds_and_searches_are_named_as_well():
 
 
 @pytest.mark.parametrize("label", [5, None, "", "  ", ["a"]])
-def test_a_label_is_a_text(label):
-    with pytest.raises(TypeError, match=r"estimators\.e0\.label must be a text"):
+def test_a_label_must_be_a_string(label):
+    with pytest.raises(TypeError, match=r"estimators\.e0\.label must be a string"):
         check_labels(labelled(label))
 
 
 @pytest.mark.parametrize("experiment", ["meta_train", "compare", "explain"])
-def test_every_experiment_refuses_them(experiment, tmp_path):
+def test_every_experiment_rejects_equal_labels(experiment, tmp_path):
     one = ("estimator=[noise_reuse_es,truncated_es]", "estimators.truncated_es.label=NRES", f"folder={tmp_path}")
     more = ("float64=false",) if experiment == "explain" else ()
     result = run_here(experiment, *one, *more, "tracker=none")
@@ -57,11 +57,11 @@ def test_every_experiment_refuses_them(experiment, tmp_path):
 def snapshot(make, **more):
     estimator = make(PROBLEM, ml.Truncation(12, 3), sigma=0.1, num_pairs=2, **more)
     arguments = (estimator, optax.sgd(0.02), jnp.float32(0.3), KEY)
-    return arguments, ml.first_snapshot(*arguments)
+    return arguments, ml.outer.first_snapshot(*arguments)
 
 
-def test_a_snapshot_names_what_made_it(tmp_path):
-    """Persistent and noise-reuse ES have states of equal form: only a name tells them apart."""
+def test_a_snapshot_of_another_estimator_raises_an_error(tmp_path):
+    """Persistent and noise-reuse ES have states of equal structure, so only the name distinguishes them."""
     pes, first = snapshot(ml.persistent_es)
     nres, other = snapshot(ml.noise_reuse_es)
     shapes = lambda tree: [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
@@ -71,4 +71,4 @@ def test_a_snapshot_names_what_made_it(tmp_path):
     path = save_snapshot(tmp_path / "one.npz", first)
     with pytest.raises(ValueError, match=r"made by persistent ES .* here noise-reuse ES .* continues it"):
         load_snapshot(path, other)
-    assert load_snapshot(path, ml.first_snapshot(*pes)).step == 0
+    assert load_snapshot(path, ml.outer.first_snapshot(*pes)).step == 0

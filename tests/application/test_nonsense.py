@@ -1,4 +1,4 @@
-"""Values of another kind than the configuration's own are refused, in one sentence, before anything is computed."""
+"""Values of the wrong type in a configuration raise a one-line error before anything is computed."""
 
 import math
 
@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import metalearn as ml
-from metalearn.application.kinds import check_kinds
+from metalearn.application.value_types import check_kinds
 from metalearn.landscape import Axis, Plane, condition, trainability, zoom
 from tests.processes import run_here
 
@@ -69,7 +69,7 @@ PLANE = Plane(Axis("x", 0.3, 2.2), Axis("y", 0.0, 1.0), lambda x, y: jnp.stack([
         ("meta_train", "outer.learning_rate=.nan", "outer.learning_rate must be"),
     ],
 )
-def test_a_value_of_another_kind_is_one_line(tmp_path, experiment, argument, words):
+def test_a_value_of_the_wrong_type_is_a_one_line_error(tmp_path, experiment, argument, words):
     result = run_here(experiment, argument, f"folder={tmp_path}", "tracker=none")
     assert result.returncode == 2, result.stderr
     assert words in result.stderr
@@ -78,7 +78,7 @@ def test_a_value_of_another_kind_is_one_line(tmp_path, experiment, argument, wor
 
 
 @pytest.mark.parametrize("name", ["full_es", "persistent_es"])
-def test_a_number_can_be_a_call_and_theta_has_any_form(name):
+def test_a_number_may_be_a_call_and_theta_may_have_any_structure(name):
     own = {"problem": {"theta": 0.3, "sigma": 0.1}, "estimators": {name: {"build": {"num_pairs": 2}}}}
     call = {"_target_": "builtins.int", "_args_": [4]}
     for theta in ([0.1, 0.2], {"rate": 1, "w": [[0.5]]}, 1, -2.5):
@@ -93,7 +93,7 @@ def test_a_number_can_be_a_call_and_theta_has_any_form(name):
             check_kinds(OmegaConf.create(own | wrong), own)
 
 
-def test_another_problem_takes_a_theta_of_its_own_form(tmp_path, monkeypatch):
+def test_another_problem_accepts_theta_in_its_own_structure(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "two_numbers.py").write_text(TWO_NUMBERS)
     words = [
@@ -110,7 +110,7 @@ def test_another_problem_takes_a_theta_of_its_own_form(tmp_path, monkeypatch):
     assert "Traceback" not in result.stderr
 
 
-def test_a_point_far_from_the_plane_is_refused():
+def test_a_point_far_from_the_plane_raises_an_error():
     chosen = condition("single").plane
     assert len(zoom(chosen, 10.0, 0.5, 3)) == 3
     with pytest.raises(ValueError, match=r"x = 1e\+12 is far from the plane, whose axis .* from 0\.001 to 1e\+06"):
@@ -123,17 +123,17 @@ def test_a_point_far_from_the_plane_is_refused():
         Axis("x", 0, 400, "log10")
 
 
-def test_a_snapshot_with_a_theta_that_is_not_finite_is_refused():
+def test_a_snapshot_with_a_non_finite_theta_raises_an_error():
     estimator = ml.persistent_es(ml.problems.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=2)
     arguments = (estimator, optax.sgd(0.02), jnp.float32(0.3), KEY)
-    first = ml.first_snapshot(*arguments)
+    first = ml.outer.first_snapshot(*arguments)
     for value in (math.nan, math.inf):
         with pytest.raises(ValueError, match="resume is a snapshot whose theta contains NaN or infinity"):
             ml.meta_train(*arguments, 2, resume=first._replace(theta=jnp.float32(value)))
 
 
 @pytest.mark.parametrize("name", ["adaptive", "drop_diverged"])
-def test_texts_are_not_true(name):
+def test_strings_are_not_accepted_as_booleans(name):
     settings = {"num_steps": 10, "resolution": 4, name: "no"}
     with pytest.raises(TypeError, match=f"{name} must be true or false; 'no' was given"):
         trainability(ml.problems.noisy_linear_quadratic(), PLANE, **settings)

@@ -48,24 +48,24 @@ def test_the_folder_is_bounded(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [0, 1.5, True, "1 GiB"])
-def test_a_bound_that_is_none_is_refused(bad):
+def test_an_invalid_bound_raises_an_error(bad):
     with pytest.raises((TypeError, ValueError), match="max_bytes must be"):
         ml.cache_programs(max_bytes=bad)
 
 
 @pytest.mark.parametrize("bad", [5, "", "  "])
-def test_a_folder_that_is_none_is_refused(bad):
+def test_a_cache_path_that_is_not_a_folder_raises_an_error(bad):
     with pytest.raises(TypeError, match="folder must be a path"):
         ml.cache_programs(bad)
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+def test_a_folder_that_cannot_be_created_raises_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"Compiled programs cannot be kept in .* Choose another folder"):
         ml.cache_programs(tmp_path / "file")
 
 
-def test_entries_that_were_written_without_a_bound_do_no_harm(tmp_path):
+def test_entries_written_without_a_bound_are_accepted(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     jax.config.update("jax_compilation_cache_max_size", -1)
     compile_something()

@@ -50,15 +50,15 @@ def test_a_refusal_inside_of_a_new_run_removes_its_folder(tmp_path, mode, capsys
 
 def test_a_run_with_results_or_a_bug_is_kept(tmp_path):
     refusing = {"is_refusal": lambda error: isinstance(error, ValueError), "mode": "disabled"}
-    with pytest.raises(ValueError, match="no"), open_run(tmp_path, {"a": 1}, **refusing) as run:
-        run.log({"loss": 1.0}, 0)
-        raise ValueError("no")
-    with pytest.raises(ValueError, match="no"), open_run(tmp_path, {"a": 1}, **refusing) as run:
-        (run.folder / "tiles").mkdir()
-        raise ValueError("no")
+    runs_begun = [open_run(tmp_path, {"a": 1}, **refusing) for _ in range(2)]
+    runs_begun[0].log({"loss": 1.0}, 0)
+    (runs_begun[1].folder / "tiles").mkdir()
+    for run in runs_begun:
+        with pytest.raises(ValueError, match="no"), run:
+            raise ValueError("no")
     with pytest.raises(KeyError), open_run(tmp_path, {"a": 1}, **refusing):
         raise KeyError("a bug")
-    with pytest.raises(ValueError, match="no"), open_run(tmp_path, {"a": 1}, resume=run.folder, **refusing):
+    with pytest.raises(ValueError, match="no"), open_run(tmp_path, {"a": 1}, resume=runs_begun[0].folder, **refusing):
         raise ValueError("no")
     assert len(list(tmp_path.iterdir())) == 3
 

@@ -1,4 +1,4 @@
-"""A meta-training that is killed between any two of its writes goes on with the same bits, and is logged once."""
+"""A meta-training that is killed between any two writes continues with the same bits and logs every step once."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ STEPS = 6  # three chunks
 
 
 class Killed(BaseException):
-    """What the process of a test dies of."""
+    """The exception that stands for a kill."""
 
 
 def descend(run, num_steps=STEPS):
@@ -39,7 +39,7 @@ def opened(folder, resume=None):
 
 
 def left(run):
-    """Everything that a run leaves, without its times."""
+    """Return the contents of all files of a run, without times."""
     lines = [{name: line[name] for name in line if name != "seconds"} for line in read_metrics(run.folder)]
     curve = {name: values.tolist() for name, values in load_evaluations(run.folder / "a-b.evaluations.npz").items()}
     return lines, curve, json.loads((run.folder / "a-b.divergence.json").read_text())
@@ -67,7 +67,7 @@ def agrees(run, found, whole):
 @pytest.mark.parametrize("write", ["log", "extend_evaluations", "replacing", "save_snapshot"])
 @pytest.mark.parametrize("chunk", [1])
 @pytest.mark.parametrize("after", [False, True])
-def test_a_kill_between_any_two_writes_costs_nothing(tmp_path, whole, monkeypatch, write, chunk, after):
+def test_a_kill_between_any_two_writes_changes_no_bit_of_the_result(tmp_path, whole, monkeypatch, write, chunk, after):
     run, calls = opened(tmp_path), []
     place = run if write == "log" else meta_training
     does = getattr(place, write)
@@ -93,7 +93,7 @@ def test_a_kill_between_any_two_writes_costs_nothing(tmp_path, whole, monkeypatc
 
 
 def killing_save(chunk):
-    """Die at the first line of `_save`."""
+    """Raise `Killed` at the first line of `_save`."""
     save, calls = meta_training._save, []
 
     def killing(*arguments):
@@ -105,14 +105,14 @@ def killing_save(chunk):
     return killing
 
 
-def test_a_finished_part_is_told_again_and_not_done_again(tmp_path, whole):
+def test_a_finished_part_is_reported_again_and_not_computed_again(tmp_path, whole):
     with opened(tmp_path) as run:
         descend(run)
     with opened(tmp_path, run.folder) as again:
         agrees(again, descend(again), whole)
 
 
-def test_a_line_that_was_lost_after_its_snapshot_is_written_again(tmp_path, whole):
+def test_a_log_line_lost_after_its_snapshot_is_written_again(tmp_path, whole):
     with opened(tmp_path) as run:
         descend(run)
     path = run.folder / "metrics.jsonl"
@@ -122,7 +122,7 @@ def test_a_line_that_was_lost_after_its_snapshot_is_written_again(tmp_path, whol
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_snapshot_is_named_and_the_one_before_is_used(tmp_path, whole, capsys, damage):
+def test_a_damaged_snapshot_is_reported_and_the_previous_one_is_used(tmp_path, whole, capsys, damage):
     with opened(tmp_path) as run:
         descend(run)
     path = run.folder / "a-b.snapshot.npz"
@@ -159,7 +159,7 @@ def test_a_damaged_snapshot_never_replaces_the_intact_one(tmp_path, whole, monke
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "", '{"first": "a", "worst": 0, "last": 0, "capped": 0}'])
-def test_damaged_shares_are_refused_in_a_sentence(tmp_path, content):
+def test_damaged_share_files_raise_a_clear_error(tmp_path, content):
     with opened(tmp_path) as run:
         descend(run)
     (run.folder / "a-b.divergence.json").write_text(content)
@@ -170,7 +170,7 @@ def test_damaged_shares_are_refused_in_a_sentence(tmp_path, content):
         descend(again)
 
 
-def test_lines_that_are_lost_for_good_are_said(tmp_path, capsys):
+def test_log_lines_that_cannot_be_restored_are_reported(tmp_path, capsys):
     with opened(tmp_path) as run:
         descend(run)
     (run.folder / "metrics.jsonl").unlink()
@@ -180,7 +180,7 @@ def test_lines_that_are_lost_for_good_are_said(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [b"", b"abc" * 100, b"PK\x03\x04"])
-def test_a_damaged_part_is_named_and_computed_again(tmp_path, capsys, content):
+def test_a_damaged_part_is_reported_and_computed_again(tmp_path, capsys, content):
     progress = lambda *_: None
     with opened(tmp_path) as run:
         Parts(run, progress).compute("a", lambda: {"x": np.arange(3)})

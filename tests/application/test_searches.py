@@ -42,9 +42,7 @@ def run(path, name, horizon, num_inner_steps):
 
 
 @pytest.mark.parametrize(("horizon", "steps", "generations"), [(500, 400_000, 50), (2500, 1_200_000, 30), (7, 100, 1)])
-def test_a_search_has_as_many_inner_steps_as_it_is_given_in_whole_generations(
-    tmp_path, calls, horizon, steps, generations
-):
+def test_a_search_uses_its_budget_of_inner_steps_in_whole_generations(tmp_path, calls, horizon, steps, generations):
     run(tmp_path / "cma.npz", "cma_es", horizon, steps)
     run(tmp_path / "random.npz", "random_search", horizon, steps)
     (evolution, sizes), (draws, _) = calls
@@ -54,7 +52,7 @@ def test_a_search_has_as_many_inner_steps_as_it_is_given_in_whole_generations(
         assert generations * 16 * horizon == steps
 
 
-def test_a_search_that_is_in_its_file_is_not_run_again(tmp_path, calls):
+def test_a_saved_search_is_not_run_again(tmp_path, calls):
     first = run(tmp_path / "cma.npz", "cma_es", 10, 1000)
     again = run(tmp_path / "cma.npz", "cma_es", 10, 1000)
     other = run(tmp_path / "other.npz", "cma_es", 10, 1000)
@@ -63,7 +61,7 @@ def test_a_search_that_is_in_its_file_is_not_run_again(tmp_path, calls):
     assert float(other["rate"][0]) == 2
 
 
-def test_what_cannot_be_searched_is_refused(monkeypatch):
+def test_a_problem_that_cannot_be_searched_raises_an_error(monkeypatch):
     check_searches(["random_search", "cma_es", "genetic"], TUNING)
     check_searches(["cma_es"], WEIGHTS)
     with pytest.raises(ValueError, match="Every one of searches must be one of"):
@@ -76,7 +74,7 @@ def test_what_cannot_be_searched_is_refused(monkeypatch):
         check_searches(["cma_es"], TUNING)
 
 
-def test_each_benchmark_is_judged_with_its_own():
+def test_each_benchmark_is_evaluated_with_its_own_hyperparameters():
     small, large = BENCHMARK._replace(num_steps=10), BENCHMARK._replace(num_steps=20)
     tunings = {"small": (small, TUNING), "large": (large, TUNING._replace(task=lambda theta: "task"))}
     thetas = {"small": {"rate": jnp.ones(2)}, "large": {"rate": jnp.zeros(2)}}
@@ -85,7 +83,7 @@ def test_each_benchmark_is_judged_with_its_own():
     assert tuned(large)[1] == "task"
 
 
-def test_a_network_without_these_hyperparameters_is_named(monkeypatch):
+def test_a_network_without_these_hyperparameters_is_named_in_the_error(monkeypatch):
     def refuse(benchmark, learning_rate):
         raise ValueError("all_hyperparameters needs a perceptron.")
 

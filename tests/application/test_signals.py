@@ -22,7 +22,7 @@ def handlers(monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("handlers")
-def test_a_signal_is_an_interruption_with_its_name(name):
+def test_a_signal_raises_an_interruption_with_its_name(name):
     signal.signal(getattr(signal, name), signal.SIG_DFL)
     stop_on_signals()
     with pytest.raises(KeyboardInterrupt, match=name):
@@ -30,7 +30,7 @@ def test_a_signal_is_an_interruption_with_its_name(name):
 
 
 @pytest.mark.usefixtures("handlers")
-def test_what_nohup_ignores_stays_ignored():
+def test_signals_ignored_by_nohup_stay_ignored():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop_on_signals()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

@@ -1,4 +1,4 @@
-"""Sweep files of Weights & Biases run without it: the points of grids and of random draws, the runs, and refusals."""
+"""Sweep files of Weights & Biases run without W&B: grids, random draws, runs and error messages."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ def written(folder, **changes):
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_sweeps_of_the_library_are_of_keys_that_experiments_have(path):
+def test_the_sweep_files_of_the_library_use_existing_keys(path):
     sweep = read_sweep(path, "random" if "bayes" in path.read_text() else None)
     found = list(points(sweep, None, 0))
     assert found
@@ -55,13 +55,13 @@ def test_the_sweeps_of_the_library_are_of_keys_that_experiments_have(path):
     assert read_sweep(path.name, sweep.method) == sweep, "found by its name alone"
 
 
-def test_estimators_sigma_and_seeds_are_a_grid():
+def test_the_sweep_of_estimators_sigmas_and_seeds_is_a_grid():
     found = list(points(read_sweep(CONFIGS / "sweeps" / "estimators.yaml"), None, 0))
     varied = Counter((point["estimator"], point["problem.sigma"], point["seed"]) for point in found)
     assert len(found) == len(varied) == 27
 
 
-def test_every_point_is_run_and_a_failure_does_not_stop_the_others(tmp_path, capfd):
+def test_every_point_of_a_sweep_runs_even_if_others_fail(tmp_path, capfd):
     path = written(tmp_path, parameters={"code": {"values": [0, 3, 2]}, "b": {"value": [1, None]}})
     assert run_sweep(read_sweep(path), tmp_path, "none") == 2
     seen = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
@@ -84,7 +84,7 @@ def test_a_signal_stops_the_run_and_the_sweep(tmp_path, monkeypatch):
     assert stop.value.code == 130
 
 
-def test_random_points_have_their_distributions_and_a_longer_sweep_begins_with_a_shorter_one(tmp_path):
+def test_random_points_follow_their_distributions_and_a_longer_sweep_starts_with_the_points_of_a_shorter_one(tmp_path):
     parameters = {
         "rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0},
         "share": {"min": 0.0, "max": 2.0},
@@ -126,7 +126,7 @@ def test_random_points_have_their_distributions_and_a_longer_sweep_begins_with_a
         ({"metod": "grid"}, "There is no setting metod .*did you mean"),
     ],
 )
-def test_files_that_cannot_be_run_are_refused_in_a_sentence(tmp_path, changes, words):
+def test_invalid_sweep_files_raise_a_clear_error(tmp_path, changes, words):
     with pytest.raises((TypeError, ValueError), match=words):
         read_sweep(written(tmp_path, **changes))
 
@@ -136,7 +136,7 @@ def test_a_random_sweep_needs_a_number_of_runs(tmp_path):
         list(points(read_sweep(written(tmp_path, method="random")), None, 0))
 
 
-def test_words_of_the_command_line_are_checked(tmp_path):
+def test_arguments_of_the_sweep_command_are_checked(tmp_path):
     assert read_words(["a.yaml", "count=3"])[1] == command.SETTINGS | {"count": 3, "random_seed": 0}
     for words, said in (
         ([], "sweep needs one sweep file"),

@@ -1,4 +1,4 @@
-"""`python -m metalearn verify FILE:FUNCTION`: its settings, its exit code, and refusals in one sentence."""
+"""`python -m metalearn verify FILE:FUNCTION`: its settings, its exit code, and one-line errors."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def doubled(problem, theta, key):
 
 
 @pytest.mark.parametrize(("name", "code", "words"), [("exact", 0, "Consistent with"), ("doubled", 1, "It looks like")])
-def test_a_function_of_a_file_is_judged(tmp_path, capsys, name, code, words):
+def test_verify_checks_a_function_from_a_file(tmp_path, capsys, name, code, words):
     (tmp_path / "mine.py").write_text(FILE)
     assert verify.main([f"{tmp_path / 'mine.py'}:{name}", "claim=unsmoothed", "budget=0.01"]) == code
     assert words in capsys.readouterr().out
@@ -34,11 +34,11 @@ def test_a_function_of_a_file_is_judged(tmp_path, capsys, name, code, words):
         (["metalearn:persistent_es", "seed=-1"], "seed must be at least 0"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(capsys, words, sentence):
+def test_invalid_arguments_raise_a_clear_error(capsys, words, sentence):
     assert verify.main(words) == 2
     assert sentence in capsys.readouterr().err
 
 
-def test_the_help(capsys):
+def test_the_help_text_has_a_usage_line(capsys):
     assert verify.main(["--help"]) == 0
     assert "usage: python -m metalearn verify" in capsys.readouterr().out

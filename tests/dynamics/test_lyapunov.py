@@ -32,7 +32,7 @@ def measured(problem, theta, **settings):
         (ml.problems.double_well(), 0.9, np.log(0.8), 1e-6),
     ],
 )
-def test_known_exponents(problem, theta, exponent, error):
+def test_exponents_equal_the_known_values(problem, theta, exponent, error):
     found = measured(problem, theta, **LONG)
     assert found.exponents.shape == (1,)
     assert abs(found.exponents[0] - exponent) < error
@@ -40,7 +40,7 @@ def test_known_exponents(problem, theta, exponent, error):
 
 
 @pytest.mark.parametrize(("theta", "exponent", "known_to"), [(3.8, 0.4321, 0.0002), (3.9, 0.4961, 0.0002)])
-def test_chaotic_exponents_within_their_standard_errors(theta, exponent, known_to):
+def test_chaotic_exponents_are_within_their_standard_errors(theta, exponent, known_to):
     found = measured(ml.problems.logistic_map(), theta, **LONG)
     assert 1e-4 < found.standard_errors[0] < 0.01
     assert abs(found.exponents[0] - exponent) < 5 * found.standard_errors[0] + known_to
@@ -91,11 +91,11 @@ def exponents(name, float64=True, **steps):
 
 
 @pytest.mark.parametrize("name", ["skew tent", "Gaussian matrices", pytest.param("driven", marks=pytest.mark.slow)])
-def test_the_errors_of_exponents_cover(name):
+def test_the_standard_errors_of_exponents_have_the_stated_coverage(name):
     assert covers(*exponents(name, num_steps=1100, transient=100))
 
 
-def test_the_error_of_a_bounded_sum_is_not_that_of_a_random_walk():
+def test_the_error_of_a_bounded_sum_is_smaller_than_that_of_a_random_walk():
     """At r = 4 the sum of logarithms stays within a constant of t ln 2. The spread of batches would overestimate it."""
     values, errors, truth = exponents("constant slope", num_steps=1100, transient=100)
     assert np.median(errors) < 2 * np.sqrt(np.mean((values - truth) ** 2))
@@ -103,7 +103,7 @@ def test_the_error_of_a_bounded_sum_is_not_that_of_a_random_walk():
     assert coverage(values, errors / 2, truth).one < 0.76
 
 
-def test_constant_growth_is_known_to_rounding_and_no_better():
+def test_constant_growth_has_the_error_of_rounding():
     """Sums of a constant in float32 are compensated, and the stated error is that of rounding."""
     values, errors, truth = exponents("cat map", float64=False, num_steps=4200, transient=200)
     np.testing.assert_allclose(values, truth, atol=5e-7)
@@ -122,18 +122,18 @@ def two_trajectories(theta, distance, num_steps, every):
     return total / num_steps
 
 
-def test_a_finite_distance_fails_where_derivatives_pass():
+def test_two_trajectories_at_a_finite_distance_are_rejected():
     assert abs(two_trajectories(4.0, 1e-4, 4_000, 20) - np.log(2)) > 0.1
 
 
-def test_the_sum_rule_of_henon():
+def test_the_exponents_of_henon_sum_to_the_logarithm_of_b():
     found = measured(ml.problems.henon(), [1.4, 0.3], num_exponents=2, **LONG)
     np.testing.assert_allclose(found.exponents, [0.419217, -1.623190], atol=0.005)
     assert found.exponents.sum() == pytest.approx(np.log(0.3), abs=1e-12)
     assert found.log_determinant == pytest.approx(np.log(0.3), abs=1e-12)
 
 
-def test_exact_orbits():
+def test_growth_along_exact_orbits_is_the_closed_form():
     """dx_T/dx_0 = 2^T sin(2^{T+1} φ)/sin 2φ for η = 3, and 3^T cos(3^T φ)/cos φ for the double well."""
     phi, steps = 0.7, 20
     found = measured(ml.problems.cubic_loss(1 - 4 / 3 * np.sin(phi) ** 2), 3.0, num_steps=steps)
@@ -146,7 +146,7 @@ def test_exact_orbits():
 
 
 @pytest.mark.parametrize("theta", [2.0, 1 + 5**0.5])
-def test_a_superstable_orbit_has_a_number(theta):
+def test_a_superstable_orbit_has_a_finite_exponent(theta):
     found = measured(ml.problems.logistic_map(), theta, num_steps=1000)
     assert found.exponents[0] < -10
     assert not any(np.any(np.isnan(field)) for field in found)
@@ -165,14 +165,14 @@ def test_a_superstable_orbit_has_a_number(theta):
         (ml.InnerProblem(lambda t, k: t, lambda s, t, k: jnp.log(s), lambda s, t, k: s), 3.0, "non-finite"),
     ],
 )
-def test_the_status_says_what_became_of_the_orbit(problem, theta, status):
+def test_the_status_describes_the_end_of_the_orbit(problem, theta, status):
     found = measured(problem, theta, num_steps=400)
     assert STATUS[int(found.status)] == status
     assert (found.escape >= 0) == (status in ("escaped", "non-finite"))
     assert np.all(np.isfinite(found.exponents))
 
 
-def test_flips_tell_oscillation_from_a_saddle():
+def test_sign_flips_distinguish_an_oscillation_from_a_saddle():
     descent = lambda curvature: ml.InnerProblem(
         lambda theta, key: jnp.full_like(theta, 1e-12),
         lambda s, theta, key: s - theta * curvature * s,
@@ -185,7 +185,7 @@ def test_flips_tell_oscillation_from_a_saddle():
     assert oscillation.flip_fraction == 1
 
 
-def test_training_with_a_counter_in_its_state_and_under_vmap():
+def test_exponents_of_training_with_a_counter_in_the_state_and_under_vmap():
     """Adam's state holds an integer; a quadratic under momentum has the eigenvalues of its companion matrix."""
     task = ml.Task(lambda key: jnp.ones(2), lambda w, key: 0.5 * jnp.sum(jnp.array([1.0, 3.0]) * w**2))
     adam = ml.training(task, lambda theta: optax.adam(jnp.exp(theta)))
@@ -215,7 +215,7 @@ def test_growth_is_the_logarithm_of_the_derivative(problem):
     np.testing.assert_allclose(np.asarray(growth)[np.array(times) - 1], exact, atol=1e-9)
 
 
-def test_growth_in_several_dimensions_and_along_a_direction():
+def test_growth_in_several_dimensions_and_along_a_direction_is_the_norm_of_the_jacobian():
     with jax.enable_x64(True):
         theta, u = jnp.array([1.3, 0.25]), jnp.array([0.6, -0.8])
         jacobian = np.asarray(derivative(ml.problems.henon(), theta, 15))
@@ -226,7 +226,7 @@ def test_growth_in_several_dimensions_and_along_a_direction():
     assert along == pytest.approx(np.log(np.linalg.norm(jacobian @ [0.6, -0.8])), abs=1e-9)
 
 
-def test_growth_is_a_number_where_the_derivative_overflows():
+def test_growth_is_finite_where_the_derivative_overflows():
     with jax.enable_x64(True):
         growth = gradient_growth(ml.problems.cubic_loss(), jnp.float64(3.0), KEY, num_steps=2000)
         assert growth[-1] / 2000 == pytest.approx(np.log(2), abs=0.01)
@@ -234,7 +234,7 @@ def test_growth_is_a_number_where_the_derivative_overflows():
     assert jnp.all(jnp.isfinite(gradient_growth(ml.problems.cubic_loss(), jnp.float32(2.99), KEY, num_steps=2000)))
 
 
-def test_growth_falls_where_the_fixed_point_does_not_depend_on_theta():
+def test_growth_decreases_if_the_fixed_point_does_not_depend_on_theta():
     with jax.enable_x64(True):
         growth = np.asarray(gradient_growth(ml.problems.cubic_loss(), jnp.float64(1.2), KEY, num_steps=300))
     assert (growth[-1] - growth[-101]) / 100 == pytest.approx(np.log(0.2), abs=0.02)
@@ -257,6 +257,6 @@ def test_growth_falls_where_the_fixed_point_does_not_depend_on_theta():
         ),
     ],
 )
-def test_mistakes_are_sentences(build, sentence):
+def test_invalid_arguments_raise_a_clear_error(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()

@@ -22,7 +22,7 @@ def assembled(found):
     return jax.tree.map(lambda leaf: np.asarray(leaf * np.exp(found.log_length)), found.direction)
 
 
-def test_it_is_the_gradient_of_the_meta_loss_for_any_theta_and_state():
+def test_meta_gradient_is_the_gradient_of_the_meta_loss_for_any_theta_and_state():
     """An Adam run with a dictionary θ, counters in the state, and θ in the step and in the loss."""
     task = lambda theta: ml.Task(
         lambda key: {"w": jax.random.normal(key, (4,))},
@@ -52,7 +52,7 @@ def in_long_floats(rate, num_steps):
 
 @pytest.mark.skipif(np.finfo(np.longdouble).maxexp < 5000, reason="long floats are no longer than float64 here")
 @pytest.mark.parametrize(("rate", "num_steps"), [(2.9, 25), (3.0, 2000)])
-def test_it_is_a_number_where_float64_overflows(rate, num_steps):
+def test_meta_gradient_is_finite_where_float64_overflows(rate, num_steps):
     """The reference is the derivative along the same orbit, because a second orbit would differ by chaos."""
     problem = ml.problems.cubic_loss(0.5)
     found = meta_gradient(problem, jnp.asarray(rate), KEY, num_steps=num_steps)
@@ -83,7 +83,7 @@ def test_theta_and_state_may_differ_in_precision():
     assert np.isfinite(gradient_growth(problem, jnp.float32(0.5), KEY, num_steps=6)).all()
 
 
-def test_an_orbit_that_escapes_counts_as_a_constant_from_there():
+def test_an_escaping_orbit_is_constant_after_its_escape():
     problem, rate = ml.saturate(ml.problems.double_well(0.1), 5.0), jnp.asarray(2.05)
     found = meta_gradient(problem, rate, KEY, num_steps=50)
     exact = jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, 50))(rate)
@@ -93,7 +93,7 @@ def test_an_orbit_that_escapes_counts_as_a_constant_from_there():
     assert np.isfinite(found.loss)
 
 
-def test_a_loss_that_does_not_depend_on_theta_has_no_direction():
+def test_a_loss_that_does_not_depend_on_theta_has_no_gradient_direction():
     problem = ml.InnerProblem(lambda t, k: jnp.ones(2), lambda s, t, k: 0.5 * s, lambda s, t, k: jnp.sum(s))
     found = meta_gradient(problem, jnp.ones(3), KEY, num_steps=4)
     assert np.isneginf(found.log_length)

@@ -28,7 +28,7 @@ def quadratic(matrix):
 
 
 @pytest.mark.parametrize("num_iterations", [12, 30, 60])
-def test_both_ends_lie_within_their_residuals(num_iterations):
+def test_both_ends_of_the_spectrum_are_within_their_residuals(num_iterations):
     matrix = symmetric(60, 0)
     found = sharpness(quadratic(matrix), {"w": jnp.zeros(60)}, KEY, num_iterations=num_iterations)
     values = np.linalg.eigvalsh(matrix)
@@ -39,7 +39,7 @@ def test_both_ends_lie_within_their_residuals(num_iterations):
         np.testing.assert_allclose([found.smallest, found.largest], values[[0, -1]], rtol=1e-10)
 
 
-def test_power_iteration_would_miss_the_sign():
+def test_the_largest_eigenvalue_is_found_although_a_negative_one_is_larger_in_size():
     """The eigenvalue of the largest absolute value is negative here."""
     matrix = np.diag([-5.0, 1.0, 2.0, 3.0])
     found = sharpness(quadratic(matrix), {"w": jnp.zeros(4)}, KEY)
@@ -47,12 +47,12 @@ def test_power_iteration_would_miss_the_sign():
     assert np.abs(np.linalg.eigvals(matrix)).max() == 5
 
 
-def test_a_repeated_eigenvalue_makes_up_no_other():
+def test_a_repeated_eigenvalue_adds_no_spurious_eigenvalue():
     found = sharpness(quadratic(2 * np.eye(6)), {"w": jnp.zeros(6)}, KEY, num_iterations=10)
     assert (float(found.smallest), float(found.largest)) == pytest.approx((2, 2))
 
 
-def test_learning_rates_of_layers_enter_as_in_the_step():
+def test_learning_rates_of_layers_scale_the_hessian_as_in_the_step():
     matrix, rates = symmetric(8, 1), {"a": 0.1, "b": 3.0}
     loss = lambda params: 0.5 * (w := jnp.concatenate([params["a"], params["b"]])) @ matrix @ w
     found = sharpness(loss, {"a": jnp.zeros(3), "b": jnp.zeros(5)}, KEY, learning_rate=rates)
@@ -60,7 +60,7 @@ def test_learning_rates_of_layers_enter_as_in_the_step():
     np.testing.assert_allclose([found.smallest, found.largest], [values.min(), values.max()], rtol=1e-9)
 
 
-def test_the_radius_is_that_of_the_dense_jacobian():
+def test_the_spectral_radius_is_that_of_the_dense_jacobian():
     matrix = np.random.default_rng(2).normal(size=(20, 20))
     problem = ml.InnerProblem(lambda t, k: jnp.zeros(20), lambda s, t, k: t * (matrix @ s), lambda s, t, k: s @ s)
     found = spectral_radius(problem, jnp.zeros(20), 0.5, KEY, num_iterations=20)
@@ -68,7 +68,7 @@ def test_the_radius_is_that_of_the_dense_jacobian():
     assert found.residual < 1e-9
 
 
-def test_heavy_ball_is_unstable_beyond_its_threshold_and_counters_travel_along():
+def test_heavy_ball_is_unstable_beyond_its_threshold_also_with_counters_in_the_state():
     """Heavy ball on a parabola of curvature h is stable for η h < 2(1 + β)."""
     beta, curvature = 0.9, 4.0
     task = ml.Task(lambda key: {"w": jnp.ones(3)}, lambda params, key: 0.5 * curvature * jnp.sum(params["w"] ** 2))
@@ -83,7 +83,7 @@ def test_heavy_ball_is_unstable_beyond_its_threshold_and_counters_travel_along()
     assert radius(1.001 * 2) < 1  # the threshold of plain gradient descent is another
 
 
-def test_both_are_layers_of_a_picture():
+def test_sharpness_and_spectral_radius_are_layers_of_a_picture():
     def layer(theta):
         found = sharpness(lambda w: jnp.sum(jnp.cosh(theta[0] * w)), jnp.zeros(4), KEY, learning_rate=theta[1])
         return {"sharpness": found.largest, "residual": found.largest_residual}
@@ -96,14 +96,14 @@ def test_both_are_layers_of_a_picture():
     np.testing.assert_allclose(layers["sharpness"], x**2 * y, rtol=1e-9)
 
 
-def test_what_diverged_is_nan():
+def test_measures_of_a_diverged_run_are_nan():
     found = sharpness(lambda w: jnp.sum(w**2) * jnp.nan, jnp.zeros(3), KEY)
     assert np.all(np.isnan(found))
     problem = ml.InnerProblem(lambda t, k: jnp.ones(2), lambda s, t, k: s * jnp.nan, lambda s, t, k: s @ s)
     assert np.isnan(spectral_radius(problem, jnp.ones(2), 0.5, KEY).radius)
 
 
-def test_mistakes_are_sentences():
+def test_invalid_arguments_raise_a_clear_error():
     with pytest.raises(ValueError, match="num_iterations must be at least 1"):
         sharpness(jnp.sum, jnp.zeros(3), KEY, num_iterations=0)
     with pytest.raises(ValueError, match="learning_rate must be one number or a tree"):

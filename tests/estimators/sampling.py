@@ -74,7 +74,7 @@ def sample_staggered(build: Callable, theta, count: int, *, num_samples: int, si
 def probe(problem, truncation: Truncation, num_particles: int, draw: Callable) -> GradientEstimator:
     """An estimator whose `state.memory` is `draw(theta, key)` of each particle with the key that a window is given.
 
-    It uses the driver of all estimators, so that its draws equal theirs for equal keys of the estimates.
+    It uses the same driver as all estimators, so its draws equal theirs if the keys of the estimates are equal.
     """
 
     def start(theta, state):

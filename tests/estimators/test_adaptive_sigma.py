@@ -37,7 +37,7 @@ def run(estimator, theta, count):
     return jax.lax.scan(body, estimator.init(theta, KEY), jax.random.split(KEY, count))[1]
 
 
-def test_sigma_moves_to_the_best_signal_to_noise():
+def test_sigma_moves_to_the_largest_signal_to_noise_ratio():
     flat = np.linspace(0.1, 0.2, 4001)
     theta = float(flat[np.argmin(np.abs(SLOW * np.cos(SLOW * flat) + RIPPLE * FREQUENCY * np.cos(FREQUENCY * flat)))])
     sizes = np.geomspace(0.01, 1.0, 100)
@@ -51,7 +51,7 @@ def test_sigma_moves_to_the_best_signal_to_noise():
     assert best > 3 * 0.1
 
 
-def test_given_sigma_the_estimate_is_the_average_of_four():
+def test_the_estimate_at_a_given_sigma_is_the_average_of_four():
     windows = ml.Truncation(6, 2)
     make = lambda sigma: ml.persistent_es(phase_walk(), windows, sigma=sigma, num_pairs=3)
     estimator, theta = ml.adaptive_sigma(make, 0.4, trust=1.0), jnp.asarray(0.3)
@@ -79,7 +79,7 @@ def test_sigma_is_constant_during_an_episode_and_stays_in_its_bounds():
     assert 0.4 / 1.5 - 1e-6 <= episodes.min() <= episodes.max() <= 0.4 * 1.5 + 1e-6
 
 
-def test_the_contract():
+def test_the_estimator_fulfils_the_contract():
     make = lambda sigma: ml.persistent_es(phase_walk(), ml.Truncation(6, 2), sigma=sigma, num_pairs=2)
     ml.testing.check_estimator(ml.adaptive_sigma(make, 0.1), jnp.asarray(0.3))
 
@@ -101,6 +101,6 @@ def staggered(sigma):
         (staggered, {"sigma": 0.1, "rate": -1.0}, "rate must be a number in"),
     ],
 )
-def test_bad_settings_are_refused_in_a_sentence(make, settings, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, settings, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         ml.adaptive_sigma(make, **settings)

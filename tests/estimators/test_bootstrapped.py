@@ -56,7 +56,7 @@ def test_a_target_of_one_descent_step_is_the_rate_times_the_gradient_of_the_last
     np.testing.assert_allclose(pull, rate * last, rtol=1e-12)
 
 
-def test_another_distance_is_differentiated(float64):
+def test_a_user_defined_distance_is_differentiated(float64):
     distance = lambda target, state: jnp.sum(CURVATURE * (state - target) ** 2)
     plain = episode(ml.bootstrapped(descent(), ml.Truncation(2, 2), target_steps=2), 0.4, 1)
     other = episode(ml.bootstrapped(descent(), ml.Truncation(2, 2), target_steps=2, distance=distance), 0.4, 1)
@@ -68,7 +68,7 @@ def test_another_distance_is_differentiated(float64):
     np.testing.assert_allclose(other, [np.sum(2 * CURVATURE * (states[2] - states[4]) * slope)], rtol=1e-12)
 
 
-def test_the_contract():
+def test_the_estimator_fulfils_the_contract():
     ml.testing.check_estimator(ml.bootstrapped(descent(), ml.Truncation(6, 3), target_steps=2), jnp.asarray(0.4))
 
 
@@ -95,6 +95,6 @@ def test_hypergradient_descent_is_truncated_backprop_of_one_step(float64):
         ({"target_steps": 1, "num_particles": 0}, "num_particles must be at least 1"),
     ],
 )
-def test_bad_settings_are_refused_in_a_sentence(settings, sentence):
+def test_invalid_arguments_raise_a_clear_error(settings, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         ml.bootstrapped(descent(), ml.Truncation(4, 2), **settings)

@@ -72,7 +72,9 @@ def linear_expectations(length):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_a_truncated_backprop_and_forward_mode_have_the_closed_form_in_every_window(length, closed_form):
+def test_linear_quadratic_truncated_backprop_and_forward_mode_equal_the_closed_form_in_every_window(
+    length, closed_form
+):
     problem, truncation = linear_quadratic(**LINEAR), Truncation(12, length)
     unbiased, truncated = linear_expectations(length)
     np.testing.assert_allclose(exact_windows(backprop(problem, truncation), 0.3, 12 // length), truncated, rtol=1e-5)
@@ -86,7 +88,7 @@ EVERY_LENGTH = [(name, length) for name in ("truncated ES", "PES", "NRES") for l
 
 
 @pytest.mark.parametrize(("name", "length"), [*EVERY_LENGTH, ("DODGE", 1), ("DODGE", 4), ("UORO", 1), ("UORO", 4)])
-def test_a_means_are_the_closed_form_in_every_window_for_every_sigma(name, length):
+def test_linear_quadratic_means_equal_the_closed_form_in_every_window_for_every_sigma(name, length):
     unbiased, truncated = linear_expectations(length)
     exact, twin = (truncated, unbiased) if name == "truncated ES" else (unbiased, truncated)
     sigma = np.repeat([0.05, 1.0], 10_000)
@@ -98,7 +100,7 @@ def test_a_means_are_the_closed_form_in_every_window_for_every_sigma(name, lengt
 
 
 @pytest.mark.parametrize("name", ["GPES", "one-sided ES", "perturbed TBPTT"])
-def test_a_other_members(name):
+def test_linear_quadratic_means_equal_the_closed_form_for_other_parameters(name):
     unbiased, truncated = linear_expectations(3)
     exact, twin = (unbiased, truncated) if name == "GPES" else (truncated, unbiased)
     build = es_family(linear_quadratic(**LINEAR), Truncation(12, 3))[name]
@@ -110,7 +112,7 @@ def test_a_other_members(name):
 # --- B: influence balancing ---
 
 
-def test_b_forward_mode_and_truncated_backprop_sum_the_influence_terms(closed_form):
+def test_influence_balancing_forward_mode_and_truncated_backprop_sum_the_influence_terms(closed_form):
     terms = ref.influence_terms(23, 10, 500)
     readout = influence_balancing()._replace(loss=lambda state, theta, key: state[0])
     found = exact_windows(forward_mode(readout, Truncation(500, 1)), 0.5, 500)
@@ -122,7 +124,7 @@ def test_b_forward_mode_and_truncated_backprop_sum_the_influence_terms(closed_fo
         np.testing.assert_allclose(windows, np.full(3, terms[:length].mean()), rtol=1e-4)
 
 
-def test_b_short_windows_climb_and_long_ones_descend():
+def test_influence_balancing_short_windows_ascend_and_long_ones_descend():
     """s¹ after h steps has slope a_h: positive below the sign change at h = 41, negative above."""
     terms = ref.influence_terms(23, 10, 50)
     for length in (30, 50):
@@ -131,7 +133,7 @@ def test_b_short_windows_climb_and_long_ones_descend():
         np.testing.assert_allclose(found, [terms[length - 1]], rtol=1e-4)
 
 
-def test_b_persistent_es_sees_the_influence_of_every_earlier_window():
+def test_influence_balancing_persistent_es_includes_the_influence_of_every_earlier_window():
     readout = influence_balancing()._replace(loss=lambda state, theta, key: state[0])
     build = lambda sigma: persistent_es(readout, Truncation(50, 10), sigma=sigma, num_pairs=1)
     found = sample(build, 0.5, 5, num_samples=4000, sigma=0.1)
@@ -194,7 +196,7 @@ def walk_variance(name):
 
 
 @pytest.mark.parametrize("name", WALKS)
-def test_c_mean_of_every_window_and_variance_of_the_episode(name):
+def test_phase_walk_mean_of_every_window_and_variance_of_the_episode_are_the_closed_forms(name):
     """The means of the other estimators are rejected."""
     walk, builders = WALKS[name], es_family(phase_walk(), Truncation(HORIZON, LENGTH))
     walkers = 5 * WALKERS if name == "perturbed backprop" else WALKERS
@@ -209,7 +211,7 @@ def test_c_mean_of_every_window_and_variance_of_the_episode(name):
         assert within((means - expected) ** 2, variance, twin=1.25 * variance)
 
 
-def test_c_methods_without_noise():
+def test_phase_walk_methods_without_noise_equal_the_closed_form():
     problem, whole, cut = phase_walk(), Truncation(HORIZON, HORIZON), Truncation(HORIZON, LENGTH)
     exact = Walk(*BLOCKS[6], sigma=0.0)
     truncated = ref.phase_walk_gradients(1.0, THETA, 0.0, *FRESH, LENGTH)
@@ -218,7 +220,7 @@ def test_c_methods_without_noise():
     np.testing.assert_allclose(exact_windows(forward_mode(problem, cut), THETA, 3), exact.windows, rtol=1e-5)
 
 
-def test_c_the_printed_sums(closed_form):
+def test_phase_walk_sums_are_the_printed_ones(closed_form):
     printed = closed_form["C_phase"]["expect"]
     for name, key in {
         "DODGE": "true",
@@ -231,7 +233,7 @@ def test_c_the_printed_sums(closed_form):
 
 
 @pytest.mark.parametrize("name", ["PES", "truncated ES", "UORO"])
-def test_c_a_staggered_particle_has_the_mean_of_the_window_it_is_at(name):
+def test_phase_walk_a_staggered_particle_has_the_mean_of_its_current_window(name):
     """This holds before and after its first reset. The mean over particles is then the episode mean."""
     builders = es_family(phase_walk(), Truncation(HORIZON, LENGTH, stagger=True))
     found, clocks = sample_staggered(lambda _: builders[name](SIGMA), THETA, 4, num_samples=60_000)
@@ -268,7 +270,7 @@ def pes(problem, truncation, *, sigma):
     return persistent_es(problem, truncation, sigma=sigma, num_pairs=1)
 
 
-def test_the_faithful_twin_is_persistent_es_and_unbiased_in_both_episodes():
+def test_the_twin_without_a_mistake_equals_persistent_es_and_is_unbiased_in_both_episodes():
     found = two_episodes(pes)
     np.testing.assert_allclose(found, two_episodes(twins.faithful), rtol=1e-3, atol=1e-4)
     for episode in range(2):
@@ -294,7 +296,7 @@ def test_the_twin_that_credits_the_last_loss_to_the_newest_window_is_rejected():
         assert within(found[:, episode, :2], PES[:2])
 
 
-def test_the_twin_whose_state_runs_on_is_rejected_in_the_second_episode():
+def test_the_twin_without_a_reset_of_the_state_is_rejected_in_the_second_episode():
     found = two_episodes(twins.without_reset)
     wrong = ref.phase_walk_gradients(1.0, THETA, SIGMA, *walk_of_episodes([3]), LENGTH)[3:]
     assert within(found[:, 0], PES, twin=1.2 * PES)
@@ -302,7 +304,7 @@ def test_the_twin_whose_state_runs_on_is_rejected_in_the_second_episode():
     assert within(found[:, 1], wrong, twin=PES)
 
 
-def test_noise_kept_over_a_reset_shows_in_the_variance_and_not_in_the_mean():
+def test_noise_kept_across_a_reset_changes_the_variance_and_not_the_mean():
     """The accumulator of the second episode starts with the noise of the first.
 
     Each window has three blocks of noise.
@@ -342,7 +344,7 @@ def linear_in_the_copies(gradients):
 
 
 @pytest.mark.parametrize(("name", "period"), [("PES", 1), ("GPES_K2", 2), ("GPES_K3", 3), ("NRES", 4)])
-def test_d_variance_of_the_episode_and_of_every_window(name, period, closed_form):
+def test_linear_losses_variance_of_the_episode_and_of_every_window_is_the_closed_form(name, period, closed_form):
     table = closed_form["D_linear_variance"]
     row = next(row for row in table["rows"] if row["name"] == name)
     problem, truncation = linear_in_the_copies(table["g_t_tau"]), Truncation(4, 1)
@@ -361,7 +363,7 @@ def test_d_variance_of_the_episode_and_of_every_window(name, period, closed_form
 # --- E: one-sided against antithetic ---
 
 
-def test_e_one_sided_and_antithetic_variances(closed_form):
+def test_one_sided_and_antithetic_variances_are_the_closed_forms(closed_form):
     table = closed_form["E_es"]
     slope, offset, sigma = np.array(table["p"], np.float32), table["L0"], table["sigma"]
     problem = InnerProblem(
@@ -402,7 +404,7 @@ def sine_samples(build, omegas, calls, num_samples):
 ONE = Truncation(1, 1)
 
 
-def test_f_variances_of_the_reparametrised_gradient_and_of_es(closed_form):
+def test_sine_variances_of_the_reparametrised_gradient_and_of_es_are_the_closed_forms(closed_form):
     rows = closed_form["F_rp_vs_es"][:5]
     omegas = [row["omega"] for row in rows]
     perturbed = sine_samples(lambda p: backprop(p, ONE, sigma=0.3), omegas, 1, 30_000)
@@ -414,7 +416,7 @@ def test_f_variances_of_the_reparametrised_gradient_and_of_es(closed_form):
             assert within((found - mean) ** 2, exact, twin=1.25 * exact)
 
 
-def test_f_the_combination_reaches_the_optimal_variance_and_is_unbiased():
+def test_sine_the_combination_reaches_the_optimal_variance_and_is_unbiased():
     """Full episodes are independent from call to call, so that weights from earlier calls do not change the mean."""
     particles, omegas = 128, [2.0, 5.0]
     parts = lambda p: [
@@ -431,7 +433,7 @@ def test_f_the_combination_reaches_the_optimal_variance_and_is_unbiased():
 # --- G: ARTBP ---
 
 
-def test_g_reweighted_cuts_are_unbiased_and_unweighted_ones_are_rejected(closed_form):
+def test_artbp_is_unbiased_and_the_twin_without_weights_is_rejected(closed_form):
     problem, whole = linear_quadratic(**LINEAR), Truncation(8, 8)
     full, wrong = closed_form["G_artbp"]["full"] / 8, closed_form["G_artbp"]["unweighted_random_trunc"] / 8
     found = sample(lambda sigma: artbp(problem, whole, cut_probability=0.3), 0.3, 1, num_samples=25_000)[:, 0]
@@ -443,7 +445,7 @@ def test_g_reweighted_cuts_are_unbiased_and_unweighted_ones_are_rejected(closed_
     assert within(cut, wrong, twin=full)
 
 
-def test_g_without_cuts_artbp_is_backprop():
+def test_artbp_without_cuts_is_backprop():
     problem, whole = linear_quadratic(**LINEAR), Truncation(8, 8)
     exact = exact_windows(backprop(problem, whole), 0.3, 1)
     np.testing.assert_array_equal(exact_windows(artbp(problem, whole, cut_probability=0.0), 0.3, 1), exact)

@@ -75,14 +75,14 @@ def close(a, b, tolerance=2e-5):
 
 
 @pytest.mark.parametrize("name", CASES, scope="module")
-def test_every_estimator_keeps_the_contract(name):
+def test_every_estimator_fulfils_the_contract(name):
     checked = ml.testing.check_estimator(CHECKED[name])
     assert len(checked.passed) + len(checked.skipped) == 10
     assert len(checked.skipped) == (name in ("artbp", "mixture", "guided", "guided, truncated"))
 
 
 @every
-def test_one_compilation_for_all_calls(name):
+def test_an_estimator_is_compiled_once_for_all_calls(name):
     estimator, sizes = make(name), []
     theta, state = THETA, estimator.init(THETA, jax.random.key(0))
     for index in range(4):
@@ -104,7 +104,7 @@ def test_chunks_do_not_change_the_estimate(name):
 
 
 @pytest.mark.parametrize("size", [1, 4])
-def test_chunks_of_one_and_chunks_that_leave_a_remainder_of_the_six_particles(size):
+def test_chunks_of_one_particle_and_chunks_with_a_remainder_do_not_change_the_estimate(size):
     agree_in_chunks("persistent_es", size)
 
 
@@ -123,7 +123,7 @@ def test_an_episode_key_repeats_the_randomness_of_every_episode(name):
 
 
 @pytest.mark.parametrize("name", ["backprop", "uoro", "persistent_es"], scope="module")
-def test_bfloat16_parameters_give_about_the_gradient_of_float32(name):
+def test_the_gradient_in_bfloat16_is_close_to_that_in_float32(name):
     """The noise differs because it is drawn in bfloat16, so the loss shows whether the trajectories agree."""
     estimator = make(name)
     losses = []
@@ -149,7 +149,7 @@ SOME, ALL = jnp.array([0.3, -0.2, 0.5]), jnp.array([0.3, -0.2, 3.0])
 
 
 @pytest.mark.parametrize("name", ["backprop", "forward_gradient", "persistent_es"], scope="module")
-def test_all_diverged_is_a_zero_that_says_so(name):
+def test_an_estimate_whose_particles_all_diverged_is_zero_and_reports_it(name):
     estimator = make(name, Truncation(4, 4), DIVERGING)
     gradient, state, metrics = estimator.estimate(ALL, estimator.init(ALL, jax.random.key(0)), jax.random.key(1))
     np.testing.assert_array_equal(np.asarray(gradient), 0)
@@ -160,7 +160,7 @@ def test_all_diverged_is_a_zero_that_says_so(name):
     assert metrics["fraction_diverged"] < 1
 
 
-def test_one_diverged_pair_in_128_changes_the_estimate_by_about_its_share():
+def test_one_diverged_pair_of_128_changes_the_estimate_by_about_its_share():
     theta = jnp.array([0.3, -0.2])
     odd, sound = (
         quick(persistent_es(blowing_up(lambda theta, share=share: share), Truncation(4, 2), sigma=0.1, num_pairs=128))
@@ -177,7 +177,7 @@ def test_one_diverged_pair_in_128_changes_the_estimate_by_about_its_share():
     assert 0 < change < 10 / 128
 
 
-def test_truncations_are_equal_when_their_parts_are():
+def test_truncations_are_equal_if_their_fields_are_equal():
     keys = [jax.random.key(7), jax.random.key(8), jax.random.key(7, impl="rbg"), None]
     made = [Truncation(6, 2, key=key) for key in keys] + [Truncation(6, 3), Truncation(6, 2, stagger=True)]
     made.append(Truncation(6, 2, shared_minibatches=True))
@@ -223,7 +223,7 @@ def test_truncations_are_equal_when_their_parts_are():
         (lambda: combine([backprop(PROBLEM, TRUNCATION, num_particles=2)] * 2, by="rank"), "inverse_variance"),
     ],
 )
-def test_bad_settings_are_refused_in_a_sentence_at_construction(build, sentence):
+def test_invalid_arguments_raise_a_clear_error_at_construction(build, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence) as caught:
         build()
     assert str(caught.value).rstrip().endswith(".")
@@ -248,12 +248,12 @@ def _changed(**functions):
         (_changed(init=lambda t: t), THETA, "init"),
     ],
 )
-def test_a_problem_that_does_not_fit_is_refused_in_a_sentence(problem, theta, sentence):
+def test_an_invalid_problem_raises_a_clear_error(problem, theta, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         backprop(problem, TRUNCATION).init(theta, jax.random.key(0))
 
 
-def test_an_old_style_or_missing_key_is_refused():
+def test_an_old_style_or_missing_key_raises_an_error():
     estimator = backprop(PROBLEM, TRUNCATION)
     with pytest.raises(TypeError, match="typed key"):
         estimator.init(THETA, 0)

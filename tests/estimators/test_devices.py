@@ -73,7 +73,7 @@ def run(count, folder):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_two_devices_give_the_numbers_of_one(tmp_path):
+def test_two_devices_give_the_same_numbers_as_one(tmp_path):
     one, two = run(1, tmp_path), run(2, tmp_path)
     assert not two["traced_again"]
     for name, values in one["found"].items():
@@ -82,17 +82,17 @@ def test_two_devices_give_the_numbers_of_one(tmp_path):
 
 
 @pytest.mark.parametrize(("particles", "devices", "share"), [(6, 4, 2), (9, 4, 3), (8, 4, 2), (5, 4, 5), (4, 1, 4)])
-def test_as_many_devices_as_share_the_particles_evenly(particles, devices, share):
+def test_the_largest_number_of_devices_that_divides_the_particles_is_used(particles, devices, share):
     with ml.over_devices(jax.devices() * devices):
         assert spread_here(particles)[0] == share
 
 
-def test_no_device_is_refused():
+def test_an_empty_list_of_devices_raises_an_error():
     with pytest.raises(ValueError, match="at least one"), ml.over_devices([]):
         pass
 
 
-def test_outside_of_the_context_nothing_is_spread():
+def test_particles_are_distributed_only_inside_the_context():
     with ml.over_devices():
         pass
     estimator = ml.backprop(ml.problems.toy_regression(), ml.Truncation(100, 10), num_particles=5)

@@ -50,7 +50,7 @@ def test_the_variance_of_five_pairs_on_a_quadratic_loss_is_exact(directions):
     assert all(rejects(distances, other) for other in others)
 
 
-def test_orthogonal_directions_are_orthogonal_in_blocks_and_normal_each():
+def test_orthogonal_directions_are_orthogonal_within_blocks_and_each_is_normal():
     theta = {"a": jnp.zeros(2), "b": jnp.zeros(())}
     draw = jax.jit(jax.vmap(lambda key: jax.vmap(lambda z: ravel_pytree(z)[0])(draw_orthogonal(theta, key, 5))))
     found = np.asarray(draw(jax.random.split(KEY, 20_000)), np.float64)
@@ -100,7 +100,7 @@ def sign_walk(period):
 
 
 @pytest.mark.parametrize(("build", "period"), [(persistent_es, 2), (noise_reuse_es, 6)])
-def test_signs_in_windows_have_the_mean_over_all_signs(build, period):
+def test_rademacher_directions_in_windows_have_the_mean_over_all_signs(build, period):
     make = lambda sigma: build(phase_walk(), CUTS, sigma=sigma, num_pairs=1, directions="rademacher")
     found = sample(make, 0.3, 3, num_samples=40_000, sigma=0.4)
     normal = ref.phase_walk_gradients(1.0, 0.3, 0.4, *ref.phase_walk_noise(6, 2, period), 2)
@@ -145,7 +145,7 @@ def scaled_walk(sizes):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", FAMILY)
-def test_sigma_for_every_coordinate_is_one_sigma_in_other_units(name):
+def test_a_sigma_per_coordinate_equals_one_sigma_in_rescaled_coordinates(name):
     """The estimate at θ with σ is D⁻¹ times the estimate at D⁻¹θ with 1, D = diag σ, for the same keys."""
     start, units = (jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree) for tree in (START, SIGMAS))
     plain = quick(FAMILY[name](scaled_walk(jax.tree.map(jnp.ones_like, units)), SIGMAS))
@@ -172,19 +172,19 @@ def test_sigma_for_every_coordinate_is_one_sigma_in_other_units(name):
         ({}, "sigma must be one number"),
     ],
 )
-def test_a_sigma_that_does_not_fit_is_refused_in_a_sentence(sigma, sentence):
+def test_a_sigma_of_the_wrong_structure_raises_a_clear_error(sigma, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence) as caught:
         noise_reuse_es(scaled_walk(SIGMAS), CUTS, sigma=sigma, num_pairs=2).init(START, KEY)
     assert str(caught.value).endswith(".")
 
 
-def test_unknown_directions_are_refused_in_a_sentence():
+def test_unknown_directions_raise_a_clear_error():
     for build in (evolution_strategies, persistent_es, noise_reuse_es):
         with pytest.raises(ValueError, match="directions must be one of gaussian, orthogonal, rademacher, sphere"):
             build(wave(), ONE, sigma=0.1, num_pairs=2, directions="uniform")
 
 
-def test_combine_asks_for_one_distribution():
+def test_combine_rejects_estimators_with_different_distributions():
     normal, signs = (noise_reuse_es(wave(), ONE, sigma=0.1, num_pairs=2, directions=d) for d in ("gaussian", "sphere"))
     with pytest.raises(ValueError, match="perturbations of their descriptions are different"):
         ml.combine([normal, signs])

@@ -86,14 +86,14 @@ def test_estimators_of_one_target_agree_with_its_closed_form(name, capped, share
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
-def test_leaving_diverged_runs_out_fails_the_same_test(share):
+def test_the_twin_that_leaves_out_diverged_runs_is_rejected(share):
     """The gradient of the loss of the surviving runs is that of θ²."""
     mean, error, _ = measured("full ES", share, True)
     assert abs(mean - 2 * THETA) > 5 * error
 
 
 @pytest.mark.parametrize("capped", [True, False])
-def test_the_share_is_that_of_pairs_with_a_diverged_member(capped):
+def test_fraction_diverged_counts_pairs_with_a_diverged_member(capped):
     """A pair diverges if its larger member does: E max over ± of p(θ ± ε), at the ends of the windows after step 3."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(200)
     pair = float(np.sum(weights * 0.05 * np.exp(STEEP * SIGMA * np.abs(nodes))) / np.sum(weights))
@@ -102,14 +102,14 @@ def test_the_share_is_that_of_pairs_with_a_diverged_member(capped):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
-def test_a_loss_that_is_not_finite_reads_as_a_number_whose_mean_is_finite(dtype):
+def test_a_non_finite_loss_is_replaced_by_a_number_with_a_finite_mean(dtype):
     read = bounded(jnp.asarray([1.0, jnp.nan, jnp.inf, -jnp.inf, jnp.finfo(dtype).max], dtype))
     np.testing.assert_array_equal(np.asarray(read[1:], np.float32), np.float32(jnp.asarray(largest(dtype), dtype)))
     assert read[0] == 1
     assert jnp.isfinite(jnp.mean(read))
 
 
-def test_a_cap_is_no_direction_of_the_state():
+def test_a_cap_adds_no_direction_to_the_state():
     """Gradient descent on w² / 2 at a rate of 1/2 has one Lyapunov exponent, ln 1/2; the cap adds none."""
     task = ml.Task(lambda key: jnp.ones(1), lambda params, key: jnp.sum(params**2) / 2)
     problem = ml.training(task, lambda theta: optax.sgd(theta))
@@ -119,7 +119,7 @@ def test_a_cap_is_no_direction_of_the_state():
         ml.dynamics.lyapunov(problem, jnp.asarray(0.5), jax.random.key(0), num_steps=20, num_exponents=2)
 
 
-def test_a_training_has_a_cap_unless_it_is_told_otherwise():
+def test_training_caps_losses_by_default():
     task = ml.Task(lambda key: jnp.ones(()), lambda params, key: 2 * params**2)
     explode = ml.sgd(ml.hyperparameters.exp("rate"))
     rate = {"rate": jnp.asarray(3.0)}
@@ -136,7 +136,7 @@ def test_a_training_has_a_cap_unless_it_is_told_otherwise():
             ml.training(task, explode, cap=wrong)
 
 
-def test_a_cap_around_differences_is_refused():
+def test_a_cap_around_differences_of_losses_raises_an_error():
     last = ml.final_loss(fragile(0.1), 4)
     with pytest.raises(ValueError, match=r"ml\.final_loss\(ml\.saturate\(problem, cap\), 4\)"):
         ml.saturate(last, 1.0)
@@ -156,8 +156,8 @@ def explosive(dtype=jnp.float32) -> ml.InnerProblem:
 @pytest.mark.parametrize(
     "problem",
     [
-        ml.saturate(explosive(jnp.bfloat16), 2.3),  # no number of bfloat16
-        ml.saturate(explosive(jnp.float16), 1e5),  # beyond the largest of float16
+        ml.saturate(explosive(jnp.bfloat16), 2.3),  # not representable in bfloat16
+        ml.saturate(explosive(jnp.float16), 1e5),  # above the largest float16
         ml.final_loss(ml.saturate(explosive(), 2.3), 8),
     ],
 )
@@ -177,7 +177,7 @@ def test_second_derivatives_of_capped_losses_are_zero_in_both_modes(order):
 
 
 @pytest.mark.parametrize("cap", [100, np.int64(100), np.float32(100), jnp.asarray(100)])
-def test_caps_of_all_kinds_of_numbers_have_derivatives(cap):
+def test_caps_of_all_number_types_have_derivatives(cap):
     problem, theta = ml.saturate(explosive(), cap), jnp.float32(-4.0)
     loss = lambda theta: ml.meta_loss(problem, theta, jax.random.key(0), 4)
     pushed = jax.jvp(loss, (theta,), (jnp.float32(1.0),))[1]
@@ -185,7 +185,7 @@ def test_caps_of_all_kinds_of_numbers_have_derivatives(cap):
     assert pushed != 0
 
 
-def test_a_run_that_diverged_stays_at_the_cap_whatever_its_loss_reads():
+def test_a_diverged_run_stays_at_the_cap_for_any_later_loss():
     """The state exceeds 1.8e19 at the first of four steps; the loss depends only on the number of steps."""
 
     def step(state, theta, key):

@@ -19,7 +19,7 @@ def sloped(read=lambda loss: loss):
     return InnerProblem(lambda theta, key: theta, lambda s, theta, key: s, lambda s, theta, key: read(slope @ s))
 
 
-def test_ranks_and_normalised_losses():
+def test_ranks_and_normalised_losses_are_their_formulas():
     losses = jnp.array([[3.0, 1.0], [1e19, 1.0], [1e19, -2.0]])
     np.testing.assert_allclose(centred_ranks(losses), np.array([[3, 1.5], [4.5, 1.5], [4.5, 0]]) / 5 - 0.5, rtol=1e-6)
     for numbers in (np.array([[3.0, 1.0], [2.0, -7.0]]), np.array([1.0, 2.0, 5.0])):
@@ -32,7 +32,7 @@ def test_ranks_and_normalised_losses():
 
 @pytest.mark.parametrize("build", [evolution_strategies, noise_reuse_es])
 @pytest.mark.parametrize(("fitness", "factor"), [("ranks", 1 / np.sqrt(2 * np.pi)), ("normalised", np.sqrt(2 / np.pi))])
-def test_the_mean_of_a_shaped_pair_is_the_closed_form_and_not_the_gradient(fitness, factor, build):
+def test_the_mean_with_fitness_shaping_is_the_closed_form_and_not_the_gradient(fitness, factor, build):
     make = lambda sigma: build(sloped(), ONE, sigma=sigma, num_pairs=1, fitness=fitness)
     found = sample(make, np.zeros(3), 1, num_samples=20_000, sigma=0.5)[:, 0]
     exact = factor * SLOPE / np.linalg.norm(SLOPE) / 0.5
@@ -40,7 +40,7 @@ def test_the_mean_of_a_shaped_pair_is_the_closed_form_and_not_the_gradient(fitne
     assert rejects(found, SLOPE)
 
 
-def test_ranks_bound_the_variance_of_heavy_tails_and_raw_losses_do_not():
+def test_ranks_have_a_finite_variance_for_heavy_tailed_losses_and_raw_losses_do_not():
     """The losses are e^{12 p·ε}, up to e^40; the ranks are those of p·ε, for any number of pairs."""
     heavy, sound = sloped(lambda loss: jnp.exp(12 * loss)), sloped()
     make = lambda problem, **kind: lambda s: evolution_strategies(problem, ONE, sigma=s, num_pairs=4, **kind)
@@ -54,7 +54,7 @@ def test_ranks_bound_the_variance_of_heavy_tails_and_raw_losses_do_not():
     assert squared_distances(raw, np.zeros(3)).mean() > 1e12
 
 
-def test_an_unknown_fitness_is_refused_in_a_sentence():
+def test_an_unknown_fitness_raises_a_clear_error():
     for build in (evolution_strategies, noise_reuse_es):
         with pytest.raises(ValueError, match="fitness must be one of normalised, ranks, raw"):
             build(sloped(), ONE, sigma=0.1, num_pairs=2, fitness="z-score")

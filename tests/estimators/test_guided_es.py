@@ -48,7 +48,7 @@ def test_the_mean_and_the_variance_on_a_linear_loss_are_exact(sigma):
     assert rejects(found, units * SLOPE)
 
 
-def test_the_default_surrogate_is_the_gradient_of_the_episode_before():
+def test_the_default_surrogate_is_the_gradient_of_the_previous_episode():
     """In the first episode the direction is random, with the mean p/d; in the second it is that of p."""
     build = lambda sigma: ml.guided_es(
         sloped(), Truncation(1, 1), sigma=sigma, num_pairs=1, alpha=ALPHA, rank=1, surrogate=None
@@ -98,7 +98,7 @@ def test_vectors_that_add_no_direction_are_replaced_by_random_ones():
         ({"surrogate": lambda theta, key: [theta, theta[:2]]}, "must return 2 gradients"),
     ],
 )
-def test_bad_settings_are_refused_in_a_sentence(settings, sentence):
+def test_invalid_arguments_raise_a_clear_error(settings, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence) as caught:
         ml.guided_es(sloped(), Truncation(1, 1), sigma=0.1, **SETTINGS | settings).init(jnp.zeros(4), KEY)
     assert str(caught.value).endswith(".")

@@ -106,7 +106,7 @@ def same(found, expected, tolerance=1e-10):
     ("name", "like"),
     [("GPES of one window", "PES"), ("GPES of one episode", "NRES"), ("GPES beyond the episode", "NRES")],
 )
-def test_generalised_persistent_es_at_its_ends_bit_for_bit(name, like):
+def test_generalised_persistent_es_equals_persistent_and_noise_reuse_es_bit_for_bit(name, like):
     np.testing.assert_array_equal(estimates(name)[0], estimates(like)[0])
     assert np.any(estimates("PES")[0] != estimates("NRES")[0])
 
@@ -115,7 +115,7 @@ def test_noise_reuse_averages_to_full_es_over_every_episode():
     same(estimates("NRES")[0].mean(axis=1), estimates("full ES")[0][:, 0])
 
 
-def test_the_whole_horizon_as_one_window_makes_all_es_equal():
+def test_all_es_are_equal_if_the_window_is_the_whole_horizon():
     for name in ("whole PES", "whole NRES"):
         same(estimates(name)[0], estimates("full ES")[0])
 
@@ -208,11 +208,11 @@ def test_truncated_backprop_agrees_in_the_first_window_only():
     assert np.min(np.linalg.norm(truncated[:, 1:] - exact[:, 1:], axis=-1)) > 1e-3
 
 
-def test_rematerialised_backprop_is_backprop():
+def test_rematerialised_backprop_equals_backprop():
     same(estimates("rematerialised BPTT")[0], estimates("BPTT")[0])
 
 
-def test_the_gradient_through_the_start_is_included_and_cut_with_the_first_window():
+def test_the_gradient_through_the_initial_state_is_included_in_the_first_window_only():
     """θ acts only through s_0 = sin θ, and the map is the identity. RTRL sees its effect in every window."""
     problem = InnerProblem(
         init=lambda theta, key: (jnp.sin(theta), jnp.ones(())),
@@ -280,7 +280,7 @@ def test_the_final_loss_is_a_mean_over_windows():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
 @pytest.mark.parametrize("count", [2, 300, 50_000])
-def test_the_variance_of_the_mean_is_right_for_any_number_of_particles(count, dtype):
+def test_the_variance_of_the_mean_is_correct_for_any_number_of_particles(count, dtype):
     """This includes counts for which count · (count − 1) overflows 32-bit integers or the dtype."""
     numbers = jax.random.normal(jax.random.key(0), (count, 2)).astype(dtype)
     fine = jnp.zeros(count, bool)

@@ -50,7 +50,7 @@ def test_the_gradient_of_a_linear_quadratic_problem_is_exact(solver, num_terms):
     assert metrics["spectral_radius"] == pytest.approx(np.max(np.abs(np.linalg.eigvals(MAP))), abs=0.05)
 
 
-def test_terms_of_the_neumann_series_are_backpropagation_through_as_many_last_steps():
+def test_a_neumann_series_of_k_terms_equals_backpropagation_through_the_last_k_steps():
     settled = np.zeros(4)
     for _ in range(400):
         settled = np.tanh(MAP @ settled + INPUT @ PLACE)
@@ -79,7 +79,7 @@ def test_the_gradient_of_the_weight_decay_of_ridge_regression_is_the_closed_form
 
 
 @pytest.mark.parametrize(("rate", "horizon", "share"), [(0.9, 3, 1.0), (1.05, 5, 1.0)])
-def test_a_map_that_has_not_converged_or_does_not_contract_says_so(rate, horizon, share):
+def test_a_map_that_has_not_converged_or_does_not_contract_causes_a_warning(rate, horizon, share):
     with pytest.warns(UserWarning, match="not a fixed point"):
         _, metrics = estimate(linear_quadratic(a=rate), horizon, 0.3)
     assert metrics["fraction_unconverged"] == share
@@ -87,7 +87,7 @@ def test_a_map_that_has_not_converged_or_does_not_contract_says_so(rate, horizon
     assert metrics["fixed_point_distance"] > 1e-3
 
 
-def test_a_compiled_loop_warns_as_well():
+def test_the_warning_is_also_issued_inside_a_compiled_loop():
     estimator = ml.implicit_gradient(linear_quadratic(a=0.9), Truncation(3, 3))
     run = jax.jit(lambda theta, key: estimator.estimate(theta, estimator.init(theta, key), key)[0])
     with warnings.catch_warnings(record=True) as seen:
@@ -97,7 +97,7 @@ def test_a_compiled_loop_warns_as_well():
     assert ["not a fixed point" in str(one.message) for one in seen] == [True]
 
 
-def test_the_contract_and_the_target():
+def test_the_estimator_fulfils_the_contract_and_compare_measures_its_target():
     """The target of the description is the final loss; compare measures it by backpropagation."""
     estimator, theta = ml.implicit_gradient(mapped(jnp.tanh), Truncation(60, 60), num_terms=60), jnp.asarray(PLACE)
     ml.testing.check_estimator(estimator, theta)
@@ -119,7 +119,7 @@ def test_the_contract_and_the_target():
         (lambda: ml.implicit_gradient(ml.final_loss(mapped(), 4), Truncation(4, 4)), PLACE, "without ml.final_loss"),
     ],
 )
-def test_problems_without_a_fixed_point_and_bad_settings_are_refused_in_a_sentence(build, theta, sentence):
+def test_problems_without_a_fixed_point_and_invalid_settings_raise_a_clear_error(build, theta, sentence):
     with warnings.catch_warnings(), pytest.raises((TypeError, ValueError), match=sentence) as caught:
         build().init(jax.tree.map(jnp.asarray, theta), KEY)
     assert str(caught.value).endswith(".")

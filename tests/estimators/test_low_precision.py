@@ -46,14 +46,14 @@ def estimate(estimator, theta):
     ],
     ids=["particles", "steps", "steps of UORO", "a mixture"],
 )
-def test_many_equal_gradients_keep_their_mean(make, kind):
+def test_the_mean_of_many_equal_gradients_is_exact(make, kind):
     gradient, _, metrics = estimate(make(steady(kind)), jnp.ones((), kind))
     assert gradient == pytest.approx(200, abs=1)
     assert float(metrics["loss"]) == pytest.approx(200, abs=0.1)
     assert metrics["fraction_diverged"] == 0
 
 
-def test_accumulators_of_perturbations_are_wide():
+def test_accumulators_of_perturbations_are_in_float32():
     windows, theta = ml.Truncation(4, 1), jnp.ones((), BFLOAT)
     for estimator, place in (
         (ml.persistent_es(steady(BFLOAT), windows, sigma=0.25, num_pairs=2), 2),
@@ -63,7 +63,7 @@ def test_accumulators_of_perturbations_are_wide():
         assert {leaf.dtype for leaf in jax.tree.leaves(memory)} == {jnp.dtype(jnp.float32)}
 
 
-def test_a_variance_beyond_the_largest_float16_weighs():
+def test_a_variance_above_the_largest_float16_gives_a_finite_weight():
     part = lambda pairs: ml.evolution_strategies(steady(HALF, 300.0), ml.Truncation(1, 1), sigma=0.1, num_pairs=pairs)
     gradient, state, metrics = estimate(ml.combine([part(4), part(40)]), jnp.ones((), HALF))
     assert 0 < gradient < np.inf
@@ -71,27 +71,27 @@ def test_a_variance_beyond_the_largest_float16_weighs():
     assert np.isfinite(float(metrics["gradient_variance"]))
 
 
-def test_perturbations_of_bfloat16_are_normal():
+def test_perturbations_of_bfloat16_parameters_are_normal():
     drawn = np.asarray(trees.normal_like(KEY, jnp.zeros(400_000, BFLOAT)), np.float64)
     assert abs(drawn.mean()) < 5 / np.sqrt(400_000)
     assert drawn.var() == pytest.approx(1, abs=5 * np.sqrt(2 / 400_000))
     assert np.abs(drawn).max() > 4
 
 
-def test_long_trees_and_small_sigmas():
+def test_sums_over_long_arrays_and_a_small_sigma_are_accurate_in_float16():
     assert float(trees.norm({"a": jnp.ones(100_000, HALF)})) == pytest.approx(np.sqrt(1e5), rel=1e-5)
     assert float(trees.dot([jnp.full(70_000, 2, HALF)], [jnp.ones(70_000, HALF)])) == 140_000
     small = ml.evolution_strategies(steady(HALF, 1.0), ml.Truncation(1, 1), sigma=np.float16(1e-4), num_pairs=2)
     assert estimate(small, jnp.zeros((), HALF))[2]["fraction_diverged"] == 0
 
 
-def test_a_target_of_a_small_sigma_in_float16():
+def test_the_target_of_a_small_sigma_in_float16_is_finite():
     es = ml.evolution_strategies(steady(HALF, 2.0), ml.Truncation(1, 1), sigma=1e-4, num_pairs=16)
     report = ml.compare({"ES": es}, jnp.zeros((), HALF), KEY, num_episodes=8, unsmoothed=False, timed=False)["ES"]
     assert float(report.target[0]) == pytest.approx(2, rel=0.5)
 
 
-def test_a_final_loss_telescopes():
+def test_the_differences_of_a_final_loss_sum_to_the_final_loss():
     """T (ℓ_t − ℓ_{t−1}) with T = 2000 and differences of 60 overflows float16."""
     problem = ml.InnerProblem(
         lambda theta, key: jnp.zeros((), jnp.int32),
@@ -102,7 +102,7 @@ def test_a_final_loss_telescopes():
     assert float(value) == pytest.approx(10 * (2000 % 7), abs=0.01)
 
 
-def test_exponents_and_gradients_of_long_orbits():
+def test_exponents_and_gradients_of_long_orbits_are_correct():
     """The number of steps cannot be represented in bfloat16."""
     problem, theta = leaky(BFLOAT), jnp.ones((), BFLOAT)
     found = ml.dynamics.lyapunov(problem, theta, KEY, num_steps=400)

@@ -20,7 +20,7 @@ def whole(problem):
     return ml.backprop(problem, ml.Truncation(HORIZON, HORIZON), num_particles=1)
 
 
-def test_exact_parts_make_an_exact_weighted_mean():
+def test_a_mixture_of_exact_estimators_is_the_exact_weighted_mean():
     mixed = ml.mixture({"near": whole(NEAR), "far": whole(FAR)}, {"near": 3.0, "far": 1.0})
     found, _, metrics = mixed.estimate(THETA, mixed.init(THETA, KEY), KEY)
     assert found == pytest.approx(float(0.75 * gradient(NEAR) + 0.25 * gradient(FAR)), rel=1e-5)
@@ -30,7 +30,7 @@ def test_exact_parts_make_an_exact_weighted_mean():
     assert metrics["inner_steps"] == 2 * HORIZON
 
 
-def test_a_noisy_mixture_is_unbiased_and_knows_its_variance():
+def test_a_noisy_mixture_is_unbiased_and_reports_its_variance():
     """Persistent ES of two problems with different windows. The smoothed gradient of a quadratic is its gradient."""
     parts = {
         "near": ml.persistent_es(NEAR, ml.Truncation(HORIZON, 4), sigma=0.3, num_pairs=8),
@@ -58,7 +58,7 @@ def sample_with_variance(estimator, count):
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jax.random.split(KEY, count)))
 
 
-def test_a_part_that_diverged_leaves_the_loss_of_the_others():
+def test_a_diverged_part_does_not_change_the_losses_of_the_others():
     lost = ml.InnerProblem(
         lambda theta, key: jnp.zeros(()), lambda state, theta, key: state, lambda state, theta, key: theta * jnp.inf
     )
@@ -114,7 +114,7 @@ def test_a_distribution_has_the_average_gradient(length):
     assert rejects(means, (one + three) / 2)
 
 
-def test_an_episode_keeps_its_task():
+def test_the_task_is_constant_during_an_episode():
     theta = jnp.float32(0.3)
     for index in range(8):
         key = jax.random.key(index)
@@ -126,7 +126,7 @@ def test_an_episode_keeps_its_task():
         np.testing.assert_allclose(losses, ml.unroll(alone, state[1], theta, key, 5)[1], rtol=1e-6)
 
 
-def test_what_is_drawn_is_no_direction_of_the_state():
+def test_drawn_numbers_add_no_direction_to_the_state():
     """The exponent of a contraction by 0.8 is log 0.8 for any number that the episode drew."""
     drawn = ml.task_distribution(lambda number: ml.problems.linear_quadratic(0.8, 0.5), jax.random.normal)
     found = ml.dynamics.lyapunov_exponents(drawn, THETA, KEY, num_steps=400)
@@ -134,7 +134,7 @@ def test_what_is_drawn_is_no_direction_of_the_state():
 
 
 @pytest.mark.parametrize(("impl", "wrap"), [("threefry2x32", lambda problem: ml.in_windows(problem, 2)), ("rbg", None)])
-def test_what_each_task_reads_at_its_own_cap_is_counted(impl, wrap):
+def test_losses_at_the_cap_of_each_task_are_counted(impl, wrap):
     """The cap is u + 1/2 with u uniform in [0, 1], so that losses of 1 are at the cap in half of the episodes."""
     still = ml.InnerProblem(
         lambda theta, key: theta, lambda state, theta, key: state, lambda state, theta, key: 1 + 0 * jnp.sum(state)
@@ -166,6 +166,6 @@ def test_what_each_task_reads_at_its_own_cap_is_counted(impl, wrap):
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(call, error, message):
+def test_invalid_arguments_raise_a_clear_error(call, error, message):
     with pytest.raises(error, match=message):
         call()

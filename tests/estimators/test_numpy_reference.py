@@ -93,7 +93,7 @@ def agree(estimator, truncation, naive):
         (forward_mode, CUTS, lambda: ref.forward_mode(REFERENCE, THETA, HORIZON, LENGTH)),
     ],
 )
-def test_estimators_without_noise(build, truncation, naive):
+def test_estimators_without_noise_equal_the_numpy_reference(build, truncation, naive):
     agree(build(network(), truncation, num_particles=PARTICLES), truncation, lambda episode, particle: naive())
 
 
@@ -120,7 +120,7 @@ ES = {
 
 
 @pytest.mark.parametrize("name", ES)
-def test_evolution_strategies(name):
+def test_evolution_strategies_equal_the_numpy_reference(name):
     build, truncation, naive = ES[name]
     noise = draws(truncation, normal(SIGMA))
     agree(
@@ -128,7 +128,7 @@ def test_evolution_strategies(name):
     )
 
 
-def test_perturbed_and_clipped_backprop():
+def test_perturbed_and_clipped_backprop_equals_the_numpy_reference():
     noise = draws(WHOLE, normal(SIGMA))
 
     def naive(episode, particle):
@@ -138,7 +138,7 @@ def test_perturbed_and_clipped_backprop():
     agree(backprop(network(), WHOLE, num_particles=PARTICLES, sigma=SIGMA, clip_norm=0.8), WHOLE, naive)
 
 
-def test_forward_gradient():
+def test_forward_gradient_equals_the_numpy_reference():
     directions = draws(CUTS, normal(1.0))
 
     def naive(episode, particle):
@@ -147,13 +147,13 @@ def test_forward_gradient():
     agree(forward_gradient(network(), CUTS, num_directions=PARTICLES), CUTS, naive)
 
 
-def test_uoro():
+def test_uoro_equals_the_numpy_reference():
     drawn = draws(CUTS, signs)
     naive = lambda episode, particle: ref.uoro(REFERENCE, THETA, HORIZON, LENGTH, drawn[episode, :, particle])
     agree(uoro(network(), CUTS, num_particles=PARTICLES), CUTS, naive)
 
 
-def test_artbp():
+def test_artbp_equals_the_numpy_reference():
     """The cuts are inferred from a problem with the same keys in which θ_t enters step t only.
 
     With F_t = T ∂L/∂θ_t and the weight w_t on the way into step t, F_t = 1 + w_{t+1} F_{t+1}; and ∂L/∂θ_T = w_0 F_0 /

@@ -51,7 +51,7 @@ REPEATED = expected((a, b, a, b) for a, b in itertools.product([-1, 1], repeat=2
     ],
     ids=["PES", "NRES"],
 )
-def test_the_mean_is_that_of_a_fresh_minibatch_a_step(build):
+def test_the_mean_is_the_same_as_with_a_new_minibatch_per_step(build):
     found = sample(build, THETA, 2, num_samples=100_000, sigma=0.1)
     assert within(found, FRESH, twin=REPEATED)
     assert rejects(found, REPEATED)
@@ -59,7 +59,7 @@ def test_the_mean_is_that_of_a_fresh_minibatch_a_step(build):
 
 @pytest.mark.parametrize("stagger", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
-def test_all_particles_see_the_same_ones_and_start_on_their_own(shared, stagger):
+def test_all_particles_use_the_same_minibatches_and_different_initial_states(shared, stagger):
     """The state of each particle stores its start and the noise of the last step."""
 
     def init(theta, key):

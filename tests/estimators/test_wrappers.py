@@ -69,7 +69,7 @@ def calls(estimator, count):
 # --- Clipping and normalising ---
 
 
-def test_clipping_shortens_what_is_too_long_and_leaves_the_rest_alone():
+def test_clipping_changes_only_gradients_above_the_maximal_norm():
     rows = np.array([[3.0, 0.0, 4.0], [0.3, -0.1, 0.2], [0.0, 0.0, 0.0], [-30.0, 40.0, 0.0]])
     found, metrics, _ = calls(clip_gradient(scripted(rows, np.ones((4, 3))), 1.0), 4)
     np.testing.assert_allclose(found[0], rows[0] / 5, rtol=1e-6)
@@ -78,14 +78,14 @@ def test_clipping_shortens_what_is_too_long_and_leaves_the_rest_alone():
     np.testing.assert_allclose([m["gradient_variance"] for m in metrics], [3 / 25, 3, 3, 3 / 2500], rtol=1e-5)
 
 
-def test_normalising_leaves_the_direction_of_all_but_zero():
+def test_normalising_keeps_the_direction_of_every_nonzero_gradient():
     rows = np.array([[3.0, 0.0, 4.0], [3e-4, 0.0, -4e-4], [0.0, 0.0, 0.0]])
     found, _, _ = calls(normalise_gradient(scripted(rows, np.ones((3, 3)))), 3)
     np.testing.assert_allclose(found, [[0.6, 0, 0.8], [0.6, 0, -0.8], [0, 0, 0]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1e25, 1e-25])
-def test_a_gradient_whose_square_leaves_float32_keeps_its_direction(size):
+def test_a_gradient_whose_square_overflows_float32_keeps_its_direction(size):
     """Backprop through chaotic dynamics produces such gradients, which clipping must handle."""
     row = np.array([[3.0, 0.0, 4.0]]) * size
     found, _, _ = calls(normalise_gradient(scripted(row, np.ones((1, 3)))), 1)
@@ -95,7 +95,7 @@ def test_a_gradient_whose_square_leaves_float32_keeps_its_direction(size):
 
 
 @pytest.mark.parametrize("max_norm", [0.0, -1.0, NAN])
-def test_a_norm_that_is_not_positive_is_refused(max_norm):
+def test_a_norm_that_is_not_positive_raises_an_error(max_norm):
     with pytest.raises(ValueError, match="max_norm must be"):
         clip_gradient(scripted(np.ones((1, 3)), np.ones((1, 3))), max_norm)
 
@@ -127,7 +127,7 @@ def test_each_parameter_is_weighted_by_the_inverse_variances_of_earlier_calls():
 
 
 @pytest.mark.parametrize("odd", [NAN, INF])
-def test_an_estimator_without_a_finite_variance_has_weight_zero_until_its_next_one(odd):
+def test_an_estimator_without_a_finite_variance_has_weight_zero_until_its_variance_is_finite(odd):
     """This concerns only the parameter itself. Its running variance starts anew afterwards."""
     variances, gradients = ONES.copy(), 5 * ONES
     variances[1, 0], gradients[2, 0] = odd, odd
@@ -141,7 +141,7 @@ def test_an_estimator_without_a_finite_variance_has_weight_zero_until_its_next_o
     np.testing.assert_allclose(found[:, 0], [1, 1, 1, 2], rtol=1e-6)
 
 
-def test_without_any_finite_variance_the_estimate_is_a_zero_of_unknown_variance():
+def test_without_any_finite_variance_the_estimate_is_zero_and_its_variance_unknown():
     found, metrics, _ = calls(combine([scripted(ONES, NAN * ONES), scripted(ONES, NAN * ONES)]), 2)
     np.testing.assert_array_equal(found, 0)
     assert all(np.isnan(m["gradient_variance"]) for m in metrics)
@@ -159,7 +159,7 @@ def test_variances_of_every_size_give_finite_weights():
     np.testing.assert_allclose(found, 1, rtol=1e-5)
 
 
-def test_the_pilot_is_charged_to_the_first_estimate():
+def test_the_cost_of_the_pilot_is_part_of_the_first_estimate():
     _, metrics, _ = calls(combine([scripted(ONES, ONES, steps=10), scripted(ONES, ONES, steps=7)]), 3)
     assert [int(m["inner_steps"]) for m in metrics] == [34, 17, 17]
 
@@ -211,6 +211,6 @@ def test_online_es_is_unbiased_for_the_gradient_of_the_last_loss(method):
     assert rejects(found, truncated)
 
 
-def test_a_final_loss_without_steps_is_refused():
+def test_a_final_loss_of_zero_steps_raises_an_error():
     with pytest.raises(ValueError, match="horizon must be at least 1"):
         final_loss(LAST, 0)

@@ -1,4 +1,4 @@
-"""The benchmark of all estimators: its numbers against closed forms, its folder, an interrupted run, and mistakes."""
+"""The benchmark of all estimators: its numbers against closed forms, its folder, an interrupted run, and user errors."""
 
 import functools
 import re
@@ -30,7 +30,7 @@ def influences(count):
     return total
 
 
-def test_it_measures_the_bias_of_a_short_neumann_series_and_continues_an_interrupted_run(tmp_path):
+def test_the_bias_of_a_short_neumann_series_is_the_closed_form_and_an_interrupted_run_continues(tmp_path):
     result = run(tmp_path, *TINY)
     assert result.returncode == 0, result.stderr
     assert max(map(len, re.findall(r"^.*∇.*$", result.stdout, re.MULTILINE))) <= 100
@@ -39,7 +39,7 @@ def test_it_measures_the_bias_of_a_short_neumann_series_and_continues_an_interru
     rows = {row["estimator"]: row for row in read(folder / "tables" / "benchmark.json")}
     assert tuple(rows) == FEW
     twenty, all_terms = influences(20), influences(100)
-    assert twenty > 0 > all_terms  # the sign is decided further back than the series reaches
+    assert twenty > 0 > all_terms  # steps that the series leaves out determine the sign
     assert rows["implicit, 20 terms"]["bias"] == pytest.approx(abs(twenty / all_terms - 1), rel=1e-3)
     assert rows["implicit, 20 terms"]["cosine"] == pytest.approx(-1, abs=1e-5)
     for name in ("BPTT", "implicit, GMRES"):
@@ -57,7 +57,7 @@ def test_it_measures_the_bias_of_a_short_neumann_series_and_continues_an_interru
     assert "was run with episodes = 4" in other.stderr
 
 
-def test_every_estimator_of_the_configurations_is_in_it():
+def test_the_benchmark_contains_every_estimator_of_the_configurations():
     texts = [path.read_text() for path in (ROOT / "configs" / "estimator").glob("*.yaml")]
     names = {match for text in texts for match in re.findall(r"_target_: metalearn\.(\w+)$", text, re.MULTILINE)}
     assert len(names) == 11
@@ -65,7 +65,7 @@ def test_every_estimator_of_the_configurations_is_in_it():
     assert len(benchmark.CASES) == 6
 
 
-def test_numbers_that_do_not_apply_are_unknown_and_rounding_is_no_variance():
+def test_numbers_that_do_not_apply_are_nan_and_rounding_errors_are_not_reported_as_variance():
     report = unmeasured("PES", 2, "")
     one = lambda value: Measurement(value, 0.1)
     found = {"mean": np.array([3.0, 4.0]), "target": np.array([0.6, 0.8]), "bias": one(4.0), "cosine": one(1.0)}
@@ -100,5 +100,5 @@ def test_forward_mode_and_implicit_differentiation_are_left_out_with_a_reason():
         (["size=tiny"], "size can be: full, quick"),
     ],
 )
-def test_a_wrong_setting_is_one_line_and_leaves_no_run_folder(tmp_path, arguments, words):
+def test_an_invalid_setting_is_a_one_line_error_and_leaves_no_run_folder(tmp_path, arguments, words):
     assert words in error_line(run(tmp_path, *arguments, "tracker=none"), tmp_path)

@@ -1,4 +1,4 @@
-"""Real runs of several experiments, tiny, collected into one table, in W&B as well."""
+"""Small runs of several experiments are collected into one table, and into W&B."""
 
 import json
 
@@ -17,7 +17,7 @@ COMMANDS = [
 
 
 @pytest.mark.slow
-def test_the_runs_of_all_experiments_are_collected(tmp_path):
+def test_collect_reads_the_runs_of_all_experiments(tmp_path):
     for command in COMMANDS:
         run = run_package(*command, cwd=tmp_path)
         assert run.returncode == 0, run.stderr

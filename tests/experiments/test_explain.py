@@ -26,7 +26,7 @@ def run(folder, *arguments, how=run_experiment):
     return how("explain", *arguments, f"folder={folder}", cwd=folder)
 
 
-def test_the_report_has_every_part(tmp_path):
+def test_the_report_contains_every_part(tmp_path):
     result = run(tmp_path, *TINY)
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
@@ -48,7 +48,7 @@ def test_the_report_has_every_part(tmp_path):
     assert len(list((folder / "figures").glob("*.png"))) >= 10
 
 
-def test_mistakes_are_one_line(tmp_path):
+def test_user_errors_are_one_line(tmp_path):
     for arguments, words in (
         (("problem=phase_walk",), "has no plane"),
         (("size=huge",), "size can be: full, half, quick"),

@@ -1,4 +1,4 @@
-"""The study of proxies from the command line: its folder, an interrupted run, problems of one's own, and mistakes."""
+"""The study of proxies from the command line: its folder, an interrupted run, user-defined problems, and user errors."""
 
 import functools
 import json
@@ -46,7 +46,7 @@ def rows(folder, name):
     return {row["case"]: row for row in json.loads((folder / "tables" / f"{name}.json").read_text())}
 
 
-def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missing(tmp_path):
+def test_a_run_records_its_results_and_a_resumed_run_computes_only_the_missing_parts(tmp_path):
     result = run(tmp_path, *TINY)
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
@@ -69,7 +69,7 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
 
 
 @pytest.mark.parametrize("goal", ["wanted", "mine.py:far"])
-def test_two_observables_of_a_problem_of_ones_own(tmp_path, goal):
+def test_a_user_defined_problem_with_two_observables(tmp_path, goal):
     (tmp_path / "mine.py").write_text(OWN)
     names = f"problem={tmp_path}/mine.py:study", f"goal={goal.replace('mine', f'{tmp_path}/mine')}"
     cheap = "outer.num_steps=40", "size=quick", "seeds=2", "held_out=1", "pairs=1", "tracker=none"
@@ -100,7 +100,7 @@ def test_two_observables_of_a_problem_of_ones_own(tmp_path, goal):
         (["features.counts=[]"], "counts must be a sequence of numbers"),
     ],
 )
-def test_a_wrong_setting_is_one_line_and_leaves_no_run_folder(tmp_path, arguments, words):
+def test_an_invalid_setting_is_a_one_line_error_and_leaves_no_run_folder(tmp_path, arguments, words):
     assert words in error_line(run(tmp_path, *TINY, *arguments), tmp_path)
 
 
@@ -111,7 +111,7 @@ def test_a_wrong_setting_is_one_line_and_leaves_no_run_folder(tmp_path, argument
         ("missing", "missing"),
     ],
 )
-def test_goals_of_ones_own_that_are_refused(tmp_path, goal, words):
+def test_invalid_user_defined_goals_raise_an_error(tmp_path, goal, words):
     (tmp_path / "mine.py").write_text(OWN)
     (tmp_path / "runs").mkdir()
     names = f"problem={tmp_path}/mine.py:study", f"goal={tmp_path}/mine.py:{goal}"

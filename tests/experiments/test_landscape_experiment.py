@@ -40,7 +40,7 @@ def finished(tmp_path_factory):
     return next(folder.iterdir()), result
 
 
-def test_it_draws_measures_and_keeps_the_arrays(finished):
+def test_a_landscape_run_draws_its_figures_and_saves_its_arrays(finished):
     folder, result = finished
     for words in ("converged", "3-point rule", "roundings apart", "published rule"):
         assert words in result.stdout
@@ -52,7 +52,7 @@ def test_it_draws_measures_and_keeps_the_arrays(finished):
     assert [row["rule"] for row in rows] == ["published rule", "nested boxes", "3-point rule"]
 
 
-def test_a_refused_resume_leaves_a_finished_run_as_it_was(tmp_path):
+def test_a_rejected_resume_does_not_change_a_finished_run(tmp_path):
     small = ("conditions=[single]", "resolution=33", "num_steps=20")
     assert run("gallery", tmp_path, *small, how=run_here).returncode == 0
     (folder,) = tmp_path.iterdir()
@@ -63,7 +63,7 @@ def test_a_refused_resume_leaves_a_finished_run_as_it_was(tmp_path):
     assert {path: path.read_bytes() for path in folder.glob("*.*")} == before
 
 
-def test_a_run_that_is_asked_to_stop_says_how_to_go_on(tmp_path):
+def test_a_stopped_run_prints_how_to_continue(tmp_path):
     long = command("landscape", tmp_path, "condition=single", "window=full", "resolution=4096", "num_steps=100")
     process = subprocess.Popen(long, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     for _ in range(1200):
@@ -79,7 +79,7 @@ def test_a_run_that_is_asked_to_stop_says_how_to_go_on(tmp_path):
     assert json.loads((folder / "status.json").read_text())["reason"].startswith("KeyboardInterrupt")
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, finished):
+def test_a_killed_run_continues_with_the_remaining_tiles(tmp_path, finished):
     process = subprocess.Popen(command("landscape", tmp_path, *SMALL), cwd=tmp_path, stderr=subprocess.DEVNULL)
     for _ in range(1200):
         tiles = list(tmp_path.glob("*/landscapes/landscape.tiles/*.npz"))
@@ -111,7 +111,7 @@ SMALL_FILES = (
 )
 
 
-def test_a_disk_that_is_full_is_one_line(tmp_path):
+def test_a_full_disk_is_a_one_line_error(tmp_path):
     line = [sys.executable, "-c", SMALL_FILES, *command("landscape", tmp_path, *SMALL)]
     result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     refused(result, "cannot be written: file too large. Finished files are kept")
@@ -119,7 +119,7 @@ def test_a_disk_that_is_full_is_one_line(tmp_path):
     assert json.loads(status.read_text())["status"] == "failed"
 
 
-def test_a_problem_of_ones_own(tmp_path):
+def test_a_user_defined_problem_has_a_landscape(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import jax.numpy as jnp\nimport metalearn as ml\n"
         "def powers():\n"
@@ -141,7 +141,7 @@ def test_a_problem_of_ones_own(tmp_path):
     np.testing.assert_array_equal(stored["converged"], np.abs(products) < 1)
 
 
-def test_a_zoom_makes_frames_dimensions_and_a_film(tmp_path):
+def test_a_zoom_writes_frames_dimensions_and_a_film(tmp_path):
     arguments = (
         "condition=single",
         "frames=3",
@@ -168,7 +168,7 @@ def test_a_zoom_makes_frames_dimensions_and_a_film(tmp_path):
     assert (folder / "landscapes/frame-01.npz").stat().st_mtime_ns == kept
 
 
-def test_a_gallery_puts_conditions_side_by_side(tmp_path):
+def test_a_gallery_draws_conditions_side_by_side(tmp_path):
     result = run("gallery", tmp_path, "conditions=[single,identity]", "resolution=65", "num_steps=40", how=run_here)
     assert result.returncode == 0, result.stderr
     assert len(list(tmp_path.glob("*/figures/gallery.png"))) == 1
@@ -201,5 +201,5 @@ def test_a_gallery_puts_conditions_side_by_side(tmp_path):
         ("gallery", ["conditions=[gelu]"], "condition must be one of"),
     ],
 )
-def test_mistakes_are_one_line_and_code_2(tmp_path, experiment, arguments, words):
+def test_user_errors_are_one_line_with_exit_code_2(tmp_path, experiment, arguments, words):
     refused(run(experiment, tmp_path, *arguments, how=run_here), words)

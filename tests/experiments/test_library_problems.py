@@ -1,4 +1,4 @@
-"""Every problem of the library in every experiment, at a tiny size: it works, or one sentence says why not."""
+"""Every problem of the library in every experiment, at a tiny size: it works, or a one-line error explains why not."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def study(name, *words):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_problem_is_a_study_with_a_plane_or_without(name):
+def test_every_problem_of_the_library_is_a_study(name):
     found = study(name)
     assert found.name == name
     assert found.horizon % found.windows(jax.random.key(0)).length == 0
@@ -50,7 +50,7 @@ def test_every_problem_is_a_study_with_a_plane_or_without(name):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("experiment", "name"), TABLE)
-def test_every_experiment_takes_every_problem_or_says_why_not(place, experiment, name):
+def test_every_experiment_accepts_every_problem_or_explains_why_not(place, experiment, name):
     steps = f"++problem.horizon={STEPS.get(name, 10)}", f"++problem.length={STEPS.get(name, 10) // 2}"
     settings = (f"problem={name}", *steps, *TINY[experiment], "tracker=none", f"folder={place / 'runs'}")
     result = run_here(experiment, *settings, cwd=place)
@@ -69,7 +69,7 @@ def test_every_experiment_takes_every_problem_or_says_why_not(place, experiment,
     assert not (folder / "problem.py").exists(), "files of the library are not copied"
 
 
-def test_ridge_regression_ends_at_its_closed_form():
+def test_ridge_regression_converges_to_its_closed_form():
     n, features, theta = 30, 4, jnp.array([-1.0, -0.5])
     problem = ml.problems.ridge_regression(n, features, seed=3, cap=None)
     rng = np.random.default_rng(3)
@@ -83,7 +83,7 @@ def test_ridge_regression_ends_at_its_closed_form():
     np.testing.assert_allclose(losses[-1], expected, rtol=1e-4)
 
 
-def test_a_condition_is_the_published_one_in_decades():
+def test_a_condition_of_the_library_is_the_published_one_with_axes_in_decades():
     found, published = study("fractal_single", "++problem.horizon=4"), ml.landscape.condition("single")
     point, key = jnp.array([0.5, -0.25]), jax.random.key(0)
     theta = {"input_rate": 10.0 ** point[0], "output_rate": 10.0 ** point[1]}

@@ -1,4 +1,4 @@
-"""The main experiment from the command line: its run folder, and one-line errors for mistakes."""
+"""The main experiment from the command line: its run folder, and one-line messages for user errors."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def finished(tmp_path_factory):
     return result, next((folder / "runs").iterdir())
 
 
-def test_it_prints_the_table_the_folder_and_the_sync_line(finished):
+def test_a_run_prints_the_table_the_folder_and_the_command_to_synchronise(finished):
     result, folder = finished
     for part in ("TBPTT", "PES", "SNR", "inner steps", "wandb sync", "figures"):
         assert part in result.stdout
@@ -46,7 +46,7 @@ def test_it_prints_the_table_the_folder_and_the_sync_line(finished):
     assert folder.name.endswith("compare-toy_regression")
 
 
-def test_the_run_folder_holds_everything(finished):
+def test_the_run_folder_contains_all_files(finished):
     _, folder = finished
     for name in (
         "config.yaml",
@@ -63,7 +63,7 @@ def test_the_run_folder_holds_everything(finished):
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
 
 
-def test_a_problem_in_a_file_of_ones_own_by_target_and_by_a_yaml_file(tmp_path):
+def test_a_user_defined_problem_by_target_and_by_a_yaml_file(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     groups = tmp_path / "my_configs" / "problem"
     groups.mkdir(parents=True)
@@ -95,7 +95,7 @@ def test_a_problem_in_a_file_of_ones_own_by_target_and_by_a_yaml_file(tmp_path):
         (["estimator=[]"], ["No estimator was chosen"]),
     ],
 )
-def test_a_mistake_is_one_clear_line_and_exit_code_2(tmp_path, arguments, words):
+def test_a_user_error_is_one_line_and_exit_code_2(tmp_path, arguments, words):
     result = run(tmp_path, *arguments, how=run_here)
     assert result.returncode == 2, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
@@ -106,7 +106,7 @@ def test_a_mistake_is_one_clear_line_and_exit_code_2(tmp_path, arguments, words)
         assert word in lines[0]
 
 
-def test_a_missing_data_extra_names_itself(tmp_path):
+def test_a_missing_data_extra_is_named_in_the_error(tmp_path):
     blocked = tmp_path / "blocked" / "sklearn"
     blocked.mkdir(parents=True)
     (blocked / "__init__.py").write_text("raise ImportError('blocked by the test')")
@@ -118,7 +118,7 @@ def test_a_missing_data_extra_names_itself(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_an_unwritable_folder_is_named(tmp_path):
+def test_an_unwritable_folder_is_named_in_the_error(tmp_path):
     (tmp_path / "runs").write_text("a file where the folder should be")
     result = run(tmp_path, "problem=phase_walk", "estimator=persistent_es", how=run_here)
     assert result.returncode == 2
@@ -126,7 +126,7 @@ def test_an_unwritable_folder_is_named(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_a_problem_file_leaves_no_option_in_later_runs_of_the_process(tmp_path):
+def test_a_problem_file_adds_no_option_to_later_runs_of_the_process(tmp_path):
     file = tmp_path / "aaa.py"
     file.write_text("def mine(): raise ValueError('as expected')")
     assert "as expected" in run(tmp_path, f"problem={file}:mine", how=run_here).stderr
@@ -147,7 +147,7 @@ def test_help_is_readable(tmp_path):
         assert part in result.stdout
 
 
-def test_an_unknown_effort_in_the_environment_is_one_line(monkeypatch):
+def test_an_unknown_effort_in_the_environment_is_a_one_line_error(monkeypatch):
     monkeypatch.setenv("METALEARN_COMPILATION_EFFORT", "best")
     result = run_here("compare", "--cfg", "job")
     assert result.returncode == 2

@@ -21,7 +21,7 @@ def run(folder, *arguments, how=run_experiment):
 
 
 @pytest.mark.slow
-def test_it_tunes_judges_and_keeps(tmp_path):
+def test_a_meta_training_tunes_evaluates_and_saves_its_results(tmp_path):
     result = run(tmp_path)
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
@@ -40,7 +40,7 @@ def test_it_tunes_judges_and_keeps(tmp_path):
 
 
 @pytest.mark.slow
-def test_searches_are_judged_beside_what_was_descended(tmp_path):
+def test_searches_are_evaluated_beside_meta_training(tmp_path):
     result = run(tmp_path, "tuning=hyperparameters", "searches=[random_search,genetic]", "outer.num_steps=8")
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
@@ -52,7 +52,7 @@ def test_searches_are_judged_beside_what_was_descended(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_mixture_is_trained_on_and_judged_on_every_benchmark_of_the_matrix(tmp_path):
+def test_a_mixture_is_meta_trained_and_evaluated_on_every_benchmark_of_the_matrix(tmp_path):
     (tmp_path / "configs/matrix").mkdir(parents=True)
     (tmp_path / "configs/matrix/wine.yaml").write_text(
         "# @package matrix\nwine: {_target_: metalearn.problems.wine_benchmark, hidden: [4], num_steps: 20}\n"
@@ -79,7 +79,7 @@ def test_a_mixture_is_trained_on_and_judged_on_every_benchmark_of_the_matrix(tmp
     assert first["NRES 0/inner_steps"] == 2 * 2 * (5 + 10)
 
 
-def test_mistakes_are_one_line(tmp_path):
+def test_user_errors_are_one_line(tmp_path):
     for arguments, words in (
         (("tuning=schedule",), "tuning can be: hyperparameters, learned_optimizer"),
         (("seed=x",), "seed"),

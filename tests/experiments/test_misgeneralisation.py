@@ -1,4 +1,4 @@
-"""The study of goals that generalise wrongly from the command line: its folder, an interrupted run, and mistakes."""
+"""The study of goals that generalise wrongly from the command line: its folder, an interrupted run, and user errors."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ TINY = (
 run = functools.partial(run_study, "misgeneralisation")
 
 
-def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missing(tmp_path):
+def test_a_run_records_its_results_and_a_resumed_run_computes_only_the_missing_parts(tmp_path):
     result = run(tmp_path, *TINY)
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
@@ -55,5 +55,5 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
         (["problem=digits"], "has no part 'problem'"),
     ],
 )
-def test_a_wrong_setting_is_one_line_and_leaves_no_run_folder(tmp_path, arguments, words):
+def test_an_invalid_setting_is_a_one_line_error_and_leaves_no_run_folder(tmp_path, arguments, words):
     assert words in error_line(run(tmp_path, "size=quick", *arguments, "tracker=none"), tmp_path)

@@ -1,4 +1,4 @@
-"""The study of worlds that react from the command line: its folder, an interrupted run, and mistakes."""
+"""The study of worlds that react from the command line: its folder, an interrupted run, and user errors."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ TINY = ("size=quick", "seeds=5", "pairs=40", "points=4", "outer_steps=80", "trac
 run = functools.partial(run_study, "performative")
 
 
-def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missing(tmp_path):
+def test_a_run_records_its_results_and_a_resumed_run_computes_only_the_missing_parts(tmp_path):
     result = run(tmp_path, *TINY)
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
@@ -60,7 +60,7 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
         (["world.speed=1"], "speed"),
     ],
 )  # fmt: skip
-def test_a_wrong_setting_is_one_line_and_leaves_no_run_folder(tmp_path, arguments, words):
+def test_an_invalid_setting_is_a_one_line_error_and_leaves_no_run_folder(tmp_path, arguments, words):
     assert words in error_line(run(tmp_path, *arguments, "tracker=none"), tmp_path)
 
 
@@ -68,5 +68,5 @@ def test_a_wrong_setting_is_one_line_and_leaves_no_run_folder(tmp_path, argument
     ("bias", "feedback", "paid"),
     [(0.25, 0.3, 0.25), (0.1, 0.3, np.nan), (0.2, 0.6, np.nan), (0.25, 0.5, np.nan), (0.4, 0.0, 0.4)],
 )
-def test_the_best_report_is_stated_where_it_is_inside_of_the_interval_and_a_maximum(bias, feedback, paid):
+def test_the_best_report_is_given_only_if_it_is_a_maximum_inside_the_interval(bias, feedback, paid):
     assert best_reports(bias, feedback)[1] == pytest.approx(paid, nan_ok=True)

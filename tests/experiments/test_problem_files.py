@@ -1,4 +1,4 @@
-"""A problem in a file of one's own: every experiment works on it, or says in one sentence why not."""
+"""User-defined problems in a file: every experiment accepts them, or a one-line error explains why not."""
 
 import json
 
@@ -76,6 +76,7 @@ def wide(width, depth=1): return ml.Study(walk(), 0.3, 6)
 def inner(): return walk()
 def cut(): return ml.Study(walk(), 0.3, 6, length=4)
 def good(sigma=0.2): return ml.Study(walk(), 0.3, 6, sigma=sigma)
+def leaves(): raise SystemExit(0)
 """
 NAMES = ("tree", "scalar", "integers", "loop", "diverging", "errors")
 FLAT = ("scalar",)
@@ -95,10 +96,11 @@ NO_BORDER = "There is no border to zoom into"
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder of a person's own."""
+    """Return a user's folder with problem files."""
     (tmp_path / "my problems.py").write_text(STRANGERS)
     (tmp_path / "odd.py").write_text(ODD)
     (tmp_path / "broken.py").write_text("import math\ndef f(:\n")
+    (tmp_path / "gone.py").write_text("import sys\nsys.exit()\n")
     monkeypatch.setattr("warnings.showwarning", lambda *_: None)
     return tmp_path
 
@@ -108,12 +110,12 @@ def run(place, experiment, *arguments):
 
 
 def runs(place):
-    """The folders of runs."""
+    """Return the run folders."""
     return list((place / "runs").glob("*"))
 
 
 def one_line(result):
-    """The sentence of a refusal."""
+    """Return the one-line error message of a run."""
     assert result.returncode == 2, result.stdout + result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in result.stderr
@@ -142,7 +144,7 @@ TABLE = [
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("experiment", "name"), TABLE)
-def test_every_experiment_takes_a_problem_file_or_says_why_not(place, experiment, name):
+def test_every_experiment_accepts_a_problem_file_or_explains_why_not(place, experiment, name):
     result = run(place, experiment, f"problem=my problems.py:{name}", *TINY[experiment])
     if name in FLAT and experiment in ("landscape", "zoom", "explain"):
         assert NO_PLANE in one_line(result)
@@ -181,8 +183,8 @@ def test_meta_training_tunes_the_theta_of_the_file(place):
     assert (folder / "figures/descent.png").exists()
 
 
-def test_meta_training_ends_where_the_evaluation_no_longer_improves(place):
-    """An outer step of 1e-12 does not move a theta of 0.3, so that no evaluation is smaller than the first."""
+def test_meta_training_stops_when_the_evaluation_no_longer_improves(place):
+    """An outer step of 1e-12 does not change a theta of 0.3, so no evaluation is smaller than the first."""
     settings = ("outer.stop_on=evaluate", "outer.patience=2", "outer.learning_rate=1e-12", "outer.num_steps=9")
     settings = ("problem=odd:good", *TINY["meta_train"], *settings)
     result = run(place, "meta_train", *settings)
@@ -201,7 +203,7 @@ def test_meta_training_ends_where_the_evaluation_no_longer_improves(place):
         assert words in one_line(run(place, "meta_train", *settings, wrong))
 
 
-def test_a_yaml_of_ones_own_can_name_a_file(place):
+def test_a_yaml_file_of_the_user_can_name_a_problem_file(place):
     (place / "mine/problem").mkdir(parents=True)
     (place / "mine/problem/half.yaml").write_text("study: odd.py:good\nsigma: 0.5\nhorizon: null\n")
     chosen = ("compare", "--config-dir", "mine", "problem=half")
@@ -229,7 +231,18 @@ def test_a_yaml_of_ones_own_can_name_a_file(place):
         (["problem=odd:good", "problem.horizon=0"], "horizon must be at least 1"),
         (["problem=odd:good", "problem.length=4"], "horizon 6 is not a multiple of length 4"),
         (["problem=odd:good", "problem.sigma=-1"], "sigma must be positive"),
-        (["problem=odd:good", "problem.theta=[1,2]"], "problem.theta must have the form"),
+        (["problem=odd:good", "problem.theta=[1,2]"], "problem.theta must have the shape ()"),
+        (["problem=odd:good", "problem.theta={rate: 1}"], "problem.theta must be a number"),
+        (["problem=odd:good", "problem.arguments=3"], "problem.arguments must have entries"),
+        (["problem=odd:good", "problem.outer=3"], "problem.outer must have entries"),
+        (["problem=odd:good", "+problem.outer.persistent.num_steps=3"], "did you mean persistent_es?"),
+        (["problem=odd:good", "+problem.outer.full_es.steps=3"], "did you mean num_steps?"),
+        (
+            ["problem=odd:good", "+problem.outer.full_es.num_steps=0"],
+            "problem.outer.full_es.num_steps must be at least 1",
+        ),
+        (["problem=odd.py:leaves"], "raised SystemExit: 0 (line 10)"),
+        (["problem=gone.py:f"], "gone.py cannot be imported: SystemExit"),
         (["problem=odd:good", "problem.starts=[[0,0]]"], "starts are coordinates of a plane"),
         (["problem=odd:good", "problem.box=[1,0]"], "low must nowhere be above high"),
         (["problem=odd:good", "problem.repeat_randomness=maybe"], "repeat_randomness must be true or false"),
@@ -241,7 +254,7 @@ def test_a_yaml_of_ones_own_can_name_a_file(place):
         (["+epsodes=1"], "did you mean episodes?"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence_before_a_folder_is_made(place, arguments, words):
+def test_an_invalid_problem_file_is_a_one_line_error_and_leaves_no_run_folder(place, arguments, words):
     assert words in one_line(run(place, "compare", *arguments))
     assert not runs(place)
 
@@ -267,12 +280,12 @@ def test_what_does_not_fit_is_one_sentence_before_a_folder_is_made(place, argume
         ("gallery", ["problem=odd:good"], "gallery has no part 'problem'"),
     ],
 )
-def test_nothing_is_recorded_under_the_name_of_another_problem(place, experiment, arguments, words):
+def test_unknown_problems_and_settings_are_one_line_errors_and_leave_no_run_folder(place, experiment, arguments, words):
     assert words in one_line(run(place, experiment, *arguments))
     assert not runs(place)
 
 
-def test_a_run_keeps_its_problem_file_and_a_resume_with_another_is_refused(place):
+def test_a_run_copies_its_problem_file_and_a_resume_with_a_changed_file_raises_an_error(place):
     tiny = ("landscape", "problem=my problems:tree", "meta_loss=false", *TINY["landscape"])
     assert run(place, *tiny).returncode == 0
     (folder,) = runs(place)
@@ -293,8 +306,18 @@ def test_a_run_keeps_its_problem_file_and_a_resume_with_another_is_refused(place
     assert len(runs(place)) == 2
 
 
+def test_a_problem_imports_its_own_neighbour_and_not_one_of_the_current_folder(place):
+    (place / "aside").mkdir()
+    (place / "neighbour.py").write_text("SIGMA = 0.1\n")
+    (place / "aside/neighbour.py").write_text("SIGMA = 0.7\n")
+    (place / "aside/mine.py").write_text("import neighbour" + ODD.replace("sigma=0.2", "sigma=neighbour.SIGMA"))
+    result = run_here("../metalearn/application/check", "aside/mine.py:good", cwd=place)
+    assert result.returncode == 0, result.stderr
+    assert "0.7" in result.stdout.split("sigma", 1)[1].splitlines()[0]
+
+
 @pytest.mark.parametrize("kind", ["map", pytest.param("network", marks=pytest.mark.long)])
-def test_a_new_file_passes_the_check_as_it_is(place, monkeypatch, kind):
+def test_a_file_from_a_template_passes_the_check(place, monkeypatch, kind):
     monkeypatch.chdir(place)
     assert "check mine.py:my_problem" in write_template(["mine.py", "--kind", kind])
     result = run_here("../metalearn/application/check", "mine.py:my_problem", cwd=place)
@@ -313,7 +336,7 @@ def test_a_new_file_passes_the_check_as_it_is(place, monkeypatch, kind):
             write_template(arguments)
 
 
-def test_a_check_says_what_is_missing(place):
+def test_the_check_command_lists_what_is_missing(place):
     result = run_here("../metalearn/application/check", "my problems.py:scalar", cwd=place)
     assert "landscape, zoom and explain need a plane" in result.stdout
     result = run_here("../metalearn/application/check", "my problems.py:loop", cwd=place)
@@ -321,7 +344,7 @@ def test_a_check_says_what_is_missing(place):
     assert "problem" in one_line(run_here("../metalearn/application/check", cwd=place))
 
 
-def test_the_list_of_problems(capsys):
+def test_the_problems_command_lists_all_problems(capsys):
     import runpy
 
     runpy.run_path(str(ROOT / "metalearn/application/problems.py"), run_name="__main__")

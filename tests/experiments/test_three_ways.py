@@ -1,4 +1,4 @@
-"""The comparison of three ways to train from the command line: its folder, an interrupted run, and mistakes."""
+"""The comparison of three ways to train from the command line: its folder, an interrupted run, and user errors."""
 
 import functools
 import json
@@ -28,7 +28,7 @@ TINY = (
 run = functools.partial(run_study, "three_ways")
 
 
-def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missing(tmp_path):
+def test_a_run_records_its_results_and_a_resumed_run_computes_only_the_missing_parts(tmp_path):
     result = run(tmp_path, *TINY)
     assert result.returncode == 0, result.stderr
     (folder,) = tmp_path.iterdir()
@@ -52,7 +52,7 @@ def test_it_records_what_it_measures_and_continues_with_the_parts_that_are_missi
 
 
 @pytest.mark.parametrize("name", ["regression", "decisions"])
-def test_the_policy_gradient_has_the_mean_of_the_gradient_of_its_own_mean_cost(name):
+def test_the_policy_gradient_is_unbiased_for_the_gradient_of_the_mean_cost(name):
     policy, place, zero = contests()[name].policy.loss, jnp.array([1.3, -0.4]), jnp.zeros(())
     target = neuron(jnp.array([4.0, 0.5]))
     mean = {
@@ -65,15 +65,15 @@ def test_the_policy_gradient_has_the_mean_of_the_gradient_of_its_own_mean_cost(n
     assert within(found, exact, k=4, twin=-exact)
 
 
-def test_searches_leave_local_minima_that_a_gradient_ends_in():
-    """Descend the regression from 400 other starts than those of the page."""
+def test_searches_escape_local_minima_in_which_gradient_descent_ends():
+    """Minimise the regression loss from 400 starts that differ from those of the page."""
     settings, solved = {"learning_rate": 0.1, "sigma": 0.5, "population": 16}, {}
     contest, key = contests()["regression"], jax.random.key(21)
     for method in ("backprop", "genetic algorithm"):
         found = compete(contest, method, key, 400, 480, settings)
         place = int(np.searchsorted(found["evaluations"], 480, "right")) - 1
         solved[method] = (np.asarray(found["loss"])[:, place] < contest.solved).astype(float)
-        if method == "backprop":  # its ends, after four times the evaluations, are stationary and not the minimum
+        if method == "backprop":  # after four times the evaluations, its ends are stationary points, not the minimum
             slope = jax.vmap(jax.grad(make_loss(contest)))(found["theta"][:, -1])
             assert np.median(np.linalg.norm(slope, axis=1)) < 1e-3
             assert np.median(np.asarray(found["loss"])[:, -1]) > 0.4
@@ -82,7 +82,7 @@ def test_searches_leave_local_minima_that_a_gradient_ends_in():
     assert within(solved["backprop"], 0.32, k=4, twin=0.55)
 
 
-def test_ends_are_judged_at_equal_evaluations_and_at_the_time_of_the_slowest():
+def test_results_are_compared_at_equal_evaluations_and_at_equal_time():
     steps = np.arange(5)
     run = lambda cost, seconds, losses: {
         "evaluations": cost * steps,
@@ -111,11 +111,11 @@ def test_ends_are_judged_at_equal_evaluations_and_at_the_time_of_the_slowest():
         (["size=tiny"], "size can be: full, quick"),
     ],
 )
-def test_a_wrong_setting_is_one_line_and_leaves_no_run_folder(tmp_path, arguments, words):
+def test_an_invalid_setting_is_a_one_line_error_and_leaves_no_run_folder(tmp_path, arguments, words):
     assert words in error_line(run(tmp_path, *arguments, "tracker=none"), tmp_path)
 
 
-def test_a_missing_evosax_names_the_extra(tmp_path, monkeypatch):
+def test_a_missing_evosax_names_the_extra_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "evosax", None)
     result = run(tmp_path, "tracker=none")
     assert result.returncode == 2, result.stderr

@@ -92,7 +92,7 @@ def parts(seen, *chosen):
     return {part.__name__: part(seen, SILENT) for part in chosen or explain.PARTS}
 
 
-def test_the_cut_has_the_derivatives_of_the_meta_loss():
+def test_gradients_along_the_cut_are_those_of_the_meta_loss():
     seen = study(bowl)
     places = np.linspace(0.2, 1.5, 6)
     line = measure_line(seen, places)
@@ -103,7 +103,7 @@ def test_the_cut_has_the_derivatives_of_the_meta_loss():
     assert line["converged"].all()
 
 
-def test_smoothed_gradients_of_the_cut_are_those_of_the_smoothed_loss():
+def test_smoothed_gradients_along_the_cut_are_those_of_the_smoothed_loss():
     seen = study(bowl, cut=explain.CutSettings(6, 2, 1024))
     found = smoothed_along(seen, [0.8])
     nodes, weights = np.polynomial.hermite_e.hermegauss(9)
@@ -118,7 +118,7 @@ def test_smoothed_gradients_of_the_cut_are_those_of_the_smoothed_loss():
     assert found["error"][0] < 0.2 * exact
 
 
-def test_a_smooth_problem_is_said_to_be_smooth():
+def test_a_smooth_problem_is_described_as_smooth():
     found = parts(study(bowl))
     assert "gradients do not fail anywhere on this plane" in found["layers"].section.sentence
     assert "hardly any chaos on this plane" in found["law"].section.sentence
@@ -132,7 +132,7 @@ def test_a_smooth_problem_is_said_to_be_smooth():
     assert max(ends) < 0.2
 
 
-def test_a_plane_on_which_everything_diverges():
+def test_a_plane_on_which_everything_diverges_has_a_report():
     found = parts(study(explode))
     assert "converges nowhere" in found["layers"].section.sentence
     assert "nothing to smooth" in found["smoothing"].section.sentence
@@ -140,8 +140,8 @@ def test_a_plane_on_which_everything_diverges():
     assert "could not be measured" in found["signal"].section.sentence
 
 
-def test_a_problem_without_derivatives():
-    with jax.enable_x64(False):  # a callback runs on a thread of its own, in the precision of the process
+def test_a_problem_without_derivatives_has_a_report():
+    with jax.enable_x64(False):  # a callback runs on another thread, in the precision of the process
         in_float32()
 
 
@@ -171,14 +171,14 @@ def in_float32():
     assert "Left out" in found["cards"].section.text
 
 
-def test_a_sigma_too_narrow_for_the_grid_is_left_out_and_said_to_be():
+def test_a_sigma_too_small_for_the_grid_is_left_out_and_reported():
     seen = study(bowl, sigmas=(0.01, 0.15))
     assert seen.sigmas == (0.15,)
     found = parts(seen, explain.layers, explain.smoothing)
     assert "σ = 0.01 is left out" in found["smoothing"].section.sentence
 
 
-def test_the_report_from_python(tmp_path):
+def test_explain_returns_every_part_and_writes_the_page(tmp_path):
     """The report has every part that the settings ask for, in order, and its links lead to the arrays."""
     positional, named = arguments(bowl, zoom=explain.ZoomSettings(0), descents={}, comparison=explain.SignalSettings(0))
     told = []
@@ -222,7 +222,7 @@ def test_the_report_from_python(tmp_path):
         ("settings", TINY._replace(cut={"points": 8}), TypeError, "cut must be an ml.explain.CutSettings"),
     ],
 )
-def test_mistakes_are_sentences(place, value, error, words):
+def test_invalid_arguments_raise_a_clear_error(place, value, error, words):
     positional, named = arguments(bowl)
     if isinstance(place, int):
         positional = (*positional[:place], value, *positional[place + 1 :])
@@ -232,12 +232,12 @@ def test_mistakes_are_sentences(place, value, error, words):
         explain.explain(*positional, **named)
 
 
-def test_a_loss_that_is_no_number_is_refused():
+def test_a_non_scalar_loss_raises_an_error():
     with pytest.raises(TypeError, match="float"):
         study(counted)
 
 
-def test_a_landscape_is_bounded_by_a_start_only_where_it_must():
+def test_a_landscape_is_bounded_by_the_initial_loss_only_if_needed():
     values = np.array([[1.0, 2.0], [np.inf, 5.0]])
     same, said = bounded(values, 3.0)
     assert same.max() == 5
@@ -247,13 +247,13 @@ def test_a_landscape_is_bounded_by_a_start_only_where_it_must():
     assert "Values above 3" in said
 
 
-def test_a_trajectory_ends_where_its_last_tenth_is():
+def test_the_end_of_a_trajectory_is_the_mean_of_its_last_tenth():
     thetas = np.zeros((1, 101, 2))
     thetas[:, -10:] = 1.0
     np.testing.assert_array_equal(end_points(thetas), np.ones((1, 2)))
 
 
-def test_what_is_a_long_gradient_depends_on_no_unit():
+def test_the_threshold_for_long_gradients_does_not_depend_on_units():
     """A gradient is long above 100 times the span of the loss across the plane, in any unit of the loss or an axis."""
     size = (2, 3)
     plane = ml.landscape.Plane(ml.landscape.Axis("x", 0.0, 1.0), ml.landscape.Axis("y", 0.0, 1.0), lambda x, y: x)
@@ -274,7 +274,7 @@ def test_what_is_a_long_gradient_depends_on_no_unit():
     assert shares(found._replace(log_gradient=found.log_gradient + np.log(1e6))) != once
 
 
-def test_the_sentence_on_signal_takes_ratios_at_the_same_place():
+def test_the_sentence_on_signal_compares_ratios_at_the_same_place():
     row = lambda place, name, snr: {"place": place, "estimator": name, "snr": snr, "error": 0.0, "floor": 1.0}
     rows = [
         row(0.0, FULL, 10.0),

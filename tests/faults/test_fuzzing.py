@@ -1,6 +1,6 @@
-"""Random values for every entry of every configuration: a run begins, or one sentence says what is wrong.
+"""Random values for every entry of every configuration: a run starts, or a one-line error says what is wrong.
 
-Cases are drawn by Hypothesis, always the same ones. METALEARN_CASES=2000 draws more; `make faults` does.
+Hypothesis draws the same cases every time. METALEARN_CASES=2000 draws more; `make faults` does.
 """
 
 import importlib.util
@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from metalearn.application import runs, tune_problem
 from metalearn.application.arguments import check_read
-from metalearn.application.kinds import check_kinds
 from metalearn.application.mistakes import sentence
+from metalearn.application.value_types import check_kinds
 from metalearn.usage import CONFIGS
 from tests.processes import ROOT
 
 CASES = int(os.environ.get("METALEARN_CASES", "150"))
-LONGEST = 10  # seconds until a run begins or is refused
+LONGEST = 10  # seconds until a run starts or raises an error
 EXPERIMENTS = {  # name -> configuration and groups: small problems, which are quick to build
     "compare": ("compare", ["problem=phase_walk", "estimator=[full_es,persistent_es,guided_es]"]),
     "landscape": ("landscape", ["problem=lorenz"]),
@@ -40,11 +40,11 @@ VALUES = [
 
 
 class Begun(BaseException):
-    """The run would begin now."""
+    """Raised where the run would start."""
 
 
 class Slow(BaseException):
-    """Nothing was said for too long."""
+    """Raised if a case takes too long."""
 
 
 def load(name):
@@ -56,7 +56,7 @@ def load(name):
 
 
 def paths(config, place=""):
-    """Yield the path of every entry, those that have entries too."""
+    """Yield the path of every entry, including groups of entries."""
     for key in config:
         path = f"{place}{key}"
         yield path
@@ -78,7 +78,7 @@ def mains():
 
 
 def outcome(name, config_name, base, main, words):
-    """Return "begun" or the sentence of a command line; raise what is neither."""
+    """Return "begun" or the sentence of a command line; raise any other error."""
     config: DictConfig = base.copy()
     try:
         for word in words:
@@ -109,7 +109,7 @@ CASE = st.sampled_from(sorted(EXPERIMENTS)).flatmap(
 )
 
 
-def test_every_case_begins_or_ends_in_one_sentence(composed, mains, monkeypatch):
+def test_every_random_configuration_starts_a_run_or_gives_a_one_line_error(composed, mains, monkeypatch):
     def begin(*_, **__):
         raise Begun
 
@@ -147,7 +147,7 @@ def test_every_case_begins_or_ends_in_one_sentence(composed, mains, monkeypatch)
     assert all(one and "\n" not in one and len(one) < 1200 for one in said)
 
 
-def test_the_unchanged_configurations_begin(composed, mains, monkeypatch):
+def test_the_unchanged_configurations_start_a_run(composed, mains, monkeypatch):
     def begin(*_, **__):
         raise Begun
 

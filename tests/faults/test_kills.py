@@ -90,7 +90,7 @@ def agree(one, other, pattern):
 
 
 @pytest.mark.parametrize("words", [META_TRAIN, LANDSCAPE], ids=["meta_train", "landscape"])
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path, words):
+def test_a_run_killed_repeatedly_ends_with_the_same_bits(tmp_path, words):
     whole, other = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, other):
         folder.mkdir()

@@ -25,7 +25,7 @@ def labels(figure):
     return [(axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) for axes in figure.axes]
 
 
-def test_a_comparison_has_labelled_panels_and_survives_what_is_infinite_or_unknown(comparison, tmp_path):
+def test_a_comparison_has_labelled_panels_also_with_infinite_and_unknown_values(comparison, tmp_path):
     figure = draw_comparison(comparison, "title")
     assert len(figure.axes) == 4
     assert all(x and title for x, _, title in labels(figure))
@@ -48,7 +48,7 @@ def test_trajectories_are_drawn_over_their_landscape(tmp_path):
     figure.savefig(tmp_path / "figure.png")
 
 
-def test_descents_are_drawn_with_a_ring_at_the_smallest_also_where_losses_are_unknown():
+def test_descents_are_drawn_with_a_ring_at_the_smallest_loss_also_with_unknown_losses():
     curve = lambda *losses: {"inner_steps": 1000 * np.arange(len(losses)), "loss": np.array(losses)}
     figure = draw_descents({"NRES": curve(1.0, 0.2, np.nan, 0.3), "PES": curve(np.nan, np.nan)}, title="here")
     (axes,) = figure.axes

@@ -205,14 +205,14 @@ def drawn(figure):
     return "\n".join([*texts, *(axes.get_ylabel() for axes in figure.axes), figure.get_suptitle()])
 
 
-def test_every_public_drawing_function_is_tried():
+def test_every_public_drawing_function_is_tested():
     public = {name for name in figures.__all__ if name.startswith("draw_")}
     assert public == {name.partition(",")[0] for name in FIGURES}
 
 
 @pytest.mark.parametrize("name", DRAWN)
 @pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
-def test_any_numbers_are_drawn_within_finite_axes(draw, name):
+def test_any_values_are_drawn_within_finite_axes(draw, name):
     figure = draw(Source(NASTY[name]))
     drawn(figure)
     for axes in figure.axes:
@@ -237,12 +237,12 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("draw", EMPTY.values(), ids=EMPTY)
-def test_nothing_to_show_is_an_empty_picture(draw):
+def test_empty_data_give_an_empty_picture(draw):
     drawn(draw())
 
 
 @pytest.mark.parametrize("values", [np.zeros((0, 3)), np.zeros(3), np.zeros((2, 2, 3))])
-def test_what_is_no_picture_is_refused(values):
+def test_data_of_the_wrong_shape_raise_an_error(values):
     with pytest.raises(ValueError, match=r"A picture needs values \[height, width\]; the shape"):
         figures.draw_layer(values, PLANE, label="loss")
 
@@ -258,11 +258,11 @@ SAYS = {
 
 
 @pytest.mark.parametrize(("words", "draw"), SAYS.items(), ids=SAYS)
-def test_what_is_left_out_is_named_and_counted(words, draw):
+def test_values_that_are_left_out_are_named_and_counted(words, draw):
     assert words in drawn(draw(Source([1.0, 2.0, 3.0, np.inf])))
 
 
-def test_a_film_is_made_of_any_numbers_and_says_what_is_grey():
+def test_a_film_accepts_any_values_and_explains_its_grey_pixels():
     (plain,), (nasty,) = (
         figures.zoom_images([landscape(Source(values))], size=256, images_per_frame=1)
         for values in ([1.0, -1.0], [1.0, -1.0, np.nan, -np.inf])
@@ -271,7 +271,7 @@ def test_a_film_is_made_of_any_numbers_and_says_what_is_grey():
     assert caption(nasty) > 1.5 * caption(plain)
 
 
-def test_colours_hold_the_values_and_leave_out_what_would_hide_them():
+def test_colour_limits_contain_the_values_without_outliers():
     shown = choose_colours([[1.0, 2.0], [3.0, 1e300]])
     assert (shown.norm.vmin, shown.norm.vmax, shown.extend) == (1.0, 3.0, "max")
     assert shown.note == "arrow: beyond the colours, 25.0%"
@@ -282,14 +282,14 @@ def test_colours_hold_the_values_and_leave_out_what_would_hide_them():
 
 @pytest.mark.parametrize("logarithmic", [False, True])
 @pytest.mark.parametrize("values", NASTY.values(), ids=NASTY)
-def test_limits_are_finite_apart_and_leave_room(values, logarithmic):
+def test_axis_limits_are_finite_and_distinct(values, logarithmic):
     for low, high in (function(values, logarithmic=logarithmic) for function in (finite_limits, axis_limits)):
         assert low < high
         assert np.isfinite(high - low)
         assert low > 0 or not logarithmic
 
 
-def test_error_bars_stay_within_the_axes_and_are_absent_where_unknown():
+def test_error_bars_stay_within_the_axes_and_unknown_ones_are_left_out():
     span = bars([1.0, 2.0, np.nan, np.inf], [np.inf, np.nan, 1.0, 1.0], 0.5, 4.0)
     np.testing.assert_array_equal(span, [[0.5, 0, 0, 0], [3.0, 0, 0, 0]])
 
@@ -298,7 +298,7 @@ def broken():
     raise RuntimeError("no such colour\nand more")
 
 
-def test_a_picture_that_cannot_be_drawn_costs_neither_the_run_nor_the_page(tmp_path, capsys):
+def test_a_picture_that_cannot_be_drawn_stops_neither_the_run_nor_the_page(tmp_path, capsys):
     with recording.open_run(tmp_path, {}, mode="disabled") as run:
         run.figure("bad", figures.later(broken))
         run.figure("unsavable", type("Figure", (), {"savefig": lambda *_, **__: broken()})())

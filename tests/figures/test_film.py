@@ -23,7 +23,7 @@ def frames(count=3, resolution=65):
     ]
 
 
-def test_a_picture_that_looks_alike_at_every_depth_stands_still():
+def test_a_self_similar_picture_does_not_change_during_the_film():
     images = list(zoom_images(frames(), size=SIZE, images_per_frame=5))
     assert len(images) == 11
     assert {(image.shape, image.dtype) for image in images} == {((SIZE, SIZE, 3), np.dtype(np.uint8))}
@@ -33,7 +33,7 @@ def test_a_picture_that_looks_alike_at_every_depth_stands_still():
         assert np.abs(rows - images[0][: SIZE // 2, far]).max() <= 2
 
 
-def test_the_window_shrinks_exponentially_about_the_middle():
+def test_the_window_shrinks_exponentially_about_its_centre():
     """A square a quarter of the frame wide fills half of it after one halving, for any content of the deeper frame."""
     wide, deep = frames(2)
     square = np.where(np.maximum.outer(*[np.abs(np.arange(65) - 32)] * 2) <= 8, -2.0, 3.0)
@@ -50,7 +50,7 @@ def test_the_last_image_is_the_last_frame():
     assert np.abs(last[0, 4:50].astype(int) - colours[0, 1]).max() <= 2
 
 
-def test_an_mp4_holds_the_images(tmp_path):
+def test_an_mp4_contains_the_images(tmp_path):
     av = pytest.importorskip("av")
     images = list(zoom_images(frames(), size=SIZE, images_per_frame=5))
     path = write_film(tmp_path / "zoom", iter(images), images_per_second=12)
@@ -65,7 +65,7 @@ def test_an_mp4_holds_the_images(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["zoom.mp4"]
 
 
-def test_without_an_encoder_it_is_a_gif(tmp_path, monkeypatch):
+def test_without_an_encoder_the_film_is_a_gif(tmp_path, monkeypatch):
     from PIL import Image
 
     monkeypatch.setitem(sys.modules, "av", None)
@@ -87,6 +87,6 @@ def test_without_an_encoder_it_is_a_gif(tmp_path, monkeypatch):
         (lambda: write_film("film", []), "at least one image"),
     ],
 )
-def test_mistakes_are_sentences(build, sentence):
+def test_invalid_arguments_raise_a_clear_error(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()

@@ -21,7 +21,7 @@ def page(tmp_path):
     return write_report(tmp_path / "report.html", "Why", "Because.", sections, "made today").read_text(encoding="utf-8")
 
 
-def test_nothing_is_fetched(tmp_path):
+def test_the_page_loads_nothing_from_elsewhere(tmp_path):
     text = page(tmp_path)
     assert re.findall(r'(?:src|href)="(?!data:|arrays/)', text) == []
     assert "http" not in text
@@ -29,7 +29,7 @@ def test_nothing_is_fetched(tmp_path):
     assert text.count('src="data:image/png;base64,') == 2
 
 
-def test_words_are_escaped_and_numbers_short(tmp_path):
+def test_text_is_escaped_and_numbers_are_short(tmp_path):
     text = page(tmp_path)
     for words in (
         "First &lt;one&gt;",
@@ -42,7 +42,7 @@ def test_words_are_escaped_and_numbers_short(tmp_path):
         assert words in text
 
 
-def test_it_is_made_for_any_width_and_for_the_dark(tmp_path):
+def test_the_page_fits_any_width_and_dark_mode(tmp_path):
     text = page(tmp_path)
     assert 'name="viewport" content="width=device-width' in text
     assert "prefers-color-scheme: dark" in text

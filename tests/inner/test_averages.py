@@ -32,9 +32,11 @@ def losses_of(problem, steps=6):
 
 
 @pytest.mark.parametrize("limit", [None, 5.0])
-def test_the_meta_loss_reads_the_moving_average(limit):
+def test_the_meta_loss_is_evaluated_at_the_moving_average(limit):
     optimizer = ml.hyperparameters.averaged(ml.sgd(RATE, momentum=0.9), DECAY)
-    optimizer = optimizer if limit is None else ml.clipped(optimizer, limit)  # the average is found inside of others
+    optimizer = (
+        optimizer if limit is None else ml.hyperparameters.clipped(optimizer, limit)
+    )  # the average is found inside of others
     state, losses = losses_of(ml.training(TASK, optimizer, distance, evaluate_at=AVERAGED))
     params, trace, expected = TASK.init(KEY), jnp.zeros(3), []
     average = params["w"]
@@ -49,7 +51,7 @@ def test_the_meta_loss_reads_the_moving_average(limit):
 
 
 @pytest.mark.parametrize("meta_loss", [distance, None])
-def test_the_meta_loss_reads_the_evaluation_parameters_of_a_schedule_free_optimiser(meta_loss):
+def test_the_meta_loss_is_evaluated_at_the_evaluation_parameters_of_a_schedule_free_optimiser(meta_loss):
     optimizer = lambda theta: optax.contrib.schedule_free_sgd(RATE(theta))
     state, losses = losses_of(ml.training(TASK, optimizer, meta_loss, evaluate_at=SCHEDULE_FREE))
     made = optax.contrib.schedule_free_sgd(jnp.asarray(0.1))
@@ -88,6 +90,6 @@ def test_the_decay_of_an_average_has_a_gradient():
         ),
     ],
 )  # fmt: skip
-def test_mistakes_are_sentences(make, message):
+def test_invalid_arguments_raise_a_clear_error(make, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make()

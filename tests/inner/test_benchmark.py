@@ -38,7 +38,7 @@ def test_the_parts_are_disjoint_and_the_network_fits(make, sizes, classes):
     assert int(benchmark.test.targets.max()) == classes - 1
 
 
-def test_label_noise_changes_training_labels_alone():
+def test_label_noise_changes_only_training_labels():
     clean, noisy = small(), small(label_noise=0.3)
     changed = np.mean(np.asarray(clean.train.targets) != np.asarray(noisy.train.targets))
     assert changed == pytest.approx(0.3 * 0.9, abs=0.03)
@@ -46,7 +46,7 @@ def test_label_noise_changes_training_labels_alone():
         np.testing.assert_array_equal(getattr(clean, part).targets, getattr(noisy, part).targets)
 
 
-def test_readings_are_of_their_data():
+def test_evaluations_use_their_part_of_the_data():
     benchmark = small()
     optimizer = lambda theta: optax.sgd(theta)
     theta = jnp.float32(0.1)
@@ -65,7 +65,7 @@ def test_readings_are_of_their_data():
     assert len(losses) == 3
 
 
-def test_the_last_reading_is_the_end_of_the_same_training():
+def test_the_last_evaluation_is_at_the_end_of_the_same_training():
     benchmark = small()
     optimizer = lambda theta: optax.sgd(theta)
     theta, start = jnp.float32(0.1), jax.random.split(KEY)[0]
@@ -105,7 +105,7 @@ def test_the_hyperparameters_of_every_tensor_start_as_adamw():
     assert all(differs["layer_1"].values())
 
 
-def test_everything_is_eighteen_numbers_that_all_matter():
+def test_all_hyperparameters_are_eighteen_numbers_with_nonzero_gradients():
     benchmark = ml.problems.digits_benchmark((6,), num_steps=6, batch_size=16)
     tuning = ml.hyperparameters.all_hyperparameters(benchmark)
     assert sum(leaf.size for leaf in jax.tree.leaves(tuning.theta)) == 18
@@ -117,7 +117,7 @@ def test_everything_is_eighteen_numbers_that_all_matter():
     assert all(bool(jnp.all(leaf != 0)) for leaf in jax.tree.leaves(gradient))
 
 
-def test_everything_starts_where_the_benchmark_does():
+def test_all_hyperparameters_start_at_the_values_of_the_benchmark():
     benchmark = small()._replace(network=ml.mlp((64, 5, 10), "relu", initial_scale=0.1, gain=0.5))
     tuning = ml.hyperparameters.all_hyperparameters(benchmark)
     assert tuning.task is not None
@@ -125,7 +125,7 @@ def test_everything_starts_where_the_benchmark_does():
     jax.tree.map(np.testing.assert_array_equal, *starts)
 
 
-def test_no_theta_lets_b2_round_to_one():
+def test_b2_does_not_round_to_one_for_any_theta():
     """At b2 = 1 the bias correction of Adam would divide by zero. Training stays finite at logits of 100."""
     benchmark = small()
     tuning = ml.hyperparameters.all_hyperparameters(benchmark)
@@ -138,7 +138,7 @@ def test_no_theta_lets_b2_round_to_one():
         assert losses.max() < 20
 
 
-def test_dropout_of_the_inputs():
+def test_the_inputs_have_dropout():
     network = ml.mlp((50, 3), "relu", input_dropout=0.4)
     params = {"layer_0": {"weight": jnp.ones((3, 50)), "bias": jnp.zeros(3)}}
     outputs = network.apply(params, jnp.ones((50, 200)), KEY)
@@ -166,7 +166,7 @@ def test_repeated_examples_are_counted_and_traced_data_pass():
 
 
 @pytest.mark.parametrize("network", [ml.mlp((64, 5, 10), "tanh"), ml.mlp((64, 5, 10), "relu", bias=False)])
-def test_a_network_of_another_kind_is_trained_as_it_is(network):
+def test_a_user_defined_network_is_trained_without_changes(network):
     benchmark = small()._replace(network=network)
     tuning = ml.hyperparameters.all_hyperparameters(benchmark)
     assert "dropout" not in tuning.theta
@@ -196,6 +196,6 @@ def test_a_network_of_another_kind_is_trained_as_it_is(network):
         (lambda: ml.mlp((2, 2), input_dropout=1.0), ValueError, "input_dropout must be a number"),
     ],
 )
-def test_mistakes_are_sentences(make, error, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()

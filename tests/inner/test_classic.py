@@ -70,7 +70,7 @@ def test_state_and_loss_follow_the_dtype_of_theta(name, dtype):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_maps_and_differentiates_under_jit(name):
+def test_problems_are_mapped_and_differentiated_under_jit(name):
     make, theta = PROBLEMS[name]
     problem, theta = make(), jnp.asarray(theta)
     thetas = jnp.stack([theta, theta * 1.01])
@@ -81,12 +81,12 @@ def test_maps_and_differentiates_under_jit(name):
 
 
 @pytest.mark.parametrize("name", [name for name in PROBLEMS if "quadratic" not in name])
-def test_a_theta_of_the_wrong_shape_is_refused_in_a_sentence(name):
+def test_a_theta_of_the_wrong_shape_raises_a_clear_error(name):
     with pytest.raises(TypeError, match="could not be traced with this theta"):
         check_problem(PROBLEMS[name][0](), jnp.zeros((3,)))
 
 
-def test_phase_walk_has_the_closed_gradient(float64, closed_form):
+def test_the_gradient_of_phase_walk_is_the_closed_form(float64, closed_form):
     walk = closed_form["C_phase"]
     found = 6 * gradient(known.phase_walk(omega=1.0), 0.3, 6)
     np.testing.assert_allclose(found, walk["expect"]["true"], rtol=1e-12)
@@ -94,7 +94,7 @@ def test_phase_walk_has_the_closed_gradient(float64, closed_form):
     np.testing.assert_allclose(losses(known.phase_walk(2.0, 0.1), 0.3, 3), np.sin(2 * (0.1 + 0.3 * np.arange(1, 4))))
 
 
-def test_linear_quadratic_has_the_closed_gradient(float64, closed_form):
+def test_the_gradient_of_linear_quadratic_is_the_closed_form(float64, closed_form):
     found = 12 * gradient(known.linear_quadratic(0.9, 1.0, 1.0, 0.0), 0.3, 12)
     np.testing.assert_allclose(found, closed_form["A_linear_quadratic"]["rows"][0]["full"], rtol=1e-12)
     np.testing.assert_allclose(found, 115.555310, atol=1e-6)
@@ -117,7 +117,7 @@ def test_noise_moves_the_state_by_its_own_standard_deviation(float64):
     np.testing.assert_array_equal(losses(again, 0.3, 9), losses(quiet, 0.3, 9))
 
 
-def test_influence_balancing_has_the_closed_influence(float64, closed_form):
+def test_the_influence_of_influence_balancing_is_the_closed_form(float64, closed_form):
     table = closed_form["B_influence"]["a_h"]
     problem = known.influence_balancing()
     influence = np.asarray(jax.jacfwd(lambda theta: _first_components(problem, theta, 500))(0.5))
@@ -137,7 +137,7 @@ def _first_components(problem, theta, num_steps):
 
 
 @pytest.mark.parametrize(("n", "p", "optimum"), [(23, 10, -1 / 6), (5, 3, 1 / 2)])
-def test_influence_balancing_rests_at_its_optimum(float64, n, p, optimum):
+def test_the_gradient_of_influence_balancing_is_zero_at_its_optimum(float64, n, p, optimum):
     problem = known.influence_balancing(n, p)
     run = jax.jit(jax.vmap(lambda theta: unroll(problem, problem.init(theta, KEY), theta, KEY, 400)[1][-1]))
     at_optimum, beside = run(optimum + jnp.array([0.0, 0.01]))
@@ -171,7 +171,7 @@ def test_toy_regression_has_the_published_losses():
     np.testing.assert_allclose(totals, expected, rtol=1e-5)
 
 
-def test_toy_regression_is_the_numpy_loop_in_float64(float64):
+def test_toy_regression_equals_the_numpy_loop_in_float64(float64):
     found = losses(chaotic.toy_regression(40), jnp.array([-1.0, -2.0]), 40)
     np.testing.assert_allclose(found.sum(), toy_sum((-1.0, -2.0), 40), rtol=1e-10)
 
@@ -192,7 +192,7 @@ def validation_error(log_decay):
     return np.mean((x @ fixed_point(log_decay) - y) ** 2)
 
 
-def test_l2_tuning_rests_at_the_closed_fixed_point_and_has_the_published_optimum(float64):
+def test_l2_tuning_has_the_closed_form_of_its_fixed_point_and_the_published_optimum(float64):
     problem = known.l2_tuning(*weight_decay.data())
     state, read = unroll(problem, problem.init(jnp.float64(3.82), KEY), 3.82, KEY, 2000)
     np.testing.assert_allclose(state, fixed_point(3.82), rtol=1e-9)
@@ -201,7 +201,7 @@ def test_l2_tuning_rests_at_the_closed_fixed_point_and_has_the_published_optimum
     np.testing.assert_allclose(grid[np.argmin([validation_error(value) for value in grid])], 3.82, atol=0.005)
 
 
-def test_l2_tuning_truncated_to_one_step_rests_elsewhere(float64):
+def test_l2_tuning_truncated_to_one_step_has_another_stationary_point(float64):
     problem = known.l2_tuning(*weight_decay.data())
 
     def truncated(log_decay):
@@ -213,14 +213,14 @@ def test_l2_tuning_truncated_to_one_step_rests_elsewhere(float64):
     assert truncated(3.82) * truncated(3.58) < 0
 
 
-def test_the_cubic_loss_is_the_logistic_map(float64):
+def test_descent_on_the_cubic_loss_is_the_logistic_map(float64):
     for rate in (0.5, 2.8):
         x = orbit(chaotic.cubic_loss(0.3), jnp.float64(rate), 12)
         y = orbit(chaotic.logistic_map(rate * 0.7 / (1 + rate)), jnp.float64(1 + rate), 12)
         np.testing.assert_allclose(rate * (1 - x) / (1 + rate), y, atol=1e-11)
 
 
-def test_the_steps_descend_their_losses(float64):
+def test_the_steps_are_gradient_descent_on_their_losses(float64):
     for problem, rate in ((chaotic.cubic_loss(), 0.7), (chaotic.double_well(), 0.4)):
         for x in (-0.8, 0.1, 1.7):
             slope = jax.grad(problem.loss)(jnp.float64(x), rate, KEY)
@@ -228,7 +228,7 @@ def test_the_steps_descend_their_losses(float64):
 
 
 @pytest.mark.parametrize("make", [chaotic.cubic_loss, chaotic.double_well])
-def test_the_logarithm_of_the_rate_is_the_same_map(float64, make):
+def test_the_parametrisation_by_the_logarithm_of_the_rate_is_the_same_map(float64, make):
     direct, by_logarithm = make(0.4), make(0.4, log_learning_rate=True)
     np.testing.assert_allclose(
         orbit(direct, jnp.float64(0.7), 20), orbit(by_logarithm, jnp.log(jnp.float64(0.7)), 20), rtol=1e-12
@@ -272,7 +272,7 @@ def test_cubic_loss_at_three_has_the_exact_tangent(float64):
         (chaotic.henon(), (1.4, 0.3), 0.419217, 0.02),
     ],
 )
-def test_lyapunov_exponents_are_the_known_ones(float64, problem, theta, exponent, tolerance):
+def test_lyapunov_exponents_equal_the_known_values(float64, problem, theta, exponent, tolerance):
     theta = jnp.asarray(theta, jnp.float64)
 
     def body(carry, _):
@@ -311,7 +311,7 @@ def lorenz_losses(start, log_a, log_r, num_steps):
     return np.array(found)
 
 
-def test_lorenz_is_the_numpy_loop_in_float64(float64):
+def test_lorenz_equals_the_numpy_loop_in_float64(float64):
     found = losses(chaotic.lorenz(), jnp.array([3.116, 3.7]), 300)
     expected = lorenz_losses(np.array([1.2, 1.3, 1.6]), 3.116, 3.7, 300)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
@@ -334,7 +334,7 @@ def test_lorenz_has_the_published_test_losses():
     assert np.median(truth) < 0.001
 
 
-def test_the_true_lorenz_trajectory_carries_no_tangent():
+def test_no_tangent_passes_through_the_true_lorenz_trajectory():
     problem, theta = chaotic.lorenz(), jnp.array([2.3, 3.3])
     state = problem.init(theta, KEY)
     push = lambda state: problem.step(state, theta, KEY)
@@ -365,6 +365,6 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("sentence", REFUSED)
-def test_mistakes_are_refused_in_a_sentence(sentence):
+def test_invalid_arguments_raise_a_clear_error(sentence):
     with pytest.raises(ValueError, match=sentence):
         REFUSED[sentence]()

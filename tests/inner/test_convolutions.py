@@ -73,7 +73,7 @@ def _holds(function, *arguments):
     return "conv_general_dilated" in str(jax.make_jaxpr(function)(*arguments))
 
 
-SUMMED = ("image, strided", "as large as the image", "transposed")  # slice by slice, as where windows are too many
+SUMMED = ("image, strided", "as large as the image", "transposed")  # slice by slice, as if there were too many windows
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_values_and_derivatives_are_those_of_a_convolution(name, room, monkeypat
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
-def test_other_types(dtype, float64):
+def test_convolutions_of_other_dtypes_are_replaced(dtype, float64):
     image, kernel = (x.astype(dtype) for x in _arrays((2, 5, 5, 2), (3, 3, 2, 3)))
     convolution = functools.partial(
         lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC
@@ -102,7 +102,7 @@ def test_other_types(dtype, float64):
     _agree(convolution(image, kernel), replaced(image, kernel), rtol=1e-2 if dtype == "bfloat16" else 1e-12)
 
 
-def test_particles_with_their_own_kernels():
+def test_particles_may_have_different_kernels():
     case = CASES["image, strided"]
     image, kernels = _arrays(case[0], (3, *case[1]))
     convolution = _convolution(case)
@@ -118,7 +118,7 @@ class Linen(nn.Module):
         return nn.ConvTranspose(2, (2, 2), strides=(2, 2))(x)
 
 
-def test_flax_modules():
+def test_convolutions_of_flax_modules_are_replaced():
     (images,) = _arrays((2, 6, 6, 1))
     params = Linen().init(jax.random.key(0), images)
     layer = nnx.Conv(1, 2, (3, 3), rngs=nnx.Rngs(0))
@@ -183,7 +183,7 @@ def test_functions_without_convolutions_are_called_as_they_are():
     assert len(calls) == count, "JAX remembers the trace"
 
 
-def test_closed_over_arrays_that_are_traced_and_weak_types():
+def test_closed_over_tracers_and_weak_types_are_kept():
     (image,) = _arrays((1, 1, 5))
 
     def loss(scale):
@@ -198,13 +198,13 @@ def test_closed_over_arrays_that_are_traced_and_weak_types():
     np.testing.assert_allclose(jax.grad(loss)(2.0), loss(1.0), rtol=1e-6)
 
 
-def test_prepared_once():
+def test_a_function_is_prepared_once():
     problem = prepare(_problem())
     assert prepare(problem) == problem
     assert hash(prepare(problem)) == hash(problem)
 
 
-def test_accelerators_keep_their_convolutions(monkeypatch):
+def test_convolutions_are_not_replaced_on_accelerators(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     convolution = _convolution(CASES["one dimension"])
     assert _holds(without_convolutions(convolution), *_arrays(*CASES["one dimension"][:2]))

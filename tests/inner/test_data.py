@@ -21,7 +21,7 @@ def test_gaussian_regression_is_independent_noise():
     assert np.array_equal(sample.inputs, datasets.gaussian_regression(KEY, 3, 4000, 2).inputs)
 
 
-def test_teacher_noise_is_what_it_adds():
+def test_the_noise_of_the_teacher_is_added_to_its_outputs():
     draw = jax.jit(lambda noise: datasets.teacher(KEY, 3, 4000, 2, noise=noise))
     clean, noisy = draw(0.0), draw(0.5)
     np.testing.assert_array_equal(clean.inputs, noisy.inputs)
@@ -35,12 +35,12 @@ def test_teacher_noise_is_what_it_adds():
     np.testing.assert_array_equal(labels, np.argmax(scores, axis=0))
 
 
-def test_teacher_noise_differentiates():
+def test_the_teacher_is_differentiable_with_respect_to_its_noise():
     run = jax.jit(jax.value_and_grad(lambda noise: jnp.sum(datasets.teacher(KEY, 3, 5, noise=noise).targets)))
     assert run(0.3)[1].item() == pytest.approx((run(1.0)[0] - run(0.0)[0]).item(), rel=1e-4)
 
 
-def test_split_is_a_partition_in_numpys_frozen_order():
+def test_split_is_a_partition_in_the_order_of_numpys_legacy_generator():
     whole = datasets.Data(jnp.arange(20.0).reshape(2, 10), jnp.arange(10))
     parts = datasets.split(whole, (5, 3), seed=7)
     assert [part.inputs.shape for part in parts] == [(2, 5), (2, 3)]
@@ -65,7 +65,7 @@ def test_real_data_are_columns(load, features, examples, classes):
     assert sorted(set(sample.targets.tolist())) == list(range(classes))
 
 
-def test_digits_are_sixteenths_and_centre_takes_the_mean_image_away():
+def test_digits_are_sixteenths_and_centre_subtracts_the_mean_image():
     plain, centred = datasets.digits().inputs, datasets.digits(centre=True).inputs
     assert plain.min() == 0
     assert plain.max() == 1
@@ -87,7 +87,7 @@ def test_measurements_are_standardised(load):
     np.testing.assert_allclose(inputs.std(axis=1), 1, rtol=1e-10)
 
 
-def test_a_missing_scikit_learn_is_one_sentence(monkeypatch):
+def test_a_missing_scikit_learn_is_named_in_the_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=r"digits data needs scikit-learn; install metalearn\[data\]"):
         datasets.digits()
@@ -111,6 +111,6 @@ def test_a_missing_scikit_learn_is_one_sentence(monkeypatch):
         (lambda: datasets.teacher(KEY, 2, 3, 1, classification=True), ValueError, "num_outputs must be at least 2"),
     ],
 )
-def test_mistakes_are_sentences(make, error, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()

@@ -1,4 +1,4 @@
-"""Every optimiser of optax and optax.contrib works as inner and as outer optimiser, or is refused in one sentence."""
+"""Every optimiser of optax and optax.contrib works as inner and as outer optimiser, or raises a clear error."""
 
 import functools
 import inspect
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of opta
 KEY = jax.random.key(0)
 SGD = optax.sgd(0.1)
 LABELS = lambda params: jax.tree.map(lambda _: "all", params)
-GIVEN = {  # arguments of those that need others than numbers
+GIVEN = {  # arguments of optimisers that need other arguments than numbers
     "MultiSteps": lambda make: make(SGD, 2).gradient_transformation(),
     "add_noise": lambda make: make(0.1, 0.5, key=0),
     "apply_if_finite": lambda make: make(SGD, 3),
@@ -51,7 +51,7 @@ GIVEN = {  # arguments of those that need others than numbers
     "stateless_with_tree_map": lambda make: make(lambda update, param: update),
     "with_extra_args_support": lambda make: make(SGD),
 }
-INNER_REFUSED = {  # what they ask for that a training does not have
+INNER_REFUSED = {  # arguments that training does not give
     "differentially_private_aggregate": "batch dimension",
     "dpsgd": "batch dimension",
     "lookahead": "no attribute 'fast'",
@@ -106,7 +106,7 @@ every = lambda chosen: pytest.mark.parametrize(
 
 
 def check(call, reason, beginning):
-    """Call a function that must fail in one sentence with this reason, or must not fail if there is none."""
+    """Check that a function raises a one-line error with this reason, or no error if there is no reason."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # lookahead warns about parameters
     if reason is None:
         return call()
@@ -122,7 +122,7 @@ def check_both(module, name):
     check(outer, OUTER_REFUSED.get(name), "optimizer ")
 
 
-def test_the_list_is_that_of_optax():
+def test_the_list_contains_every_optimizer_of_optax():
     known = {name for _, name in ALL}
     assert len(ALL) > 100
     assert known >= QUICK
@@ -130,13 +130,13 @@ def test_the_list_is_that_of_optax():
 
 
 @every(QUICK)
-def test_an_optimizer_works_or_one_sentence_says_what_it_needs(module, name):
+def test_a_sample_of_optimizers_works_or_raises_an_error_that_says_what_they_need(module, name):
     check_both(module, name)
 
 
 @pytest.mark.long
 @every({name for _, name in ALL} - QUICK)
-def test_every_optimizer_works_or_one_sentence_says_what_it_needs(module, name):
+def test_every_optimizer_works_or_raises_an_error_that_says_what_it_needs(module, name):
     check_both(module, name)
 
 

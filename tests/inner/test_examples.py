@@ -43,7 +43,7 @@ def entropy(outputs, labels):
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("kind", [ml.data.Data, ml.data.Examples])
-def test_images_are_given_to_a_network_as_they_are(kind, first):
+def test_a_network_receives_images_in_their_own_shape(kind, first):
     module = Convolution()
     network = ml.from_linen(module, (1, 4, 5, 2), examples_first=first)
     params = network.init(KEY)
@@ -55,7 +55,7 @@ def test_images_are_given_to_a_network_as_they_are(kind, first):
     assert reading.item() == pytest.approx(wrong.mean())
 
 
-def test_labels_of_every_position_of_a_sequence():
+def test_sequences_may_have_a_label_for_every_position():
     network = ml.from_linen(Letters(), TOKENS[:1])
     params = network.init(KEY)
     targets = np.roll(TOKENS, -1, axis=1)
@@ -77,7 +77,7 @@ def drawn(size=5):
     return np.asarray(jax.random.bits(jax.random.split(KEY)[0], (size,), jnp.uint32) % COUNT)
 
 
-def test_pytrees_of_inputs_and_targets_of_any_rank():
+def test_inputs_may_be_pytrees_and_targets_may_have_any_rank():
     network = ml.Network(
         lambda key: jnp.ones((1, 1, 1, 2)), lambda params, inputs, key=None: params * inputs["a"] + inputs["b"]
     )
@@ -95,14 +95,14 @@ def test_parts_of_examples_are_disjoint_examples():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 100, 1797])
-def test_every_order_is_a_permutation_and_seeds_differ(count):
+def test_every_epoch_is_a_permutation_and_differs_between_seeds(count):
     places = jnp.arange(count, dtype=jnp.uint32)
     orders = np.array([permute(places, jnp.uint32(count), jnp.full(count, seed, jnp.uint32)) for seed in range(3)])
     np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(count), (3, 1)))
     assert count < 4 or len(np.unique(orders, axis=0)) == 3
 
 
-def test_orders_are_uniform():
+def test_permutations_are_uniform():
     seeds = jax.random.bits(KEY, (6000,), jnp.uint32)
     order = lambda seed: permute(jnp.arange(4, dtype=jnp.uint32), jnp.uint32(4), jnp.full(4, seed))
     counts = np.unique(np.asarray(jax.jit(jax.vmap(order))(seeds)), axis=0, return_counts=True)[1]
@@ -110,7 +110,7 @@ def test_orders_are_uniform():
     assert np.sum((counts - 250) ** 2 / 250) < 59  # chi-square with 23 degrees of freedom: p < 1e-4
 
 
-def test_epochs_count_every_example_once():
+def test_every_example_occurs_once_per_epoch():
     def draw(key):
         take = lambda position, _: next_indices(position, 5, jnp.uint32(COUNT))[::-1]
         return jax.lax.scan(take, first_position(key), None, length=36)[1]
@@ -164,7 +164,7 @@ def test_every_estimator_draws_whole_epochs(name, stagger):
     assert losses["replacement"][0] > 0.9
 
 
-def test_a_frozen_key_freezes_the_order():
+def test_a_fixed_key_fixes_the_order_of_examples():
     def read(windows):
         estimator = ESTIMATORS["pes"](counting(order, sampling="epochs"), windows)
         state = estimator.init(jnp.zeros(()), KEY)
@@ -180,7 +180,7 @@ def test_a_frozen_key_freezes_the_order():
     assert frozen[0] == ml.meta_loss(counting(order, sampling="epochs"), jnp.zeros(()), jax.random.key(7), 2)
 
 
-def test_the_loss_at_a_state_and_the_step_that_leaves_it_share_the_minibatch_of_an_epoch():
+def test_the_loss_at_a_state_and_the_next_step_use_the_same_minibatch():
     data = ml.data.Data(jnp.asarray(ROWS.T), jnp.asarray(LABELS))
     network = ml.mlp((ROWS.shape[1], CLASSES))
     task = ml.classification(network, data, 5, sampling="epochs")
@@ -197,7 +197,7 @@ def test_the_loss_at_a_state_and_the_step_that_leaves_it_share_the_minibatch_of_
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), state.params, params)
 
 
-def test_batch_norm_in_epochs_hands_the_network_its_own_state():
+def test_batch_norm_receives_its_state_in_epochs():
     class Normalised(nn.Module):
         @nn.compact
         def __call__(self, x, train):
@@ -285,7 +285,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_bad_data_raise_an_error_in_one_sentence(name):
+def test_invalid_data_raise_a_clear_error(name):
     make, message = REFUSED[name]
     with pytest.raises((TypeError, ValueError), match=message) as caught:
         make()

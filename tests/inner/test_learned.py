@@ -66,7 +66,7 @@ def test_the_numbers_of_weights_are_those_of_the_documentation():
 
 
 @pytest.mark.parametrize("make", [learned.nominal_optimizer, learned.recurrent_optimizer])
-def test_at_its_start_it_is_adam(make, float64):
+def test_the_initial_nominal_optimizer_equals_adam(make, float64):
     """This includes tensors of every rank and a gradient of exactly zero."""
     optimizer = make(learning_rate=0.02)
     gradients = [draw(seed) | {"vector": jnp.zeros(5)} for seed in range(30)]
@@ -112,7 +112,7 @@ def numpy_mlp(theta, gradients, params, nominal):
 
 
 @pytest.mark.parametrize("name", ["mlp", "nominal"])
-def test_the_per_parameter_rules_are_their_formula(name, float64):
+def test_the_per_parameter_rules_equal_their_formulas_in_numpy(name, float64):
     optimizer = EVERY[name]()
     theta = moved(optimizer.init(KEY))
     gradients = [draw(seed) for seed in range(4)]
@@ -216,7 +216,7 @@ def numpy_recurrent(theta, gradients, params):
 
 
 @pytest.mark.parametrize(("name", "reference"), [("factored", numpy_factored), ("recurrent", numpy_recurrent)])
-def test_the_other_rules_are_their_formula(name, reference, float64):
+def test_the_factored_and_the_recurrent_rule_equal_their_formulas_in_numpy(name, reference, float64):
     optimizer = EVERY[name]()
     theta = moved(optimizer.init(KEY))
     gradients = [draw(seed) for seed in range(5)]
@@ -225,7 +225,7 @@ def test_the_other_rules_are_their_formula(name, reference, float64):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
 
 
-def test_a_twin_with_its_gates_exchanged_is_another_rule(float64):
+def test_the_twin_with_exchanged_gates_is_rejected(float64):
     optimizer = EVERY["recurrent"]()
     theta = moved(optimizer.init(KEY))
     gradients = [draw(seed) for seed in range(5)]
@@ -234,7 +234,7 @@ def test_a_twin_with_its_gates_exchanged_is_another_rule(float64):
     assert not np.allclose(ours["matrix"], numpy_recurrent(swapped, gradients, draw(99))[-1]["matrix"], rtol=1e-4)
 
 
-def test_adafactors_factor_of_a_square_of_rank_one_is_that_of_adam(float64):
+def test_the_factored_second_moment_is_exact_for_squares_of_rank_one(float64):
     """If g² = a bᵀ, the factored second moment is exact. Otherwise it differs."""
     rows, columns = jnp.asarray([1.0, 2.0, 0.5]), jnp.asarray([3.0, 1.0, 0.2, 1.5])
     for square, exact in ((jnp.outer(rows, columns), True), (jnp.square(draw(1)["matrix"]), False)):
@@ -245,7 +245,7 @@ def test_adafactors_factor_of_a_square_of_rank_one_is_that_of_adam(float64):
 
 
 @pytest.mark.parametrize("name", ["mlp", "factored"])
-def test_the_unit_of_the_loss_does_not_matter(name, float64):
+def test_updates_do_not_depend_on_the_unit_of_the_loss(name, float64):
     optimizer = EVERY[name]()
     theta = moved(optimizer.init(KEY))
     small, large = (
@@ -268,7 +268,7 @@ def quadratic(dtype=None, zero=0.0):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_meta_gradients_are_those_of_finite_differences(name, float64):
+def test_meta_gradients_equal_finite_differences(name, float64):
     optimizer = EVERY[name]()
     problem = training(quadratic(), optimizer)
     theta = moved(optimizer.init(KEY), 0.1)
@@ -295,7 +295,7 @@ def test_backpropagation_is_finite_at_a_gradient_of_zero(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_low_precision_parameters_stay_so_and_moments_are_wide(name):
+def test_low_precision_parameters_keep_their_dtype_and_moments_are_float32(name):
     optimizer = EVERY[name]()
     problem: InnerProblem = training(quadratic(jnp.bfloat16), optimizer)
     theta = optimizer.init(KEY)
@@ -307,7 +307,7 @@ def test_low_precision_parameters_stay_so_and_moments_are_wide(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_it_is_an_optax_transformation_like_any_other(name):
+def test_a_learned_optimizer_is_an_optax_transformation(name):
     """It gives the same updates in a chain, for a part of the parameters, and under jit."""
     optimizer = EVERY[name]()
     theta = moved(optimizer.init(KEY))
@@ -323,7 +323,7 @@ def test_it_is_an_optax_transformation_like_any_other(name):
     np.testing.assert_allclose(update["vector"], -gradient["vector"])
 
 
-def test_parameters_are_needed():
+def test_an_update_without_parameters_raises_an_error():
     optimizer = learned.mlp_optimizer((4,))
     transformation = optimizer(optimizer.init(KEY))
     gradient = draw(1, np.float32)
@@ -349,19 +349,19 @@ def test_parameters_are_needed():
         (lambda: learned.recurrent_optimizer(0), ValueError, "hidden must be at least 1"),
     ],
 )
-def test_mistakes_are_sentences(make, error, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()
 
 
-def test_what_time_features_and_units_are(float64):
+def test_time_features_and_normalisation_are_their_formulas(float64):
     np.testing.assert_allclose(base.time_features(jnp.asarray(3.0))[0], 0.0, atol=1e-12)
     np.testing.assert_allclose(base.unit(jnp.asarray([3.0, 4.0])), np.array([3, 4]) / np.sqrt(12.5))
     assert np.all(base.unit(jnp.zeros(3)) == 0)
     assert per_parameter.DECAYS == (0.5, 0.9, 0.99)
 
 
-def test_weights_of_another_architecture_are_refused():
+def test_weights_of_another_architecture_raise_an_error():
     for weights in (learned.mlp_optimizer().init(KEY), learned.nominal_optimizer((4,)).init(KEY)):
         with pytest.raises(ValueError, match="The weights of theta do not fit the architecture"):
             learned.nominal_optimizer()(weights)

@@ -51,7 +51,7 @@ def test_backprop_through_adam_in_a_float16_network_has_no_nan():
     assert slope["rate"] != 0
 
 
-def test_float32_is_not_touched():
+def test_float32_optimizers_are_unchanged():
     theta, params = {"rate": jnp.float32(-3.0), "eps": jnp.float32(-18.0)}, {"w": jnp.ones(3)}
     ours, theirs = (
         MAKE["adam"](theta),
@@ -61,7 +61,7 @@ def test_float32_is_not_touched():
     np.testing.assert_array_equal(*both)
 
 
-def test_a_theta_in_float16_that_an_outer_adam_breaks_is_said_to_be_one():
+def test_a_warning_names_a_float16_theta_that_outer_adam_makes_non_finite():
     tiny = lambda theta, key: (
         jnp.float16(1e-5),
         (),

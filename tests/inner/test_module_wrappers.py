@@ -35,7 +35,7 @@ def trained(network, data, steps=4):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_equinox_module_with_batch_norm(layout):
+def test_an_equinox_module_with_batch_norm_equals_a_handwritten_loop(layout):
     equinox = library("equinox", "equinox")
 
     class Module(equinox.Module):
@@ -90,7 +90,7 @@ def test_dropout_of_equinox_is_drawn_for_every_example_in_training_only():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_haiku_function_with_batch_norm(layout):
+def test_a_haiku_function_with_batch_norm_equals_a_handwritten_loop(layout):
     haiku = library("haiku", "dm-haiku")
 
     def function(x, is_training):
@@ -116,7 +116,7 @@ def test_a_haiku_function_with_batch_norm(layout):
     np.testing.assert_allclose(state.params["linear"]["w"], params["linear"]["w"], rtol=1e-4, atol=1e-6)
 
 
-def test_a_transformed_haiku_function_with_a_random_stream():
+def test_a_transformed_haiku_function_receives_random_keys():
     haiku = library("haiku", "dm-haiku")
 
     def function(x, drop):
@@ -128,7 +128,7 @@ def test_a_transformed_haiku_function_with_a_random_stream():
     assert set(np.unique(network.apply({}, ones, KEY))) == {0.0, 2.0}
 
 
-def test_mistakes_with_equinox_are_sentences():
+def test_invalid_equinox_modules_raise_a_clear_error():
     equinox = library("equinox", "equinox")
     module = equinox.nn.MLP(4, 3, 5, 1, key=KEY)
     for make, message in (
@@ -140,7 +140,7 @@ def test_mistakes_with_equinox_are_sentences():
             ml.from_equinox(make)
 
 
-def test_mistakes_with_haiku_are_sentences():
+def test_invalid_haiku_functions_raise_a_clear_error():
     haiku = library("haiku", "dm-haiku")
     with pytest.raises(TypeError, match="must be a function of the inputs that calls Haiku modules"):
         ml.from_haiku(haiku.Linear, (1, 4))
@@ -151,7 +151,7 @@ def test_mistakes_with_haiku_are_sentences():
 
 
 @pytest.mark.parametrize(("wrapper", "module"), [("from_equinox", "equinox"), ("from_haiku", "haiku")])
-def test_a_missing_library_is_named(wrapper, module, monkeypatch):
+def test_a_missing_library_is_named_in_the_error(wrapper, module, monkeypatch):
     if importlib.util.find_spec(module):
         monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(ImportError, match=rf"{wrapper} needs the library .*; install it: pip install"):

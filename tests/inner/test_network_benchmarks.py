@@ -19,7 +19,7 @@ KINDS = {
 }
 
 
-def test_the_windows_of_the_text_follow_one_another():
+def test_windows_of_the_text_are_consecutive():
     (inputs, targets), symbols = ml.data.characters(50)
     assert inputs.shape == targets.shape == (len(inputs), 50)
     text = "".join(symbols[code] for code in np.ravel(inputs))
@@ -100,6 +100,6 @@ def test_training_predicts_better_than_frequencies_or_chance(kind):
         (lambda: ml.data.characters(2.5), TypeError, "length"),
     ],
 )
-def test_mistakes_are_sentences(make, error, words):
+def test_invalid_arguments_raise_a_clear_error(make, error, words):
     with pytest.raises(error, match=words):
         make()

@@ -60,7 +60,7 @@ class Nnx(nnx.Module):
 
 
 class Small(nn.Module):
-    """Nothing random, for estimators, whose programs are the longest."""
+    """A network without randomness, for estimators, which have the longest programs."""
 
     @nn.compact
     def __call__(self, x, use_running_average):
@@ -74,7 +74,7 @@ NETWORKS |= {"small": ml.from_linen(Small(), (1, 4), examples_first=True)}
 
 
 def wide(averages):
-    """Linen begins them in float32; a loop in float64 goes on in float64."""
+    """Linen creates the averages in float32; a loop in float64 keeps float64."""
     return jax.tree.map(lambda leaf: leaf.astype(jnp.result_type(float)), averages)
 
 
@@ -163,7 +163,7 @@ def trained(name, cap=None, dtype=np.float32):
 
 
 def episodes(problem, theta, keys):
-    """The ends and the losses of 20 steps, mapped over keys: a loop of its own, which casts nothing."""
+    """Return the last states and the losses of 20 steps, mapped over keys, by a loop without casts."""
 
     def one(key):
         def body(state, index):
@@ -224,7 +224,7 @@ def test_estimates_are_those_of_the_problem_written_by_hand(name):
 
 
 @pytest.mark.parametrize("name", ["Linen", "NNX"])
-def test_a_pass_in_training_changes_the_state_and_one_in_evaluation_reads_it(name):
+def test_training_passes_update_the_network_state_and_evaluation_passes_read_it(name):
     network, metric = NETWORKS[name], ml.metric_loss(NETWORKS[name], VALIDATION)
 
     @jax.jit
@@ -240,7 +240,7 @@ def test_a_pass_in_training_changes_the_state_and_one_in_evaluation_reads_it(nam
     assert first != second
 
 
-def test_no_optimiser_decay_or_cap_touches_the_state():
+def test_optimiser_decay_and_cap_do_not_change_the_network_state():
     network = NETWORKS["NNX"]
 
     def ends(theta):
@@ -257,7 +257,7 @@ def test_no_optimiser_decay_or_cap_touches_the_state():
     assert jax.tree.structure(moments) == jax.tree.structure(plain.params)
 
 
-def test_a_run_that_diverged_ends_with_its_state():
+def test_a_diverged_run_keeps_its_network_state():
     problem = trained("small", cap="start")
     theta = {"rate": jnp.float32(80.0)}
     state, losses = jax.jit(lambda key: ml.unroll(problem, problem.init(theta, key), theta, key, 4))(KEY)
@@ -266,7 +266,7 @@ def test_a_run_that_diverged_ends_with_its_state():
     np.testing.assert_array_equal(losses, problem.cap(state))
 
 
-def test_a_benchmark_judges_by_the_running_averages():
+def test_a_benchmark_evaluates_with_the_running_averages():
     parts = {name: DATA._replace(inputs=DATA.inputs * (1 + shift)) for shift, name in enumerate(READINGS)}
     benchmark = Benchmark(NETWORKS["small"], **parts, batch_size=BATCH, num_steps=1)
     curves = ml.outer.learning_curves(benchmark, optax.sgd(0.1), KEY, num_seeds=1)
@@ -286,11 +286,11 @@ def test_a_benchmark_judges_by_the_running_averages():
     assert len(jax.tree.leaves(state.network_state)) == 2
 
 
-def test_meta_training_goes_on_from_a_file_and_a_landscape_is_drawn(tmp_path):
+def test_meta_training_continues_from_a_file_and_a_landscape_is_drawn(tmp_path):
     estimator, optimizer = ESTIMATORS["PES"](trained("small"), ml.Truncation(4, 2)), optax.sgd(0.1)
     run = functools.partial(ml.meta_train, estimator, optimizer, THETA, KEY, chunk_length=1)
     whole, begun = run(3), run(1)[1]
-    like = ml.first_snapshot(estimator, optimizer, THETA, KEY)
+    like = ml.outer.first_snapshot(estimator, optimizer, THETA, KEY)
     theta, rest = run(3, resume=load_snapshot(save_snapshot(tmp_path / "begun.npz", begun.snapshot), like))
     same((whole[0], *raw(whole[1].snapshot)), (theta, *raw(rest.snapshot)))
     plane = Plane(Axis("rate", -3.0, 2.0), Axis("more", 0, 1), lambda x, y: {"rate": x + y})
@@ -298,7 +298,7 @@ def test_meta_training_goes_on_from_a_file_and_a_landscape_is_drawn(tmp_path):
     assert np.isfinite(found.measure).all()
 
 
-def test_a_task_of_ones_own_may_carry_a_state():
+def test_a_user_defined_task_may_have_a_state():
     def loss(params, key, state):
         average = 0.5 * state + 0.5 * params
         return jnp.sum((params - 1) ** 2) / 2 + 0.0 * jnp.sum(average), average
@@ -335,7 +335,7 @@ def started(network, key=KEY):
     return network.init(key), network.init_state(key)
 
 
-def test_flags_are_arguments_or_attributes():
+def test_training_flags_are_arguments_or_attributes():
     inputs = jnp.asarray(DATA.inputs)
     linen = ml.from_linen(
         Flagged(), (1, 4), examples_first=True, flags={"is_training": (True, False), "momentum": (0.5, 0.9)}
@@ -455,7 +455,7 @@ def problem_of(meta_loss):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_sentences(name):
+def test_invalid_arguments_raise_a_clear_error(name):
     make, kind, sentence = MISTAKES[name]
     with pytest.raises(kind, match=sentence):
         make()

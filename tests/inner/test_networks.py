@@ -29,7 +29,7 @@ def fill(network, seed=0):
 
 @pytest.mark.parametrize("activation", FUNCTIONS)
 @pytest.mark.parametrize("scaling", ["standard", "ntk", "mean_field"])
-def test_forward_pass_is_its_formula(activation, scaling):
+def test_the_forward_pass_equals_its_formula(activation, scaling):
     network = mlp((5, 4, 6, 3), activation, scaling)
     params = fill(network)  # biases that are not zero
     gain = 1.0 if activation == "identity" else np.sqrt(2)
@@ -44,7 +44,7 @@ def test_forward_pass_is_its_formula(activation, scaling):
     np.testing.assert_allclose(jax.jit(network.apply)(params, INPUTS), x, rtol=2e-5, atol=2e-6)
 
 
-def test_mean_field_without_bias_is_the_fractal_network():
+def test_the_mean_field_mlp_without_bias_is_the_network_of_the_fractal():
     n = 16
     with jax.enable_x64(True):
         network = mlp((n, n, 1), "tanh", "mean_field", bias=False)
@@ -62,7 +62,7 @@ def test_mean_field_without_bias_is_the_fractal_network():
     ("scaling", "deviations"),
     [("standard", (2 / np.sqrt(400), 3 / np.sqrt(300))), ("ntk", (1.0, 1.0)), ("mean_field", (1.0, 1.0))],
 )
-def test_weights_have_the_deviation_of_their_scaling(scaling, deviations):
+def test_weights_have_the_standard_deviation_of_their_scaling(scaling, deviations):
     params = mlp((400, 300, 200), scaling=scaling, gain=(2.0, 3.0), initial_scale=(0.5, 0.25)).init(KEY)
     for index, deviation in enumerate(deviations):
         weight = np.asarray(params[f"layer_{index}"]["weight"])
@@ -73,14 +73,14 @@ def test_weights_have_the_deviation_of_their_scaling(scaling, deviations):
         assert not np.any(params[f"layer_{index}"]["bias"])
 
 
-def test_gain_of_the_last_mean_field_layer_counts_when_it_is_given():
+def test_the_gain_of_the_last_mean_field_layer_is_used_if_given():
     params = fill(mlp((5, 4, 3), bias=False))
     plain = mlp((5, 4, 3), scaling="mean_field", bias=False, gain=2.0).apply(params, INPUTS)
     tripled = mlp((5, 4, 3), scaling="mean_field", bias=False, gain=(2.0, 3.0)).apply(params, INPUTS)
     np.testing.assert_allclose(tripled, 3 * plain, rtol=1e-5, atol=1e-6)
 
 
-def test_dropout_drops_its_share_keeps_the_mean_and_needs_a_key():
+def test_dropout_drops_the_given_share_preserves_the_mean_and_needs_a_key():
     network = mlp((2, 4000, 1), "identity", bias=False, dropout=0.3)
     params = {"layer_0": {"weight": jnp.ones((4000, 2))}, "layer_1": {"weight": jnp.ones((1, 4000)) / 4000}}
     ones = jnp.ones((2, 1))
@@ -92,7 +92,7 @@ def test_dropout_drops_its_share_keeps_the_mean_and_needs_a_key():
     assert network.apply(params, ones, KEY) != network.apply(params, ones, jax.random.key(9))
 
 
-def test_dropout_of_each_layer_is_its_own():
+def test_dropout_is_independent_between_layers():
     params = fill(mlp((5, 6, 8, 3)))
     plain = mlp((5, 6, 8, 3)).apply(params, INPUTS)
     second = mlp((5, 6, 8, 3), dropout=(0.0, 0.5)).apply(params, INPUTS, KEY)
@@ -100,7 +100,7 @@ def test_dropout_of_each_layer_is_its_own():
     np.testing.assert_array_equal(mlp((5, 6, 8, 3), dropout=(0.0, 0.0)).apply(params, INPUTS, KEY), plain)
 
 
-def test_traced_numbers_differentiate():
+def test_networks_are_differentiable_with_respect_to_traced_settings():
     names = ("dropout", "initial_scale", "gain")
 
     def outputs(number):
@@ -120,7 +120,7 @@ def test_traced_numbers_differentiate():
         assert abs(difference) > 1e-3, name
 
 
-def test_low_precision_stays_low():
+def test_low_precision_outputs_keep_their_dtype():
     network = mlp((5, 4, 3), dropout=jnp.asarray(0.2), gain=jnp.asarray(1.5), scaling="ntk", dtype=jnp.bfloat16)
     params = jax.jit(network.init)(KEY)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
@@ -128,7 +128,7 @@ def test_low_precision_stays_low():
 
 
 @pytest.mark.parametrize(("size", "window", "stride"), [((6, 5, 2), 3, 2), ((4, 4, 1), 2, 1), ((7, 3, 3), 3, 1)])
-def test_convolutions_are_those_of_lax(size, window, stride):
+def test_convolutions_equal_those_of_lax(size, window, stride):
     network = convolutional(size, (4, 3), 2, "tanh", window=window, stride=stride)
     params = fill(network)
     images = jnp.asarray(np.random.default_rng(1).normal(size=(5, *size)), jnp.float32)
@@ -161,7 +161,7 @@ class FeaturesFirst(nn.Module):
         return self.param("weight", nn.initializers.normal(), (3, inputs.shape[0])) @ inputs
 
 
-def test_linen_modules_in_both_layouts():
+def test_linen_modules_work_in_both_layouts():
     network = from_linen(BatchFirst(), (1, 5), examples_first=True)
     params = fill(network)
     hidden = np.tanh(INPUTS.T @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"][None, :])
@@ -182,7 +182,7 @@ class Nnx(nnx.Module):
         return self.second(self.dropout(jnp.tanh(self.first(inputs))))
 
 
-def test_nnx_modules_through_scan_and_vmap():
+def test_nnx_modules_work_in_scan_and_vmap():
     network = from_nnx(lambda rngs: Nnx(rngs), examples_first=True)
     params = fill(network)
     assert type(params) is dict
@@ -206,7 +206,7 @@ def test_nnx_modules_through_scan_and_vmap():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-4, atol=1e-6), scanned, alone)
 
 
-def test_any_pair_is_a_network():
+def test_any_pair_of_init_and_apply_is_a_network():
     network = Network(lambda key: jax.random.normal(key, (3, 5)), lambda params, inputs, key=None: params @ inputs)
     assert network.apply(network.init(KEY), INPUTS, None).shape == (3, 7)
 
@@ -229,12 +229,12 @@ def test_any_pair_is_a_network():
         (lambda: mlp((5, 1)).apply(fill(mlp((5, 1))), INPUTS.T), r"with 5 features; shape \(7, 5\)"),
     ],
 )
-def test_mistakes_are_sentences(make, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
 
 
-def test_wrong_types_are_sentences():
+def test_arguments_of_the_wrong_type_raise_a_clear_error():
     with pytest.raises(TypeError, match="gain must be one real number; 'large'"):
         mlp((5, 1), gain="large")
     with pytest.raises(TypeError, match=r"widths must be a whole number; 4\.5"):

@@ -101,7 +101,7 @@ def test_noise_reuse_es_is_unbiased_for_its_own_smoothing(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"time"}))
-def test_derivatives_are_those_of_the_objective(name, float64):
+def test_derivatives_equal_those_of_the_objective(name, float64):
     problem, value = OBJECTIVES[name]
     gradient = jax.jit(jax.vmap(jax.value_and_grad(lambda theta, key: ml.meta_loss(problem, theta, key, 4)), (None, 0)))
     losses, slopes = gradient(jnp.asarray(THETA), jax.random.split(jax.random.key(0), 8000))
@@ -122,7 +122,7 @@ def test_forward_mode_in_windows_is_backpropagation_of_the_minimum(float64):
     np.testing.assert_allclose(np.mean(found), exact, rtol=1e-12)
 
 
-def test_a_run_that_diverges_keeps_its_minimum_and_never_reaches_a_level_again():
+def test_a_diverged_run_keeps_its_minimum_and_does_not_reach_a_level_later():
     blows_up = InnerProblem(
         lambda theta, key: jnp.asarray(2.0),
         lambda s, theta, key: jnp.where(s < 0.6, jnp.nan, s - theta),
@@ -137,7 +137,7 @@ def test_a_run_that_diverges_keeps_its_minimum_and_never_reaches_a_level_again()
 
 
 @pytest.mark.parametrize("name", ["minimum", "quantile", "averaged", "weighted"])
-def test_runs_at_the_cap_are_counted(name):
+def test_losses_at_the_cap_are_counted(name):
     capped = ml.saturate(walk()._replace(loss=lambda s, theta, key: s / 0), 2.0)
     make = {
         "minimum": lambda: ml.minimum_loss(capped, 4),
@@ -176,6 +176,6 @@ LAST = ml.final_loss(walk(), 4)
         (lambda: ml.averaged_loss(lambda theta: theta, 0.5), "must be an InnerProblem"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(make, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         make()

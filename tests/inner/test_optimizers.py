@@ -67,7 +67,7 @@ FROM_THETA = {
 
 
 @pytest.mark.parametrize("name", FROM_THETA)
-def test_an_optimiser_at_theta_is_the_one_of_optax(name):
+def test_an_optimiser_at_theta_equals_that_of_optax(name):
     ours, theirs = FROM_THETA[name]
     assert_same(ours(THETA), theirs, rtol=1e-5)
 
@@ -100,7 +100,7 @@ DIFFERENTIABLE = {
 }
 
 
-def test_every_hyperparameter_differentiates():
+def test_losses_are_differentiable_with_respect_to_every_hyperparameter():
     """All hyperparameters share one program, because compilation takes most of the time."""
 
     def lengths(x):
@@ -139,7 +139,7 @@ def test_backpropagation_is_finite_at_a_gradient_of_zero(name):
     assert all(np.isfinite(slope) for slope in slopes)
 
 
-def test_optax_alone_is_not_finite_there():
+def test_the_derivative_of_optax_at_a_gradient_of_zero_is_nan():
     """Without eps_root the derivative is NaN, so that the test above can fail."""
 
     def step(scale):
@@ -189,7 +189,7 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules_are_their_formulas_and_can_be_traced(name):
+def test_schedules_equal_their_formulas_and_can_be_traced(name):
     ours, theirs = SCHEDULES[name]
     expected = [theirs(float(np.exp(-0.7)))(int(count)) for count in COUNTS]
     run = jax.jit(lambda x, counts: jax.vmap(ours({"x": x}))(counts))
@@ -205,7 +205,7 @@ def test_all_knots_may_come_from_one_array():
         piecewise_schedule(exp("rates"), (0, 5))({"rates": jnp.zeros(3)})
 
 
-def test_entries_of_theta_are_found_by_any_path():
+def test_an_entry_of_theta_can_be_given_by_any_path():
     Pair = collections.namedtuple("Pair", "rate decay")
     theta = {"a": Pair(jnp.array([1.0, 2.0]), (3.0, 4.0))}
     assert value(("a", "rate", 1))(theta) == 2
@@ -222,7 +222,7 @@ def test_entries_of_theta_are_found_by_any_path():
             value(name)(given)
 
 
-def test_per_layer_takes_the_users_labels():
+def test_per_layer_accepts_labels():
     labels = lambda params: {"layer_0": "body", "layer_1": {"weight": "head"}}
     ours = per_layer({"body": sgd(value(0)), "head": adam(value(1))}, labels)(jnp.array([0.1, 0.2]))
     theirs = optax.partition({"body": optax.sgd(0.1), "head": optax.adam(0.2, eps_root=1e-12)}, labels)
@@ -282,6 +282,6 @@ def test_per_layer_takes_the_users_labels():
         (lambda: sigmoid("x", 1, 0), ValueError, "low must be below high"),
     ],
 )
-def test_mistakes_are_sentences(make, error, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()

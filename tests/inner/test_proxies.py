@@ -40,14 +40,14 @@ def test_the_risk_of_random_features_is_that_of_the_normal_equations():
     assert not np.allclose(test, shortest_risk(counts, draws, 20.0, -0.1), rtol=1e-3), "no power: a twin passes"
 
 
-def test_as_many_features_as_points_are_worst():
+def test_the_risk_is_largest_with_as_many_features_as_points():
     _, test = ml.problems.random_features_risk((4, 10, 10_000), jax.random.key(12), 40)
     few, middle, many = np.median(test, axis=0)
     assert middle >= 10 * few > 10 * many
     assert np.mean(test.argmax(axis=1) == 1) >= 0.75
 
 
-def test_observables_read_one_training_and_a_share_of_labels_is_wrong():
+def test_observables_are_evaluated_on_one_training_with_the_given_share_of_wrong_labels():
     states = {}
     for name in OBSERVABLES:
         problem = noisy_labels(name, rows=100, hidden=4)
@@ -62,7 +62,7 @@ def test_observables_read_one_training_and_a_share_of_labels_is_wrong():
     assert jnp.array_equal(right.labels, ml.data.digits().targets[right.order[:100]])
 
 
-def test_weights_of_groups_weigh_their_examples():
+def test_the_weight_of_a_group_multiplies_the_losses_of_its_examples():
     problem = noisy_labels(rows=6, hidden=3)
     start = problem.init(THETA, jax.random.key(0))
     groups = {**THETA, "log_weights": jnp.array([0.0, -1.0, 2.0])}
@@ -73,7 +73,7 @@ def test_weights_of_groups_weigh_their_examples():
         problem.step(start, {**THETA, "log_weights": jnp.zeros(4)}, jax.random.key(1))
 
 
-def test_a_follower_gains_with_the_right_guide_and_loses_with_the_wrong_one():
+def test_following_gains_reward_with_a_right_guide_and_loses_it_with_a_wrong_one():
     theta, found = follower(8), {}
     for guide in GUIDES:
         problem = ml.problems.guided_walk(guide)
@@ -85,7 +85,7 @@ def test_a_follower_gains_with_the_right_guide_and_loses_with_the_wrong_one():
     assert abs(found["random"]) < 1
 
 
-def test_mistakes_are_sentences():
+def test_invalid_arguments_raise_a_clear_error():
     for make, words in (
         (lambda: noisy_labels("cleen"), "observable must be one of"),
         (lambda: noisy_labels(rows=1200), "at most 1097 together"),

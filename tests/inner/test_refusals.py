@@ -61,12 +61,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("call", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_refused_in_a_sentence(call, words):
+def test_invalid_arguments_raise_a_clear_error(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
         call()
 
 
-def test_modules_that_fit_are_taken():
+def test_valid_modules_are_accepted():
     assert ml.from_nnx(lambda rngs: Nnx(rngs=rngs)).apply is not None
     assert ml.from_linen(Linen(), [1, 3]).init is not None
 
@@ -85,7 +85,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize(("change", "words"), OUTPUTS.values(), ids=OUTPUTS)
-def test_a_loss_that_is_no_scalar_is_refused_wherever_it_comes_from(change, words):
+def test_a_non_scalar_loss_raises_an_error_in_every_function(change, words):
     theta, sgd = jnp.zeros(()), lambda theta: optax.sgd(jnp.exp(theta))
     task = ml.Task(TASK.init, lambda params, key: change(TASK.loss(params, key)))
     metric = lambda outputs, labels: change(jnp.mean(outputs**2))
@@ -102,7 +102,7 @@ def test_a_loss_that_is_no_scalar_is_refused_wherever_it_comes_from(change, word
             ml.check_problem(problem, theta)
 
 
-def test_percentages_say_neither_nothing_nor_everything_of_a_little():
+def test_small_shares_are_not_rounded_to_zero_nor_large_ones_to_a_hundred_percent():
     shares = (0, 1e-9, 0.0004, 0.0006, 0.5, 0.9996, 1 - 1e-9, 1, np.float32(0.25), np.nan)
     said = ["0.0%", "<0.1%", "<0.1%", "0.1%", "50.0%", ">99.9%", ">99.9%", "100.0%", "25.0%", "unknown"]
     assert [percent(share) for share in shares] == said
@@ -114,7 +114,7 @@ def test_percentages_say_neither_nothing_nor_everything_of_a_little():
     ]
 
 
-def test_a_landscape_with_one_infinite_value_of_many_says_one():
+def test_one_infinite_value_of_a_landscape_is_reported_as_one():
     values = np.zeros((100, 100))
     values[3, 4] = np.inf
     plane = ml.landscape.Plane(

@@ -11,7 +11,7 @@ from tests.statistics import within
 KEYS = jax.random.split(jax.random.key(0), 40_000)
 
 
-def test_it_has_the_derivative_of_the_mean_of_costs_of_choices_and_of_the_costs_themselves():
+def test_the_score_function_includes_the_derivatives_of_the_probabilities_and_of_the_costs():
     costs = jnp.array([3.0, -1.0, 0.4])
 
     def loss(logits, key):
@@ -26,7 +26,7 @@ def test_it_has_the_derivative_of_the_mean_of_costs_of_choices_and_of_the_costs_
     assert within(gradients, exact, k=4, twin=-exact)
 
 
-def test_the_baseline_removes_a_constant_from_the_variance():
+def test_a_constant_in_the_costs_does_not_change_the_variance_with_a_baseline():
     def loss(theta, offset, key):
         chosen = jax.random.bernoulli(key, jax.nn.sigmoid(theta), (2, 5))
         return score_function(chosen + offset, jax.nn.log_sigmoid(jnp.where(chosen, theta, -theta)))
@@ -39,6 +39,6 @@ def test_the_baseline_removes_a_constant_from_the_variance():
 
 
 @pytest.mark.parametrize("shapes", [((1,), (1,)), ((4,), (3,)), ((), ())])
-def test_shapes_that_do_not_fit_are_refused_in_a_sentence(shapes):
+def test_incompatible_shapes_raise_a_clear_error(shapes):
     with pytest.raises(ValueError, match="the same shape"):
         score_function(*map(jnp.zeros, shapes))

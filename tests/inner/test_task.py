@@ -22,7 +22,7 @@ INPUTS = jnp.asarray(DRAW.normal(size=(4, EXAMPLES)), jnp.float32)
 LABELS = Data(INPUTS, jnp.arange(EXAMPLES, dtype=jnp.int32) % CLASSES)
 NUMBERS = Data(INPUTS, jnp.asarray(DRAW.normal(size=(2, EXAMPLES)), jnp.float32))
 LINEAR = Network(lambda key: jax.random.normal(key, (CLASSES, 4)), lambda params, inputs, key=None: params @ inputs)
-ROWS = from_linen(nn.Dense(CLASSES), (1, 4))  # takes examples as rows, and does not say so
+ROWS = from_linen(nn.Dense(CLASSES), (1, 4))  # takes examples as rows, without a declaration
 PARAMS = LINEAR.init(KEY)
 TO_TWO = Network(lambda key: jnp.ones((2, 4)), lambda params, inputs, key=None: params @ inputs)
 MARKS = Network(lambda key: jnp.ones((1, 1)), lambda params, inputs, key=None: inputs)
@@ -34,7 +34,7 @@ def log_softmax(outputs):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_classification_loss_is_its_formula(smoothing):
+def test_the_classification_loss_equals_its_formula(smoothing):
     task = classification(LINEAR, LABELS, label_smoothing=smoothing, weight_decay=0.3, normalise=True)
     wanted = np.full((CLASSES, EXAMPLES), smoothing / CLASSES)
     wanted[np.asarray(LABELS.targets), np.arange(EXAMPLES)] += 1 - smoothing
@@ -44,14 +44,14 @@ def test_classification_loss_is_its_formula(smoothing):
     np.testing.assert_array_equal(task.init(KEY), PARAMS)
 
 
-def test_regression_loss_is_its_formula():
+def test_the_regression_loss_equals_its_formula():
     params = 0.5 * TO_TWO.init(KEY)
     expected = np.mean((np.asarray(params @ INPUTS) - np.asarray(NUMBERS.targets)) ** 2) + 0.05 * 8 * 0.25
     assert regression(TO_TWO, NUMBERS, weight_decay=0.1).loss(params, KEY).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["label_smoothing", "weight_decay", "dropout", "initial_scale"])
-def test_every_number_differentiates(name):
+def test_losses_are_differentiable_with_respect_to_every_setting(name):
     def loss(number):
         settings = {"dropout": 0.0, "initial_scale": 1.0, "label_smoothing": 0.0, "weight_decay": 0.0, name: number}
         network = mlp((4, 5, CLASSES), dropout=settings.pop("dropout"), initial_scale=settings.pop("initial_scale"))
@@ -77,7 +77,7 @@ def test_data_may_depend_on_theta():
         assert slope == pytest.approx(((above - below) / 2e-5).item(), rel=1e-6)
 
 
-def test_a_minibatch_is_uniform_with_replacement_and_keeps_its_targets():
+def test_minibatches_are_uniform_with_replacement_and_keep_their_targets():
     count, size = 10, 2000
     data = Data(jnp.arange(float(count))[None, :], 100 + jnp.arange(float(count))[None, :])
     drawn = []
@@ -93,7 +93,7 @@ def test_a_minibatch_is_uniform_with_replacement_and_keeps_its_targets():
     assert np.sum((counts - size / count) ** 2 / (size / count)) < 35  # chi-square with 9 degrees of freedom: p < 1e-4
 
 
-def test_evaluation_reads_the_minibatch_of_the_same_key_without_dropout():
+def test_evaluation_uses_the_minibatch_of_the_same_key_without_dropout():
     network = mlp((4, 50, CLASSES), dropout=0.5)
     plain = mlp((4, 50, CLASSES))
     params = network.init(KEY)
@@ -111,7 +111,7 @@ def test_minibatch_and_dropout_are_drawn_independently():
     assert task.loss(params, KEY) == task.loss(params, KEY)
 
 
-def test_error_rate_counts_mistakes_and_has_no_slope():
+def test_error_rate_counts_errors_and_has_a_zero_gradient():
     outputs = jnp.array([[3.0, 0.0, 0.0, jnp.nan], [1.0, 2.0, 1.0, 0.0]])
     labels = jnp.array([0, 0, 1, 0])
     assert error_rate(outputs, labels).item() == pytest.approx(0.5)
@@ -124,7 +124,7 @@ def test_error_rate_counts_mistakes_and_has_no_slope():
     assert not np.any(jax.grad(reading)(PARAMS, KEY))
 
 
-def test_metrics_by_name_and_by_function():
+def test_metrics_are_given_by_name_or_by_function():
     squares = metric_loss(TO_TWO, NUMBERS, metric="mean_squared_error")(TO_TWO.init(KEY), KEY)
     assert squares == metric_loss(TO_TWO, NUMBERS, metric=mean_squared_error)(TO_TWO.init(KEY), KEY)
     named = metric_loss(LINEAR, LABELS, normalise=True)(PARAMS, KEY)
@@ -147,7 +147,7 @@ def test_low_precision_losses_are_float32():
     )
 
 
-def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
+def test_an_infinite_logit_of_another_class_gives_no_nan():
     loss, slope = jax.value_and_grad(cross_entropy)(jnp.array([[2.0], [-jnp.inf]]), jnp.array([0]))
     assert loss == 0
     assert np.all(np.isfinite(slope))
@@ -227,7 +227,7 @@ def test_an_infinite_logit_is_no_nan_where_it_is_not_chosen():
         (lambda: classification(ROWS, LABELS), ValueError, "examples as rows with examples_first=True"),
     ],
 )
-def test_mistakes_are_sentences(make, error, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()
 
@@ -240,7 +240,7 @@ def test_example_weights_multiply_the_losses_of_their_examples():
     assert task.loss(PARAMS, KEY).item() == pytest.approx(-np.mean(np.asarray(weights) * mixed), rel=1e-5)
 
 
-def test_weights_go_with_their_examples_into_a_minibatch():
+def test_weights_stay_with_their_examples_in_a_minibatch():
     """Only one example has weight, and minibatches see it as often as it is drawn."""
     alone = jnp.zeros(EXAMPLES).at[5].set(1.0)
     task = classification(LINEAR, LABELS, 4, example_weights=alone)
@@ -250,7 +250,7 @@ def test_weights_go_with_their_examples_into_a_minibatch():
     assert abs(float(losses.mean()) - one / EXAMPLES) < 5 * spread
 
 
-def test_few_examples_are_the_first_ones_also_where_their_number_is_drawn():
+def test_num_examples_uses_the_first_examples_also_if_it_is_traced():
     marked = Data(jnp.arange(EXAMPLES, dtype=jnp.float32)[None], jnp.zeros(EXAMPLES, jnp.int32))
     seen = lambda count, key: classification(
         MARKS, marked, 64, num_examples=count, metric=lambda outputs, labels: jnp.max(outputs)
@@ -259,7 +259,7 @@ def test_few_examples_are_the_first_ones_also_where_their_number_is_drawn():
     assert largest.tolist() == [0, 2, EXAMPLES - 1]
 
 
-def test_a_traced_number_of_examples_outside_of_them_is_the_nearer_end():
+def test_a_traced_number_of_examples_is_clipped_to_its_range():
     marked = Data(jnp.arange(EXAMPLES, dtype=jnp.float32)[None], jnp.zeros(EXAMPLES, jnp.int32))
     mean = lambda count: classification(
         MARKS, marked, 400, num_examples=count, metric=lambda outputs, labels: jnp.mean(outputs)
@@ -270,7 +270,7 @@ def test_a_traced_number_of_examples_outside_of_them_is_the_nearer_end():
     assert abs(float(found[3]) - (EXAMPLES - 1) / 2) < 5 * np.sqrt((EXAMPLES**2 - 1) / 12 / 400)
 
 
-def test_noise_of_its_strength_is_added_to_the_minibatch():
+def test_augmentation_adds_noise_of_the_given_strength_to_the_minibatch():
     read = lambda outputs, labels: jnp.mean(outputs)
     still = Data(jnp.zeros((1, EXAMPLES)), jnp.zeros(EXAMPLES, jnp.int32))
     task = lambda strength: classification(MARKS, still, 50, metric=read, augment=gaussian_noise(strength))
@@ -291,12 +291,12 @@ def test_noise_of_its_strength_is_added_to_the_minibatch():
         ({"example_weights": jnp.ones(12), "metric": "error_rate"}, "belong to the metric cross_entropy"),
     ],
 )
-def test_what_does_not_fit_the_examples_is_refused(settings, message):
+def test_arguments_that_do_not_fit_the_examples_raise_an_error(settings, message):
     with pytest.raises(ValueError, match=message):
         classification(LINEAR, LABELS, **settings)
 
 
 @pytest.mark.parametrize("count", [2.7, True, "a", jnp.array([1, 2])])
-def test_a_number_of_examples_is_a_whole_number(count):
+def test_the_number_of_examples_must_be_an_integer(count):
     with pytest.raises(TypeError, match="num_examples must be"):
         classification(LINEAR, LABELS, 2, num_examples=count)

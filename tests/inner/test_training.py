@@ -40,7 +40,7 @@ def classify(batch_size=None):
     return classification(NETWORK, LABELS, batch_size)._replace(init=lambda key: START)
 
 
-def test_the_first_losses_of_the_fractal_are_the_published_ones():
+def test_the_first_losses_of_the_fractal_equal_the_published_ones():
     """v[0] is the loss at the start; `unroll` reads the following nine, each after its update."""
     reference = np.load(REFERENCE / "fractal_tanh_first_losses.npz")
     with jax.enable_x64(True):
@@ -60,7 +60,7 @@ def test_the_first_losses_of_the_fractal_are_the_published_ones():
     np.testing.assert_allclose(found, reference["losses"], rtol=1e-10)
 
 
-def test_steps_are_those_of_a_plain_loop():
+def test_training_steps_equal_those_of_a_plain_loop():
     problem = training(classify(6), ADAM)
     check_problem(problem, THETA)
     state, losses = jax.jit(lambda theta: unroll(problem, problem.init(theta, KEY), theta, KEY, 4))(THETA)
@@ -98,7 +98,7 @@ def test_the_key_reaches_the_task_unmodified():
         np.testing.assert_array_equal(np.asarray(data), jax.random.key_data(jax.random.key(seed)))
 
 
-def test_the_meta_loss_is_read_instead_of_the_tasks_own():
+def test_a_given_meta_loss_replaces_the_loss_of_the_task():
     other = Data(INPUTS + 1, LABELS.targets)
     metric = metric_loss(NETWORK, other, metric="error_rate")
     problem = training(classify(), sgd(exp("rate")), metric)
@@ -168,7 +168,7 @@ def test_forward_and_reverse_mode_agree_under_vmap_and_jit():
     assert len(set(np.asarray(reverse).tolist())) == 3
 
 
-def test_low_precision_states_keep_their_types():
+def test_low_precision_states_keep_their_dtypes():
     network = mlp((4, 5, 3), dtype=jnp.bfloat16)
     problem = training(classification(network, LABELS, 6), ADAM)
     check_problem(problem, THETA)
@@ -187,7 +187,7 @@ EXTRA = {
 
 
 @pytest.mark.parametrize("name", EXTRA)
-def test_optimisers_that_need_the_loss_get_it(name):
+def test_optimisers_that_need_the_loss_receive_it(name):
     problem = training(classify(), EXTRA[name])
     check_problem(problem, THETA)
     start = jax.jit(problem.init)(THETA, KEY)
@@ -195,7 +195,7 @@ def test_optimisers_that_need_the_loss_get_it(name):
     assert losses[-1] < problem.loss(start, THETA, KEY)
 
 
-def test_injected_hyperparameters_are_those_of_this_theta():
+def test_injected_hyperparameters_follow_the_current_theta():
     """optax.inject_hyperparams keeps its numbers in the state, where those of θ at the episode's start would stay."""
     plain = training(classify(), lambda theta: optax.sgd(jnp.exp(theta)))
     injected = training(classify(), lambda theta: optax.inject_hyperparams(optax.sgd)(learning_rate=jnp.exp(theta)))
@@ -227,12 +227,12 @@ def test_injected_hyperparameters_are_those_of_this_theta():
         ),
     ],
 )
-def test_mistakes_are_sentences(make, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, sentence):
     with pytest.raises(TypeError, match=sentence):
         make()
 
 
-def test_every_is_the_same_map_read_less_often():
+def test_strided_has_the_same_states_with_fewer_losses():
     """For a deterministic map, the losses are every third of the full run. A counter in the state keeps its dtype."""
     problem = linear_quadratic(0.8, 0.5)
     theta, key = jnp.float32(0.3), jax.random.key(0)
@@ -244,7 +244,7 @@ def test_every_is_the_same_map_read_less_often():
         strided(problem, 0)
 
 
-def test_every_draws_anew_in_each_step():
+def test_strided_draws_new_random_numbers_in_each_step():
     noisy = noisy_linear_quadratic(1.0, 0.0, start=0.0, noise=1.0)
     wrapped, theta = strided(noisy, 25), jnp.float32(0.0)
     ends = jax.vmap(lambda key: wrapped.step(wrapped.init(theta, key), theta, key))(
@@ -253,7 +253,7 @@ def test_every_draws_anew_in_each_step():
     assert float(jnp.var(ends)) == pytest.approx(25, rel=0.2)
 
 
-def test_a_schedule_that_asks_for_its_number_of_steps_is_refused_with_those_that_do_not():
+def test_a_schedule_that_branches_on_a_traced_number_of_steps_raises_an_error():
     task = Task(lambda key: jnp.ones(3), lambda params, key: jnp.sum(params**2))
     theta = jnp.float32(10.0)
     with pytest.raises(

@@ -37,7 +37,7 @@ def by_hand(problem, state, theta, num_steps, start):
 
 @pytest.mark.parametrize(("num_steps", "start"), [(1, 0), (2, 5), (7, 0), (12, 4)])
 @pytest.mark.parametrize("rematerialise", [False, True])
-def test_it_is_the_loop(num_steps, start, rematerialise):
+def test_unroll_equals_a_python_loop(num_steps, start, rematerialise):
     problem, theta = noisy(), jnp.float32(0.7)
     state = problem.init(theta, KEY)
     final, losses = unroll(problem, state, theta, KEY, num_steps, start=start, rematerialise=rematerialise)
@@ -54,7 +54,7 @@ def test_it_is_the_loop(num_steps, start, rematerialise):
     np.testing.assert_allclose(jax.jvp(ours, (theta,), (jnp.float32(1.0),))[1], slope, rtol=1e-4)
 
 
-def test_a_start_whose_loss_has_no_derivative_does_not_spoil_the_gradient():
+def test_the_gradient_is_finite_if_the_loss_has_no_derivative_at_the_initial_state():
     """ℓ is evaluated at s_1, s_2, …, but not at s_0 = 0, where its derivatives with respect to s and θ are infinite."""
     start = 0.5
     problem = ml.InnerProblem(
@@ -92,5 +92,5 @@ def test_a_step_is_traced_once_for_all_programs():
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 1), (3, 1), (4, 2), (12, 3), (200, 10), (199, 14), (40, 5), (7, 2)])
-def test_segments_leave_no_remainder_where_a_divisor_is_near(count, length):
+def test_segments_are_equal_if_a_divisor_is_near(count, length):
     assert segment_length(count) == length

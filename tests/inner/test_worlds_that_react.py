@@ -46,7 +46,7 @@ def episodes(build, instances, count, *, num_samples=60_000, seed=5):
     return np.asarray(jax.jit(jax.vmap(one), compiler_options=QUICK)(jnp.asarray(instances), keys))
 
 
-def test_the_single_shot_gradient_has_its_sign_from_the_jump_which_backprop_does_not_see():
+def test_the_sign_of_the_single_shot_gradient_comes_from_the_jump_which_backprop_ignores():
     shot, whole = lambda case: ml.problems.performative(*case[2:6]), Truncation(1, 1)
     cases = np.array([(0.4, 0.6, 0.3, 0.7, 1.4, -0.25), (1.2, 0.35, 0.3, 0.7, 1.4, -0.25)], np.float32)
     smooth = lambda case: evolution_strategies(shot(case), whole, sigma=case[1], num_pairs=1)
@@ -60,7 +60,7 @@ def test_the_single_shot_gradient_has_its_sign_from_the_jump_which_backprop_does
         assert rejects(samples, 0.25)
 
 
-def test_the_sequential_problem_has_another_exact_target_for_each_family():
+def test_each_family_has_its_own_exact_target_on_the_sequential_problem():
     world, cut = lambda case: ml.problems.performative(*case[2:6], move=case[6]), Truncation(6, 2)
     families = {"truncated ES": evolution_strategies, "PES": persistent_es, "NRES": noise_reuse_es}
     build = {
@@ -78,7 +78,7 @@ def test_the_sequential_problem_has_another_exact_target_for_each_family():
         assert rejects(found["twin"][index], exact["PES"])
 
 
-def test_the_exact_targets_are_derivatives_of_smoothed_losses():
+def test_the_exact_targets_equal_derivatives_of_smoothed_losses():
     """By quadrature for NRES, and for PES of two windows by a double integral on a grid."""
     theta, sigma, settings = 0.9, 0.5, (0.0, 1.0, 1.3, -0.2)
     z = np.linspace(-7, 7, 1401)
@@ -126,7 +126,7 @@ def test_two_rules_converge_to_the_stable_point_and_one_to_the_optimum(rule, end
     np.testing.assert_allclose((first - end) / (0.9 - end), rate, rtol=1e-4)
 
 
-def test_backprop_holds_the_world_and_evolution_strategies_see_it_react():
+def test_backprop_ignores_the_reaction_of_the_world_and_evolution_strategies_include_it():
     problem, whole = ml.problems.coin_flip(BIAS, FEEDBACK), Truncation(1, 1)
     held = lambda at: 2 * (1 - FEEDBACK) * (at - STABLE)
     full = lambda at: 2 * (1 - 2 * FEEDBACK) * (at - OPTIMAL)
@@ -141,7 +141,7 @@ def test_backprop_holds_the_world_and_evolution_strategies_see_it_react():
 
 
 @pytest.mark.parametrize("score", ["brier", "log"])
-def test_a_proper_score_pays_honesty_unless_the_world_reacts_and_the_zero_sum_game_pays_it_again(score):
+def test_honest_reports_are_optimal_without_a_reaction_and_in_the_zero_sum_game(score):
     reports = np.linspace(0.01, 0.99, 981)
     belief = 0.37
     assert abs(reports[np.argmax(expected_score(score, reports, belief))] - belief) < 2e-3
@@ -157,7 +157,7 @@ def test_a_proper_score_pays_honesty_unless_the_world_reacts_and_the_zero_sum_ga
     assert slope(told, honest) > 0.01  # descent moves the report below the honest one
 
 
-def test_self_play_of_evolution_strategies_needs_the_rival_as_weights_of_its_own():
+def test_self_play_with_evolution_strategies_needs_separate_weights_for_the_rival():
     import optax
 
     game, whole, key = ml.problems.prediction_game("brier"), Truncation(1, 1), jax.random.key(1)
@@ -190,7 +190,7 @@ def test_self_play_of_evolution_strategies_needs_the_rival_as_weights_of_its_own
         (lambda: ml.problems.prediction_game(response=0.3), "response must be a function"),
     ],
 )  # fmt: skip
-def test_mistakes_are_sentences(make, words):
+def test_invalid_arguments_raise_a_clear_error(make, words):
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert words in str(caught.value)

@@ -29,7 +29,7 @@ def picture(resolution, **settings):
 
 
 @pytest.mark.parametrize("resolution", [97, (160, 131)])
-def test_it_is_the_full_picture_where_it_trains_and_has_its_labels_elsewhere(resolution):
+def test_an_adaptive_picture_equals_the_full_one_at_trained_pixels_and_has_its_labels_elsewhere(resolution):
     full, found = picture(resolution), picture(resolution, adaptive=True)
     assert full.computed.all()
     assert 0.05 < found.computed.mean() < 0.5
@@ -68,7 +68,7 @@ def cell_by_cell(labels, spacing):
 
 
 @pytest.mark.parametrize("shape", [(33, 33), (41, 27), (18, 50)])
-def test_cells_are_cut_as_the_definition_says(shape):
+def test_cells_are_divided_as_defined(shape):
     rows, columns = np.indices(shape)
     labels = np.sin(rows / 5.0) + np.cos(columns / 4.0) > 0.3
     computed = lattice(*shape, 8)
@@ -79,7 +79,7 @@ def test_cells_are_cut_as_the_definition_says(shape):
     np.testing.assert_array_equal(fill(np.where(computed, labels - 0.5, 0), computed, 8) > 0, labels)
 
 
-def test_filling_is_linear_and_copying_is_a_corner():
+def test_interpolation_is_linear_and_labels_are_copied_from_a_corner():
     rows, columns = np.indices((37, 22)).astype(float)
     plane, computed = 3 * rows - columns + 7, lattice(37, 22, 8)
     np.testing.assert_allclose(fill(np.where(computed, plane, 0), computed, 8), plane, rtol=1e-13, atol=1e-12)
@@ -87,7 +87,7 @@ def test_filling_is_linear_and_copying_is_a_corner():
     assert set(np.unique(copied)) <= set(plane[computed])
 
 
-def test_undecided_cells_are_cut_too():
+def test_cells_with_undecided_pixels_are_divided():
     labels, computed = np.zeros((17, 17), bool), lattice(17, 17, 8)
     undecided = np.zeros_like(labels)
     assert not wanted(labels, undecided, computed, 8).any()
@@ -95,7 +95,7 @@ def test_undecided_cells_are_cut_too():
     assert wanted(labels, undecided, computed, 8).sum() > 0
 
 
-def test_an_island_that_no_cell_touches_is_missed_and_the_check_says_so():
+def test_an_island_inside_a_cell_is_missed_and_the_random_check_detects_it():
     """The island is a tenth of the picture inside one coarse cell. Only the random check can detect it."""
     dots = ml.InnerProblem(
         lambda theta, key: jnp.ones(()),
@@ -113,7 +113,7 @@ def test_the_coarsest_cells_grow_with_the_picture():
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
-def test_a_quarter_of_a_frame_is_taken_over_from_the_wider_one(adaptive):
+def test_a_quarter_of_a_frame_is_reused_from_the_wider_one(adaptive):
     wide, deep = zoom(WINDOW, 1.0, 0.0, 2)
     settings = {"num_steps": STEPS, "resolution": 65}
     first = trainability(CIRCLE, wide, **settings, adaptive=adaptive)
@@ -127,7 +127,7 @@ def test_a_quarter_of_a_frame_is_taken_over_from_the_wider_one(adaptive):
         assert reused.pixel_steps < 0.85 * fresh.pixel_steps
 
 
-def test_pixels_of_another_horizon_are_refused():
+def test_pixels_of_another_horizon_raise_an_error():
     first = picture(4)
     with pytest.raises(ValueError, match="known is a picture after 40 steps"):
         trainability(CIRCLE, WINDOW, num_steps=41, resolution=4, known=first)

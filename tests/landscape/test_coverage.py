@@ -20,13 +20,13 @@ border = lambda found: (found.dimension, found.standard_error)
 
 
 @pytest.mark.parametrize("exponent", [0.2, 0.8])
-def test_roughness_of_fractional_brownian_motion(exponent):
+def test_the_error_of_roughness_covers_on_fractional_brownian_motion(exponent):
     found = repeated(lambda values: cut(roughness(values, 0.1)), lambda random: brownian(exponent, 2048, random))
     assert covers(*found, exponent)
 
 
 @pytest.mark.parametrize(("make", "exponent"), [(waves, 0.8), (triangles, 0.9)])
-def test_roughness_of_sums_of_waves(make, exponent):
+def test_the_error_of_roughness_covers_on_sums_of_waves(make, exponent):
     found = repeated(lambda values: cut(roughness(values, 1.0)), lambda random: make(exponent, 2048, random))
     assert covers(*found, exponent)
 
@@ -51,7 +51,7 @@ BORDERS = {
 
 
 @pytest.mark.parametrize("name", BORDERS)
-def test_the_three_point_rule(name):
+def test_the_error_of_the_three_point_rule_covers(name):
     make, dimension = BORDERS[name]
     assert covers(*repeated(lambda labels: border(by_uncertainty(labels)), make), dimension)
 
@@ -83,7 +83,7 @@ def test_the_three_point_rule_covers_with_errors_that_may_be_too_wide(name):
         (lambda random: under(waves(0.5, 256, random), 256), 1.5, -1),
     ],
 )
-def test_the_bias_of_the_published_rule_has_no_sign_and_that_of_nested_boxes_has(make, dimension, sign):
+def test_the_published_rule_errs_in_both_directions_and_nested_boxes_in_one(make, dimension, sign):
     masks = [edges(make(np.random.default_rng(seed))) for seed in range(64)]
     published = np.array([published_dimension(mask).dimension for mask in masks]) - dimension
     assert sign * np.mean(published) > 3 * np.std(published) / np.sqrt(64)
@@ -97,7 +97,7 @@ def test_a_self_affine_border_has_the_exponent_of_its_rougher_axis():
         assert by_uncertainty(turned).dimension == pytest.approx(1.5, abs=0.06)
 
 
-def test_box_counts_say_that_their_error_is_a_lower_bound():
+def test_box_counting_states_that_its_error_is_a_lower_bound():
     """They are low by many errors, which cannot be seen in the picture."""
     makes = (
         (lambda random: under(waves(0.5, 256, random), 256), 1.5, edges),
@@ -115,7 +115,7 @@ def test_box_counts_say_that_their_error_is_a_lower_bound():
         assert report.lower_bound == ("lower bound on the error" in str(report)) == (rule != "3-point rule")
 
 
-def test_the_line_joins_sampling_noise_and_scatter():
+def test_the_error_of_a_line_includes_sampling_noise_and_scatter():
     """The fit of a line to points with known noise, and to points that scatter by more than that."""
     sizes = 2.0 ** np.arange(9)
     noise = np.diag(0.02**2 * sizes / 8)
@@ -133,7 +133,7 @@ def test_the_line_joins_sampling_noise_and_scatter():
 @pytest.mark.slow
 @pytest.mark.parametrize("both_sides", [False, True])
 @pytest.mark.parametrize("angle", [math.pi / 4, math.pi / 3])
-def test_snowflakes_of_other_dimensions(both_sides, angle):
+def test_the_error_of_the_dimension_covers_on_snowflakes_of_other_dimensions(both_sides, angle):
     dimension = math.log(4) / math.log(2 + 2 * math.cos(angle))
     make = lambda random: koch(512, random, angle=angle, both_sides=both_sides)
     seen = coverage(*repeated(lambda labels: border(by_uncertainty(labels)), make), dimension)

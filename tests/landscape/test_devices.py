@@ -99,7 +99,7 @@ def agrees(path, alone):
         return all(np.array_equal(stored[name], getattr(alone, name)) for name in stored.files)
 
 
-def test_four_devices_of_one_process(tmp_path, alone):
+def test_four_devices_of_one_process_give_the_same_bits(tmp_path, alone):
     (tmp_path / "script.py").write_text(SCRIPT)
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
     done = run_script(tmp_path / "script.py", "", 0, tmp_path, XLA_FLAGS=flags)
@@ -108,7 +108,7 @@ def test_four_devices_of_one_process(tmp_path, alone):
     assert agrees(tmp_path / "0.npz", alone)
 
 
-def test_two_processes(tmp_path, alone):
+def test_two_processes_give_the_same_bits(tmp_path, alone):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

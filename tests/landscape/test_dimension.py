@@ -72,7 +72,7 @@ def picture(request):
     return build(), dimension
 
 
-def test_the_uncertainty_dimension_of_known_borders(picture):
+def test_the_uncertainty_dimension_of_known_borders_is_within_its_error(picture):
     labels, dimension = picture
     fit = uncertainty_dimension(labels)
     assert fit.refused == ""
@@ -80,12 +80,12 @@ def test_the_uncertainty_dimension_of_known_borders(picture):
     assert abs(fit.dimension - dimension) < 5 * fit.standard_error
 
 
-def test_the_box_dimension_of_known_borders(picture):
+def test_the_box_dimension_of_known_borders_is_within_its_error(picture):
     labels, dimension = picture
     assert abs(box_counting_dimension(edges(labels)).dimension - dimension) < 0.08
 
 
-def test_exact_sets_in_their_own_base():
+def test_box_counting_is_exact_for_exact_sets_in_their_own_base():
     i = np.arange(1024)
     sierpinski = (i[:, None] & i[None, :]) == 0
     assert box_counting_dimension(sierpinski).dimension == pytest.approx(np.log2(3), abs=1e-6)
@@ -105,7 +105,7 @@ def test_exact_sets_in_their_own_base():
 
 
 @pytest.mark.parametrize(("rate", "repeller"), [(3.1, 0.833059176), (4.0, 0.5516185684)])
-def test_the_repeller_of_descent_on_the_cubic_loss(rate, repeller):
+def test_the_dimension_of_the_repeller_of_the_cubic_loss_is_the_known_one(rate, repeller):
     """The starts from which x ← x − η (x − x²), η > 3, does not escape form a Cantor set. Gaps differ in escape parity.
 
     At distances near the size of its largest gap the set looks denser than it is, so only the smallest are used.
@@ -121,7 +121,7 @@ def test_the_repeller_of_descent_on_the_cubic_loss(rate, repeller):
     assert np.mean(fit.local_slopes[:3]) - 1 == pytest.approx(repeller, abs=0.03)
 
 
-def test_local_slopes_are_dimensions_also_where_the_fit_is_refused():
+def test_local_slopes_are_dimensions_even_if_the_fit_fails():
     line = np.zeros((64, 64), bool)
     line[17] = True
     fit = box_counting_dimension(line)
@@ -131,7 +131,7 @@ def test_local_slopes_are_dimensions_also_where_the_fit_is_refused():
     assert np.all(refused.local_slopes > 1.5)
 
 
-def test_the_report_names_every_error_and_a_control():
+def test_the_report_lists_every_error_and_a_control():
     labels = newton()
     for rule, bias in (("published rule", 0.2), ("nested boxes", 0.08), ("3-point rule", 0.03)):
         report = border_dimension(labels, before=labels, rule=rule)
@@ -146,25 +146,25 @@ def test_the_report_names_every_error_and_a_control():
 
 
 @pytest.mark.parametrize("side", [64, 65, 100])
-def test_a_small_picture_has_every_row(side):
+def test_the_report_of_a_small_picture_has_every_row(side):
     line = np.arange(side)
     measure = np.where((line[:, None] - side / 3) ** 2 + (line - side / 2.1) ** 2 < side**2 / 8, -1.0, 1.0)
     rows = dimension_table(measure, np.zeros(measure.shape, bool))
     assert [row["rule"] for row in rows] == list(RULES)
-    assert all(row["said"] and np.isfinite(row["dimension"]) for row in rows)
+    assert all(row["summary"] and np.isfinite(row["dimension"]) for row in rows)
     small = dimension_table(measure[:63], np.zeros(measure.shape, bool)[:63])
     assert [row["rule"] for row in small] == list(RULES)
-    assert all(np.isnan(row["dimension"]) and "64 × 64 are needed" in row["said"] for row in small)
+    assert all(np.isnan(row["dimension"]) and "64 × 64 are needed" in row["summary"] for row in small)
 
 
-def test_the_bootstrap_of_boxes_knows_how_much_border_there_is():
+def test_the_bootstrap_error_of_box_counting_is_larger_for_less_border():
     """The dimension of a border in one corner is less certain than that of a border everywhere."""
     everywhere = np.indices((512, 512)).sum(axis=0) % 128 == 0
     corner = everywhere & (np.indices((512, 512)).max(axis=0) < 160)
     assert box_counting_dimension(corner).standard_error > 3 * box_counting_dimension(everywhere).standard_error
 
 
-def test_an_unresolved_border_is_refused_with_a_reason():
+def test_an_unresolved_border_raises_an_error_with_the_reason():
     noise = np.random.default_rng(0).random((256, 256)) < 0.4
     fit = uncertainty_dimension(noise)
     assert np.isnan(fit.dimension)
@@ -200,13 +200,13 @@ def test_the_published_estimator_is_the_median_slope_of_ten_sizes():
 
 
 @pytest.mark.parametrize("bad", [np.ones((64, 64)), np.ones((8, 64), bool), np.ones(64, bool)])
-def test_mistakes_are_sentences(bad):
+def test_invalid_arguments_raise_a_clear_error(bad):
     for measure in (box_counting_dimension, published_dimension, uncertainty_dimension, border_dimension):
         with pytest.raises(ValueError, match="picture of booleans"):
             measure(bad)
 
 
-def test_classical_fractals_at_points_that_are_known():
+def test_classical_fractals_have_the_known_labels_at_known_points():
     at = lambda problem, x, y, bound=4.0: escape_time(problem, 300, bound)({"x": jnp.array(x), "y": jnp.array(y)})
     assert not at(ml.problems.mandelbrot(), -1.0, 0.0)["escaped"]
     assert not at(ml.problems.mandelbrot(), -0.122561, 0.744862)["escaped"]
@@ -218,7 +218,7 @@ def test_classical_fractals_at_points_that_are_known():
 
 
 @pytest.mark.parametrize(("rate", "exponent", "error"), [(3.2, -0.9162907, 1e-3), (3.9, 0.4961, 0.03)])
-def test_the_lyapunov_fractal_on_its_diagonal_is_the_logistic_map(rate, exponent, error):
+def test_the_diagonal_of_the_lyapunov_fractal_is_the_logistic_map(rate, exponent, error):
     problem, theta = ml.problems.lyapunov_logistic("AB"), {"x": jnp.array(rate), "y": jnp.array(rate)}
     losses = ml.unroll(problem, problem.init(theta, KEY), theta, KEY, 4000)[1]
     assert float(jnp.mean(losses)) == pytest.approx(exponent, abs=error)

@@ -21,7 +21,7 @@ PLANE = Plane(Axis("x", 0.45, 0.55), Axis("y", 0, 1), lambda x, y: jnp.stack([x,
 SETTINGS = {"resolution": 40, "share": 0.2}
 
 
-def test_chaos_beyond_the_digits_is_seen_and_calm_is_not():
+def test_precision_detects_chaos_beyond_rounding_and_no_problem_without_chaos():
     wild = precision(LOGISTIC, PLANE, num_steps=300, **SETTINGS)
     assert wild.checked == 320
     assert wild.differing / wild.checked > 0.1
@@ -33,7 +33,7 @@ def test_chaos_beyond_the_digits_is_seen_and_calm_is_not():
     assert "0 of 320" in str(calm)
 
 
-def test_a_deep_zoom_of_a_network_is_rounding():
+def test_precision_detects_a_zoom_of_a_network_below_rounding():
     chosen = condition("tanh")
     x, y = 13.299774041796327, 200.35839373325396
     around = lambda half: Plane(
@@ -48,7 +48,7 @@ def test_a_deep_zoom_of_a_network_is_rounding():
     assert wide.median_difference < 1e-8 < deep.median_difference
 
 
-def test_the_other_update_is_the_same_map_in_other_units(float64):
+def test_the_reordered_update_is_the_same_map_in_other_units(float64):
     problem = condition("single").problem
     theta, key = {"input_rate": jnp.array(2.0), "output_rate": jnp.array(3.0)}, jax.random.key(0)
     other = rescaled(problem)
@@ -62,6 +62,6 @@ def test_the_other_update_is_the_same_map_in_other_units(float64):
 
 
 @pytest.mark.parametrize("share", [0, 1.5])
-def test_a_share_out_of_range_is_refused(share):
+def test_a_share_out_of_range_raises_an_error(share):
     with pytest.raises(ValueError, match="share must be a number in"):
         precision(CALM, PLANE, num_steps=3, resolution=4, share=share)

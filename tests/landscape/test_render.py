@@ -19,7 +19,7 @@ def test_rows_are_y_ascending_and_both_ends_are_included():
     np.testing.assert_allclose(image["both"][:, 2, 1], [0.01, 1, 100], rtol=1e-6)
 
 
-def test_chunks_change_nothing():
+def test_chunks_do_not_change_the_picture():
     function = lambda theta: jnp.sin(theta[0]) * jnp.log(theta[1])
     images = [ml.landscape.render(function, PLANE, 7, chunk_size=size) for size in (1, 5, 64)]
     np.testing.assert_allclose(images[0], images[1], rtol=1e-6)
@@ -37,6 +37,6 @@ def test_chunks_change_nothing():
         (lambda: ml.landscape.render(jnp.sum, PLANE, 8, chunk_size=0), "at least 1"),
     ],
 )
-def test_bad_windows_are_refused_in_a_sentence(build, sentence):
+def test_invalid_windows_raise_a_clear_error(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()

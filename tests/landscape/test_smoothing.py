@@ -15,7 +15,7 @@ def inner(found):
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.2])
-def test_a_wave_is_damped_and_its_gradient_with_it(sigma):
+def test_smoothing_damps_a_wave_and_its_gradient_by_the_known_factor(sigma):
     found = smooth(np.sin(2 * X + 3 * Y), PLANE, sigma)
     damping = np.exp(-0.5 * sigma**2 * (4 + 9))
     where = inner(found)
@@ -33,7 +33,7 @@ def test_axes_have_their_own_sigma():
     assert np.abs(swapped - found.value)[where].min() > 0.2
 
 
-def test_near_the_rim_it_is_the_average_of_what_was_seen():
+def test_near_the_rim_smoothing_averages_the_available_pixels():
     found = smooth(np.ones((HEIGHT, WIDTH)), PLANE, 0.2)
     np.testing.assert_allclose(found.value, 1, atol=1e-12)
     np.testing.assert_allclose(found.gradient, 0, atol=1e-9)
@@ -41,7 +41,7 @@ def test_near_the_rim_it_is_the_average_of_what_was_seen():
     assert found.inside[0, 0] == pytest.approx(0.25, abs=0.03)
 
 
-def test_the_gradient_is_that_of_the_value():
+def test_the_gradient_is_the_derivative_of_the_smoothed_values():
     """This includes kernels that are cut by the rim and a rough landscape."""
     values = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH))
     found = smooth(values, PLANE, 0.15)
@@ -59,7 +59,7 @@ def test_smoothing_leaves_one_minimum_of_many():
     assert all(np.diff(counts) <= 0)
 
 
-def test_minima_are_strict_and_inside():
+def test_local_minima_are_strict_and_not_on_the_rim():
     values = np.array([[0, 9, 9, 9, 9], [9, 1, 9, 2, 2], [9, 9, 9, 9, 9], [9, 9, 9, np.nan, 9], [9, 3, 9, 9, 9.0]])
     expected = np.zeros((5, 5), bool)
     np.testing.assert_array_equal(local_minima(values), expected)  # 1 has the rim's 0 beside it, 2 is a plateau
@@ -75,13 +75,13 @@ def weierstrass(gamma, count):
 
 
 @pytest.mark.parametrize("gamma", [0.6, 0.7, 0.8, 0.9])
-def test_the_exponent_of_weierstrass(gamma):
+def test_the_roughness_of_a_weierstrass_function_is_its_exponent(gamma):
     found = roughness(weierstrass(gamma, 2**16), 2.0**-16)
     assert found.exponent == pytest.approx(-np.log2(gamma), abs=0.04)
     assert 0 < found.standard_error < 0.04
 
 
-def test_a_smooth_cut_and_noise_are_told_apart():
+def test_roughness_distinguishes_a_smooth_cut_from_noise():
     smooth_cut = roughness(np.sin(np.linspace(0, 3, 4096)), 1.0)
     assert smooth_cut.exponent == pytest.approx(1, abs=0.02)
     assert smooth_cut.crossover == np.inf
@@ -97,7 +97,7 @@ def test_only_scales_before_the_first_saturation_are_fitted():
     assert wave.exponent == pytest.approx(1, abs=0.15)
 
 
-def test_the_crossover_is_where_a_wave_folds_over():
+def test_the_crossover_is_at_the_wavelength():
     """sin(θ/s) is smooth below δ ~ s and independent above it."""
     angle = np.arange(2**14) * 1e-3
     for scale in (0.02, 0.1):
@@ -105,7 +105,7 @@ def test_the_crossover_is_where_a_wave_folds_over():
         assert scale < found.crossover < 4 * scale
 
 
-def test_a_gradient_map_says_where_a_raw_gradient_can_be_used():
+def test_a_gradient_map_shows_where_raw_gradients_agree_with_smoothed_ones():
     smoothed = np.broadcast_to([1.0, 0.0], (1, 6, 2))
     direction = np.array([[[1, 0], [0, 1], [-1, 0], [0.6, 0.8], [1, 0], [0, 0]]], float)
     log_length = np.array([[0, 0, 0, 500.0, np.log(0.05), -np.inf]])
@@ -141,11 +141,11 @@ def test_forward_and_reverse_are_compared_at_any_size():
         (lambda: gradient_map(np.ones((2, 2)), np.ones((2, 2, 2)), np.ones((2, 2, 3))), "shape"),
     ],
 )
-def test_mistakes_are_sentences(call, words):
+def test_invalid_arguments_raise_a_clear_error(call, words):
     with pytest.raises(ValueError, match=words):
         call()
 
 
-def test_one_sigma_is_no_pyramid():
+def test_a_pyramid_needs_several_sigmas():
     with pytest.raises(TypeError, match="a sequence of standard deviations"):
         smoothing_pyramid(np.ones((9, 9)), PLANE, 1.0)

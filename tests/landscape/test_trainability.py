@@ -32,7 +32,7 @@ def rendered(request):
     return request.param, trainability(chosen.problem, chosen.plane, num_steps=STEPS, resolution=24)
 
 
-def test_the_map_is_the_published_one_up_to_chaos(rendered):
+def test_labels_equal_the_published_ones_except_where_training_is_chaotic(rendered):
     name, found = rendered
     measure, last = REFERENCE[f"{name}_measure"], REFERENCE[f"{name}_last"]
     assert found.measure.dtype == np.float64
@@ -77,7 +77,7 @@ def notebook(data, activation, thetas, num_steps):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_first_ten_losses(name):
+def test_the_first_ten_losses_equal_the_published_ones(name):
     """The losses agree to 1e-10 at four of five pixels, where ten steps do not amplify rounding beyond this."""
     problem, plane = of_500_steps(name)[:2]
     reference = REFERENCE[f"{name}_losses"].reshape(576, 10)
@@ -111,7 +111,7 @@ def compare_with_published_losses():
     assert np.mean(np.abs(found[finite] / reference[finite] - 1) < 1e-10) > 0.99
 
 
-def test_the_stored_data_are_those_of_the_old_generator():
+def test_the_stored_data_equal_those_of_jaxs_old_generator():
     normal = jax.jit(jax.random.normal, static_argnums=1, compiler_options=PUBLISHED)
     with jax.enable_x64(True), jax.threefry_partitionable(False):
         key, first, second = jax.random.split(jax.random.PRNGKey(0), 3)[0], None, None
@@ -137,7 +137,7 @@ def naive_measure(losses):
     return -v.sum() if v[-20:].mean() < 1 else (1 / v).sum()
 
 
-def test_the_measure_is_its_definition():
+def test_the_measure_equals_its_definition():
     generator = np.random.default_rng(0)
     losses = np.exp(np.cumsum(generator.normal(0, 2, (40, 60)), axis=1))
     losses[3, 30:], losses[4, 50:], losses[5, 10] = np.inf, np.nan, np.inf
@@ -146,7 +146,7 @@ def test_the_measure_is_its_definition():
     np.testing.assert_array_equal(shaped.ravel(), convergence_measure(losses))
 
 
-def test_a_loss_of_zero_gives_a_number():
+def test_a_loss_of_zero_gives_a_finite_measure():
     assert np.isfinite(convergence_measure([0.0] * 30))
     assert np.isfinite(convergence_measure([1.0, 0.0] + [2.0] * 30))
     assert convergence_measure([0.0] + [1.0] * 30) > 0
@@ -174,7 +174,7 @@ def history_measure(problem, num_steps):
     return convergence_measure(losses).reshape(2, 3)
 
 
-def test_a_state_that_comes_back_from_nan_is_followed_where_nothing_is_dropped():
+def test_a_state_that_recovers_from_nan_is_followed_if_no_pixel_is_dropped():
     """Its value is NaN from step 29 to 59 and finite afterwards."""
     gap = lambda v, count: jnp.where((count >= 29) & (count < 60), jnp.nan, v)
     problem = ml.InnerProblem(
@@ -189,7 +189,7 @@ def test_a_state_that_comes_back_from_nan_is_followed_where_nothing_is_dropped()
     assert not trainability(problem, FLAT, num_steps=120, resolution=(3, 2)).converged.any()
 
 
-def test_only_a_pixel_whose_loss_is_lost_is_dropped():
+def test_a_pixel_is_dropped_only_if_its_loss_is_not_finite():
     """An array of the state that is all NaN, or empty, has no effect while the loss is finite."""
     problem = ml.InnerProblem(
         lambda theta, key: (jnp.ones(()), jnp.full(2, jnp.nan), jnp.zeros((0, 3))),
@@ -203,7 +203,7 @@ def test_only_a_pixel_whose_loss_is_lost_is_dropped():
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 19, 41])
-def test_short_runs_and_negative_losses_keep_sign_and_label_together(num_steps):
+def test_the_sign_of_the_measure_is_the_label_also_for_short_runs_and_negative_losses(num_steps):
     problem = ml.InnerProblem(
         lambda theta, key: jnp.ones(()), lambda s, theta, key: theta[0] * s, lambda s, theta, key: s - 0.7
     )
@@ -214,7 +214,7 @@ def test_short_runs_and_negative_losses_keep_sign_and_label_together(num_steps):
         assert num_steps > 1 or not found.undecided.any()
 
 
-def test_roundings_are_those_of_theta_and_not_of_a_step_from_it():
+def test_the_pitch_in_roundings_is_relative_to_theta():
     x, y = Axis("x", -1e-14, 1e-14), Axis("y", -1.0, 1.0)
     plane = ml.landscape.plane_through(np.array([1.0, 1.0]), x, y, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
     across, along = plane.pitch_in_roundings(129, 129)
@@ -249,7 +249,7 @@ def test_a_zoom_below_rounding_warns():
         trainability(chosen.problem, deep, num_steps=2, resolution=4)
 
 
-def test_offset_once_is_another_problem_than_the_drift():
+def test_an_offset_at_the_start_differs_from_an_offset_in_every_step():
     drift, once = (condition(name).problem for name in ("offset", "offset_once"))
     theta, key = {"offset": jnp.array(0.1), "rate": jnp.array(0.0)}, jax.random.key(0)
     states = []
@@ -265,14 +265,14 @@ def test_offset_once_is_another_problem_than_the_drift():
 
 
 @pytest.mark.parametrize("name", ["tanh", "relu", "identity", "single", "minibatch", "offset", "offset_once"])
-def test_every_condition_has_a_tile_and_no_nan(name):
+def test_every_condition_has_a_picture_without_nan(name):
     chosen = condition(name)
     for plane in (chosen.plane, chosen.tile):
         found = trainability(chosen.problem, plane, num_steps=30, resolution=4)
         assert np.all(np.isfinite(found.measure))
 
 
-def test_edges_are_the_cells_with_both_signs():
+def test_edges_are_the_cells_with_both_labels():
     measure = np.array([[-1.0, -2.0, 3.0], [-1.0, -2.0, -3.0]])
     np.testing.assert_array_equal(edges(measure), [[False, True]])
     np.testing.assert_array_equal(edges(measure < 0), edges(measure))
@@ -305,12 +305,12 @@ DATA = ml.data.two_layer_data(1)
         (lambda: Axis("x", -1, 1, "log10", centre=-1.0), "positive on a log10"),
     ],
 )
-def test_mistakes_are_sentences(build, sentence):
+def test_invalid_arguments_raise_a_clear_error(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()
 
 
-def test_weights_that_were_made_before_in_float32_are_trained_in_float64():
+def test_weights_created_in_float32_are_trained_in_float64():
     start = jnp.asarray([0.3, -0.7], jnp.float32)
     step = lambda s, theta, key: s - theta["input_rate"] * s * (1 + 1e-9 * theta["output_rate"])
     double = ml.InnerProblem(lambda t, k: jnp.asarray(np.asarray(start), float), step, lambda s, t, k: jnp.sum(s**2))
@@ -334,26 +334,26 @@ def test_weights_that_were_made_before_in_float32_are_trained_in_float64():
         (lambda problem, plane: ml.landscape.Axis("a", "0", 1), "must be real numbers; '0' was given"),
     ],
 )
-def test_what_is_of_another_kind_is_a_sentence(mistake, words):
+def test_arguments_of_the_wrong_type_raise_a_clear_error(mistake, words):
     chosen = ml.landscape.condition("tanh")
     with pytest.raises(TypeError, match=words):
         mistake(chosen.problem, chosen.plane)
 
 
-def test_a_plane_through_what_is_not_finite_is_refused():
+def test_a_plane_through_a_non_finite_theta_raises_an_error():
     axis = ml.landscape.Axis("a", 0, 1)
     with pytest.raises(ValueError, match="theta must be finite"):
         ml.landscape.plane_through(np.array([np.nan, 1]), axis, axis, np.array([1.0, 0]), np.array([0, 1.0]))
 
 
-def test_a_dimension_of_a_whole_landscape_says_what_it_needs():
+def test_a_dimension_of_a_landscape_instead_of_labels_raises_a_clear_error():
     chosen = ml.landscape.condition("single")
     found = ml.landscape.trainability(chosen.problem, chosen.plane, num_steps=3, resolution=4)
     with pytest.raises(ValueError, match=r"such as landscape\.converged"):
         ml.landscape.border_dimension(found)
 
 
-def test_a_run_that_diverged_counts_as_such_under_a_cap():
+def test_a_diverged_run_is_labelled_diverged_under_a_cap():
     """w ← w (1 − rate), ℓ = w² diverges beyond a rate of 2, and the cap of a training does not hide any step of it."""
     task = ml.Task(lambda key: jnp.ones(()), lambda params, key: params**2 / 2)
     plane = Plane(Axis("rate", 1.0, 101.0), Axis("nothing", 0, 1), lambda x, y: jnp.stack([x, y]))
@@ -368,7 +368,7 @@ def test_a_run_that_diverged_counts_as_such_under_a_cap():
     assert ends[0].pixel_steps <= ends[1].pixel_steps
 
 
-def test_a_run_of_a_drawn_task_that_diverged_counts_as_such_under_a_cap():
+def test_a_diverged_run_of_a_task_distribution_is_labelled_diverged_under_a_cap():
     task = lambda size: ml.Task(lambda key: size * jnp.ones(()), lambda params, key: params**2 / 2)
     drawn = ml.task_distribution(
         lambda size: ml.training(task(size), ml.sgd(lambda theta: theta[0])), lambda key: 1 + jax.random.uniform(key)

@@ -21,7 +21,7 @@ def test_the_point_is_on_the_border_at_every_depth():
         assert 0 < labels.mean() < 1
 
 
-def test_the_exact_border_of_a_map_is_found():
+def test_the_exact_border_of_a_linear_map_is_found():
     """x ← θ x with loss x² converges only for |θ| < 1, for any y."""
     problem = ml.InnerProblem(
         lambda theta, key: jnp.ones_like(theta[0]), lambda x, theta, key: theta[0] * x, lambda x, theta, key: x * x
@@ -31,7 +31,7 @@ def test_the_exact_border_of_a_map_is_found():
     assert x == pytest.approx(1, abs=1e-14)
 
 
-def test_frames_halve_about_the_point_on_both_scales():
+def test_frames_halve_about_the_point_on_linear_and_logarithmic_axes():
     plane = Plane(Axis("x", -1, 3), Axis("y", -2, 2, "log10"), lambda x, y: (x, y))
     frames = zoom(plane, 0.5, 10.0, 3)
     np.testing.assert_allclose(
@@ -52,6 +52,6 @@ def test_frames_halve_about_the_point_on_both_scales():
         (lambda: border_point(SINGLE.problem, LEARNS, num_steps=STEPS), "no border to zoom into"),
     ],
 )  # fmt: skip
-def test_mistakes_are_sentences(build, sentence):
+def test_invalid_arguments_raise_a_clear_error(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()

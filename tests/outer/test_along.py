@@ -27,7 +27,7 @@ def moving():
 
 
 @pytest.mark.parametrize(("name", "mean"), [("PES", 4.0), ("NRES", 4.0), ("TBPTT", 2.5)])
-def test_the_mean_along_a_trajectory_is_that_of_the_losses_its_states_saw(moving, name, mean):
+def test_the_mean_along_a_trajectory_is_that_of_the_losses_with_earlier_values_of_theta(moving, name, mean):
     """ℓ_1 = θ_1², ℓ_2 = (θ_1 + θ_2)². Persistent methods have mean 3 θ_1 + 2 θ_2, truncated backprop 2 θ_1 + θ_2."""
     report = moving[name]
     assert report.mean.shape == (3,)
@@ -56,6 +56,6 @@ def test_a_frozen_theta_has_no_hysteresis():
         ({"along": jnp.ones(4), "reference": jnp.float32(1.0)}, "do not give reference"),
     ],
 )
-def test_what_is_no_trajectory_is_refused(change, sentence):
+def test_an_invalid_trajectory_raises_an_error(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         ml.compare(ESTIMATORS, jnp.float32(1.0), KEY, num_episodes=2, **change)

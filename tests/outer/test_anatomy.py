@@ -28,7 +28,7 @@ def found():
         return ml.diagnosis.anatomy(POWERS, PLANE, (7, 5), KEY, num_steps=STEPS)
 
 
-def test_exponents_losses_and_labels_of_a_linear_map(found):
+def test_exponents_losses_and_labels_of_a_linear_map_are_the_closed_forms(found):
     a, b = np.meshgrid(10.0 ** np.linspace(-0.5, 0.5, 7), np.linspace(0.2, 1.5, 5))
     np.testing.assert_allclose(found.exponent, np.log(a * b), atol=1e-9)
     losses = (a * b) ** (2 * np.arange(1, STEPS + 1)[:, None, None])
@@ -51,7 +51,7 @@ def test_gradients_are_per_unit_of_the_axes(found):
     np.testing.assert_allclose(exact, [plain["a"] * 10**0.5 * np.log(10), plain["b"]], rtol=1e-9)
 
 
-def test_the_law_is_read_from_what_trains_chaotically(found):
+def test_the_law_is_fitted_to_points_that_train_chaotically(found):
     count = 400
     generator = np.random.default_rng(0)
     exponent = generator.uniform(-0.1, 0.5, (1, count))
@@ -75,12 +75,12 @@ def test_outer_trajectories_are_meta_train_from_each_start():
     problem, theta = ml.problems.phase_walk(), jnp.array([0.3, 0.5, 0.9])
     estimator = ml.persistent_es(problem, ml.Truncation(6, 2), sigma=0.1, num_pairs=4)
     settings = (estimator, optax.adam(0.05), theta, KEY, 6)
-    thetas, metrics = ml.outer_trajectories(*settings, low=jnp.asarray(0.25), high=jnp.asarray(0.8))
+    thetas, metrics = ml.outer.outer_trajectories(*settings, low=jnp.asarray(0.25), high=jnp.asarray(0.8))
     assert thetas.shape == (3, 7)
     assert metrics["loss"].shape == (3, 6)
     np.testing.assert_array_equal(thetas[:, 0], theta)
     assert thetas[:, 1:].min() >= 0.25
     assert thetas[:, 1:].max() <= 0.8
-    free, _ = ml.outer_trajectories(*settings)
+    free, _ = ml.outer.outer_trajectories(*settings)
     alone, _ = ml.meta_train(estimator, optax.adam(0.05), theta[1], jax.random.split(KEY, 3)[1], 6)
     assert free[1, -1] == pytest.approx(float(alone), rel=1e-9)

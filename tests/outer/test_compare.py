@@ -48,14 +48,14 @@ def comparison():
         ("NRES", SMOOTHED, SMOOTHED),
     ],
 )
-def test_means_and_targets_are_the_exact_ones(comparison, name, mean, target):
+def test_means_and_targets_equal_the_exact_ones(comparison, name, mean, target):
     report = comparison[name]
     assert abs(report.mean[0] - mean) <= 5 * report.mean_error[0] + 1e-6
     assert report.target[0] == pytest.approx(target, abs=0.02)
     assert report.gradient[0] == pytest.approx(TRUE, abs=1e-5)
 
 
-def test_biases_of_unbiased_estimators_are_noise_and_of_truncated_ones_are_not(comparison):
+def test_unbiased_estimators_have_no_significant_bias_and_truncated_ones_have(comparison):
     for name in ("full ES", "PES", "NRES"):
         bias = comparison[name].bias
         assert bias.value < 5 * bias.error
@@ -65,7 +65,7 @@ def test_biases_of_unbiased_estimators_are_noise_and_of_truncated_ones_are_not(c
     assert comparison["TBPTT"].bias.value == pytest.approx(1 - TRUNCATED / TRUE, rel=1e-3)
 
 
-def test_variance_and_signal_to_noise_are_the_exact_ones(comparison):
+def test_variance_and_signal_to_noise_ratio_equal_the_exact_ones(comparison):
     for name in ("full ES", "NRES"):
         report = comparison[name]
         assert abs(report.variance.value - NRES_VARIANCE / PAIRS) < 5 * report.variance.error
@@ -78,7 +78,7 @@ def test_variance_and_signal_to_noise_are_the_exact_ones(comparison):
     assert comparison["BPTT"].bias.error == 0
 
 
-def test_costs_are_counted(comparison):
+def test_inner_steps_are_counted(comparison):
     steps = {report.name: report.inner_steps for report in comparison.reports}
     assert steps == {"BPTT": 6, "TBPTT": 6, "full ES": 96, "truncated ES": 144, "PES": 96, "NRES": 96}
     assert all(
@@ -86,7 +86,7 @@ def test_costs_are_counted(comparison):
     )
 
 
-def test_the_table_and_the_rows_name_every_estimator(comparison):
+def test_the_table_and_the_rows_contain_every_estimator(comparison):
     text, rows = str(comparison), comparison.rows()
     assert [row["estimator"] for row in rows] == [row.split("  ")[0] for row in text.splitlines()[2 : 2 + len(rows)]]
     assert max(map(len, text.splitlines())) <= 100
@@ -132,7 +132,7 @@ def test_the_same_key_gives_the_same_numbers():
         ({"callback": "print"}, "callback must be"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(change, sentence):
+def test_invalid_arguments_raise_a_clear_error(change, sentence):
     arguments = {
         "estimators": {"a": ml.backprop(ml.problems.phase_walk(), ml.Truncation(2, 2))},
         "theta": THETA,
@@ -176,12 +176,12 @@ def test_references_share_programs_and_a_second_point_compiles_none():
     assert len(set(targets.values())) == 5, "four smoothings, and no smoothing"
 
 
-def test_columns_that_are_not_asked_for_have_no_programs():
+def test_columns_that_are_not_requested_compile_no_programs():
     _, count = compared(reference=jnp.float32(1.0), unsmoothed=False)
     assert count == 0
 
 
-def test_reports_come_as_soon_as_they_are_known():
+def test_reports_are_passed_to_the_callback_as_soon_as_they_are_measured():
     seen = []
     found, _ = compared(callback=lambda report: seen.append((report, len(ml.compiled_programs()))))
     assert [report.name for report, _ in seen] == list(smoothed_in_four_ways())
@@ -203,8 +203,10 @@ def test_smoothings_in_blocks_have_their_own_targets():
         assert found[name].target[0] == pytest.approx(exact, abs=0.04), name
 
 
-@pytest.mark.parametrize("wrap", [lambda e: ml.clip_gradient(e, 1e-3), lambda e: e._replace(estimate=doubled(e))])
-def test_what_is_wrapped_is_not_taken_for_one_of_its_family(wrap):
+@pytest.mark.parametrize(
+    "wrap", [lambda e: ml.estimators.clip_gradient(e, 1e-3), lambda e: e._replace(estimate=doubled(e))]
+)
+def test_a_wrapped_estimator_is_not_treated_as_the_original(wrap):
     plain = smoothed_in_four_ways()["PES"]
     found = ml.compare({"plain": plain, "wrapped": wrap(plain)}, THETA, KEY, num_episodes=4, reference_pairs=4)
     ratio = np.abs(found["wrapped"].mean / found["plain"].mean)
@@ -212,7 +214,7 @@ def test_what_is_wrapped_is_not_taken_for_one_of_its_family(wrap):
 
 
 def doubled(estimator):
-    @functools.wraps(estimator.estimate)  # which copies attributes
+    @functools.wraps(estimator.estimate)  # wraps copies the attributes
     def estimate(theta, state, key):
         gradient, *rest = estimator.estimate(theta, state, key)
         return 2 * gradient, *rest
@@ -221,7 +223,7 @@ def doubled(estimator):
 
 
 @pytest.mark.parametrize(("seconds", "runs"), [(0.01, 21), (0.5, 3), (2.9, 3), (3.0, 2)])
-def test_the_time_of_an_episode_has_an_error_from_as_many_runs_as_are_cheap(monkeypatch, seconds, runs):
+def test_the_time_of_an_episode_has_an_error_from_repeated_runs(monkeypatch, seconds, runs):
     """A first run that is short is discarded; the others take 1.1 and 0.9 times as long in turn."""
     began, taken = [0.0], []
 
@@ -236,7 +238,7 @@ def test_the_time_of_an_episode_has_an_error_from_as_many_runs_as_are_cheap(monk
     np.testing.assert_allclose([mean, error], [timings.mean() / 4, timings.std(ddof=1) / len(timings) ** 0.5 / 4])
 
 
-def test_equal_episodes_are_timed_alone(monkeypatch):
+def test_the_time_of_equal_episodes_is_that_of_one_episode(monkeypatch):
     sizes = []
     monkeypatch.setattr(
         episodes, "seconds_per_episode", lambda batch, theta, key: sizes.append(batch.size) or (1.0, 0.0)

@@ -28,7 +28,7 @@ def descend(estimator, num_steps=600, theta=START, **settings):
     return ml.meta_train(estimator, optax.sgd(0.01), theta, KEY, num_steps, **settings)
 
 
-def test_the_steps_of_a_run_are_exact_beyond_32_bits_and_go_on_from_a_file(tmp_path):
+def test_the_steps_of_a_run_are_exact_beyond_32_bits_also_after_resuming(tmp_path):
     look = lambda theta, key: theta
     whole = descend(costly(4_000_001), evaluate=look, chunk_length=250)[1]
     assert whole.snapshot.inner_steps == 600 * 4_000_001
@@ -37,14 +37,14 @@ def test_the_steps_of_a_run_are_exact_beyond_32_bits_and_go_on_from_a_file(tmp_p
     seen = []
     note = lambda step, theta, history: seen.extend(history.evaluations["inner_steps"].tolist())
     half = descend(costly(2**31 - 1), 3, callback=note, evaluate=look)[1].snapshot
-    like = ml.first_snapshot(costly(1), optax.sgd(0.01), START, KEY)
+    like = ml.outer.first_snapshot(costly(1), optax.sgd(0.01), START, KEY)
     resumed = load_snapshot(save_snapshot(tmp_path / "half.npz", half), like)
     history = descend(costly(2**31 - 1), 5, resume=resumed, evaluate=look, callback=note)[1]
     assert seen == [0, 3 * (2**31 - 1), 5 * (2**31 - 1)]
     assert history.snapshot.inner_steps == 5 * (2**31 - 1)
 
 
-def test_a_run_that_stops_counts_its_last_step_and_no_more():
+def test_a_stopped_run_counts_steps_until_its_last_one():
     broken = lambda theta: jnp.where(theta < 0.975, jnp.nan, theta)
     with pytest.warns(UserWarning, match="Outer step 2 would have made"):
         _, history = descend(costly(2**30), 7, project=broken)
@@ -69,12 +69,12 @@ def reported(estimator, state):
     return metrics.out_avals[0].dtype
 
 
-def test_one_estimate_of_many_steps():
+def test_inner_steps_of_one_estimate_beyond_32_bits_are_floating_point():
     parts = {"a": huge(), "b": huge(stagger=True)}
     for estimator in (
         *parts.values(),
         ml.mixture(parts),
-        ml.clip_gradient(parts["a"], 1.0),
+        ml.estimators.clip_gradient(parts["a"], 1.0),
         ml.combine(list(parts.values())),
     ):
         state = jax.eval_shape(estimator.init, ONE, jax.eval_shape(lambda: KEY))
@@ -83,7 +83,7 @@ def test_one_estimate_of_many_steps():
     assert parts["b"].description.most_steps == 2**34
 
 
-def test_a_mixture_adds_more_than_32_bits():
+def test_the_inner_steps_of_a_mixture_may_exceed_32_bits():
     mixed = ml.mixture({name: costly(2**31 - 1) for name in "abc"})
     metrics = mixed.estimate(START, mixed.init(START, KEY), KEY)[2]
     assert float(metrics["inner_steps"]) == pytest.approx(3 * 2**31, rel=1e-6)
@@ -97,7 +97,7 @@ def test_a_mixture_adds_more_than_32_bits():
     ("keep", "steps"),
     [("all", range(11)), ("chunks", [0, 4, 8]), ("last", [10]), (3, [0, 3, 6, 9]), (5, [0, 5, 10])],
 )
-def test_a_history_keeps_what_is_asked_for(keep, steps):
+def test_a_history_keeps_the_requested_thetas(keep, steps):
     theta, everything = descend(costly(1), 11)
     seen = []
     note = lambda step, theta, history: seen.append((history.steps.tolist(), len(history.theta)))
@@ -109,20 +109,20 @@ def test_a_history_keeps_what_is_asked_for(keep, steps):
     assert all(len(part) == count for part, count in seen)
 
 
-def test_a_traced_history_keeps_what_is_asked_for():
+def test_a_traced_history_keeps_the_requested_thetas():
     keep = lambda theta: [descend(costly(1), 11, theta=theta, keep=keep, chunk_length=4)[1] for keep in ("chunks", 3)]
     everything = descend(costly(1), 11)[1]
     for history in jax.jit(keep)(START):
         np.testing.assert_array_equal(history.theta, everything.theta[history.steps])
 
 
-def test_a_stride_goes_on_after_an_interruption():
+def test_the_stride_of_a_history_continues_after_an_interruption():
     half = descend(costly(1), 5)[1].snapshot
     history = descend(costly(1), 11, resume=half, keep=4)[1]
     assert history.steps.tolist() == [8]
 
 
-def test_what_is_not_kept_takes_no_room_in_the_program():
+def test_thetas_that_are_not_kept_use_no_memory_of_the_program():
     big, length = jnp.zeros(1000), 50
     from metalearn.outer.meta_train import first_snapshot
     from metalearn.outer.outer_steps import _chunk
@@ -142,6 +142,6 @@ def test_what_is_not_kept_takes_no_room_in_the_program():
 @pytest.mark.parametrize(
     ("keep", "sentence"), [("some", "one of all, chunks, last"), (0, "at least 1"), (1.5, "whole number")]
 )
-def test_wrong_words_are_refused(keep, sentence):
+def test_an_unknown_value_of_keep_raises_an_error(keep, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         descend(costly(1), 3, keep=keep)

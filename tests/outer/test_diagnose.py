@@ -32,7 +32,7 @@ def chaotic():
         return ml.diagnose(ml.problems.cubic_loss(0.3), jnp.asarray(2.9), 0.02, ml.Truncation(60, 10), KEY)
 
 
-def test_a_calm_place(calm):
+def test_diagnose_at_a_point_without_chaos(calm):
     """s ← 0.9 s + θ: full gradient 115.555 / 12, the same at all sigmas, and an exponent of ln 0.9."""
     assert calm.exponent.value == pytest.approx(np.log(0.9), abs=1e-6)
     assert abs(calm.smoothed - 115.55531 / 12) < 5 * calm.smoothed_error
@@ -52,13 +52,13 @@ def test_a_calm_place(calm):
     assert not calm.left_out
 
 
-def test_the_measured_signal_to_noise_is_the_predicted_one(calm):
+def test_the_measured_signal_to_noise_ratio_equals_the_predicted_one(calm):
     for name, predicted in calm.predicted.items():
         measured = calm.comparison[name].signal_to_noise_per_step
         assert abs(measured.value - predicted) < 5 * measured.error + 0.1 * predicted
 
 
-def test_a_chaotic_place(chaotic):
+def test_diagnose_at_a_chaotic_point(chaotic):
     assert chaotic.exponent.value > 0.3
     assert chaotic.kappa > 100
     assert chaotic.length_ratio > 100
@@ -66,9 +66,9 @@ def test_a_chaotic_place(chaotic):
     assert chaotic.spectrum is not None
 
 
-def test_noise_is_never_recommended(with_effort):
+def test_an_estimator_with_only_noise_is_not_recommended(with_effort):
     """Exploding gradients sometimes have a signal in the pilot, with an error so large that any bias is possible."""
-    with_effort("low")  # chaos makes other numbers of other roundings
+    with_effort("low")  # different rounding gives different numbers in chaos
     problem = ml.problems.cubic_loss(0.3)
     methods = {
         ml.diagnose(
@@ -79,7 +79,7 @@ def test_noise_is_never_recommended(with_effort):
     assert not any("backprop" in method for method in methods)
 
 
-def test_in_many_dimensions_the_length_is_not_that_of_the_noise():
+def test_in_many_dimensions_the_norm_of_the_gradient_is_corrected_for_noise():
     """s ← .9 s + Σθ/√d, ℓ = s has a constant gradient, whose direction a cloud of 256 pairs cannot determine."""
     size, steps = 200, 20
     many = ml.InnerProblem(
@@ -95,7 +95,7 @@ def test_in_many_dimensions_the_length_is_not_that_of_the_noise():
     assert found.recommendation.method == "perturbed backprop"
 
 
-def test_numbers_of_noisy_episodes_have_errors_and_the_cap_its_share(monkeypatch, capsys):
+def test_measurements_of_noisy_episodes_have_errors_and_the_share_at_the_cap_is_reported(monkeypatch, capsys):
     """ℓ = aᵀθ with a ~ N((1, 1), 0.04 I) in each episode, and the cap in one of ten: ∇L = 0.9 (1, 1) at every
     σ. Parts that take long are printed while they run.
     """
@@ -134,19 +134,19 @@ def test_numbers_of_noisy_episodes_have_errors_and_the_cap_its_share(monkeypatch
     assert [one for one in told if one[0] == "measuring"] == [("measuring", done) for done in (1, 2, 3, 4)]
 
 
-def test_a_problem_without_a_cap_has_no_share_at_it(calm):
+def test_a_problem_without_a_cap_reports_no_share_at_the_cap(calm):
     assert np.isnan(calm.capped)
     assert "at the cap" not in str(calm)
 
 
-def test_a_card_has_every_line(calm, chaotic):
+def test_the_summary_has_every_line(calm, chaotic):
     for card in (str(calm), str(chaotic)):
         for words in ("Lyapunov exponent", "κ", "distance to the border", "SNR of a pair", "Use ", "candidate"):
             assert words in card
         assert max(map(len, card.splitlines())) < 260
 
 
-def test_the_border_is_where_it_is():
+def test_the_distance_to_the_border_is_the_exact_one():
     """s ← θ s diverges beyond |θ| = 1, which is at a distance of .1 from θ = .9."""
     powers = ml.InnerProblem(lambda t, k: jnp.ones(()), lambda s, t, k: t * s, lambda s, t, k: s * s)
     found = ml.diagnose(ml.saturate(powers, 1.0), jnp.asarray(0.9), 0.1, ml.Truncation(100, 50), KEY)
@@ -155,7 +155,7 @@ def test_the_border_is_where_it_is():
     assert found.beyond == pytest.approx(0.16, abs=0.06)  # P(ε > σ)
 
 
-def test_a_piecewise_constant_loss_leaves_gradients_out():
+def test_gradients_are_left_out_for_a_piecewise_constant_loss():
     steps = ml.InnerProblem(lambda t, k: jnp.ones(()), lambda s, t, k: 0.9 * s + t, lambda s, t, k: jnp.floor(10 * s))
     found = ml.diagnose(steps, jnp.asarray(0.3), 0.2, ml.Truncation(12, 3), KEY)
     assert any("piecewise constant" in sentence for sentence in found.left_out)
@@ -164,7 +164,7 @@ def test_a_piecewise_constant_loss_leaves_gradients_out():
     assert "Left out" in str(found)
 
 
-def test_a_problem_without_derivatives_says_so():
+def test_the_summary_of_a_problem_without_derivatives_says_why():
     def halve(s, t, key):
         return jax.pure_callback(
             lambda s, t: np.float32(0.9 * s + t), jax.ShapeDtypeStruct((), s.dtype), s, t, vmap_method="sequential"
@@ -177,7 +177,7 @@ def test_a_problem_without_derivatives_says_so():
     assert found.recommendation.method in ("NRES", "PES", "truncated ES")
 
 
-def test_a_problem_that_diverges_everywhere_still_has_a_card():
+def test_a_problem_that_diverges_everywhere_has_a_summary():
     explode = ml.InnerProblem(lambda t, k: jnp.ones(()), lambda s, t, k: 1e30 * s * s + t, lambda s, t, k: s * s)
     found = ml.diagnose(explode, jnp.asarray(0.3), 0.2, ml.Truncation(20, 10), KEY)
     assert not found.converged
@@ -197,14 +197,14 @@ def test_a_problem_that_diverges_everywhere_still_has_a_card():
         ({"num_pairs": 2}, ValueError, "num_pairs must be at least 16"),
     ],
 )
-def test_mistakes_are_sentences(settings, error, words):
+def test_invalid_arguments_raise_a_clear_error(settings, error, words):
     given = {"theta": jnp.asarray(0.3), "sigma": 0.1, "truncation": ml.Truncation(4, 2), "key": KEY} | settings
     with pytest.raises(error, match=words):
         ml.diagnose(ml.problems.linear_quadratic(), **given)
 
 
-def test_gradients_in_reverse_mode_are_those_of_several_episodes_and_their_mean():
-    """As problems without forward mode have them. One episode has 9 ± 11, and with some keys the opposite sign."""
+def test_reverse_mode_gradients_are_averaged_over_several_episodes():
+    """Problems without forward mode have such gradients. One episode gives 9 ± 11, with some keys the opposite sign."""
     problem = ml.InnerProblem(
         lambda theta, key: jnp.zeros(()),
         lambda state, theta, key: 0.9 * state + theta * (1 + 3 * jax.random.normal(key)),

@@ -35,7 +35,7 @@ def trained(problem, num_pairs, num_steps, chunk_length=None):
 
 
 @pytest.mark.parametrize("huge", [jnp.nan, 1e12, -1e9])
-def test_a_few_huge_losses_below_one_percent_are_said_once(huge):
+def test_a_few_huge_losses_cause_one_warning(huge):
     _, history, told = trained(unlucky(huge, 1 / 1500), 256, 60, chunk_length=20)
     worst = history.divergence()["worst"]
     assert worst <= 0.01
@@ -45,13 +45,13 @@ def test_a_few_huge_losses_below_one_percent_are_said_once(huge):
     assert "ml.saturate" in told[0]
 
 
-def test_one_huge_loss_in_hundreds_of_small_estimates_is_said_and_a_cap_silences_it():
+def test_one_huge_loss_in_hundreds_of_estimates_causes_a_warning_unless_losses_are_capped():
     (said,) = trained(unlucky(1e9, 1 / 2000), 8, 400)[2]
     assert "Adam" in said
     assert trained(ml.saturate(unlucky(1e9, 1 / 2000), 2.0), 8, 400)[2] == []
 
 
-def test_compare_says_it_below_its_table():
+def test_compare_prints_the_warning_below_its_table():
     estimators = {
         name: ml.evolution_strategies(unlucky(huge, 1 / 300), WINDOWS, sigma=0.3, num_pairs=16)
         for name, huge in {"spoilt": 1e10, "sound": 2.0}.items()
@@ -68,7 +68,7 @@ def test_compare_says_it_below_its_table():
 
 
 @pytest.mark.parametrize("num_particles", [2, 8, 200])
-def test_falling_and_spread_out_losses_are_no_dominance(num_particles):
+def test_decreasing_and_spread_out_losses_cause_no_warning(num_particles):
     """The losses decrease by a factor of 10⁶, are exponentially distributed, and have random signs."""
     draws = np.random.default_rng(0)
     losses = np.geomspace(1e3, 1e-3, 500)[:, None] * draws.exponential(size=(500, num_particles))
@@ -78,7 +78,7 @@ def test_falling_and_spread_out_losses_are_no_dominance(num_particles):
     assert dominance({"loss": np.full(3, 1e9), "worst_share": np.ones(3)}, 8) == 0  # 24 particles
 
 
-def test_losses_that_cancel_in_an_estimate_are_no_small_losses():
+def test_the_sizes_of_losses_that_cancel_are_counted():
     """In 99 of 100 estimates, losses of ±10 cancel; in the last one, a particle has most of a small loss."""
     share, mean, size = np.full(100, 0.02), np.zeros(100), np.full(100, 10.0)
     share[-1], mean[-1], size[-1] = 0.9, 1.0, 1.0
@@ -99,7 +99,7 @@ def test_an_estimator_reports_the_mean_size_of_signed_losses():
         assert metrics["worst_share"] == pytest.approx(1 / 64)
 
 
-def test_one_percent_of_the_particles_is_counted():
+def test_worst_share_counts_one_percent_of_the_particles():
     """`worst_share` of 150 particles counts two of them: 1 % of 300 particles is the worst of three estimates of four."""
     found = dominance({"loss": np.ones(4), "worst_share": np.array([0.8, 0.8, 0.8, 0.0])}, 150)
     assert found == pytest.approx(0.6)
@@ -108,7 +108,7 @@ def test_one_percent_of_the_particles_is_counted():
     )
 
 
-def test_a_mixture_weighs_its_parts_by_their_losses():
+def test_a_mixture_weights_its_parts_by_their_losses():
     def part(loss, share):
         metrics = {
             "loss": jnp.float32(loss),

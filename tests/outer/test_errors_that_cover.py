@@ -90,7 +90,7 @@ def test_errors_cover_with_references_of_the_default_size(size, episodes, num_pa
 
 
 @pytest.mark.parametrize(("size", "episodes"), [(2, 16), (20, 60), (200, 30)])
-def test_an_unbiased_estimator_reads_as_unbiased(size, episodes):
+def test_the_bias_of_an_unbiased_estimator_is_not_significant(size, episodes):
     """A bias is not negative. If the true bias is zero, its error is conservative."""
     found = list(repeated(relative_bias, size, episodes, 0.0, 1.0))
     once, twice = coverage(found, 0.0)
@@ -119,7 +119,7 @@ def test_the_cosine_of_an_unbiased_estimator_is_one():
     assert coverage(found, 1.0)[1] >= 0.95
 
 
-def test_what_is_within_its_noise_is_unknown():
+def test_a_cosine_of_a_mean_within_its_noise_is_unknown():
     faint = Mean(np.array([0.1, 0.0]), np.random.default_rng(0).standard_normal((20, 2)) / 20)
     known = exactly(np.array([1.0, 0.0]))
     assert math.isnan(relative_bias(known, faint).value)
@@ -136,14 +136,14 @@ def test_deterministic_estimators_have_no_error():
     assert math.isnan(values["signal_to_noise"])
 
 
-def test_a_gradient_that_exploded_is_measured():
+def test_an_exploded_gradient_is_measured():
     large = estimate_mean(1e200 * (1 + 0.1 * np.random.default_rng(1).standard_normal((30, 4))))
     assert length(large).value == pytest.approx(2e200, rel=0.1)
     assert 0 < length(large).error < 0.2e200
     assert cosine(large, exactly(np.ones(4))).value == pytest.approx(1, abs=0.01)
 
 
-def test_the_signal_to_noise_is_within_its_error():
+def test_the_signal_to_noise_ratio_is_within_its_error():
     """The signal to noise of Gaussian episodes is ‖μ‖² / tr Σ."""
     random, found = np.random.default_rng(5), []
     for _ in range(REPETITIONS):
@@ -155,7 +155,7 @@ def test_the_signal_to_noise_is_within_its_error():
 
 
 @pytest.mark.parametrize(("gap", "noises"), [(0.3, (0.2, 0.02)), (0.6, (0.2, 0.02)), (0.3, (0.02, 0.2))])
-def test_a_bias_is_within_its_error_where_one_of_the_means_is_of_many_more_episodes(gap, noises):
+def test_a_bias_is_within_its_error_if_one_mean_has_many_more_episodes(gap, noises):
     random, target = np.random.default_rng(7), np.eye(50)[0]
     counts = (16, 400) if noises[0] > noises[1] else (400, 16)
 
@@ -169,7 +169,7 @@ def test_a_bias_is_within_its_error_where_one_of_the_means_is_of_many_more_episo
     assert covers(found, gap)
 
 
-def test_a_signal_to_noise_that_reads_as_nothing_has_an_error():
+def test_a_signal_to_noise_ratio_of_zero_has_an_error():
     """Half of all comparisons with a zero gradient have a signal to noise of zero."""
     for seed in range(20):
         means = np.random.default_rng(seed).standard_normal((64, 3))

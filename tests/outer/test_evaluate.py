@@ -18,7 +18,7 @@ from tests.coverage import covers, repeated
 
 evaluation = importlib.import_module(
     "metalearn.outer.evaluation.evaluate"
-)  # the module; the package has the function of that name
+)  # the module; the package exports the function of the same name
 KEY = jax.random.key(0)
 BENCHMARK = ml.problems.wine_benchmark((4,), num_steps=40, batch_size=16)
 
@@ -44,7 +44,7 @@ def by_hand(transformation, key, task=None):
 
 
 @pytest.mark.parametrize("task", [None, BENCHMARK.task(label_smoothing=0.3)])
-def test_curves_are_those_of_a_loop(task):
+def test_learning_curves_equal_those_of_a_plain_loop(task):
     curves = ml.outer.learning_curves(BENCHMARK, optax.adam(0.02), KEY, num_seeds=2, task=task)
     assert curves.validation.shape == (2, 4)
     assert curves.steps.tolist() == [10, 20, 30, 40]
@@ -55,7 +55,7 @@ def test_curves_are_those_of_a_loop(task):
         assert curves.test_error[seed] == pytest.approx(test_error, abs=1e-6)
 
 
-def test_a_training_that_diverges_reads_as_the_cap_and_is_counted():
+def test_a_diverged_training_has_the_loss_of_the_cap_and_is_counted():
     for rate in (1e12, np.nan):
         curves = ml.outer.learning_curves(BENCHMARK, optax.sgd(rate), KEY, num_seeds=3)
         assert curves.fraction_diverged == 1
@@ -63,7 +63,7 @@ def test_a_training_that_diverges_reads_as_the_cap_and_is_counted():
         assert np.isfinite(curves.test_loss).all()
 
 
-def test_the_sweep_finds_the_best_of_its_rates(monkeypatch):
+def test_the_sweep_finds_the_best_learning_rate(monkeypatch):
     monkeypatch.setattr(baselines, "RATES", (1e-4, 3e-2, 1e4))
     rate = ml.outer.swept_rate(BENCHMARK, "Adam", "constant", KEY)
     keys = jax.random.split(KEY, baselines.SWEEP_SEEDS)
@@ -72,7 +72,7 @@ def test_the_sweep_finds_the_best_of_its_rates(monkeypatch):
     assert rate == 3e-2
 
 
-def test_a_rate_at_the_end_of_the_sweep_is_marked():
+def test_a_best_rate_at_the_end_of_the_sweep_is_marked():
     curves = ml.outer.learning_curves(BENCHMARK, optax.sgd(1.0), KEY, num_seeds=2)
     row = lambda rate: evaluation._row("wine", f"SGD {rate}", rate, curves)
     table = str(Evaluation((row(1e-4), row(0.1), row(1.0), row(np.nan))))
@@ -93,7 +93,7 @@ def test_a_linear_schedule_ends_at_zero():
     np.testing.assert_allclose(updates, -0.4 * (1 - np.arange(41) / 40), atol=1e-6)
 
 
-def test_a_table_of_all(monkeypatch):
+def test_a_table_compares_learned_and_baseline_optimisers(monkeypatch):
     """The nominal optimiser starts as Adam, a pair brings its own task, and a function is called with the benchmark."""
     monkeypatch.setattr(baselines, "RATES", (1e-3, 3e-2))
     monkeypatch.setattr(evaluation, "BASELINES", {"Adam": optax.adam})
@@ -147,7 +147,7 @@ def test_speed_up_is_the_ratio_of_steps_to_adams_last_loss():
     assert str(evaluation._speed_up(found["fast"], {"fast": found["fast"]})) == "–"
 
 
-def test_noise_on_few_readings_moves_the_speed_up_little():
+def test_noise_of_few_evaluations_changes_the_speed_up_little():
     """With fifty losses and noise of .01, two equal optimisers differ by less than a tenth of the steps."""
     random, steps, speeds = np.random.default_rng(0), np.arange(10, 501, 10), []
     for _ in range(200):
@@ -222,7 +222,7 @@ def test_the_ratio_to_a_baseline_covers():
     assert covers(*repeated(measure, lambda random: random, 500), 0.5)
 
 
-def test_what_an_interval_cannot_say_is_said_in_words():
+def test_speed_ups_without_an_interval_are_described_in_words():
     steps, falling = np.arange(1, 101), np.exp(-0.02 * np.arange(1, 101))
     curves = lambda losses, lost=0.0: ml.outer.Curves(steps, np.asarray(losses), np.ones(4), np.ones(4), lost)
     adam = curves([falling] * 4)
@@ -270,7 +270,7 @@ def test_what_an_interval_cannot_say_is_said_in_words():
         ({"key": 0}, TypeError, "typed key"),
     ],
 )
-def test_mistakes_are_sentences(change, error, sentence):
+def test_invalid_arguments_raise_a_clear_error(change, error, sentence):
     given = {"optimizers": {"SGD": optax.sgd(0.1)}, "benchmarks": {"wine": BENCHMARK}, "key": KEY} | change
     with pytest.raises(error, match=sentence):
         ml.evaluate(**given)
@@ -284,12 +284,12 @@ def test_mistakes_are_sentences(change, error, sentence):
         ((BENCHMARK._replace(validation=BENCHMARK.train), "Adam", "constant", KEY), "must be disjoint"),
     ],
 )
-def test_a_sweep_refuses_what_it_does_not_know(arguments, sentence):
+def test_a_sweep_rejects_unknown_names(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         ml.outer.swept_rate(*arguments)
 
 
-def test_an_optimiser_that_needs_the_loss_is_judged():
+def test_an_optimiser_that_needs_the_loss_is_evaluated():
     plateau = optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau())
     found = ml.evaluate({"plateau": plateau}, {"wine": BENCHMARK}, KEY, num_seeds=2, baselines=False)
     assert found["wine", "plateau"].final_loss.value < 1.0

@@ -46,19 +46,19 @@ USES = {
 
 @pytest.mark.parametrize("problem", WRAPPED.values(), ids=WRAPPED)
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_another_horizon_is_refused(use, problem):
+def test_another_horizon_raises_an_error(use, problem):
     with pytest.raises(ValueError, match="made for episodes of 8 steps"):
         use(problem)
 
 
-def test_strides_between_readings_are_refused_where_each_reading_counts():
+def test_strided_raises_an_error_if_every_loss_is_needed():
     with pytest.raises(ValueError, match="Wrap the other way round"):
         ml.strided(LAST, 2)
     value = ml.meta_loss(ml.final_loss(ml.strided(PLAIN, 2), 4), THETA, KEY, 4)
     np.testing.assert_allclose(value, ml.meta_loss(LAST, THETA, KEY, 8), rtol=1e-5)
 
 
-def test_the_right_horizon_and_problems_for_any_are_taken():
+def test_the_right_horizon_and_problems_for_any_horizon_are_accepted():
     for length in (2, np.int64(8)):
         ml.backprop(LAST, ml.Truncation(8, length))
     ml.held_out_loss(LAST, np.int32(8), 2)
@@ -66,7 +66,7 @@ def test_the_right_horizon_and_problems_for_any_are_taken():
         ml.backprop(problem, LONG)
 
 
-def test_a_problem_made_for_one_horizon_is_checked_in_it():
+def test_a_problem_for_one_horizon_is_checked_at_this_horizon():
     assert ml.check_problem(LAST, THETA) == ()
 
     def step(state, theta, key):

@@ -23,7 +23,7 @@ def optimum():
     return -(powers @ slopes) / (slopes @ slopes)
 
 
-def test_it_reaches_the_optimum_of_a_quadratic():
+def test_meta_train_reaches_the_optimum_of_a_quadratic():
     theta, history = ml.meta_train(ESTIMATOR, optax.adam(0.02), START, jax.random.key(0), 800)
     assert float(theta) == pytest.approx(optimum(), abs=0.03)
     assert history.theta.shape == (800,)
@@ -31,7 +31,7 @@ def test_it_reaches_the_optimum_of_a_quadratic():
     assert set(history.metrics) >= {"loss", "fraction_diverged", "inner_steps"}
 
 
-def test_chunks_change_no_bit_and_the_callback_sees_every_step():
+def test_chunks_change_no_bit_and_the_callback_receives_every_step():
     seen = []
     runs = [
         ml.meta_train(ESTIMATOR, optax.adam(0.02), START, jax.random.key(0), 20, chunk_length=length, callback=callback)
@@ -45,7 +45,7 @@ def test_chunks_change_no_bit_and_the_callback_sees_every_step():
     assert seen == [(7, 7), (14, 7), (20, 6)]
 
 
-def test_it_maps_over_starts_and_respects_the_projection():
+def test_meta_train_maps_over_starts_and_applies_the_projection():
     def descend(start, key):
         return ml.meta_train(
             ESTIMATOR, optax.adam(0.05), start, key, 60, project=lambda theta: jnp.clip(theta, 0.1, 1.0)
@@ -92,7 +92,7 @@ def test_evaluations_are_those_of_theta_and_the_best_is_kept():
     assert best.loss == pytest.approx(min(losses))
 
 
-def test_the_best_is_not_the_last_where_the_last_is_worse():
+def test_the_best_theta_is_returned_although_the_last_is_worse():
     """The descent begins near the optimum, and one large step leads beyond it."""
     near = jnp.float32(optimum() + 0.01)
     _, history = ml.meta_train(
@@ -113,7 +113,7 @@ def test_held_out_loss_is_the_mean_over_its_episodes():
 @pytest.mark.parametrize(
     "estimator", [ESTIMATOR, {0: ESTIMATOR, 7: ml.persistent_es(PROBLEM, TRUNCATION, sigma=0.2, num_pairs=2)}]
 )
-def test_a_run_that_was_interrupted_goes_on_with_the_same_bits(estimator):
+def test_an_interrupted_run_continues_with_the_same_bits(estimator):
     arguments = (estimator, optax.adam(0.02), START, jax.random.key(0))
     whole = ml.meta_train(*arguments, 20, evaluate=held_out, chunk_length=4)
     for cut in (4, 7, 13):
@@ -123,7 +123,7 @@ def test_a_run_that_was_interrupted_goes_on_with_the_same_bits(estimator):
         np.testing.assert_array_equal(whole[1].theta, np.concatenate([begun.theta, rest.theta]))
         exactly = (
             whole[1].snapshot if cut == 4 else whole[1].snapshot._replace(best=rest.snapshot.best)
-        )  # others look more often
+        )  # other cuts evaluate more often
         same(exactly, rest.snapshot)
 
 
@@ -152,7 +152,7 @@ def explosive(at):
 
 
 @pytest.mark.parametrize("chunk_length", [None, 3])
-def test_training_stops_at_the_last_finite_theta_and_says_so(chunk_length):
+def test_training_stops_at_the_last_finite_theta_with_a_warning(chunk_length):
     with pytest.warns(UserWarning, match="Outer step 5 would have made theta, or .* non-finite .* 2.5, 1% of its"):
         theta, history = ml.meta_train(
             explosive(5), optax.sgd(0.1), START, jax.random.key(0), 30, chunk_length=chunk_length, evaluate=held_out
@@ -172,7 +172,7 @@ def test_training_stops_at_the_last_finite_theta_and_says_so(chunk_length):
     assert later == pytest.approx(-0.2 - 0.3)
 
 
-def test_training_stops_where_adam_would_be_frozen():
+def test_training_stops_if_the_second_moment_of_adam_overflows():
     """A gradient of 1e25 makes the second moment infinite in float32, and every update after it zero."""
     large = explosive(2)._replace(estimate=lambda theta, state, key: finite(explosive(2).estimate(theta, state, key)))
     finite = lambda found: (jnp.minimum(found[0], 1e25), *found[1:])
@@ -181,7 +181,7 @@ def test_training_stops_where_adam_would_be_frozen():
     assert history.snapshot.stopped == 2
 
 
-def test_the_inner_steps_of_an_evaluation_are_those_spent_until_then():
+def test_evaluations_record_the_inner_steps_spent_before_them():
     _, begun = run(7, evaluate=held_out, chunk_length=4)
     _, rest = run(20, evaluate=held_out, chunk_length=4, resume=begun.snapshot)
     for history in (begun, rest):
@@ -189,7 +189,7 @@ def test_the_inner_steps_of_an_evaluation_are_those_spent_until_then():
 
 
 @pytest.mark.parametrize("every", [True, False])
-def test_a_run_without_any_usable_particle_says_so_once(every):
+def test_a_run_without_any_finite_particle_warns_once(every):
     def estimate(theta, state, key):
         share = jnp.where(every | (state != 1), 1.0, 0.5)
         return jnp.zeros_like(theta), state + 1, {"loss": jnp.nan, "fraction_diverged": share, "inner_steps": 1}
@@ -203,7 +203,7 @@ def test_a_run_without_any_usable_particle_says_so_once(every):
     assert [one[:47] for one in before] == ([] if every else ["100.0% of the particles of outer step 0 diverged"[:47]])
 
 
-def test_diverged_particles_are_said_once_in_the_chunk_in_which_they_first_pass_one_percent():
+def test_a_warning_is_issued_once_when_more_than_one_percent_of_the_particles_diverge():
     shares = jnp.asarray([0.0, 0.01, 0.004, 0.002, 0.03, 0.2, 0.1, 0.05, 0.0])
 
     def estimate(theta, state, key):
@@ -222,7 +222,7 @@ def test_diverged_particles_are_said_once_in_the_chunk_in_which_they_first_pass_
     assert found["worst"] == pytest.approx(0.2)
 
 
-def test_no_warning_names_a_step_that_was_not_taken():
+def test_warnings_count_only_steps_that_were_taken():
     """Training stops at step 2. The warning does not count the rest of the chunk, in which everything diverged."""
     last = jax.random.key_data(jax.random.fold_in(jax.random.split(KEY)[1], 2))
 
@@ -239,7 +239,7 @@ def test_no_warning_names_a_step_that_was_not_taken():
 
 
 @pytest.mark.parametrize("name", ["polyak_sgd", "reduce_on_plateau"])
-def test_an_outer_optimiser_is_given_the_loss(name):
+def test_an_outer_optimiser_receives_the_loss(name):
     """Polyak's step is value/‖g‖² times the gradient, so that one step has a known result."""
     plateau = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=2, cooldown=0, factor=0.1))
     outer = {"polyak_sgd": optax.polyak_sgd(1e3), "reduce_on_plateau": plateau}[name]
@@ -249,7 +249,7 @@ def test_an_outer_optimiser_is_given_the_loss(name):
     assert float(theta) > -3.0
 
 
-def test_a_copy_that_stops_stays_where_it_is_and_the_others_go_on():
+def test_a_mapped_copy_that_stops_does_not_stop_the_others():
     def descend(at):
         return ml.meta_train(explosive(at), optax.sgd(0.1), START, jax.random.key(0), 10)
 
@@ -258,7 +258,7 @@ def test_a_copy_that_stops_stays_where_it_is_and_the_others_go_on():
     assert history.snapshot.stopped.tolist() == [3, -1]
 
 
-def test_a_start_that_is_known_may_be_used_inside_of_jit():
+def test_a_concrete_start_may_be_used_inside_jit():
     end = jax.jit(lambda key: ml.meta_train(explosive(99), optax.sgd(0.1), START, key, 10)[0])(jax.random.key(0))
     assert end == pytest.approx(0.3 - 1.0)
     unknown = jnp.nan * START
@@ -266,7 +266,7 @@ def test_a_start_that_is_known_may_be_used_inside_of_jit():
         jax.jit(lambda key: ml.meta_train(explosive(99), optax.sgd(0.1), unknown, key, 10)[0])(KEY)
 
 
-def test_it_maps_over_sigma_and_over_seeds():
+def test_meta_train_maps_over_sigma_and_over_seeds():
     def descend(sigma, key):
         estimator = ml.noise_reuse_es(PROBLEM, TRUNCATION, sigma=sigma, num_pairs=4)
         return ml.meta_train(estimator, optax.adam(0.02), START, key, 5, evaluate=held_out)
@@ -278,7 +278,7 @@ def test_it_maps_over_sigma_and_over_seeds():
         assert end == pytest.approx(float(descend(sigma, key)[0]), rel=1e-4)
 
 
-def test_a_combination_maps_over_sigma():
+def test_meta_train_of_a_combination_maps_over_sigma():
     def descend(sigma):
         parts = [ml.noise_reuse_es(PROBLEM, TRUNCATION, sigma=sigma, num_pairs=count) for count in (2, 3)]
         return ml.meta_train(ml.combine(parts), optax.adam(0.02), START, KEY, 3)[0]
@@ -288,7 +288,7 @@ def test_a_combination_maps_over_sigma():
 
 
 @pytest.mark.parametrize("evaluate", [None, lambda theta, key: jnp.sum(theta**2)])
-def test_chunks_of_one_length_are_one_program(evaluate):
+def test_chunks_of_equal_length_share_one_program(evaluate):
     traces = []
     update = lambda gradient, state, theta=None: (traces.append(1), optax.sgd(0.1).update(gradient, state))[1]
     optimizer = optax.GradientTransformation(optax.sgd(0.1).init, update)
@@ -297,7 +297,7 @@ def test_chunks_of_one_length_are_one_program(evaluate):
     assert len(traces) == 2, "once when its form is looked at, once by the program"
 
 
-def test_progress_is_told_of_every_chunk():
+def test_progress_is_called_for_every_chunk():
     told = []
     run(chunk_length=8, progress=lambda *told_of: told.append(told_of))
     assert told == [("meta-training", 8, 20), ("meta-training", 16, 20), ("meta-training", 20, 20)]
@@ -324,13 +324,13 @@ def test_progress_is_told_of_every_chunk():
         ({"theta": jnp.float32(np.nan)}, "theta must be finite at the start of meta-training"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(change, sentence):
+def test_invalid_arguments_raise_a_clear_error(change, sentence):
     arguments = {"estimator": ESTIMATOR, "optimizer": optax.sgd(0.1), "theta": START, "key": jax.random.key(0)}
     with pytest.raises((TypeError, ValueError), match=sentence):
         ml.meta_train(**(arguments | {"num_steps": 3} | change))
 
 
-def test_the_snapshot_of_another_run_is_refused():
+def test_a_snapshot_of_another_run_raises_an_error():
     problem, windows = ml.problems.toy_regression(20), ml.Truncation(20, 5)
     make = lambda pairs: ml.persistent_es(problem, windows, sigma=0.1, num_pairs=pairs)
     theta, key, adam = jnp.array([-4.0, -4.0]), jax.random.key(0), optax.adam(0.1)
@@ -350,13 +350,13 @@ def test_the_snapshot_of_another_run_is_refused():
     assert go_on(later, adam, theta)[1].snapshot.step == 4
 
 
-def test_a_run_that_is_over_cannot_go_on():
+def test_a_finished_run_cannot_be_continued():
     _, history = run(5)
     with pytest.raises(ValueError, match="has already taken 5 outer steps, and num_steps=5"):
         run(5, resume=history.snapshot)
 
 
-def test_meta_training_has_a_reverse_mode():
+def test_meta_train_is_differentiable_in_reverse_mode():
     estimator = ml.backprop(ml.problems.toy_regression(20), ml.Truncation(20, 5))
     end = lambda theta: jnp.sum(ml.meta_train(estimator, optax.sgd(0.01), theta, jax.random.key(0), 3)[0])
     start = jnp.array([-3.0, -3.0])

@@ -57,7 +57,7 @@ def found():
     return ml.compare(estimators, THETA, jax.random.key(0), **settings)
 
 
-def test_signs_are_unbiased_for_their_own_target_and_not_for_the_gaussian_one(found):
+def test_rademacher_noise_is_unbiased_for_its_own_target_and_biased_for_the_gaussian_one(found):
     own, twin = found["own"], found["twin"]
     np.testing.assert_allclose(own.target, exact(1.0), rtol=0.05)
     np.testing.assert_allclose(twin.target, exact(3.0), rtol=0.1)
@@ -67,7 +67,7 @@ def test_signs_are_unbiased_for_their_own_target_and_not_for_the_gaussian_one(fo
     assert twin.bias.value == pytest.approx(gap, abs=0.05)
 
 
-def test_each_block_of_an_episode_has_noise_of_its_own(found):
+def test_the_noise_of_each_block_of_an_episode_is_independent(found):
     """With s_t = Σ_b n_b (θ + σ ε_b) the fourth moments enter as Σ_b (m₄ n_b³ + 3 n_b n_c²), c the other block."""
     theta, total = np.asarray(THETA, float), np.zeros(2)
     for t in range(1, HORIZON + 1):
@@ -116,13 +116,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_noise_that_is_not_standardised_is_refused_in_a_sentence(name):
+def test_noise_that_is_not_standardised_raises_a_clear_error(name):
     draw, words = WRONG[name]
     with pytest.raises((TypeError, ValueError), match=f"^The perturbation in the description of 'mine' [^\n]*{words}"):
         ml.compare({"mine": spsa(draw)}, THETA, jax.random.key(0), num_episodes=2)
 
 
-def test_a_description_is_checked_at_its_construction():
+def test_a_description_is_checked_at_construction():
     known = spsa(signs).description
     with pytest.raises(TypeError, match="perturbation must be a function"):
         dataclasses.replace(known, perturbation="signs")

@@ -36,7 +36,7 @@ def choose(*reports):
     return recommend(ml.outer.Comparison(jnp.zeros(2), reports), ml.Truncation(100, 10), 0.1)
 
 
-def test_the_error_of_the_target_is_part_of_that_of_every_bias():
+def test_the_error_of_a_bias_includes_that_of_the_target():
     comparison = ml.outer.Comparison(jnp.zeros(2), (report("PES", 0.5, 0.3, 1.0), report("NRES", 0.3, 0.0, 1.0)))
     assert [one.bias for one in with_target_error(comparison, 0.4).reports] == [
         ml.outer.Measurement(
@@ -59,17 +59,17 @@ def test_the_error_of_the_target_is_part_of_that_of_every_bias():
         (report("NRES", 0.1, 0.1, 1.0, diverged=0.02), False),
     ],
 )
-def test_whose_mean_is_trusted(one, right):
+def test_the_trusted_estimators_are_those_with_a_small_bias(one, right):
     assert trusted(one) == right
 
 
-def test_the_largest_signal_to_noise_of_those_that_are_right():
+def test_the_trusted_estimator_with_the_largest_signal_to_noise_ratio_is_recommended():
     found = choose(report("NRES", 0.1, 0.1, 0.5), report("PES", 0.1, 0.05, 2.0), report("truncated ES", 0.9, 0.1, 8.0))
     assert (found.method, found.length, found.sigma) == ("PES", 10, 0.1)
     assert "truncated ES would have less noise, but the bias is not known to be small" in found.reason
 
 
-def test_as_many_pairs_as_make_the_signal_as_large_as_the_noise():
+def test_the_recommended_number_of_pairs_gives_a_signal_to_noise_ratio_of_one():
     assert choose(report("NRES", 0.1, 0.1, 0.5)).num_pairs == 2 * PILOT_PAIRS
     assert choose(report("NRES", 0.1, 0.1, 2.0)).num_pairs == PILOT_PAIRS // 2
     assert choose(report("NRES", 0.1, 0.1, math.inf)).num_pairs == 1
@@ -77,13 +77,13 @@ def test_as_many_pairs_as_make_the_signal_as_large_as_the_noise():
     assert (whole.num_pairs, whole.length) == (2, 100)
 
 
-def test_no_recommendation_from_noise():
+def test_no_estimator_is_recommended_if_all_are_noise():
     assert "too noisy" in choose(report("PES", 0.1, 0.9, 0.1)).reason
     assert choose(report("PES", math.nan, math.nan, math.nan)).method == "none of them"
 
 
 @pytest.mark.parametrize(("share", "of_the_target"), [(0.004, 0.0), (0.05, 0.0), (0.0, 0.004)])
-def test_a_cap_is_recommended_where_no_mean_can_be_judged_because_runs_diverged(share, of_the_target):
+def test_a_cap_is_recommended_if_diverged_runs_hide_every_mean(share, of_the_target):
     bias = 0.1 if of_the_target else math.nan
     one = report("NRES", bias, 0.1, 1.0, diverged=share)
     found = recommend(ml.outer.Comparison(jnp.zeros(2), (one,)), ml.Truncation(100, 10), 0.1, of_the_target)
@@ -92,13 +92,13 @@ def test_a_cap_is_recommended_where_no_mean_can_be_judged_because_runs_diverged(
     assert ("0.4%" in found.reason) == (share != 0.05)
 
 
-def test_an_entry_that_could_not_be_run_did_not_diverge():
+def test_an_estimator_that_could_not_run_does_not_count_as_diverged():
     table = str(ml.outer.Comparison(jnp.zeros(2), (unmeasured("TBPTT", 2, "no derivative"),)))
     assert "TBPTT: no derivative" in table
     assert "Diverged" not in table
 
 
-def test_a_program_that_is_kept_serves_its_own_precision_and_kind_of_key():
+def test_cached_programs_depend_on_the_precision_and_the_kind_of_key():
     """θ = 0.3 in float64, in float32, and with another kind of key gives the same bits as with a new problem."""
     truncation, kept = ml.Truncation(6, 3), ml.problems.linear_quadratic()
 

@@ -29,7 +29,7 @@ def test_random_search_returns_the_best_of_its_draws():
     jax.tree.map(lambda one, every: np.testing.assert_array_equal(one, every[trials.best]), theta, trials.theta)
 
 
-def test_more_trials_go_on_where_fewer_ended_whatever_the_chunks():
+def test_more_trials_extend_fewer_ones_for_any_chunk_size():
     noisy = lambda theta, key: bowl(theta, key) + jax.random.normal(key)
     few, many = (
         ml.search.random_search(noisy, SAMPLE, KEY, count, chunk_size=size)[1] for count, size in ((7, 7), (20, 6))
@@ -38,7 +38,7 @@ def test_more_trials_go_on_where_fewer_ended_whatever_the_chunks():
     assert len({*many.loss.tolist()}) == 20
 
 
-def test_uniform_fills_its_box():
+def test_uniform_draws_from_the_whole_box():
     draws = jax.vmap(SAMPLE)(jax.random.split(KEY, 4000))
     for low, high, drawn in zip(jax.tree.leaves(LOW), jax.tree.leaves(HIGH), jax.tree.leaves(draws)):
         low, high, drawn = (np.asarray(one) for one in (low, high, drawn))
@@ -48,7 +48,7 @@ def test_uniform_fills_its_box():
         np.testing.assert_allclose(drawn.std(axis=0), (high - low) / np.sqrt(12), rtol=0.05)
 
 
-def test_a_trial_that_diverged_is_kept_and_never_chosen():
+def test_a_diverged_trial_is_recorded_and_not_chosen():
     cliff = lambda theta, key: jnp.where(theta["a"] < 0, jnp.nan, bowl(theta, key))
     theta, trials = ml.search.random_search(cliff, SAMPLE, KEY, 40)
     assert theta["a"] >= 0
@@ -57,7 +57,7 @@ def test_a_trial_that_diverged_is_kept_and_never_chosen():
         ml.search.random_search(lambda theta, key: jnp.nan * theta["a"], SAMPLE, KEY, 5)
 
 
-def test_a_grid_holds_every_combination():
+def test_a_grid_contains_every_combination():
     axes = {"a": jnp.array([0.0, 1.0, 2.0]), "b": jnp.array([10.0, 20.0])}
     theta, trials = ml.search.grid_search(
         lambda theta, key: (theta["a"] - 1) ** 2 + theta["b"], axes, KEY, chunk_size=4
@@ -69,7 +69,7 @@ def test_a_grid_holds_every_combination():
 
 
 @pytest.mark.parametrize(("algorithm", "below"), [("cma_es", 1e-6), ("genetic", 0.1)])
-def test_evolution_descends_an_ill_conditioned_bowl(algorithm, below):
+def test_evolution_minimises_an_ill_conditioned_quadratic(algorithm, below):
     pytest.importorskip("evosax")
     scales = jnp.array([1.0, 10.0, 30.0])
     stretched = lambda theta, key: jnp.sum((scales * (theta["x"] - 1)) ** 2)
@@ -81,7 +81,7 @@ def test_evolution_descends_an_ill_conditioned_bowl(algorithm, below):
     np.testing.assert_allclose(trials.theta["x"][:12].std(), sigma, rtol=0.5)
 
 
-def test_evolution_takes_what_is_not_finite_for_the_worst():
+def test_evolution_treats_a_non_finite_loss_as_the_worst():
     pytest.importorskip("evosax")
     wall = lambda theta, key: jnp.where(theta < 0.2, jnp.nan, (theta - 0.1) ** 2)
     with jax.numpy_rank_promotion("allow"):
@@ -90,7 +90,7 @@ def test_evolution_takes_what_is_not_finite_for_the_worst():
     assert 0.15 < theta < 0.5
 
 
-def test_evolution_keeps_dtypes_and_its_programs():
+def test_evolution_keeps_dtypes_and_compiles_once():
     pytest.importorskip("evosax")
     mixed = {"a": jnp.float32(1.0), "b": jnp.ones(2, jnp.bfloat16)}
     square = lambda theta, key: theta["a"] ** 2 + jnp.sum(theta["b"].astype(jnp.float32) ** 2)
@@ -100,13 +100,15 @@ def test_evolution_keeps_dtypes_and_its_programs():
         for tree in (theta, trials.theta):
             assert [leaf.dtype for leaf in jax.tree.leaves(tree)] == [jnp.float32, jnp.bfloat16]
     shapes, structure = jax.tree.flatten(jax.eval_shape(lambda: mixed))
-    evolution = importlib.import_module("metalearn.outer.search.evolve")  # the package has the function of that name
+    evolution = importlib.import_module(
+        "metalearn.outer.search.evolve"
+    )  # the package exports the function of the same name
     again = [evolution._strategy("genetic", 4, tuple(shapes), structure, 0.3)[0] for _ in range(2)]
     assert again[0] is again[1]
 
 
 @pytest.mark.parametrize("algorithm", ["cma_es", "genetic"])
-def test_evolution_inside_of_jit_and_vmap_is_that_outside(algorithm):
+def test_evolution_gives_the_same_result_inside_jit_and_vmap(algorithm):
     def run(start, key):
         theta, trials = ml.search.evolve(lambda theta, key: theta**2, algorithm, start, key, 5, population_size=4)
         return theta, trials.loss, trials.best
@@ -120,7 +122,7 @@ def test_evolution_inside_of_jit_and_vmap_is_that_outside(algorithm):
         assert mapped[2][index] == best
 
 
-def test_evolution_with_nothing_finite_says_so():
+def test_evolution_without_any_finite_loss_raises_an_error():
     pytest.importorskip("evosax")
     with jax.numpy_rank_promotion("allow"), pytest.raises(FloatingPointError, match="None of the 8 trials of genetic"):
         ml.search.evolve(lambda theta, key: theta * jnp.nan, "genetic", jnp.float32(1.0), KEY, 2, population_size=4)
@@ -170,7 +172,7 @@ def replay(thetas):
 def test_the_schedule_leads_to_the_best_member(crowd):
     """A new run of the schedule ends in the state and the loss of the best member.
 
-    Its θ without its ancestors' do not.
+    Its last θ alone, without those of its ancestors, does not.
     """
     best = int(crowd.best)
     state, losses = replay(crowd.schedule)
@@ -180,7 +182,7 @@ def test_the_schedule_leads_to_the_best_member(crowd):
     assert crowd.schedule.shape == (4,)
 
 
-def test_the_worse_quarter_goes_on_as_members_of_the_best(population):
+def test_the_worst_quarter_is_replaced_by_copies_of_the_best(population):
     for window in range(3):
         order = np.argsort(population.loss[window])
         parents = np.asarray(population.parents[window])
@@ -193,19 +195,19 @@ def test_the_worse_quarter_goes_on_as_members_of_the_best(population):
         assert np.std(after[moved] - before[parents[moved]]) == pytest.approx(0.5, rel=0.4)
 
 
-def test_it_beats_the_best_constant(crowd):
+def test_a_schedule_is_better_than_the_best_constant(crowd):
     constants = jnp.linspace(-1, 1, 201)
     losses = jax.vmap(lambda theta: replay(jnp.full(4, theta))[1].mean())(constants)
     assert replay(crowd.schedule)[1].mean() < 0.7 * losses.min()
 
 
-def test_a_schedule_of_one_theta_is_that_theta():
+def test_a_schedule_of_one_theta_equals_that_theta():
     problem, theta = ml.problems.noisy_linear_quadratic(), jnp.float32(0.3)
     whole = ml.meta_loss(ml.in_windows(problem, 5), jnp.full(3, theta), KEY, 15)
     assert whole == pytest.approx(float(ml.meta_loss(problem, theta, KEY, 15)), rel=1e-6)
 
 
-def test_a_member_that_diverged_is_replaced():
+def test_a_diverged_member_is_replaced():
     wild = ml.InnerProblem(
         lambda theta, key: jnp.zeros(()),
         lambda state, theta, key: jnp.where(theta > 0, jnp.inf, state),
@@ -237,7 +239,7 @@ def test_a_member_that_diverged_is_replaced():
         (lambda: ml.in_windows(pursuit(), 0), "length must be at least 1"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(call, message):
+def test_invalid_arguments_raise_a_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -252,17 +254,17 @@ def test_what_does_not_fit_is_refused_in_a_sentence(call, message):
         (lambda: ml.strided(3, 5), "problem must be an InnerProblem"),
     ],
 )
-def test_what_is_of_another_kind_is_refused_in_a_sentence(call, message):
+def test_arguments_of_the_wrong_type_raise_a_clear_error(call, message):
     with pytest.raises(TypeError, match=message):
         call()
 
 
-def test_a_schedule_without_windows_is_refused():
+def test_a_schedule_without_windows_raises_an_error():
     with pytest.raises(ValueError, match=r"Every leaf of theta must be \[num_windows"):
         ml.in_windows(pursuit(), 3).init(jnp.float32(0.3), KEY)
 
 
-def test_where_no_member_is_finite_there_is_no_schedule():
+def test_a_population_without_any_finite_member_has_no_schedule():
     lost = pursuit()._replace(loss=lambda state, theta, key: theta * jnp.nan)
     found = ml.search.population_based_training(
         lost, TRUNCATION, ml.search.uniform(-1.0, 1.0), KEY, num_members=4, sigma=0.1

@@ -1,4 +1,4 @@
-"""Training ends where a goal no longer improves, and returns the best θ; callbacks end it as well."""
+"""Training stops when a goal no longer improves, and returns the best θ; callbacks can stop it as well."""
 
 import types
 
@@ -25,7 +25,7 @@ def run(num_steps=30, start=START, **settings):
     return ml.meta_train(CONSTANT, optax.sgd(1.0), start, jax.random.key(0), num_steps, **settings)
 
 
-def test_training_ends_after_readings_without_improvement_and_returns_the_best():
+def test_training_stops_without_improvement_and_returns_the_best_theta():
     """Readings at 0, 2, 4, 6, 8, ...: the best is 6, and two readings later training ends."""
     theta, history = run(stop_on="goal", patience=2)
     assert theta == 6
@@ -36,7 +36,7 @@ def test_training_ends_after_readings_without_improvement_and_returns_the_best()
     assert len(history.rows()) == 11
 
 
-def test_the_best_is_returned_without_an_early_end_too():
+def test_the_best_theta_is_also_returned_without_early_stopping():
     theta, history = run(12, stop_on="goal", patience=9, evaluate=lambda theta, key: theta)
     assert (theta, history.snapshot.theta, history.stop_reason) == (6, 12, "")
     theta, history = run(12, stop_on="evaluate", patience=9, evaluate=lambda theta, key: theta)
@@ -44,9 +44,9 @@ def test_the_best_is_returned_without_an_early_end_too():
     assert run(12)[0] == 12
 
 
-def test_a_resumed_run_ends_at_the_same_step_with_the_same_bits(tmp_path):
+def test_a_resumed_run_stops_at_the_same_step_with_the_same_bits(tmp_path):
     whole = run(stop_on="goal", patience=3)
-    template = ml.first_snapshot(CONSTANT, optax.sgd(1.0), START, jax.random.key(0))
+    template = ml.outer.first_snapshot(CONSTANT, optax.sgd(1.0), START, jax.random.key(0))
     for cut in (2, 8, 10):
         path = tmp_path / f"{cut}.npz"
         run(cut, stop_on="goal", patience=3, callback=[ml.callbacks.save(path)])
@@ -59,7 +59,7 @@ def test_a_resumed_run_ends_at_the_same_step_with_the_same_bits(tmp_path):
     assert run(stop_on="goal", patience=4, resume=whole[1].snapshot)[1].snapshot.step == 14
 
 
-def test_mapped_copies_return_the_best_until_their_patience_was_over():
+def test_mapped_copies_return_the_best_theta_before_their_patience_ended():
     """θ returns to the goal after the end of a run that stopped; a mapped copy goes on, and does not take it."""
     twice = {"goal": lambda theta: jnp.where(theta < 14, goal(theta), -1.0)}
     starts = jnp.array([0.0, 4.0])
@@ -68,7 +68,7 @@ def test_mapped_copies_return_the_best_until_their_patience_was_over():
     assert mapped.tolist() == alone == [6, 6]
 
 
-def test_callbacks_are_a_list_and_any_of_them_ends_training(tmp_path):
+def test_any_callback_of_a_list_can_stop_training(tmp_path):
     told = []
     look = lambda step, theta, history: told.append((step, bool(history.stop_reason)))
     _, history = run(callback=[look, lambda step, theta, history: step >= 4, look])
@@ -88,7 +88,7 @@ def test_a_goal_that_is_never_finite_returns_the_last_theta():
     assert history.stop_reason == "goal was never finite, 2 readings before outer step 2"
 
 
-def test_the_log_has_every_step_of_a_run():
+def test_the_log_callback_records_every_step():
     lines = []
     tracker = types.SimpleNamespace(log=lambda row, step: lines.append((step, row["PES"])))
     run(4, callback=ml.callbacks.log(tracker, "PES"))
@@ -109,6 +109,6 @@ def test_the_log_has_every_step_of_a_run():
         ({"callback": [print, 3]}, "callback must be a function, or a list of functions; 3 was given"),
     ],
 )
-def test_bad_settings_are_refused_in_a_sentence(change, sentence):
+def test_invalid_arguments_raise_a_clear_error(change, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         run(**change)

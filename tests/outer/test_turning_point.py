@@ -24,7 +24,7 @@ def test_the_error_over_seeds_covers(num_seeds):
     assert covered(1 / num_seeds**0.5, num_seeds) < 0.5, "an error that is too small is seen"
 
 
-def test_the_parts_are_those_of_the_readings():
+def test_the_fields_of_a_turning_point_are_those_of_the_curve():
     goal = np.array([[2.0, 1.0, 3.0, np.nan, 5.0], [4.0, 3.0, 1.0, 2.0, 5.0], [3.0, 2.0, 1.5, 1.0, 0.5]])
     found = ml.outer.turning_point([0, 2, 4, 6, 8], goal)
     assert found.step.value == pytest.approx((2 + 4 + 8) / 3)
@@ -46,7 +46,7 @@ def test_the_parts_are_those_of_the_readings():
         ([0, 1], [[1.0, 2.0], [np.nan, np.inf]], "Seed 1 has no finite reading"),
     ],
 )
-def test_what_has_no_turning_point_is_refused_in_a_sentence(steps, goal, sentence):
+def test_curves_without_a_turning_point_raise_a_clear_error(steps, goal, sentence):
     with pytest.raises(ValueError, match=sentence):
         ml.outer.turning_point(steps, goal)
 

@@ -1,4 +1,4 @@
-"""Goals that are read beside the meta-loss: when, with which key, and where their readings go."""
+"""Goals evaluated during meta-training: when, with which key, and where their values are recorded."""
 
 import types
 
@@ -14,7 +14,7 @@ METRICS = {"loss": jnp.float32(1), "fraction_diverged": jnp.float32(0), "inner_s
 
 
 def descent(stop=-1):
-    """An estimator that is compiled in no time: a noisy gradient, infinite at one step that it counts in its state."""
+    """An estimator that compiles quickly: a noisy gradient, infinite at one step that it counts in its state."""
 
     def estimate(theta, state, key):
         return jnp.where(state == stop, jnp.inf, theta + 0.1 * jax.random.normal(key)), state + 1, METRICS
@@ -43,7 +43,7 @@ def run(num_steps=10, theta=START, estimator=ESTIMATOR, **settings):
     return ml.meta_train(estimator, optax.adam(0.05), theta, jax.random.key(0), num_steps, **settings)
 
 
-def test_goals_are_read_with_one_key_at_the_start_and_after_every_chunk():
+def test_goals_are_evaluated_with_one_key_at_the_start_and_after_every_chunk():
     theta, history = run()
     points = np.array([*history.theta[[0, 4, 8]], theta])
     assert history.evaluations["step"].tolist() == [0, 4, 8, 10]
@@ -64,7 +64,7 @@ def test_goals_share_the_key_of_the_evaluation_and_change_no_bit_of_the_run():
     assert alone[1].watched == {}
 
 
-def test_a_resumed_run_has_the_same_readings_and_callbacks_are_told_each_once():
+def test_a_resumed_run_has_the_same_goals_and_callbacks_receive_each_once():
     told = []
     whole = run(callback=lambda step, theta, part: told.append(part.watched["noisy"]))[1]
     begun = run(4)[1]
@@ -74,7 +74,7 @@ def test_a_resumed_run_has_the_same_readings_and_callbacks_are_told_each_once():
     np.testing.assert_array_equal(np.concatenate(told), whole.watched["noisy"])
 
 
-def test_goals_are_read_where_a_run_stops_and_in_every_mapped_copy():
+def test_goals_are_evaluated_where_a_run_stops_and_in_every_mapped_copy():
     stops = descent(5)
     with pytest.warns(UserWarning, match="Outer step 5"):
         theta, history = run(20, estimator=stops)
@@ -109,7 +109,7 @@ def test_goals_are_in_rows_logs_tables_and_figures():
         ({"three": lambda theta, key, more: theta}, r"watch\['three'\] must be a function of theta, or of theta and a"),
         ({"host": lambda theta: float(theta)}, r"watch\['host'\] must be a function .* that JAX can trace"),
         ({"number": 3.0}, r"watch\['number'\] must be a function of theta.*; 3.0 was given"),
-        ({3: distance}, "names of the goals in watch must be texts; 3 was given"),
+        ({3: distance}, "names of the goals in watch must be strings; 3 was given"),
         ([distance], "watch must be a mapping"),
         *[
             ({name: distance}, f"named '{name}', which is already a column")
@@ -118,12 +118,12 @@ def test_goals_are_in_rows_logs_tables_and_figures():
         ({"fraction_diverged": distance}, "named 'fraction_diverged', which is already a column"),
     ],
 )
-def test_what_cannot_be_watched_is_refused_in_a_sentence(watch, sentence):
+def test_invalid_goals_raise_a_clear_error(watch, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         run(watch=watch)
 
 
-def test_the_key_is_given_to_goals_that_ask_for_it():
+def test_goals_with_an_argument_key_receive_the_key():
     """Optional arguments, such as the axis of a norm, are not taken for the key."""
     optional = lambda theta, key=None: jnp.float32(0) if key is None else jax.random.normal(key)
     watched = run(1, watch={"norm": jnp.linalg.norm, "optional": optional}, theta=jnp.ones(2))[1]

@@ -21,7 +21,7 @@ def in_float64():
 
 
 @pytest.mark.parametrize(("name", "period"), [("PES", 1), ("GPES_K2", 2), ("GPES_K3", 3), ("NRES", 4)])
-def test_the_variance_formula_on_the_published_instance(name, period):
+def test_the_variance_formula_gives_the_published_numbers(name, period):
     instance = REFERENCE["D_linear_variance"]
     jacobians = np.zeros((4, 4, 3))
     for t, row in enumerate(instance["g_t_tau"]):
@@ -70,7 +70,7 @@ def jacobians_of(parts):
         ([1, 1, 1, 1, 1, 1, 0, 0], None),
     ],
 )
-def test_a_plateau_is_a_safe_truncation(parts, plateau):
+def test_a_plateau_of_the_bias_gives_the_recommended_truncation(parts, plateau):
     with np.errstate(invalid="ignore"):
         for scale in (1, 1e200):  # whose squares overflow
             assert (
@@ -78,7 +78,7 @@ def test_a_plateau_is_a_safe_truncation(parts, plateau):
             )
 
 
-def test_influence_balancing_is_told_from_its_spectrum():
+def test_truncations_of_influence_balancing_have_the_wrong_sign_if_short():
     """Its short truncations have the opposite sign."""
     problem, truncation = ml.problems.influence_balancing(), ml.Truncation(120, 1)
     jacobians = ml.diagnosis.window_jacobians(problem, jnp.asarray(0.5), truncation, KEY)

@@ -1,4 +1,4 @@
-"""Calls that are wrong in form are refused in one sentence of metalearn, before anything is computed or allocated."""
+"""Arguments of the wrong form raise a clear error before anything is computed or allocated."""
 
 import jax
 import jax.numpy as jnp
@@ -31,12 +31,12 @@ def train(**settings):
         ({"evaluate": lambda theta, key: jnp.ones(3)}, "evaluate must return one floating-point number"),
     ],
 )
-def test_functions_of_the_wrong_form_are_refused_before_training(settings, words):
+def test_functions_of_the_wrong_form_raise_an_error_before_training(settings, words):
     with pytest.raises(TypeError, match=words):
         train(**settings)
 
 
-def test_a_callback_that_returns_a_number_is_refused():
+def test_a_callback_that_returns_a_number_raises_an_error():
     with pytest.raises(TypeError, match=r"callback must return None, True or False, or a text .*; it returned 5"):
         train(callback=lambda *_: 5)
 
@@ -52,13 +52,13 @@ def test_a_callback_that_returns_a_number_is_refused():
         lambda key: ESTIMATOR.init(THETA, key),
     ],
 )
-def test_a_number_is_not_a_key(call):
+def test_an_integer_instead_of_a_key_raises_an_error(call):
     with pytest.raises(TypeError, match=r"key must be a typed key such as jax\.random\.key"):
         call(0)
 
 
 @pytest.mark.parametrize("resolution", [10**9, (2**20, 2**20)])
-def test_pictures_that_no_memory_holds_are_refused_before_allocating(resolution):
+def test_pictures_larger_than_memory_raise_an_error_before_allocating(resolution):
     for call in (
         lambda: ml.landscape.trainability(PROBLEM, PLANE, num_steps=3, resolution=resolution),
         lambda: ml.landscape.render(lambda theta: theta, PLANE, resolution),
@@ -76,7 +76,7 @@ def test_numbers_of_pairs_and_episodes_have_a_limit():
         ml.compare({"PES": ESTIMATOR}, THETA, KEY, num_episodes=10**9)
 
 
-def test_memory_that_does_not_suffice_is_one_sentence():
+def test_insufficient_memory_is_a_clear_error():
     error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 16000000000 bytes.")
     assert sentence(error) == (
         "The memory does not suffice: RESOURCE_EXHAUSTED: Out of memory allocating 16000000000 bytes. "

@@ -27,7 +27,7 @@ def in_float64():
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
-def test_training_is_not_differentiable_where_it_is_best(seed):
+def test_the_meta_loss_is_rough_where_training_is_best(seed):
     problem = ml.problems.fractal_training(seed=seed)
     found = ml.diagnosis.anatomy(problem, PLANE, (36, 24), KEY, num_steps=STEPS)
     share = shares(found)
@@ -50,14 +50,14 @@ def test_training_is_not_differentiable_where_it_is_best(seed):
 
 def descend(estimator, num_steps, rate):
     low, high = jnp.array([-1.0, -1.0]), jnp.array([5.0, 3.0])
-    thetas, _ = ml.outer_trajectories(
+    thetas, _ = ml.outer.outer_trajectories(
         estimator, optax.adam(rate), jnp.array(STARTS), jax.random.key(4), num_steps, low=low, high=high
     )
     ends = end_points(thetas)
     return ends, np.array([float(ml.meta_loss(estimator.description.problem, end, KEY, STEPS)) for end in ends])
 
 
-def test_where_estimators_go():
+def test_unbiased_estimators_end_at_one_point_and_biased_ones_do_not():
     """Unbiased estimators end at one point from six starts, truncated ES two decades away, backprop at no one point."""
     problem = ml.problems.fractal_training()
     smooth = {"sigma": SIGMA, "num_pairs": 4}

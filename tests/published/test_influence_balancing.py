@@ -75,18 +75,18 @@ def test_persistent_es_with_two_pairs_diverges():
     assert np.all(~(np.abs(ends) < 1e3)), ends
 
 
-def test_truncated_backprop_climbs():
+def test_truncated_backprop_increases_the_loss():
     np.testing.assert_allclose(descend(ml.backprop(PROBLEM, STEPWISE), seeds=(0,)), 3.2597, atol=1e-3)
 
 
-def test_truncated_es_climbs_to_where_truncated_backprop_does():
+def test_truncated_es_increases_the_loss_to_the_point_of_truncated_backprop():
     ends = descend(ml.evolution_strategies(PROBLEM, STEPWISE, sigma=SIGMA, num_pairs=500))
     np.testing.assert_allclose(ends, 3.2597, rtol=0.01)
 
 
-def test_of_two_published_conventions_the_mean_over_a_window_of_100_steps_climbs():
+def test_the_mean_over_a_window_of_100_steps_increases_the_loss():
     np.testing.assert_allclose(descend(ml.backprop(PROBLEM, HUNDREDS), seeds=(0,)), 1.70, atol=0.01)
 
 
-def test_of_two_published_conventions_the_last_loss_of_a_window_of_100_steps_converges():
+def test_the_last_loss_of_a_window_of_100_steps_converges():
     np.testing.assert_allclose(descend(ml.backprop(last_loss(PROBLEM, 100), HUNDREDS), seeds=(0,)), OPTIMUM, atol=1e-3)

@@ -16,7 +16,7 @@ from metalearn.reproductions.weight_decay import PAIRS, descend
 pytestmark = pytest.mark.slow
 
 
-def test_truncated_backprop_rests_at_a_biased_weight_decay():
+def test_truncated_backprop_converges_to_a_biased_weight_decay():
     np.testing.assert_allclose(descend(ml.backprop, seeds=(0,)), 3.58, atol=0.05)
 
 

@@ -42,7 +42,7 @@ def inside(name, losses):
     return np.all((losses >= low) & (losses <= high))
 
 
-def test_the_settings_are_those_of_the_published_script(monkeypatch):
+def test_the_settings_equal_those_of_the_published_script(monkeypatch):
     seen = []
     monkeypatch.setattr(lorenz, "descend", lambda *given: seen.append(given) or (np.full(5, 70.0), None, None))
     rows = [*lorenz.results(), *lorenz.slow_results()]
@@ -58,7 +58,7 @@ def test_the_settings_are_those_of_the_published_script(monkeypatch):
     assert SEEDS == (101, 103, 107, 109, 113)
 
 
-def test_the_test_loss_at_the_published_start_and_at_the_truth():
+def test_the_test_losses_at_the_published_start_and_at_the_true_parameters():
     losses = losses_under_test(np.array([[lorenz.START, (np.log(10), np.log(28))]], np.float32))[0]
     assert 305 < losses[0] < 318
     assert 0 < losses[1] < 0.05

@@ -15,7 +15,7 @@ def test_persistent_es_has_the_variance_of_the_linear_formula(kind):
 
 
 @pytest.mark.parametrize("num_windows", [1, 4, 32])
-def test_noise_reuse_has_the_variance_of_one_window_whatever_the_number(num_windows):
+def test_the_variance_of_noise_reuse_does_not_depend_on_the_number_of_windows(num_windows):
     problem, theta, _, square = setting("random")
     np.testing.assert_allclose(measured(ml.noise_reuse_es, problem, theta, num_windows) / square, 461, rtol=TOLERANCE)
 

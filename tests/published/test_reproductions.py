@@ -27,7 +27,7 @@ from metalearn.reproductions import (
 )
 
 
-def test_a_result_is_inside_where_every_seed_is():
+def test_a_result_is_inside_its_band_if_every_seed_is():
     inside = Result("a", "b", 1.0, 2.0, (1.0, 2.0), 3.0, "1.7 (Table 2)")
     below = Result("a", "b", -np.inf, 2.0, (1.5, 2.1), 3.0, "no number found")
     assert (inside.inside, below.inside) == (True, False)
@@ -39,11 +39,11 @@ def test_a_result_is_inside_where_every_seed_is():
     assert table(restore(json.loads(json.dumps(finite(plain(rows)))))) == text, "from the file of a run too"
 
 
-def test_every_experiment_has_a_name_of_its_own():
+def test_names_of_experiments_are_unique():
     assert len(QUICK | LONG | DOWNLOADED) == len(QUICK) + len(LONG) + len(DOWNLOADED) == 12
 
 
-def test_every_result_says_what_the_paper_prints_and_where_or_that_no_number_is_known(monkeypatch):
+def test_every_result_cites_the_published_number_or_states_that_there_is_none(monkeypatch):
     monkeypatch.setattr(toy, "descend", lambda *_: (np.ones(3), np.ones(3), None))
     monkeypatch.setattr(toy, "heat_map", lambda paths: Picture("toy", None))
     monkeypatch.setattr(influence, "descend", lambda *_: np.ones(3))
@@ -56,7 +56,7 @@ def test_every_result_says_what_the_paper_prints_and_where_or_that_no_number_is_
     monkeypatch.setattr(lstm_variance, "measured", lambda *_: 1.0)
     monkeypatch.setattr(lstm_variance, "picture", lambda: Picture("lstm_variance", None))
     makes = {**QUICK, **LONG}
-    del makes["rate_decay"]  # compiles; the same is asked of it below
+    del makes["rate_decay"]  # this compiles; the same is tested below
     for name, make in makes.items():
         results = [one for one in make() if isinstance(one, Result)]
         assert results, name
@@ -74,7 +74,7 @@ def test_influence_balancing_is_reproduced():
 
 
 @pytest.mark.slow
-def test_the_heat_map_yields_a_picture_and_a_number_for_every_estimator():
+def test_the_heat_map_has_a_picture_and_a_number_for_every_estimator():
     benchmark = wine_benchmark((4,), num_steps=100)
     error = {"mean error": rate_decay.OBJECTIVES["mean error"]}
     found = list(rate_decay.results(benchmark, "wine", error, resolution=3, num_steps=4, seeds=(0,)))
@@ -88,7 +88,7 @@ def test_the_heat_map_yields_a_picture_and_a_number_for_every_estimator():
     assert set(rate_decay.OBJECTIVES) == set(rate_decay.RATES)
 
 
-def test_every_objective_has_its_numbers_and_its_picture(monkeypatch):
+def test_every_objective_has_numbers_and_a_picture(monkeypatch):
     monkeypatch.setattr(rate_decay, "heat_map", lambda problem, horizon, resolution: np.arange(1.0, 10.0).reshape(3, 3))
     monkeypatch.setattr(rate_decay, "descents", lambda *_: np.full((1, 4, 2), rate_decay.START))
     found = list(rate_decay.results(wine_benchmark((4,), num_steps=50), resolution=3, seeds=(0,)))
@@ -98,7 +98,7 @@ def test_every_objective_has_its_numbers_and_its_picture(monkeypatch):
     assert all(says_what_is_published(one) for one in found if isinstance(one, Result))
 
 
-def test_mnist_that_cannot_be_downloaded_is_a_sentence(monkeypatch, tmp_path):
+def test_a_failed_download_of_mnist_is_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(downloads, "MNIST", downloads.MNIST._replace(mirrors=()))
     with pytest.raises(ConnectionError, match="MNIST"):

@@ -157,7 +157,7 @@ def test_at_the_origin_truncated_es_points_away_from_the_smoothed_gradient():
 
 
 @pytest.mark.slow
-def test_windows_that_grow_lead_away_from_the_border_of_chaos():
+def test_growing_windows_leave_the_border_of_chaos():
     losses, _, thetas = descend(growing_windows(), seeds=(0, 1), num_steps=NUM_GROWING)
     along = meta_losses(PROBLEM, jnp.asarray(thetas), HORIZON)
     assert np.all(along[:, 8:10] > 2000), "windows of 10 see no way"

@@ -44,7 +44,7 @@ def sweep(tmp_path):
     return tmp_path
 
 
-def test_a_row_for_each_estimator_of_each_run_with_overrides_and_seed(sweep):
+def test_each_estimator_of_each_run_is_a_row_with_overrides_and_seed(sweep):
     (table,) = ml.recording.collect_runs([sweep]).tables.values()
     assert len(table.rows()) == 12
     assert table.rows()[0] == {
@@ -70,7 +70,7 @@ def test_groups_differ_in_more_than_the_seed(sweep):
     assert "Not known in every run of a group: bias" in str(table)
 
 
-def test_what_differs_without_an_override_keeps_groups_apart_and_is_a_column(tmp_path):
+def test_differences_without_an_override_separate_groups_and_are_a_column(tmp_path):
     record(tmp_path, "1", estimators(1.0, 2.0))
     record(tmp_path, "2", estimators(1.0, 2.0), seed=1, problem={"name": "walk", "build": {"omega": 2.0}})
     (table,) = ml.recording.collect_runs([tmp_path]).tables.values()
@@ -94,7 +94,7 @@ def test_meta_trainings_within_a_run_are_seeds_too(tmp_path):
     assert table.rows()[3]["repeat"] == 1
 
 
-def test_ends_of_trajectories_and_refused_dimensions(tmp_path):
+def test_ends_of_trajectories_and_missing_dimensions_are_collected(tmp_path):
     place = record(tmp_path, "1", estimators(1.0, 2.0))
     ends = [{"estimator": "PES", "inner_steps": 9, "start 1": 1.0, "start 2": "inf"}, {"estimator": "NRES"}]
     (place / "tables" / "trajectories.json").write_text(json.dumps(ends))
@@ -132,7 +132,7 @@ def damaged(folder):
     return words | {"m": "no table with results", "n": "a collection of other runs", "o": "holds no run"}
 
 
-def test_folders_that_are_no_finished_runs_are_named_and_skipped(tmp_path):
+def test_folders_without_a_finished_run_are_named_and_skipped(tmp_path):
     words = damaged(tmp_path)
     record(tmp_path, "whole", estimators(1.0, 2.0))
     found = ml.recording.collect_runs([tmp_path])
@@ -154,7 +154,7 @@ def test_folders_are_given_by_name_by_parent_and_by_wildcards_and_count_once(swe
     assert again.skipped == ("20-compare has the settings and the seed of 99-compare, which is used.",)
 
 
-def test_nothing_found_is_one_sentence(tmp_path, capsys):
+def test_finding_no_run_is_a_clear_error(tmp_path, capsys):
     damaged(tmp_path)
     for paths in ([tmp_path], [tmp_path / "nothere"], []):
         with pytest.raises(RunFolderError, match=r"^No finished run with results was found in [^\n]*\.$"):
@@ -198,7 +198,7 @@ def test_every_measure_is_drawn(tmp_path, values, setting):
         table.plot(measure="colour")
 
 
-def test_the_words_of_the_command():
+def test_arguments_of_the_collect_command_are_checked():
     assert read_words(["runs"]) == (["runs"], "runs", "offline")
     assert read_words(["a", "b*", "folder=c=d", "tracker=none"]) == (["a", "b*"], "c=d", "disabled")
     for words, why in (

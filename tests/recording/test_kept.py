@@ -1,4 +1,4 @@
-"""What a run wrote is there once and whole: after a kill, on a full disk, in two processes, and from many threads."""
+"""Files of a run are complete and without repeated lines: after a kill, on a full disk, and with several writers."""
 
 import errno
 import json
@@ -33,7 +33,7 @@ def resumed(run):
 
 
 def ended(run):
-    """End a run as a kill does: its lock is free, and nothing is said."""
+    """End a run as a kill does: release its lock without recording an end."""
     local(run)._metrics.close()
     local(run)._lock.release()
     return run
@@ -44,7 +44,7 @@ def steps_of(run):
 
 
 @pytest.mark.parametrize("torn", [1, 5, 9, 30])
-def test_a_torn_last_line_is_cut_off_and_written_again(tmp_path, torn):
+def test_a_partly_written_last_line_is_removed_and_written_again(tmp_path, torn):
     run = ended(begun(tmp_path))
     path = run.folder / "metrics.jsonl"
     os.truncate(path, path.stat().st_size - torn)
@@ -56,7 +56,7 @@ def test_a_torn_last_line_is_cut_off_and_written_again(tmp_path, torn):
 
 
 @pytest.mark.parametrize("rubbish", [b"\0" * 40, b"\0" * 40 + b"\n", b'"a text"\n', b"\xff\xfe\n{\n", b"7"])
-def test_rubbish_at_the_end_is_cut_off(tmp_path, rubbish):
+def test_invalid_bytes_at_the_end_are_removed(tmp_path, rubbish):
     run = ended(begun(tmp_path))
     with open(run.folder / "metrics.jsonl", "ab") as file:
         file.write(rubbish)
@@ -65,7 +65,7 @@ def test_rubbish_at_the_end_is_cut_off(tmp_path, rubbish):
     assert steps_of(run) == [0, 1, 2, 3]
 
 
-def test_a_damaged_line_costs_that_line_only(tmp_path):
+def test_a_damaged_line_loses_only_that_line(tmp_path):
     run = ended(begun(tmp_path))
     path = run.folder / "metrics.jsonl"
     lines = path.read_bytes().split(b"\n")
@@ -75,7 +75,7 @@ def test_a_damaged_line_costs_that_line_only(tmp_path):
 
 
 class Limited:
-    """A file on a disk with room for a number of bytes, which writes less than it is given, as the system does."""
+    """A file on a nearly full disk; like the system, it writes fewer bytes than it is given."""
 
     def __init__(self, stream, room):
         self.stream, self.room = stream, room
@@ -91,7 +91,7 @@ class Limited:
         return getattr(self.stream, name)
 
 
-def test_a_short_write_is_noticed_and_taken_back(tmp_path):
+def test_a_short_write_is_detected_and_undone(tmp_path):
     run = begun(tmp_path)
     metrics = local(run)._metrics
     metrics._stream = Limited(metrics._stream, 20)
@@ -102,7 +102,7 @@ def test_a_short_write_is_noticed_and_taken_back(tmp_path):
     assert steps_of(run) == [0, 1, 2]
 
 
-def test_lines_are_there_once_and_the_seconds_go_on(tmp_path, monkeypatch):
+def test_lines_are_not_repeated_and_the_time_continues_after_a_resume(tmp_path, monkeypatch):
     run = begun(tmp_path)
     local(run)._begin -= 1000
     run.log({"loss": 9.0}, 3)
@@ -118,7 +118,7 @@ def test_lines_are_there_once_and_the_seconds_go_on(tmp_path, monkeypatch):
     assert 1000 < lines[-1]["seconds"] < 1100
 
 
-def test_a_resumed_run_replaces_what_it_makes_again(tmp_path):
+def test_a_resumed_run_replaces_files_that_it_writes_again(tmp_path):
     def output(run):
         for _ in range(2):
             run.figure("plane", np.zeros((2, 2), np.uint8))
@@ -136,7 +136,7 @@ def test_a_resumed_run_replaces_what_it_makes_again(tmp_path):
     assert (run.folder / "tables/theta-2.csv").exists(), "the second of one process does not replace the first"
 
 
-def test_a_run_that_is_alive_is_refused(tmp_path):
+def test_a_run_in_progress_cannot_be_resumed(tmp_path):
     with begun(tmp_path) as run:
         with pytest.raises(RunFolderError, match=rf"is in use: process {os.getpid()} on \S+, since \S+, is writing"):
             resumed(run)
@@ -147,7 +147,7 @@ def test_a_run_that_is_alive_is_refused(tmp_path):
         assert steps_of(again) == [0, 1, 2, 3]
 
 
-def test_the_lock_of_a_killed_run_is_free(tmp_path):
+def test_the_lock_of_a_killed_run_is_released(tmp_path):
     folder = ended(begun(tmp_path)).folder
     (folder / ".one.txt.99999999.00000000.0.part").write_text("half")
     program = (
@@ -173,7 +173,7 @@ def test_threads_write_one_file_at_a_time(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["one.npz"]
 
 
-def test_only_what_ended_processes_left_is_removed(tmp_path):
+def test_only_temporary_files_of_ended_processes_are_removed(tmp_path):
     mine, another = tmp_path / part_name("a"), tmp_path / f".b.{os.getppid()}.0123abcd.3.part"
     old = [tmp_path / "deep" / f".c.d.{number}.0123abcd.0.part" for number in (os.getpid(), 4_000_000_000)]
     for path in (mine, another, *old, tmp_path / "kept.part"):
@@ -184,7 +184,7 @@ def test_only_what_ended_processes_left_is_removed(tmp_path):
     assert {path.name for path in tmp_path.rglob("*.part")} == {mine.name, another.name, "kept.part"}
 
 
-def test_a_folder_that_is_deleted_is_one_sentence(tmp_path):
+def test_a_deleted_folder_is_a_clear_error(tmp_path):
     run = begun(tmp_path)
     shutil.rmtree(run.folder)
     for action in (
@@ -197,7 +197,7 @@ def test_a_folder_that_is_deleted_is_one_sentence(tmp_path):
     ended(run)
 
 
-def test_a_full_disk_is_one_sentence_for_every_file(tmp_path):
+def test_a_full_disk_is_a_clear_error_for_every_file(tmp_path):
     words = r"one\.txt cannot be written: no space left on device\. Finished files"
 
     def fill():
@@ -210,7 +210,7 @@ def test_a_full_disk_is_one_sentence_for_every_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_line_is_looked_for(tmp_path):
+def test_a_line_of_a_log_is_found(tmp_path):
     run = begun(tmp_path)
     run.log({"PES": {"loss": 1.0}}, 7)
     path = run.folder / "metrics.jsonl"
@@ -221,8 +221,8 @@ def test_a_line_is_looked_for(tmp_path):
     run.finish()
 
 
-def test_what_a_forked_process_left_is_removed(tmp_path):
-    """It has the word of this process in its name, and another number."""
+def test_temporary_files_of_a_forked_process_are_removed(tmp_path):
+    """Its name has the random word of this process and another process number."""
     from metalearn.recording.files import _PROCESS, remove_leftovers
 
     left, mine = (tmp_path / f".a.npz.{number}.{_PROCESS}.1.part" for number in (2**22 + 1, os.getpid()))

@@ -20,7 +20,7 @@ def recorded(folder):
     return run.folder, arrays
 
 
-def test_what_was_recorded_is_read(tmp_path):
+def test_a_recorded_landscape_is_read_back(tmp_path):
     folder, arrays = recorded(tmp_path)
     artifact = tmp_path / "artifact"
     artifact.mkdir()
@@ -33,7 +33,7 @@ def test_what_was_recorded_is_read(tmp_path):
             assert found[name].dtype == array.dtype
 
 
-def test_what_is_no_landscape_is_one_sentence(tmp_path):
+def test_a_file_without_a_landscape_is_a_clear_error(tmp_path):
     folder, arrays = recorded(tmp_path)
     with pytest.raises(FileNotFoundError, match="There is no landscape in"):
         read_landscape(tmp_path)

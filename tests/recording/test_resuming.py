@@ -1,4 +1,4 @@
-"""Which run goes on: the newest of the same configuration, never one that is alive, damaged, of another name or changed."""
+"""Which run is resumed: the newest of the same configuration, never one in progress, damaged, renamed or changed."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def changed(**outer):
     return CONFIG | {"outer": CONFIG["outer"] | outer}
 
 
-def test_auto_begins_a_run_and_continues_the_newest_of_its_name_and_configuration(tmp_path):
+def test_auto_continues_the_newest_run_of_the_same_name_and_configuration(tmp_path):
     with opened(tmp_path) as first:
         pass
     assert [path.name for path in tmp_path.iterdir()] == [first.folder.name]
@@ -51,13 +51,13 @@ def test_auto_begins_a_run_and_continues_the_newest_of_its_name_and_configuratio
     assert read_status(newest)["status"] == "finished"
 
 
-def test_where_and_how_a_run_is_tracked_may_change(tmp_path):
+def test_tracking_settings_may_change_on_resume(tmp_path):
     newest = killed(tmp_path)
     with opened(tmp_path, CONFIG | {"tracker": {"mode": "online"}, "resume": "auto"}) as again:
         assert again.folder == newest
 
 
-def test_a_changed_configuration_is_refused_with_the_differences(tmp_path):
+def test_a_changed_configuration_raises_an_error_with_the_differences(tmp_path):
     killed(tmp_path)
     words = (
         r"was run with outer\.num_steps = 10 and cannot be resumed with 20\. It also had outer\.rate = 0\.1, here 0\.3"
@@ -68,7 +68,7 @@ def test_a_changed_configuration_is_refused_with_the_differences(tmp_path):
         opened(tmp_path, {"frames": 1}, resume=next(tmp_path.iterdir()))
 
 
-def test_what_the_caller_refuses_is_not_changed_and_an_earlier_run_goes_on(tmp_path):
+def test_a_run_that_the_caller_rejects_is_unchanged_and_an_earlier_run_continues(tmp_path):
     """Runs of the same configuration with other inputs, such as the file of a problem."""
     with opened(tmp_path, resume=None) as earlier:
         pass
@@ -124,7 +124,7 @@ def test_damaged_lines_at_the_end_of_a_log_are_removed_and_counted(tmp_path, cap
     assert "cannot be read" not in capsys.readouterr().err
 
 
-def test_a_number_that_may_grow_grows_and_does_not_shrink(tmp_path):
+def test_a_number_that_may_grow_cannot_shrink(tmp_path):
     folder, grow = killed(tmp_path), {"may_grow": ("outer.num_steps",)}
     with opened(tmp_path, changed(num_steps=20), resume=folder, **grow) as again:
         assert again.folder == folder
@@ -136,7 +136,7 @@ def test_a_number_that_may_grow_grows_and_does_not_shrink(tmp_path):
         pass
 
 
-def test_a_run_that_is_alive_is_refused(tmp_path):
+def test_a_run_in_progress_cannot_be_resumed(tmp_path):
     with opened(tmp_path) as run:
         for resume in ("auto", run.folder):
             with pytest.raises(RunFolderError, match=r"is in use: process \d+ on .* is writing to it"):
@@ -145,7 +145,7 @@ def test_a_run_that_is_alive_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"a: [", b"5", b"\xff\xfe\x00", b"- 1\n- 2\n"])
-def test_a_damaged_configuration_is_named_and_the_run_before_is_used(tmp_path, capsys, content):
+def test_a_damaged_configuration_is_reported_and_the_previous_run_is_used(tmp_path, capsys, content):
     before, newest = killed(tmp_path), killed(tmp_path)
     (newest / "config.yaml").write_bytes(content)
     with opened(tmp_path) as again:
@@ -156,7 +156,7 @@ def test_a_damaged_configuration_is_named_and_the_run_before_is_used(tmp_path, c
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
-def test_a_damaged_status_does_not_hinder_a_run_that_goes_on(tmp_path, content):
+def test_a_damaged_status_does_not_prevent_resuming(tmp_path, content):
     folder = killed(tmp_path)
     (folder / "status.json").write_bytes(content)
     with pytest.raises(RunFolderError, match=r"status\.json is damaged"):
@@ -167,13 +167,13 @@ def test_a_damaged_status_does_not_hinder_a_run_that_goes_on(tmp_path, content):
 
 
 @pytest.mark.parametrize("resume", [[], 5, True, "", "  ", {}])
-def test_what_is_no_folder_is_refused(tmp_path, resume):
+def test_a_path_that_is_not_a_run_folder_raises_an_error(tmp_path, resume):
     with pytest.raises(TypeError, match="resume must be the folder of a run, auto, or null"):
         opened(tmp_path, resume=resume)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_clock_that_was_set_back_costs_nothing(tmp_path, monkeypatch):
+def test_a_clock_that_is_set_back_loses_nothing(tmp_path, monkeypatch):
     """The names of folders collide or go back; lines and seconds go on, and no run is overwritten."""
     real, monotonic = __import__("time").strftime, 100.0
     monkeypatch.setattr("time.strftime", lambda form, *_: real(form, (2031, 1, 1, 0, 0, 0, 0, 1, 0)))
@@ -191,7 +191,7 @@ def test_a_clock_that_was_set_back_costs_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("label", [{"project": 5}, {"group": 5}, {"tags": 5}, {"tags": "a"}, {"tags": [1]}])
-def test_labels_that_are_no_texts_are_refused_before_a_folder_is_made(tmp_path, label):
+def test_labels_that_are_not_strings_raise_an_error_before_a_folder_is_made(tmp_path, label):
     with pytest.raises(TypeError, match="of the tracker must be a"):
         open_run(tmp_path / "runs", {}, **label)
     assert not list(tmp_path.iterdir())

@@ -26,7 +26,7 @@ def first_update(transformation):
 
 
 @pytest.mark.parametrize("optimizer", MADE, ids=lambda one: one.architecture["name"])
-def test_a_file_holds_the_optimiser(optimizer, tmp_path):
+def test_a_saved_optimiser_is_loaded_unchanged(optimizer, tmp_path):
     theta = jax.tree.map(lambda leaf: leaf + 0.1, optimizer.init(KEY))
     path = save_optimizer(tmp_path / "one.msgpack", optimizer, theta)
     found, weights = load_optimizer(path, optimizer)
@@ -35,7 +35,7 @@ def test_a_file_holds_the_optimiser(optimizer, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, first_update(found(weights)), first_update(optimizer(theta)))
 
 
-def test_a_file_of_another_architecture_is_refused(tmp_path):
+def test_a_file_of_another_architecture_raises_an_error(tmp_path):
     path = save_optimizer(tmp_path / "one.msgpack", MADE[1], MADE[1].init(KEY))
     with pytest.raises(ValueError, match=r"contains the architecture .*nominal.* but .*recurrent.* was expected"):
         load_optimizer(path, MADE[3])
@@ -45,7 +45,7 @@ def test_a_file_of_another_architecture_is_refused(tmp_path):
         save_optimizer(tmp_path / "two.msgpack", optax.adam(0.1), {})  # pyright: ignore[reportArgumentType]
 
 
-def test_what_is_no_file_of_an_optimiser_is_refused(tmp_path):
+def test_a_file_without_an_optimiser_raises_an_error(tmp_path):
     other = tmp_path / "other"
     other.write_bytes(b"\x93\x01\x02\x03")
     with pytest.raises(ValueError, match="is not a file of a learned optimiser"):
@@ -61,7 +61,7 @@ def test_what_is_no_file_of_an_optimiser_is_refused(tmp_path):
         load_optimizer(whole, MADE[1].init(KEY))
 
 
-def test_every_type_of_array_comes_back(tmp_path):
+def test_every_type_of_array_is_restored(tmp_path):
     tree = {"low": jnp.asarray([1.5, -2.0], jnp.bfloat16), "key": jax.random.split(KEY, 3), "count": jnp.asarray(7)}
     found = load_snapshot(save_snapshot(tmp_path / "one.npz", tree), tree)
     assert found["low"].dtype == jnp.bfloat16
@@ -70,7 +70,7 @@ def test_every_type_of_array_comes_back(tmp_path):
     assert found["count"] == 7
 
 
-def test_what_is_no_snapshot_is_refused(tmp_path):
+def test_a_file_without_a_snapshot_raises_an_error(tmp_path):
     path = save_snapshot(tmp_path / "one.npz", {"a": jnp.ones(3)})
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match="was not written by save_snapshot"):
@@ -80,19 +80,19 @@ def test_what_is_no_snapshot_is_refused(tmp_path):
         load_snapshot(tmp_path / "two.npz", {"a": jnp.ones(3)})
 
 
-def test_a_run_goes_on_from_a_file_with_the_same_bits(tmp_path):
+def test_a_run_continues_from_a_file_with_the_same_bits(tmp_path):
     estimator = ml.persistent_es(ml.problems.noisy_linear_quadratic(), ml.Truncation(12, 3), sigma=0.1, num_pairs=4)
     arguments = (estimator, optax.adam(0.02), jnp.float32(0.3), KEY)
     whole, _ = ml.meta_train(*arguments, 20)
     _, begun = ml.meta_train(*arguments, 7)
     path = save_snapshot(tmp_path / "snapshot.npz", begun.snapshot)
-    snapshot = load_snapshot(path, ml.first_snapshot(*arguments))
+    snapshot = load_snapshot(path, ml.outer.first_snapshot(*arguments))
     assert ml.meta_train(*arguments, 20, resume=snapshot)[0] == whole
-    other = ml.first_snapshot(estimator, optax.sgd(0.02), *arguments[2:])
+    other = ml.outer.first_snapshot(estimator, optax.sgd(0.02), *arguments[2:])
     with pytest.raises(ValueError, match=r"is the snapshot of another run: it has \d+ arrays"):
         load_snapshot(path, other)
     with pytest.raises(ValueError, match=r"its theta is float32\[\], but here it must be float32\[2\]"):
-        load_snapshot(path, ml.first_snapshot(estimator, optax.adam(0.02), jnp.ones(2), KEY))
+        load_snapshot(path, ml.outer.first_snapshot(estimator, optax.adam(0.02), jnp.ones(2), KEY))
 
 
 def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):
@@ -111,7 +111,7 @@ def test_evaluations_of_an_interrupted_run_are_one_curve(tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", MADE[:2], ids=lambda one: one.architecture["name"])
-def test_a_changed_byte_of_an_optimiser_is_noticed(optimizer, tmp_path):
+def test_a_changed_byte_of_a_saved_optimiser_is_detected(optimizer, tmp_path):
     theta = optimizer.init(KEY)
     whole = save_optimizer(tmp_path / "one.msgpack", optimizer, theta).read_bytes()
     loaded, other = 0, tmp_path / "other.msgpack"
@@ -130,7 +130,7 @@ def test_a_changed_byte_of_an_optimiser_is_noticed(optimizer, tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+def test_non_finite_weights_raise_an_error(tmp_path, value):
     theta = MADE[1].init(KEY)
     broken = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(value), theta)
     with pytest.raises(ValueError, match="weights in theta must be finite"):

@@ -1,4 +1,4 @@
-"""Secrets are found by their names, places and forms, and what is hidden in one file is readable in no other."""
+"""Secrets are found by their names, places and forms, and a secret hidden in one file is hidden in all."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ SLACK = "https://hooks.slack.example/services/T0123/B0456/abcDEF123456"
     "name",
     ["auth", "wandb_pass", "DB_PASS", "authorization", "http.proxyAuth", "bearer", "jwt", "webhook", "oauth", "pw"],
 )
-def test_names_of_secrets(name):
+def test_names_of_secrets_are_recognised(name):
     assert is_secret(name, "x1y2z3")
     assert hide({name: {"a": "x1y2z3"}}) == {name: HIDDEN}
 
@@ -23,7 +23,7 @@ def test_names_of_secrets(name):
 @pytest.mark.parametrize(
     "name", ["author", "bypass_rate", "passes", "forward_pass_steps", "authentic", "path", "pattern"]
 )
-def test_names_that_are_none(name):
+def test_names_without_a_secret_are_not_hidden(name):
     assert not is_secret(name, "x1y2z3")
 
 
@@ -50,7 +50,7 @@ def test_names_that_are_none(name):
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----", "MIIabc"),
     ],
 )
-def test_secrets_in_texts(text, secret):
+def test_secrets_in_text_are_hidden(text, secret):
     assert secret not in scrub(text)
     assert HIDDEN in scrub(text)
     assert scrub(scrub(text)) == scrub(text)
@@ -72,11 +72,11 @@ def test_secrets_in_texts(text, secret):
         "{horizon: 100, length: 10}",
     ],
 )
-def test_texts_without_secrets_stay(text):
+def test_text_without_secrets_is_unchanged(text):
     assert scrub(text) == text
 
 
-def test_plain_words_are_not_hidden_everywhere():
+def test_ordinary_words_are_not_hidden():
     assert known_secrets({"note": "sort by key: accuracy"}) == []
 
 
@@ -91,12 +91,12 @@ def test_plain_words_are_not_hidden_everywhere():
         ("PWD", "/work/place1", False),
     ],
 )
-def test_values_of_the_environment(monkeypatch, name, value, known):
+def test_secret_values_of_the_environment_are_hidden(monkeypatch, name, value, known):
     monkeypatch.setenv(name, value)
     assert (value in known_secrets({})) == known
 
 
-def test_what_is_hidden_in_one_file_is_in_no_other(tmp_path, monkeypatch):
+def test_a_secret_hidden_in_one_file_is_hidden_in_all(tmp_path, monkeypatch):
     """Each secret is recognised in one place only, and occurs in the others without a name."""
     secrets = {
         "config": "c0nfig-s3cret",

@@ -40,7 +40,7 @@ class Counting(Tiles):
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
-def test_an_interrupted_picture_goes_on_where_it_was(tmp_path, adaptive):
+def test_an_interrupted_picture_continues_with_the_missing_tiles(tmp_path, adaptive):
     whole = Counting(tmp_path / "whole")
     expected = render(whole, adaptive=adaptive)
     with pytest.raises(KeyboardInterrupt):
@@ -54,7 +54,7 @@ def test_an_interrupted_picture_goes_on_where_it_was(tmp_path, adaptive):
     np.testing.assert_array_equal(expected.measure, render(adaptive=adaptive).measure)
 
 
-def test_tiles_of_another_picture_are_refused(tmp_path):
+def test_tiles_of_another_picture_raise_an_error(tmp_path):
     render(Tiles(tmp_path, SETTINGS))
     other = Plane(Axis("x", 0.2, 2.2), PLANE.y, PLANE.place)
     with pytest.raises(ValueError, match="belong to another landscape"):
@@ -67,7 +67,7 @@ def test_tiles_of_another_picture_are_refused(tmp_path):
         Tiles(tmp_path, SETTINGS | {"problem": "roots"})
 
 
-def test_a_finished_landscape_is_read_and_its_tiles_are_gone(tmp_path):
+def test_a_finished_landscape_is_read_and_its_tiles_are_removed(tmp_path):
     first = LandscapeFolder(tmp_path, SETTINGS).landscape("frame", PLANE, render)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frame.npz", "settings.json"]
     again = LandscapeFolder(tmp_path, SETTINGS).landscape("frame", PLANE, None)  # pyright: ignore[reportArgumentType]
@@ -76,7 +76,7 @@ def test_a_finished_landscape_is_read_and_its_tiles_are_gone(tmp_path):
     assert isinstance(again.pixel_steps, int)
 
 
-def test_a_folder_of_other_settings_or_another_window_is_refused(tmp_path):
+def test_a_folder_with_other_settings_raises_an_error(tmp_path):
     folder = LandscapeFolder(tmp_path, SETTINGS)
     folder.landscape("frame", PLANE, render)
     with pytest.raises(ValueError, match="made with resolution = 150 and cannot be completed with 151"):
@@ -85,7 +85,7 @@ def test_a_folder_of_other_settings_or_another_window_is_refused(tmp_path):
         folder.landscape("frame", Plane(Axis("x", 0.2, 2.2), PLANE.y, PLANE.place), render)
 
 
-def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, monkeypatch):
     save, written = tiles.save_arrays, []
 
     def full_after_two(path, arrays):
@@ -109,7 +109,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found.measure, render().measure)
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_clear_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderError, match="cannot be written"):
         LandscapeFolder(tmp_path / "file" / "landscapes", SETTINGS)

@@ -111,7 +111,7 @@ def failed(tmp_path_factory):
     return Recorded(run, output)
 
 
-def test_a_failed_offline_run_has_everything_in_its_folder(failed):
+def test_the_folder_of_a_failed_offline_run_is_complete(failed):
     run, output = failed
     assert output.returncode == 1
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}-demo", run.name)
@@ -130,7 +130,7 @@ def test_a_failed_offline_run_has_everything_in_its_folder(failed):
     np.testing.assert_array_equal(np.load(run / "arrays/landscape.npz")["measure"], np.arange(6.0).reshape(2, 3))
 
 
-def test_no_secret_is_in_any_written_byte(failed):
+def test_no_written_file_contains_a_secret(failed):
     files = [path for path in failed.folder.rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in files)
     leaks = [(path.name, secret) for path in files for secret in SECRETS if secret.encode() in path.read_bytes()]
@@ -166,7 +166,7 @@ def test_wandb_reads_the_offline_run_back(failed):
     np.testing.assert_array_equal(np.load(staged)["measure"], np.arange(6.0).reshape(2, 3))
 
 
-def test_the_sync_line_is_told(failed):
+def test_the_command_to_synchronise_is_printed(failed):
     assert re.search(r"^Upload it with: wandb sync runs/.*-demo/wandb/offline-run-", failed.output.stdout, re.MULTILINE)
     (folder,) = re.findall(r"wandb sync (\S+)", failed.output.stdout)
     assert (failed.folder.parents[1] / folder).is_dir()
@@ -174,7 +174,7 @@ def test_the_sync_line_is_told(failed):
 
 def test_online_falls_back_to_offline_without_a_prompt_or_a_long_wait(tmp_path):
     keys = {"without a key": "", "without a network": "0123456789abcdef0123456789abcdef01234567"}
-    leader, follower = pty.openpty()  # on a terminal wandb asks; it must not
+    leader, follower = pty.openpty()  # on a terminal wandb would prompt, which it must not
     processes = {}
     for case, key in keys.items():
         folder = tmp_path / case
@@ -227,7 +227,7 @@ def run(tmp_path):
         yield run
 
 
-def test_lines_are_valid_json_and_non_finite_floats_come_back(run):
+def test_lines_are_valid_json_and_non_finite_floats_are_restored(run):
     run.log({"a": math.nan, "b": -math.inf, "c": jnp.array([1.0, math.inf]), "outer_step": 99}, step=jnp.int32(4))
     (line,) = (run.folder / "metrics.jsonl").read_text().splitlines()
     raw = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
@@ -272,7 +272,7 @@ def test_figures_of_one_name_do_not_replace_each_other_and_stay_in_the_folder(ru
     assert all(name.startswith("figures/") for name in names)
 
 
-def test_a_float_image_is_refused_in_a_sentence(run):
+def test_a_float_image_raises_a_clear_error(run):
     with pytest.raises(TypeError, match=r"uint8 image .* float64 with 2 dimensions was given\. Scale"):
         run.figure("plane", np.zeros((2, 2)))
 
@@ -283,7 +283,7 @@ def test_files_are_copied(run, tmp_path):
     assert (run.folder / "files/films/edge.mp4").read_bytes() == b"film"
 
 
-def test_runs_of_one_second_get_folders_of_their_own(tmp_path):
+def test_runs_of_the_same_second_have_different_folders(tmp_path):
     runs = [open_run(tmp_path / "new" / "runs", {}, name="a b", mode="disabled") for _ in range(3)]
     for run in runs:
         run.finish()
@@ -300,7 +300,7 @@ def test_finish_happens_once_and_interruptions_are_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("below", ["", "deeper"])
-def test_a_file_in_the_place_of_the_folder_is_told_in_a_sentence(tmp_path, below):
+def test_a_file_at_the_path_of_the_folder_is_a_clear_error(tmp_path, below):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(
         RunFolderError, match=r"The run folder '.*' cannot be written: a file has its name.* folder=<path>\."
@@ -309,23 +309,23 @@ def test_a_file_in_the_place_of_the_folder_is_told_in_a_sentence(tmp_path, below
     assert issubclass(RunFolderError, OSError)
 
 
-def test_a_folder_without_permission_is_told_in_a_sentence(tmp_path, monkeypatch):
+def test_a_folder_without_permission_is_a_clear_error(tmp_path, monkeypatch):
     def forbidden(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(pathlib.Path, "mkdir", forbidden)  # no mode forbids it to the superuser, who may run this
+    monkeypatch.setattr(pathlib.Path, "mkdir", forbidden)  # the superuser, who may run this, can write to every folder
     with pytest.raises(RunFolderError, match=r"cannot be written: permission denied\."):
         open_run(tmp_path / "runs", {}, mode="disabled")
 
 
-def test_an_unknown_mode_is_refused_before_anything_is_written(tmp_path):
+def test_an_unknown_mode_raises_an_error_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"offline, online, disabled; 'onlin' was given\."):
         open_run(tmp_path / "runs", {}, mode="onlin")
     assert not (tmp_path / "runs").exists()
 
 
 class BrokenWandb:
-    """A W&B run of which every call fails, as after the end of its service process."""
+    """A W&B run whose calls all fail, as after the end of its service process."""
 
     offline = True
     dir = property(lambda self: self.log())
@@ -338,7 +338,7 @@ class BrokenWandb:
     finish = save = log
 
 
-def test_a_failing_wandb_is_told_once_and_never_ends_a_run(tmp_path, capsys):
+def test_a_failing_wandb_causes_one_warning_and_does_not_stop_a_run(tmp_path, capsys):
     run = Run(tmp_path, (LocalRun(tmp_path, {}, {}), WandbRun(BrokenWandb())), [])
     with run:
         for step in range(3):
@@ -355,7 +355,7 @@ def test_a_failing_wandb_is_told_once_and_never_ends_a_run(tmp_path, capsys):
 @pytest.mark.parametrize(
     "name", ["key", "api_key", "apiKey", "WANDB_API_KEY", "password", "tokens", "client-secret", "a.b.token"]
 )
-def test_names_of_secrets(name):
+def test_names_of_secrets_are_recognised(name):
     assert is_secret(name, "x" * 8)
 
 
@@ -371,7 +371,7 @@ def test_names_of_secrets(name):
         ("seed", 1),
     ],
 )
-def test_names_and_values_that_are_no_secrets(name, value):
+def test_names_and_values_without_a_secret_are_not_hidden(name, value):
     assert not is_secret(name, value)
 
 
@@ -411,7 +411,7 @@ def test_arguments_are_scrubbed():
     assert scrub_arguments(given) == [*clean, "++pwd=<hidden>"]
 
 
-def test_the_style_is_left_as_it_was_found():
+def test_the_style_of_matplotlib_is_restored():
     before = dict(matplotlib.rcParams.copy())
     with save_style():
         assert matplotlib.rcParams["figure.constrained_layout.use"]

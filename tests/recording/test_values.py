@@ -65,14 +65,14 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize(("value", "written"), WRITTEN.values(), ids=WRITTEN)
-def test_values_are_written_as_words_and_come_back_the_same(value, written):
+def test_values_are_written_as_text_and_restored_unchanged(value, written):
     found = plain(value)
     assert same(found, written)
     assert same(yaml.safe_load(yaml.safe_dump({"x": found})), {"x": written})
 
 
 @pytest.mark.parametrize("value", [value for value, _ in WRITTEN.values()], ids=WRITTEN)
-def test_a_run_goes_on_with_the_same_values(tmp_path, value, capsys):
+def test_a_run_is_resumed_with_equal_values(tmp_path, value, capsys):
     config = {"part": {"value": value, "others": [value]}}
     with open_run(tmp_path, config, mode="disabled") as run:
         run.log({"value": np.float32(NAN)}, step=0)
@@ -84,7 +84,7 @@ def test_a_run_goes_on_with_the_same_values(tmp_path, value, capsys):
 @pytest.mark.parametrize(
     ("before", "after"), [(NAN, 1.0), (INF, -INF), (1, True), (1.0, "1.0"), ([1], [1, 2]), (None, 0)]
 )
-def test_a_run_does_not_go_on_with_other_values(tmp_path, before, after, capsys):
+def test_a_run_is_not_resumed_with_other_values(tmp_path, before, after, capsys):
     open_run(tmp_path / "my runs (a)", {"x": before}, mode="disabled").finish()
     (folder,) = (tmp_path / "my runs (a)").iterdir()
     with pytest.raises(ValueError, match=r"was run with x = .* and cannot be resumed with") as error:
@@ -93,13 +93,13 @@ def test_a_run_does_not_go_on_with_other_values(tmp_path, before, after, capsys)
     assert not same(plain(before), plain(after))
 
 
-def test_names_that_are_written_alike_are_refused():
+def test_names_that_are_written_alike_raise_an_error():
     with pytest.raises(ValueError, match="Two keys of a mapping are written as '1'"):
         plain({1: "a", "1": "b"})
 
 
 @pytest.mark.parametrize("theta", [None, [1.0, None], True, [NAN], INF, 1e300, [[1, 2], [3]], "x"])
-def test_a_theta_that_is_no_finite_number_is_refused(theta):
+def test_a_non_finite_theta_raises_an_error(theta):
     with pytest.raises(ValueError, match=r"problem\.theta must be "):
         parse_theta(theta)
 
@@ -123,7 +123,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_override_is_read_by_the_shell_and_by_hydra_as_it_was(path):
+def test_an_override_survives_the_shell_and_hydra_unchanged(path):
     (word,) = shlex.split(shell_override("resume", path))
     assert OverridesParser.create().parse_override(word).value() == path
     assert shell_override("resume", "runs/2026-01-02-compare") == "resume=runs/2026-01-02-compare"

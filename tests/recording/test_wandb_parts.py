@@ -57,7 +57,7 @@ def parts(tmp_path_factory):
     return folder, run, name, again.stdout
 
 
-def test_the_parts_have_one_id_and_one_line_uploads_both(parts):
+def test_the_parts_of_a_wandb_run_have_one_id_and_one_command_uploads_both(parts):
     _, run, name, said = parts
     assert said.splitlines()[0] == name
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"))
@@ -66,7 +66,7 @@ def test_the_parts_have_one_id_and_one_line_uploads_both(parts):
     assert all(f"runs/{run.name}/wandb/{path.parent.name}" in line for path in files)
 
 
-def test_what_was_logged_before_the_kill_is_in_its_file_and_steps_go_on_behind_it(parts):
+def test_lines_logged_before_a_kill_are_kept_and_steps_continue_after_them(parts):
     folder, run, _, _ = parts
     first, second = (records(path, folder) for path in sorted(run.glob("wandb/offline-run-*/*.wandb")))
     assert first.count("outer_step") >= 3, first[:500]

@@ -35,7 +35,7 @@ def replay(shown, guide, penalty=0.3):
 
 
 @pytest.mark.parametrize("guide", ["right", "wrong"])
-def test_an_episode_is_that_of_a_replay(guide):
+def test_an_episode_equals_its_replay_in_python(guide):
     shown = episode(follower(4), guide, jax.random.key(41), WORLD, 40)
     cells, totals = replay(shown, guide)
     np.testing.assert_array_equal(shown["guide"], cells)
@@ -49,7 +49,7 @@ def test_the_reward_has_no_gradient():
     assert all(not jnp.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
-def test_factors_of_the_loss_and_of_the_weights_are_a_factor_of_the_rate_of_sgd():
+def test_scaling_the_loss_and_the_weights_scales_the_learning_rate_of_sgd():
     """With w = s v and the loss c L(s v), v ← v − r c s ∇L is w ← w − r c s² ∇L; and Adam does not see c."""
     benchmark, key = ml.problems.digits_benchmark((2,), num_steps=20), jax.random.key(5)
     run = ml.jit(

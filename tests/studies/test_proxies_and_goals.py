@@ -35,7 +35,7 @@ def run(switches, seeds=2, study=STUDY):
     return descend(study, NAMES, whole, optax.sgd(0.05), switches, keys, **how)
 
 
-def test_every_episode_of_a_run_is_the_world_that_its_goals_are_read_in():
+def test_every_episode_of_a_run_uses_the_data_of_its_goals():
     seen = []
     watch = {"again": lambda theta, key: ml.meta_loss(PROBLEM, theta, key, 3)}
     estimator = one_world(lambda key: whole(PROBLEM, key))
@@ -48,7 +48,7 @@ def test_every_episode_of_a_run_is_the_world_that_its_goals_are_read_in():
     assert seen[0] != seen[1]
 
 
-def test_the_goal_turns_and_mitigations_recover_its_loss():
+def test_the_goal_has_a_turning_point_and_mitigations_recover_its_loss():
     found = {PLAIN: run(Switches()), "penalty": run(Switches(penalty=4.0)), "goal": run(Switches(share=1.0))}
     found["stop"] = run(Switches(stop_on="third", patience=2))
     rows = {row["case"]: row for row in goal_rows(found)}
@@ -63,7 +63,7 @@ def test_the_goal_turns_and_mitigations_recover_its_loss():
     np.testing.assert_allclose(stopped["end/goal"], stopped["goal"][np.arange(2), at])
 
 
-def test_the_recovered_share_and_its_error_of_known_curves():
+def test_the_recovered_share_and_its_error_are_exact_for_known_curves():
     curves = lambda *ends: {
         "step": np.arange(3), "goal": np.array([[1.0, 0.5, end] for end in ends]), "proxy": np.zeros((len(ends), 3)),
         "end/goal": np.array(ends), "end/proxy": np.zeros(len(ends)),
@@ -74,7 +74,7 @@ def test_the_recovered_share_and_its_error_of_known_curves():
     assert (plain["turning_step"], plain["turning_step_error"]) == (1.0, 0.0)
 
 
-def test_the_penalty_and_the_share_are_those_of_the_formula():
+def test_the_penalty_and_the_share_equal_their_formulas():
     theta, key = jnp.array(0.7), jax.random.key(0)
     state = PROBLEM.init(theta, key)
     proxy, goal = PROBLEM.loss(state, theta, key), (0.7 - 0.4) ** 2
@@ -82,7 +82,7 @@ def test_the_penalty_and_the_share_are_those_of_the_formula():
     assert float(mixed) == pytest.approx(0.75 * float(proxy) + 0.25 * goal + 1.5 * 0.25, rel=1e-5)
 
 
-def test_mistakes_are_sentences():
+def test_invalid_arguments_raise_a_clear_error():
     for make, words in (
         (lambda: ml.outer.observe(STUDY, "wantet", "goal"), r"goal must be an observable .*did you mean wanted"),
         (lambda: Switches(share=2.0), r"share must be a number in \[0, 1\]"),
@@ -107,7 +107,7 @@ def tuned(seeds, steps, outer_rate, **arguments):
 
 
 @pytest.mark.slow
-def test_the_training_loss_is_a_proxy_that_turns():
+def test_minimising_the_training_loss_worsens_the_goal_after_a_turning_point():
     """200 steps of Adam .05 from a rate of .003 and a decay of .3: the goal ends at 1.5 times its best or more.
 
     A bound of .05 on the proxy, seen on other seeds, holds on one of these three: .056, .044 and .059.
@@ -118,7 +118,7 @@ def test_the_training_loss_is_a_proxy_that_turns():
 
 
 @pytest.mark.slow
-def test_few_validation_rows_turn_and_many_turn_less():
+def test_few_validation_rows_have_a_turning_point_and_many_have_a_weaker_one():
     ratios = {}
     for rows in (20, 400):
         arguments = {"example_weights": 200, "proxy": "validation", "validation_rows": rows, "num_steps": 60}

@@ -170,14 +170,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_mistake_is_named(name):
+def test_check_estimator_names_the_mistake(name):
     make, sentence = BROKEN[name]
     with pytest.raises(AssertionError, match=sentence) as caught:
         ml.testing.check_estimator(make)
     assert str(caught.value).endswith(".") or " failed with " in str(caught.value)
 
 
-def test_an_estimator_that_is_built_is_checked_at_its_theta():
+def test_a_built_estimator_is_checked_at_its_theta():
     problem = watched().problem
     windows = ml.Truncation(4, 2)
     checked = ml.testing.check_estimator(sound(problem, windows), THETA, jax.random.key(3))
@@ -197,12 +197,12 @@ def test_an_estimator_that_is_built_is_checked_at_its_theta():
         ((sound(watched().problem, ml.Truncation(2, 1)),), "give theta"),
     ],
 )
-def test_bad_arguments_are_refused_in_a_sentence(arguments, sentence):
+def test_invalid_arguments_raise_a_clear_error(arguments, sentence):
     with pytest.raises(TypeError, match=sentence):
         ml.testing.check_estimator(*arguments)
 
 
-def test_a_factory_that_returns_something_else_is_named():
+def test_a_factory_that_returns_another_type_raises_a_clear_error():
     with pytest.raises(AssertionError, match="must return a GradientEstimator"):
         ml.testing.check_estimator(lambda problem, truncation: problem)
 

@@ -1,4 +1,4 @@
-"""The judge accepts correct estimators, anybody's, and names the mistake of the others."""
+"""`verify` accepts correct estimators, including foreign code, and names the mistakes of the others."""
 
 import functools
 
@@ -89,7 +89,7 @@ def accepted():
     return ml.testing.verify(with_mistake(""), claim="windowwise", budget=0.1)
 
 
-def test_persistent_es_by_hand_is_consistent_and_the_table_says_so(accepted):
+def test_handwritten_persistent_es_is_consistent(accepted):
     assert accepted.consistent
     assert accepted.looks_like is None
     text = str(accepted)
@@ -102,7 +102,7 @@ def test_persistent_es_by_hand_is_consistent_and_the_table_says_so(accepted):
     assert len(accepted.rows()) == len(accepted.checks) == 14
 
 
-def test_a_mistake_is_rejected_and_named():
+def test_an_estimator_with_a_mistake_is_rejected_and_the_mistake_named():
     found = ml.testing.verify(with_mistake("last loss credited to the newest window"), claim="windowwise", budget=0.2)
     assert not found.consistent
     assert found.looks_like == "last loss credited to the newest window"
@@ -120,7 +120,7 @@ def test_estimators_of_the_library_are_consistent_with_their_claims(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("mistake", foreign.MEANS + foreign.SPREADS)
-def test_every_twin_is_rejected_and_named(mistake):
+def test_every_twin_is_rejected_and_its_mistake_named(mistake):
     verdict = ml.testing.verify(with_mistake(mistake), claim="windowwise", budget=0.3)
     assert not verdict.consistent
     assert verdict.looks_like == mistake, str(verdict)
@@ -136,7 +136,7 @@ def test_estimators_with_another_target_are_rejected_and_named(name):
 
 
 @pytest.mark.long
-def test_a_plain_function_and_code_that_jax_cannot_trace():
+def test_verify_accepts_a_plain_function_and_code_that_jax_cannot_trace():
     exact = lambda problem, theta, key: jax.grad(ml.meta_loss, 1)(problem, theta, key, problem.horizon)
     assert ml.testing.verify(exact, claim="unsmoothed", budget=0.1).consistent
     half = ml.testing.verify(lambda problem, theta, key: exact(problem, theta, key) / 2, claim="unsmoothed", budget=0.1)
@@ -154,7 +154,7 @@ def test_a_plain_function_and_code_that_jax_cannot_trace():
     assert "Python loop" in " ".join(verdict.skipped)
 
 
-def test_the_predictions_are_the_closed_forms_of_the_theory():
+def test_predicted_means_equal_the_closed_forms():
     """The phase walk and the linear map with one parameter, by the formulas of tests/reference_numpy.py."""
     walk, noises = CASES["phase walk"], {12: "noise-reuse ES", 3: "persistent ES", 6: "generalised persistent ES"}
     size = np.linalg.norm(battery.DIRECTION)
@@ -171,7 +171,7 @@ def test_the_predictions_are_the_closed_forms_of_the_theory():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_unsmoothed_closed_forms_are_the_derivatives(name, float64):
+def test_closed_forms_without_smoothing_equal_the_derivatives(name, float64):
     problem, theta = battery.build_problem(CASES[name]._replace(noise=0.0)), jnp.asarray(battery.THETA)
     exact = jax.grad(lambda theta: ml.meta_loss(problem, theta, jax.random.key(0), battery.HORIZON))(theta)
     found = predicted_means.predict_mean(CASES[name], predicted_means.METHODS["unsmoothed gradient"])
@@ -180,7 +180,7 @@ def test_the_unsmoothed_closed_forms_are_the_derivatives(name, float64):
 
 @pytest.mark.parametrize("claim", predicted_means.CLAIMS)
 def test_predictions_differ_from_the_claim_and_from_each_other(claim):
-    """Two mistakes with equal means on all problems could not be told apart."""
+    """Two mistakes with equal means on all problems could not be distinguished."""
     others = predicted_means.predictions(claim)
     own = predicted_means.METHODS[predicted_means.CLAIMS[claim]]
     table = {name: np.array([f(case) for case in CASES.values()]) for name, f in others.items()}
@@ -192,7 +192,7 @@ def test_predictions_differ_from_the_claim_and_from_each_other(claim):
             assert np.max(np.abs(table[one] - table[other]) / scale) > 0.05, (one, other)
 
 
-def test_correct_estimators_are_rejected_as_rarely_as_stated():
+def test_the_rate_of_false_rejections_is_the_stated_one():
     """Means of exact samples of persistent ES on the phase walk, drawn in NumPy, at limits of one to three errors."""
     case, member = CASES["phase walk"], predicted_means.METHODS["persistent ES"]
     table, states = battery.responses(case, battery.HORIZON)
@@ -226,6 +226,6 @@ def test_correct_estimators_are_rejected_as_rarely_as_stated():
         (lambda p, t, s, n: (lambda theta, key: 1 / 0, lambda theta, state, key: (theta, state)), {}, RuntimeError, "ZeroDivisionError"),
     ],
 )  # fmt: skip
-def test_bad_input_is_refused_in_a_sentence(make, settings, error, sentence):
+def test_invalid_arguments_raise_a_clear_error(make, settings, error, sentence):
     with pytest.raises(error, match=sentence):
         ml.testing.verify(make, **settings)

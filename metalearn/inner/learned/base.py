@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_count, check_number
 from metalearn.types import Key, Theta
 
@@ -21,6 +22,7 @@ TIMES = tuple(3.0 * 1000 ** (k / 6) for k in range(7))  # from 3 to 3000 steps
 TINY = 1e-20  # mean squares below it are treated as zero, because the derivatives of their roots overflow in float32
 
 
+@brief_help
 class LearnedOptimizer(NamedTuple):
     """An optimiser with weights. Like all optimisers of metalearn, it is a function of θ and returns a transformation.
 

@@ -57,8 +57,9 @@ def guided_walk(
     guide walks at random. The absent guide is invisible.
 
     The agent sees the direction to the guide (the signs of both differences), whether the guide is present, whether the
-        agent itself stands on a place, and its last reward. With these numbers x, m ← tanh(A x + B m + c),   move ~
-        softmax(D m + E x).
+    agent itself stands on a place, and its last reward. With these numbers x and the memory m,
+
+        m ← tanh(A x + B m + c),   move ~ softmax(D m + E x).
 
     Args:
       guides: the kind of the guide, "right", "absent", "random" or "wrong"; or the fraction of episodes with each kind,
@@ -75,7 +76,8 @@ def guided_walk(
       TypeError: a count is not a whole number, `penalty` is not a real number, or `guides` is neither a string nor a
         mapping.
       ValueError: `size` or `places` is below 2, the places do not fit the grid, a kind is unknown, `penalty` is
-        negative, or the shares are negative or do not sum to 1. The functions of the problem raise it if θ has the wrong shapes.
+        negative, or the shares are negative or do not sum to 1. The functions of the problem raise it if θ has the
+        wrong shapes.
     """
     check_count("size", size, 2)
     check_count("places", places, 2)
@@ -146,7 +148,7 @@ def check_guides(guides: str | Mapping[str, Any]) -> jax.Array:
     """Return the shares of the kinds of guides in the order of `GUIDES`.
 
     Raises:
-      TypeError: `guides` is neither a text nor a mapping to numbers.
+      TypeError: `guides` is neither a string nor a mapping to numbers.
       ValueError: a kind is unknown, a share is not in [0, 1], or the shares do not sum to 1.
     """
     if isinstance(guides, str):

@@ -1,7 +1,7 @@
 """A world that reacts to a prediction with a discrete choice, and the exact target of each family of estimators.
 
-An agent at x acts if the prediction θ is close enough: a = 1 if θ − x < B, and a = 0 otherwise. The loss of a step is h
-a − k θ. The derivative of the choice is zero, so backpropagation returns −k everywhere, although the mean loss
+An agent at x acts if the prediction θ is close enough: a = 1 if θ − x < B, and a = 0 otherwise. The loss of a step is
+h a − k θ. The derivative of the choice is zero, so backpropagation returns −k everywhere, although the mean loss
 decreases by h where θ passes x + B.
 """
 

@@ -182,7 +182,11 @@ def prediction_game(
 
 
 def self_play(theta: Any) -> Any:
-    """Return {"player", "rival"} with the rival equal to the player, for the argument `project` of `ml.meta_train`."""
+    """Return {"player", "rival"} with the rival equal to the player, for the argument `project` of `ml.meta_train`.
+
+    Args:
+      theta: {"player": θ_p, "rival": θ_q}.
+    """
     return {"player": theta["player"], "rival": theta["player"]}
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_choice, check_count, check_number, check_seed
 from metalearn.inner.derived import final_loss
 from metalearn.inner.problem import InnerProblem
@@ -20,6 +21,7 @@ from metalearn.types import Theta
 READINGS = ("validation_batch", "validation", "test")
 
 
+@brief_help
 class Benchmark(NamedTuple):
     """A classification task with separate data for training, tuning and evaluation.
 

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.inner.checks import is_known
 
 
+@brief_help
 class Data(NamedTuple):
     """Examples: inputs and the targets to predict.
 
@@ -24,6 +26,7 @@ class Data(NamedTuple):
     targets: Any
 
 
+@brief_help
 class Examples(NamedTuple):
     """Examples of any shape: the first axis of every array counts the examples.
 
@@ -40,8 +43,13 @@ class Examples(NamedTuple):
     targets: Any
 
 
+@brief_help
 class MemoryMapped(NamedTuple):
-    """Examples that stay on disk, made by `memory_mapped`. The attributes are those of `Examples`, as NumPy arrays."""
+    """Examples that stay on disk, made by `memory_mapped`.
+
+    Attributes:
+      inputs, targets: as in `Examples`, NumPy arrays.
+    """
 
     inputs: Any
     targets: Any

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_count, check_number, check_seed
 from metalearn.inner.learned import LearnedOptimizer
 from metalearn.inner.training.benchmark import Benchmark
@@ -23,6 +24,7 @@ B1_LIMIT, B2_LIMIT = 1 - float(np.exp(-5)), 1 - float(np.exp(-9))
 MOST_SMOOTHING, MOST_DROPOUT = 0.5, 0.9
 
 
+@brief_help
 class Tuning(NamedTuple):
     """Hyperparameters of a training run as functions of one θ.
 

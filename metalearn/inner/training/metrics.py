@@ -42,6 +42,10 @@ def error_rate(outputs: jax.Array, labels: jax.Array) -> Scalar:
 
 
 def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> Scalar:
-    """Return the mean of (outputs − targets)² over outputs and examples, without the factor ½."""
+    """Return the mean of (outputs − targets)² over outputs and examples, without the factor ½.
+
+    Args:
+      outputs, targets: arrays of the same shape, such as `[outputs, examples]`.
+    """
     errors = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32)) - targets
     return jnp.mean(errors**2)

@@ -58,7 +58,8 @@ def first_position(key: Key) -> Position:
 def next_indices(position: Position, size: int, count: jax.Array) -> tuple[jax.Array, Position]:
     """Return the next `size` indices of an episode, and the position after them.
 
-    Every epoch is a permutation of 0 … count − 1. A minibatch may contain the end of an epoch and the start of the next.
+    Every epoch is a permutation of 0 … count − 1. A minibatch may contain the end of an epoch and the start of the
+    next.
     """
     places = position.offset + jnp.arange(size, dtype=jnp.uint32)
     epochs, places = position.epoch + places // count, places % count

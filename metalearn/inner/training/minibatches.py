@@ -105,12 +105,7 @@ def check_data(network, data, metric, *, classes):
     check_is_data("The data", data)
     _check_layout(data, classes)
     outputs = _outputs(network, data)
-    kind = jnp.integer if classes else jnp.floating
-    if not jnp.issubdtype(jnp.result_type(data.targets), kind):
-        wanted = "integer labels" if classes else "floating-point targets"
-        raise TypeError(
-            f"The data must have {wanted} for this metric; dtype {jnp.result_type(data.targets)} was given."
-        )
+    _check_targets(data.targets, metric, classes)
     shape, first = jnp.shape(data.targets), examples_first(data)
     if not classes and outputs.shape != shape:
         raise ValueError(
@@ -122,6 +117,21 @@ def check_data(network, data, metric, *, classes):
         raise ValueError(f"The network must return [{wanted}] for these inputs; it returned {outputs.shape}.")
     if classes:
         _check_labels(data.targets, outputs.shape[-1 if first else 0])
+
+
+def _check_targets(targets, metric, classes):
+    """Check that labels are whole numbers and that targets are floating-point numbers."""
+    dtype = jnp.result_type(targets)
+    if jnp.issubdtype(dtype, jnp.integer if classes else jnp.floating):
+        return
+    named = f"the metric {metric!r}" if isinstance(metric, str) else "this metric"
+    wanted = "integer labels" if classes else "floating-point targets"
+    instead = (
+        'targets of a regression need metric="mean_squared_error" or your own function (outputs, targets) -> scalar'
+        if classes
+        else 'integer labels need the metric "cross_entropy" or "error_rate"'
+    )
+    raise TypeError(f"The data must have {wanted} for {named}; dtype {dtype} was given. Convert them, or: {instead}.")
 
 
 def _check_layout(data, classes):

@@ -122,7 +122,7 @@ def _of_images(module, num_steps, batch_size, seed) -> Benchmark:
 
 
 def _text(length, seed):
-    """Return the number of symbols, and the windows of the text in three parts; a window that occurs twice is used once."""
+    """Return the number of symbols, and the windows of the text in three parts, without repeated windows."""
     data, symbols = characters(length)
     first = np.unique(data.inputs, axis=0, return_index=True)[1]
     data = take(data, np.sort(first))

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.training.layer_settings import Number, draw_layers, find_activation, out_length, per_layer_numbers
 from metalearn.types import Key, Params
 
 
+@brief_help
 class Network(NamedTuple):
     """A network as two pure functions, or three if it has a state in addition to its parameters.
 

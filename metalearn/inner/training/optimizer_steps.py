@@ -33,8 +33,8 @@ def take_optimizer_step(
       objective: `params -> scalar`.
 
     Raises:
-      TypeError: the update needs another argument, or other parameters.
-      ValueError: as TypeError.
+      TypeError, ValueError: the update needs another argument or other parameters, or returns updates of another
+        structure or other shapes. The type is that of the error of the update.
     """
     transformation = optax.with_extra_args_support(transformation)
 

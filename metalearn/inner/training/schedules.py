@@ -38,6 +38,13 @@ def log_linear_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: H
     """Return a schedule that is linear in the logarithm: start^(1−f) end^f with f = min(count / num_steps, 1).
 
     Arguments and errors are those of `linear_schedule`. Both values must be positive.
+
+    Args:
+      start, end: the positive values at the two ends; numbers or functions of θ.
+      num_steps: as in `linear_schedule`.
+
+    Raises:
+      TypeError, ValueError: as in `linear_schedule`.
     """
 
     def interpolate(start, end, fraction):
@@ -50,6 +57,12 @@ def cosine_schedule(start: Hyperparameter, end: Hyperparameter, num_steps: Hyper
     """Return a cosine schedule: end + (start − end) (1 + cos πf) / 2 with f = min(count / num_steps, 1).
 
     Arguments and errors are those of `linear_schedule`.
+
+    Args:
+      start, end, num_steps: as in `linear_schedule`.
+
+    Raises:
+      TypeError, ValueError: as in `linear_schedule`.
 
     References:
       Loshchilov & Hutter, SGDR: stochastic gradient descent with warm restarts, 2017, arXiv 1608.03983.

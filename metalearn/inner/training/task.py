@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_choice, check_number, scalar
 from metalearn.inner.training.examples import AnyData, check_is_data, examples_first
 from metalearn.inner.training.metrics import cross_entropy, error_rate, mean_squared_error
@@ -19,6 +20,7 @@ from metalearn.types import Key, Params, Scalar
 Metric = Callable[[jax.Array, jax.Array], Scalar]  # (outputs [outputs, examples], targets) -> scalar
 
 
+@brief_help
 class Task(NamedTuple):
     """A training task.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_number, scalar, summarize_error
 from metalearn.inner.divergence import capped_loss, capped_step, saturate
 from metalearn.inner.problem import InnerProblem
@@ -21,6 +22,7 @@ from metalearn.types import Scalar, Theta
 FACTOR = 10  # cap in multiples of the first loss, far above the losses of a training run that converges
 
 
+@brief_help
 class TrainingState(NamedTuple):
     """The state of a training run.
 
@@ -145,7 +147,7 @@ def _settled(task, params, key):
 
 
 def _keep_dtypes(before, after):
-    """Return `after` in the dtypes of `before`. A changed structure is returned as it is; `check_problem` reports it."""
+    """Return `after` in the dtypes of `before`; a changed structure is left to `check_problem`, which reports it."""
     return trees.like(after, before) if jax.tree.structure(before) == jax.tree.structure(after) else after
 
 

@@ -40,13 +40,21 @@ def value(name: Name) -> Callable[[Theta], jax.Array]:
 
 
 def exp(name: Name) -> Callable[[Theta], jax.Array]:
-    """Return the function θ ↦ exp(θ[name]), where θ holds the natural logarithm of a positive number."""
+    """Return the function θ ↦ exp(θ[name]), where θ holds the natural logarithm of a positive number.
+
+    Args:
+      name: as in `value`.
+    """
     read = value(name)
     return lambda theta: jnp.exp(read(theta))
 
 
 def exp10(name: Name) -> Callable[[Theta], jax.Array]:
-    """Return the function θ ↦ 10^θ[name], where θ holds the decimal logarithm of a positive number."""
+    """Return the function θ ↦ 10^θ[name], where θ holds the decimal logarithm of a positive number.
+
+    Args:
+      name: as in `value`.
+    """
     read = value(name)
     return lambda theta: 10.0 ** read(theta)
 

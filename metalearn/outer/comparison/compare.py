@@ -82,8 +82,8 @@ def compare(
     Raises:
       TypeError: an entry of `estimators` is not a `GradientEstimator`, θ has a leaf that is not floating point, `key`
         is not a typed key, a count is not a whole number, or `progress` or `callback` is not a function.
-      ValueError: `estimators` is empty or no mapping, a count is below 2, θ is empty or not finite, `reference` or `along`
-        does not have the structure and shapes of θ, both are given, or a described perturbation is not standardised.
+      ValueError: `estimators` is empty or not a mapping, a count is below 2, θ is empty or not finite, `reference` or
+        `along` does not fit θ, both are given, or a described perturbation is not standardised.
       Exception: the first error of an estimator, if none of them can be run.
     """
     check_comparison(estimators, theta, key, num_episodes, reference_pairs)

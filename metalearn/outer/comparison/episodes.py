@@ -35,7 +35,8 @@ class Episodes:
       seconds, seconds_error: time per episode without compilation; NaN if it was not measured.
       fraction_diverged, fraction_capped: fractions of the particles, averaged over the windows.
       loss: the mean loss of the estimates.
-      dominance: the share of it that is due to the worst 1 % of the particles, or 0 if it is small (`outer.dominance`).
+      dominance: the share of the loss that is due to the worst 1 % of the particles, or 0 if it is small
+        (`outer.dominance`).
     """
 
     means: np.ndarray

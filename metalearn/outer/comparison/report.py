@@ -13,7 +13,12 @@ from metalearn.words import counted, percent
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """A number and its standard error."""
+    """A number and its standard error.
+
+    Attributes:
+      value: the number; NaN if it is unknown.
+      error: its standard error.
+    """
 
     value: float
     error: float
@@ -124,7 +129,12 @@ BRIEF = ("bias", "cosine", "signal_to_noise_per_step")
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The reports of several estimators at one θ. `print` shows a table; `rows()` holds all numbers."""
+    """The reports of several estimators at one θ. `print` shows a table; `rows()` holds all numbers.
+
+    Attributes:
+      theta: θ.
+      reports: a `Report` for each estimator; `comparison[name]` returns one of them.
+    """
 
     theta: Theta
     reports: tuple[Report, ...]

@@ -1,11 +1,13 @@
 """Measure where training is chaotic and how this affects the meta-gradient, over a plane of θ-space."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from metalearn import dynamics
+from metalearn.brief import brief_help
 from metalearn.inner.checks import check_count
 from metalearn.inner.problem import InnerProblem, check_horizon, check_problem, split_episode
 from metalearn.inner.unroll import unroll_episode
@@ -18,6 +20,7 @@ DERIVED = ("log_gradient", "log_growth", "exponent", "exponent_error", "flip_fra
 CHAOTIC = 0.02  # nats per step: a training run with a larger λ is regarded as chaotic
 
 
+@brief_help
 class Anatomy(NamedTuple):
     """All measurements on a plane of θ-space, in arrays `[height, width]`; row = y, ascending.
 
@@ -51,6 +54,7 @@ class Anatomy(NamedTuple):
         return gradient_map(self.log_gradient, self.direction, smoothed.gradient)
 
 
+@brief_help
 class Law(NamedTuple):
     """A straight line fitted to ln ‖∇L‖, or ln ‖ds_T/dθ‖, as a function of λT.
 
@@ -65,7 +69,15 @@ class Law(NamedTuple):
 
 
 def on_plane(problem: InnerProblem, plane: Plane) -> tuple[InnerProblem, Plane]:
-    """Return the problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates."""
+    """Return the problem as a function of two coordinates, an array `[2]`, and the plane of these coordinates.
+
+    Args:
+      problem: the inner problem.
+      plane: the plane through its θ-space.
+
+    Returns:
+      `(problem, plane)`: the problem whose θ is (x, y), and the plane that returns (x, y).
+    """
     theta = lambda point: plane.theta(point[0], point[1])
     restricted = problem._replace(
         init=lambda point, key: problem.init(theta(point), key),
@@ -114,12 +126,23 @@ def anatomy(
 
     check_problem(restricted, jnp.array([axis.low for axis in coordinates[:2]], float))
 
+    measure = point_measures(restricted, key, num_steps, derivatives)
+    layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress, name=name)
+    shape, kind = layers["loss"].shape, layers["loss"].dtype
+    nothing = dict.fromkeys(DERIVED, np.full(shape, np.nan, kind)) | {"direction": np.full((*shape, 2), np.nan, kind)}
+    layers = nothing | layers
+    return Anatomy(plane=plane, num_steps=num_steps, **layers)
+
+
+def point_measures(problem: InnerProblem, key: Key, num_steps: int, derivatives: bool = True) -> Callable:
+    """Return the function `point -> measures` that `anatomy` evaluates on a grid; points are arrays `[2]`."""
+
     def plain(point):
-        return {"losses": unroll_episode(restricted, point, key, num_steps)[1]}
+        return {"losses": unroll_episode(problem, point, key, num_steps)[1]}
 
     def derived(point):
-        gradient = dynamics.meta_gradient(restricted, point, key, num_steps=num_steps)
-        exponents = dynamics.lyapunov(restricted, point, key, num_steps=num_steps)
+        gradient = dynamics.meta_gradient(problem, point, key, num_steps=num_steps)
+        exponents = dynamics.lyapunov(problem, point, key, num_steps=num_steps)
         return {
             "losses": gradient.losses,
             "log_gradient": gradient.log_length,
@@ -132,16 +155,12 @@ def anatomy(
 
     def measure(point):
         first, steps = split_episode(key)
-        start = restricted.loss(restricted.init(point, first), point, steps)
+        start = problem.loss(problem.init(point, first), point, steps)
         found = (derived if derivatives else plain)(point)
         losses = found.pop("losses")
         return found | {"loss": jnp.mean(losses), "converged": trains(losses, start)}
 
-    layers = render(measure, coordinates, resolution, chunk_size=chunk_size, progress=progress, name=name)
-    shape, kind = layers["loss"].shape, layers["loss"].dtype
-    nothing = dict.fromkeys(DERIVED, np.full(shape, np.nan, kind)) | {"direction": np.full((*shape, 2), np.nan, kind)}
-    layers = nothing | layers
-    return Anatomy(plane=plane, num_steps=num_steps, **layers)
+    return measure
 
 
 def lyapunov_law(found: Anatomy, least: float = CHAOTIC) -> dict[str, Law]:

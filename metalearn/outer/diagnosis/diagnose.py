@@ -41,7 +41,7 @@ class Diagnosis:
     """The measurements at θ; `print` shows a summary.
 
     Attributes:
-      converged: whether training converges at θ: the mean of the last 20 losses is below the loss at the start.
+      theta: θ; converged: whether the mean of the last 20 losses is below the loss at the start.
       exponent, flip_fraction: the largest Lyapunov exponent per step; how often its direction reverses, per step.
       log_gradient, log_growth: ln ‖∇L‖ and ln ‖ds_T/dθ‖; NaN if they could not be measured.
       kappa: σ ‖ds_T/dθ‖ divided by the spread of s_T (half the root-mean-square distance between the two ends of a
@@ -89,7 +89,7 @@ class Diagnosis:
     left_out: tuple[str, ...]
 
     __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
-    __str__, rows, _table = summary.write_card, summary.summary_rows, summary.summary_table
+    __str__, rows, _table = summary.summary_text, summary.summary_rows, summary.summary_table
 
 
 def diagnose(

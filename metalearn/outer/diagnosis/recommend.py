@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metalearn.brief import brief_help
 from metalearn.estimators import backprop, evolution_strategies, noise_reuse_es, persistent_es
 from metalearn.inner.unroll import Truncation
 from metalearn.memoization import memoize
@@ -19,6 +20,7 @@ BIASED = 0.3  # relative to the smoothed gradient: an estimator with a larger bi
 PILOT_PAIRS, PILOT_PARTICLES, PILOT_EPISODES = 8, 4, 16
 
 
+@brief_help
 class Recommendation(NamedTuple):
     """The recommended estimator.
 

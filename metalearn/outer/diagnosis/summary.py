@@ -15,7 +15,7 @@ SHOWN = {
 }
 
 
-def write_card(self) -> str:
+def summary_text(self) -> str:
     """Return the summary as text."""
     return "\n".join(write_summary(self))
 

@@ -8,12 +8,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.inner.differentiable import REVERSE, check_derivative
 from metalearn.inner.problem import InnerProblem, check_horizon, split_episode
 from metalearn.inner.unroll import Truncation, unroll
 from metalearn.types import Key, Theta
 
 
+@brief_help
 class Spectrum(NamedTuple):
     """The gradient of truncated backprop for every truncation length in whole windows; K = n is the full gradient.
 
@@ -66,7 +68,7 @@ def predicted_variance(jacobians, noise_period_in_windows: int) -> tuple[float, 
     """Predict the squared mean and the variance of one antithetic pair, if the loss is linear in the copies of θ.
 
         G_{t,j} = Σ_{τ in block j, τ ≤ t} g_{t,τ},   m_ij = Σ_{t: b(t) ≥ max(i,j)} G_{t,j},
-        tr Cov of the sum over an episode = d Σ_ij ‖m_ij‖² + Σ_ij m_ij·m_ji,
+        tr Cov of the sum over an episode = d Σ_ij ‖m_ij‖² + Σ_ij m_ij·m_ji.
 
     The windows of a block share one perturbation. A block has 1 window for persistent ES, and n windows for noise-reuse
     and full ES. If training is chaotic, the loss is linear only over a range much smaller than σ, and the result is an
@@ -97,6 +99,10 @@ def truncation_spectrum(jacobians, truncation: Truncation) -> Spectrum:
     """Compute the gradient of truncated backprop for truncations of 1, 2, … n windows from one set of Jacobians.
 
     A truncation on a plateau is safe. If there is no plateau, no truncation is safe.
+
+    Args:
+      jacobians: `[n, n, d]`, as returned by `window_jacobians`.
+      truncation: the truncation with which they were computed.
     """
     g = np.asarray(jacobians, np.float64)
     count = g.shape[0]

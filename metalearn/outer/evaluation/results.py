@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metalearn import tabular
+from metalearn.brief import brief_help
 from metalearn.intervals import FEWEST, error_of_mean
 from metalearn.outer.comparison.report import Measurement
 from metalearn.outer.evaluation.speed_up import SpeedUp
@@ -30,6 +31,7 @@ SHOWN = {
 }
 
 
+@brief_help
 class Curves(NamedTuple):
     """The trainings of one optimiser on one benchmark, over seeds.
 
@@ -82,6 +84,9 @@ class Evaluation:
 
     `print` shows a table. A star marks a learning rate that is the smallest or the largest of the sweep. Notes below
     the table say where an error is only a lower bound. `rows()` is for logging.
+
+    Attributes:
+      results: the rows of the table; `evaluation[benchmark, optimizer]` returns one of them.
     """
 
     results: tuple[Row, ...]
@@ -140,7 +145,11 @@ def _shown(row) -> dict[str, Any]:
     """Return a row for printing, with the marks that the notes explain."""
     rate = "–" if np.isnan(row.learning_rate) else f"{row.learning_rate:.3g}" + "*" * _at_an_end(row)
     name = row.optimizer + " †" * (row.curves.fraction_diverged > 0)
-    return _flat(row) | {"speed_up": row.speed_up.said or row.speed_up.value, "learning_rate": rate, "optimizer": name}
+    return _flat(row) | {
+        "speed_up": row.speed_up.reason or row.speed_up.value,
+        "learning_rate": rate,
+        "optimizer": name,
+    }
 
 
 def _at_an_end(row) -> bool:

@@ -13,20 +13,21 @@ OUTSIDE = 0.16  # the share of resamples beyond each end of a 68 % interval
 class SpeedUp(NamedTuple):
     """A ratio of steps with its 68 % interval over seeds.
 
-    value: the ratio; NaN if the loss is not reached within the run, or if there is no Adam to compare with.
-    low, high: the ends of the interval, NaN for one seed; `low` is 0 if more than 16 % of the resamples do not reach
-      the loss.
-    said: the reason why there is no value; empty if there is one.
+    Attributes:
+      value: the ratio; NaN if the loss is not reached within the run, or if there is no Adam to compare with.
+      low, high: the ends of the interval, NaN for one seed; `low` is 0 if more than 16 % of the resamples do not reach
+        the loss.
+      reason: why there is no value; empty if there is one.
     """
 
     value: float
     low: float
     high: float
-    said: str = ""
+    reason: str = ""
 
     def __str__(self) -> str:
-        if self.said:
-            return self.said
+        if self.reason:
+            return self.reason
         if np.isnan(self.low):
             return f"{self.value:.3g}"
         low = f"{self.low:.3g}" if self.low > 0 else "not reached"

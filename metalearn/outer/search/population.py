@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metalearn import trees
+from metalearn.brief import brief_help
 from metalearn.compilation import jit
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problem import InnerProblem, check_horizon, check_key, check_problem
@@ -15,6 +16,7 @@ from metalearn.memoization import memoize
 from metalearn.types import Key, State, Theta
 
 
+@brief_help
 class Population(NamedTuple):
     """The result of population-based training.
 

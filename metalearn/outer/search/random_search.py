@@ -95,6 +95,9 @@ def grid_search(
 def uniform(low: Theta, high: Theta) -> Callable[[Key], Theta]:
     """Return a function `key -> θ` that draws uniformly from the box with the corners `low` and `high`.
 
+    Args:
+      low, high: the corners of the box, in the structure of θ.
+
     Raises:
       TypeError: `low` or `high` has a leaf that is not floating point.
       ValueError: `low` and `high` differ in structure, shapes or dtypes, are not finite, or `low` is above `high`

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn import tabular
+from metalearn.brief import brief_help
 from metalearn.compilation import jit
 from metalearn.inner.checks import is_known
 from metalearn.memoization import memoize
@@ -15,6 +16,7 @@ from metalearn.types import Theta
 from metalearn.words import counted
 
 
+@brief_help
 class Trials(NamedTuple):
     """The trials of a search, in order.
 

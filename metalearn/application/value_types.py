@@ -97,5 +97,6 @@ def _check(place: str, value: Any, own: Any) -> None:
             raise TypeError(f"{place} must be a number, such as {own}; {value!r} was given.")
         if math.isfinite(own) and not math.isfinite(value):
             raise ValueError(f"{place} must be finite; {value} was given.")
-    elif isinstance(own, Mapping) and own and not isinstance(value, Mapping):
-        raise TypeError(f"{place} must have entries ({', '.join(map(str, own))}); {value!r} was given.")
+    elif isinstance(own, Mapping) and not isinstance(value, Mapping):
+        entries = f"entries ({', '.join(map(str, own))})" if own else "entries, NAME: VALUE"
+        raise TypeError(f"{place} must have {entries}; {value!r} was given.")

@@ -1,0 +1,144 @@
+"""The two plots of the page: the picture of a window, and the loss curves of points."""
+
+# pyright: reportMissingImports=false
+# Panel and Bokeh are an extra (explore), and types are also checked where it is not installed.
+
+from typing import Any
+
+import numpy as np
+from bokeh.events import DocumentReady
+from bokeh.models import ColumnDataSource, CustomJS, Range1d, WheelZoomTool
+from bokeh.plotting import figure
+
+from metalearn.explorer.view import View, offset
+from metalearn.figures.style import OKABE_ITO
+from metalearn.landscape import Plane
+
+MARKS = (OKABE_ITO[0], OKABE_ITO[3])  # of the first and the second point
+KEYBOARD = """
+if (window.metalearn_keys) return;
+window.metalearn_keys = true;
+document.addEventListener("keydown", (event) => {
+  const typing = ["INPUT", "TEXTAREA", "SELECT"].includes((event.composedPath()[0] || {}).tagName);
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const move = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1]}[event.key];
+  const factor = {"+": 0.5, "=": 0.5, "-": 2, "_": 2}[event.key];
+  if (!move && !factor) return;
+  event.preventDefault();
+  [[x, 0], [y, 1]].forEach(([range, index]) => {
+    const half = (range.end - range.start) / 2, middle = (range.start + range.end) / 2;
+    const centre = middle + (move ? move[index] * half / 2 : 0), side = half * (factor || 1);
+    range.setv({start: centre - side, end: centre + side});
+  });
+});
+"""
+THEME = """
+const address = new URL(window.location);
+if (!address.searchParams.has("theme") && window.matchMedia("(prefers-color-scheme: dark)").matches) {
+  address.searchParams.set("theme", "dark");
+  window.location.replace(address);
+}
+"""
+
+
+class Canvas:
+    """The picture of a window, in coordinates that are offsets from a fixed origin.
+
+    The origin moves only when the offsets become much larger than the window, so that a deep window keeps its precision
+    and a drag is not interrupted.
+    """
+
+    def __init__(self, home: Plane, view: View):
+        self.home, self.origin = home, view
+        self.figure: Any = figure(
+            x_range=Range1d(start=-view.half_width, end=view.half_width),
+            y_range=Range1d(start=-view.half_height, end=view.half_height),
+            tools="pan,wheel_zoom,box_zoom,tap",
+            height=560,
+            min_width=280,
+            sizing_mode="stretch_width",
+            toolbar_location="above",
+            output_backend="canvas",
+        )
+        self.figure.toolbar.active_scroll = self.figure.select_one(WheelZoomTool)
+        self.figure.toolbar.logo = None
+        self.figure.grid.visible = False
+        empty = np.zeros((1, 1), np.uint32)
+        self.image = ColumnDataSource({"image": [empty], "x": [0.0], "y": [0.0], "dw": [1.0], "dh": [1.0]})
+        self.figure.image_rgba("image", x="x", y="y", dw="dw", dh="dh", source=self.image)
+        self.paths = ColumnDataSource({"xs": [], "ys": [], "colour": []})
+        self.figure.multi_line("xs", "ys", line_color="white", line_width=4, source=self.paths)
+        self.figure.multi_line("xs", "ys", line_color="colour", line_width=2, source=self.paths)
+        self.marks = ColumnDataSource({"x": [], "y": [], "colour": []})
+        style = {"size": 13, "line_color": "white", "line_width": 2, "fill_color": "colour"}
+        self.figure.scatter("x", "y", marker="circle", source=self.marks, **style)
+        ranges = {"x": self.figure.x_range, "y": self.figure.y_range}
+        self.figure.js_on_event(DocumentReady, CustomJS(args=ranges, code=KEYBOARD))
+        self.name_axes()
+
+    def view(self) -> View:
+        """Return the window that the ranges show."""
+        x, y = self.figure.x_range, self.figure.y_range
+        there = self.origin.moved(self.home, (x.start + x.end) / 2, (y.start + y.end) / 2)
+        return there._replace(half_width=abs(x.end - x.start) / 2, half_height=abs(y.end - y.start) / 2)
+
+    def far(self) -> bool:
+        """Return whether the offsets of the window are more than a thousand times its half-width."""
+        return any(
+            abs(side.start + side.end) > 1000 * abs(side.end - side.start)
+            for side in (self.figure.x_range, self.figure.y_range)
+        )
+
+    def show(self, view: View) -> None:
+        """Move the origin to the centre of a window, and show it."""
+        self.origin = view
+        self.figure.x_range.update(start=-view.half_width, end=view.half_width)
+        self.figure.y_range.update(start=-view.half_height, end=view.half_height)
+        self.name_axes()
+
+    def name_axes(self) -> None:
+        for axis, label, centre in (
+            (self.home.x, self.figure.xaxis[0], self.origin.x),
+            (self.home.y, self.figure.yaxis[0], self.origin.y),
+        ):
+            kind = f"log₁₀({axis.name} / {centre:.6g})" if axis.scale == "log10" else f"{axis.name} − {centre:.6g}"
+            label.axis_label = kind
+
+    def offsets(self, x: float, y: float) -> tuple[float, float]:
+        """Return the coordinates of values in this plot."""
+        return offset(self.home.x, self.origin.x, x), offset(self.home.y, self.origin.y, y)
+
+    def draw(self, view: View, colours: np.ndarray) -> None:
+        """Draw the colours of a window, uint8 `[height, width, 4]`, whose outermost pixels are centred on its edges."""
+        height, width = colours.shape[:2]
+        x, y = self.offsets(view.x, view.y)
+        half_x, half_y = view.half_width * width / (width - 1), view.half_height * height / (height - 1)
+        packed = colours.view(np.uint32).reshape(height, width)
+        self.image.data = {
+            "image": [packed],
+            "x": [x - half_x],
+            "y": [y - half_y],
+            "dw": [2 * half_x],
+            "dh": [2 * half_y],
+        }
+
+    def mark(self, points: list[tuple[float, float]]) -> None:
+        """Mark points, given as values."""
+        places = [self.offsets(*point) for point in points]
+        self.marks.data = {
+            "x": [x for x, _ in places],
+            "y": [y for _, y in places],
+            "colour": list(MARKS[: len(places)]),
+        }
+
+
+def loss_plot() -> tuple[Any, ColumnDataSource]:
+    """Return the plot of the losses of points, and the source of its curves."""
+    plot: Any = figure(
+        height=240, min_width=280, sizing_mode="stretch_width", y_axis_type="log", tools="pan,wheel_zoom,reset",
+        x_axis_label="inner step", y_axis_label="loss", toolbar_location=None, title="loss at the chosen points",
+    )  # fmt: skip
+    curves = ColumnDataSource({"xs": [], "ys": [], "colour": [], "name": []})
+    plot.multi_line("xs", "ys", line_color="colour", line_width=2, source=curves, legend_field="name")
+    plot.legend.visible = False
+    return plot, curves
