@@ -33,7 +33,7 @@ def errors_passed_on() -> Iterator[None]:
 
 @contextlib.contextmanager
 def targets_checked(words: list[str]) -> Iterator[None]:
-    """Check whatever a configuration names, callbacks and logging of Hydra too, as soon as Hydra has composed it."""
+    """Check what a configuration names, callbacks and logging of Hydra too, as soon as Hydra has composed it."""
     load = ConfigLoaderImpl.load_configuration
 
     def checked(self: Any, *arguments: Any, **options: Any) -> Any:

@@ -30,7 +30,6 @@ PROGRAM = f"""
 import pathlib
 import sys
 import numpy as np
-import pytest
 from matplotlib.figure import Figure
 from metalearn.recording import open_run
 
