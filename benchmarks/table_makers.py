@@ -161,4 +161,6 @@ def _estimate(row):
         "" if row["scaled"] else "–" if row["bias_error"] > 1 else "< 0.001" if exact else number(row["bias"]) + error
     )
     ratios = (row["snr_per_step"], row["snr_per_second"]) if row["variance"] > 0 else ()
-    return "<br>".join([bias, number(row["variance"]), *map(number, ratios)])
+    residual = row.get("residual", math.nan)
+    solved = [] if math.isnan(residual) else [f"residual {residual:.1g}"]
+    return "<br>".join([bias, number(row["variance"]), *map(number, ratios), *solved])

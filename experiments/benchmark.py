@@ -64,7 +64,12 @@ def said(rows):
         for row in rows if not row["reason"]
     ]  # fmt: skip
     head = ["estimator", "target", "bias", "cosine", "variance", "SNR/10⁶ steps", "SNR/s", "ms"]
-    return table(head, cells, [f"{row['estimator']}: {row['reason']}." for row in rows if row["reason"]])
+    notes = [f"{row['estimator']}: {row['reason']}." for row in rows if row["reason"]]
+    notes += [
+        f"{row['estimator']}: the linear system is solved to a relative residual of {row['residual']:.1g}."
+        for row in rows if not np.isnan(row["residual"])
+    ]  # fmt: skip
+    return table(head, cells, notes)
 
 
 def plain(value, form="{:.2g}"):

@@ -19,7 +19,7 @@ from metalearn.application import (
     show_progress,
 )
 from metalearn.figures import draw_comparison, draw_trajectories, later
-from metalearn.inner.checks import check_number
+from metalearn.inner.checks import check_count, check_number
 from metalearn.landscape.render import check_resolution
 from metalearn.outer import end_points, run_descents
 from metalearn.outer.comparison.compare import check_comparison
@@ -33,6 +33,8 @@ def main(config):
     began = time.perf_counter()
     key = parse_seed(config.seed)
     check_labels(config)
+    for name in ("episodes", "reference_pairs"):
+        check_count(name, config[name], 2)
     check_resolution(config.landscape.resolution, "landscape.resolution")
     check_number("trajectories.length_factor", config.trajectories.length_factor, 0)
     study = read_study(config)

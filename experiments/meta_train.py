@@ -67,12 +67,14 @@ def main(config):
     }
     ml.check_problem(problems[AS_TUNED], tuning.theta)
     name = f"meta-train-{config.problem.name}"
+    with ml.over_devices():
+        estimators = build_all(config, trained, problems, key)
     with (
         ml.over_devices(),
         open_experiment(config, name, may_differ=JUDGING, may_grow=may_grow(config)) as run,
         show_progress() as progress,
     ):
-        thetas, shares = descend(config, trained, problems, tuning, key, run, progress)
+        thetas, shares = descend(config, trained, estimators, tuning, key, run, progress)
         tuned = {label: tuning.at(theta) for label, theta in thetas.items()}
         found = search(config, alone, jax.random.fold_in(key, 2**30), run, progress)
         if config.hyperparameter_steps:
@@ -87,21 +89,22 @@ def main(config):
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s    {divergence_in_words(shares)}")
 
 
-def descend(config, trained, problems, tuning, key, run, progress):
+def build_all(config, trained, problems, key):
+    """Return the estimators of every benchmark by label, before anything runs."""
+    settings, named = config.problem, lambda name: None if name == AS_TUNED else name
+    build = lambda name, entry: build_split_estimator(settings, named(name), trained[name], problems[name], entry, key)
+    return {entry.label: {name: build(name, entry) for name in trained} for entry in config.estimators.values()}
+
+
+def descend(config, trained, estimators, tuning, key, run, progress):
     """Return the result of every meta-training, and the divergence of those that ran now."""
     thetas, shares = {}, {}
     outer = outer_optimizer(config.outer), config.outer.num_steps
     weights, evaluate = readings(trained, tuning, config.held_out, key)
-    for entry in config.estimators.values():
-        parts = {
-            name: build_split_estimator(
-                config.problem, None if name == AS_TUNED else name, trained[name], problems[name], entry, key
-            )
-            for name in trained
-        }
+    for title, parts in estimators.items():
         estimator = ml.mixture(parts, weights) if config.mixture else parts[AS_TUNED]
         for seed in range(config.seeds):
-            label = seed_label(config, entry.label, seed)
+            label = seed_label(config, title, seed)
             own = jax.random.fold_in(key, seed)
             start = tuning.theta if tuning.learned is None else tuning.learned.init(own)
             end = train(config, estimator, *outer, start, own, evaluate, label, run, progress, shares)

@@ -5,6 +5,7 @@ floating-point leaves have tangents. Derivatives are therefore taken with respec
 and the other leaves are passed along unchanged.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -137,8 +138,13 @@ def norm(tree: Tree):
 
 def all_finite(tree: Tree):
     """Return whether every floating-point number in the tree is finite, as a scalar boolean array."""
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
-    return jnp.all(jnp.stack(finite)) if finite else jnp.array(True)
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
+    return _all_finite(leaves) if leaves else jnp.array(True)
+
+
+@functools.partial(jax.jit, inline=True)
+def _all_finite(leaves):
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
 def where(condition, a: Tree, b: Tree) -> Tree:

@@ -1,9 +1,12 @@
 """Strict numerics for every test: implicit rank promotion raises an error, and warnings are errors (pyproject.toml)."""
 
+import ctypes
 import gc
 import json
+import math
 import os
 import pathlib
+import resource
 
 import jax
 import pytest
@@ -79,6 +82,21 @@ def float64():
 def effort(request):
     """Compile all programs of a test module with the same effort."""
     compilation_effort("low" if request.path.parent.name in LONG else EFFORT)
+
+
+ENOUGH = 1.2e9  # bytes; a worker grows to 5 GB where the programs of all modules stay
+STATISTICS = pathlib.Path("/proc/self/statm")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory():
+    """Forget the programs of past modules where a worker has grown, which takes about half a second."""
+    yield
+    pages = int(STATISTICS.read_text().split()[1]) if STATISTICS.exists() else math.inf
+    if pages * resource.getpagesize() > ENOUGH:
+        jax.clear_caches()
+        gc.collect()
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda keep: None)(0)  # of glibc; others return memory themselves
 
 
 @pytest.fixture

@@ -71,6 +71,8 @@ def load_function(address: str, setting: str) -> tuple[Any, str, str, str]:
     file, _, name = str(address).rpartition(":")
     if not file or not name.isidentifier():
         raise ValueError(f"{setting} must be FILE:FUNCTION, {EXAMPLE}; {address!r} was given.")
+    if "," in file and not _files(file):
+        raise ValueError(f"{setting} must be one FILE:FUNCTION; {address!r} was given. Several are a sweep: add -m.")
     module, place = _load(file)
     function = getattr(module, name, None)
     if not inspect.isroutine(function) and not callable(function):

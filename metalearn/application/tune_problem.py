@@ -52,13 +52,16 @@ def tune_problem(config: Any) -> None:
         )
     for sentence in check_problem(study.problem, study.theta):
         print(sentence)
+    with over_devices():  # all of them before anything runs: a mistake in the last one is found first
+        build = lambda entry: build_estimator(config.problem, study.problem, entry, key)
+        estimators = {entry.label: build(entry) for entry in config.estimators.values()}
     with (
         over_devices(),
         open_experiment(config, f"meta-train-{study.name}", may_differ=("judges",), may_grow=may_grow(config)) as run,
         show_progress() as progress,
     ):
         shares: dict[str, Any] = {}
-        found = {"start": study.theta} | _descend(config, study, key, run, progress, shares)
+        found = {"start": study.theta} | _descend(config, study, estimators, key, run, progress, shares)
         found |= _search(config, study, jax.random.fold_in(key, 2**30), run, progress)
         _record(study, found, run)
         _judge(config, study, found, jax.random.fold_in(key, 2**31), run)
@@ -73,14 +76,13 @@ def tune_problem(config: Any) -> None:
         print(f"figures: {run.folder}/figures    {time.perf_counter() - began:.0f} s    {divergence_in_words(shares)}")
 
 
-def _descend(config, study, key, run, progress, shares) -> dict[str, Theta]:
+def _descend(config, study, estimators, key, run, progress, shares) -> dict[str, Theta]:
     """Return the last and the best θ of every meta-training."""
     found: dict[str, Theta] = {}
     optimizer, evaluate = outer_optimizer(config.outer), _held_out(study, config.held_out)
-    for entry in config.estimators.values():
-        estimator = build_estimator(config.problem, study.problem, entry, key)
+    for name, estimator in estimators.items():
         for seed in range(config.seeds):
-            label, own = seed_label(config, entry.label, seed), jax.random.fold_in(key, seed)
+            label, own = seed_label(config, name, seed), jax.random.fold_in(key, seed)
             settings = (estimator, optimizer, config.outer.num_steps, study.theta, own, evaluate, label)
             end = train(config, *settings, run, progress, shares, lambda theta: {"theta": numbers(theta)})
             found[f"{label}, last"] = end.theta

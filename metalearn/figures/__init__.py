@@ -7,6 +7,7 @@ from metalearn.figures.benchmark import draw_benchmark
 from metalearn.figures.collected import draw_collected
 from metalearn.figures.comparison import draw_comparison, draw_trajectories
 from metalearn.figures.contest import draw_contests
+from metalearn.figures.dimension import draw_dimension
 from metalearn.figures.film import check_film, write_film, zoom_images
 from metalearn.figures.goals import draw_features, draw_goals, draw_mitigations
 from metalearn.figures.html_report import Section, image, write_report
@@ -32,6 +33,7 @@ __all__ = [
     "draw_contests",
     "draw_cut",
     "draw_descents",
+    "draw_dimension",
     "draw_exponents",
     "draw_features",
     "draw_goals",

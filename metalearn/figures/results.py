@@ -10,12 +10,13 @@ import numpy as np
 from metalearn.dynamics import Lyapunov
 from metalearn.figures.collected import draw_collected
 from metalearn.figures.comparison import draw_comparison
+from metalearn.figures.dimension import draw_dimension
 from metalearn.figures.landscape import draw_landscape
 from metalearn.figures.limits import axis_limits, bars, mark_beyond
 from metalearn.figures.style import OKABE_ITO, legend, save_style
 from metalearn.figures.training import draw_learning_curves
 from metalearn.inner.checks import check_count
-from metalearn.landscape import Landscape
+from metalearn.landscape import BorderDimension, Landscape
 from metalearn.outer import Comparison, Evaluation, History
 from metalearn.outer.diagnosis import Diagnosis
 from metalearn.outer.search import Trials
@@ -49,6 +50,8 @@ def draw_result(result: Any, **settings: Any) -> Any:
             return draw_collected(result, **settings)
         case Lyapunov():
             return draw_exponents(result, **settings)
+        case BorderDimension():
+            return draw_dimension(result, **settings)
     raise TypeError(f"There is no figure for a {type(result).__name__}.")
 
 

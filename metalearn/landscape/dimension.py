@@ -56,7 +56,7 @@ class BorderDimension(NamedTuple):
     refused: str
     lower_bound: bool = False
 
-    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save = tabular.METHODS[:-1]  # it has no figure
+    __repr__, to_dataframe, to_latex, to_csv, _repr_html_, save, plot = tabular.METHODS
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat dictionary; `dimension_error` is `statistical`."""

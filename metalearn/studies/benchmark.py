@@ -142,22 +142,28 @@ WAYS: dict[str, Way] = {
 }
 
 
-def misfit(name: str, case: Case, estimator: GradientEstimator, key: Key) -> str:
-    """Return the reason why an estimator does not apply to a case, or an empty result."""
+def misfit(name: str, case: Case, estimator: GradientEstimator, key: Key) -> tuple[str, float]:
+    """Return the reason why an estimator does not apply to a case, or an empty text, and the residual of its solve.
+
+    The residual is that of the linear system of implicit differentiation, over the right-hand side; otherwise NaN.
+    """
     if name == "RTRL" and trees.size(case.theta) > FEW:
-        return f"one tangent for each of the {trees.size(case.theta)} numbers of theta"
+        return f"one tangent for each of the {trees.size(case.theta)} numbers of theta", np.nan
     if not name.startswith("implicit"):
-        return ""
+        return "", np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the sentence below says the same
         try:
             metrics = estimator.estimate(case.theta, estimator.init(case.theta, key), key)[2]
         except (TypeError, ValueError) as error:
-            return str(error).partition(";")[0]
+            return str(error).partition(";")[0], np.nan
     distance, radius = (float(metrics[one]) for one in ("fixed_point_distance", "spectral_radius"))
     if float(metrics["fraction_unconverged"]) == 0:
-        return ""
-    return f"no fixed point: one more step moves the state by {distance:.2g}, the spectral radius is {radius:.3g}"
+        return "", float(metrics["solve_residual"])
+    return (
+        f"no fixed point: one more step moves the state by {distance:.2g}, the spectral radius is {radius:.3g}",
+        np.nan,
+    )
 
 
 def measure(
@@ -174,18 +180,18 @@ def measure(
     own = jax.random.fold_in(key, 0) if case.repeated else None
     windows, one = (Truncation(case.horizon, length, key=own) for length in (case.length, case.horizon))
     estimators = {name: way.build(case, windows, one, pairs) for name, way in WAYS.items() if name in names}
-    reasons = {name: misfit(name, case, estimator, key) for name, estimator in estimators.items()}
-    chosen = {name: estimator for name, estimator in estimators.items() if not reasons[name]}
+    fits = {name: misfit(name, case, estimator, key) for name, estimator in estimators.items()}
+    chosen = {name: estimator for name, estimator in estimators.items() if not fits[name][0]}
     if not chosen:
-        return columns([make_row(name, Comparison(case.theta, ()), reasons[name]) for name in estimators])
+        return columns([make_row(name, Comparison(case.theta, ()), *fits[name]) for name in estimators])
     found = compare(
         chosen, case.theta, jax.random.fold_in(key, 1), num_episodes=episodes, reference_pairs=reference_pairs,
         progress=progress,
     )  # fmt: skip
-    return columns([make_row(name, found, reasons[name]) for name in estimators])
+    return columns([make_row(name, found, *fits[name]) for name in estimators])
 
 
-def make_row(name: str, found: Comparison, reason: str) -> dict[str, Any]:
+def make_row(name: str, found: Comparison, reason: str, residual: float = np.nan) -> dict[str, Any]:
     """Return the row of an estimator; values that do not apply are NaN."""
     reports = {report.name: report for report in found.reports}
     row = {
@@ -193,6 +199,7 @@ def make_row(name: str, found: Comparison, reason: str) -> dict[str, Any]:
         "target": WAYS[name].target,
         "scaled": WAYS[name].scaled,
         "reason": reason or reports[name].reason,
+        "residual": residual,
     }
     if reason or not reports[name].num_episodes:
         return row | dict.fromkeys(NUMBERS, np.nan)

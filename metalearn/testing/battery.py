@@ -1,11 +1,11 @@
 """Problems with closed forms on which the usual mistakes of gradient estimators have different means.
 
-All but one are members of one family, a linear map whose losses are sines or squares of a component of the state:
+All but one are members of one family, a linear map whose losses are sines or squares of a component:
 
-    x_t = A x_{t−1} + p v·θ + noise,   ℓ_t = α sin(ω x_t¹) + β (x_t¹ − y)²/2,   t = 1 … T.
+    x_t = A x_{t−1} + p v·θ + noise,   ℓ_t = α sin(ω r_t) + β (r_t − y)²/2,   r_t = x_t¹ + q v·θ,   t = 1 … T.
 
-The state is linear in the copies of θ that the steps use, with the coefficients R[t, u] of the copy of step u in x_t¹.
-The start is step 0. `Case` holds the numbers of a member, so that one compiled program runs all of them.
+r is linear in the copies of θ that the steps and losses use, with the coefficients R[t, u] of the copy of step u in
+r_t. The start is step 0. `Case` holds the numbers of a member, so that one compiled program runs all of them.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 
 from metalearn.inner.problem import InnerProblem
 
-HORIZON, LENGTH, SIGMA, SMALL_SIGMA = 12, 3, 0.4, 0.05
+HORIZON, LENGTH, SIGMA, SMALL_SIGMA = 12, 3, 0.4, 0.01
 NUM_WINDOWS = HORIZON // LENGTH
 DIRECTION, THETA = np.array([1.0, -0.5]), np.array([0.3, 0.3])  # v, and the place of the check
 SIZE, NEVER = 5, 2**30  # components of x; a number of steps that is never reached
@@ -32,6 +32,7 @@ class Case(NamedTuple):
       push: p, `[SIZE]`.
       start: x_0 at θ = 0, `[SIZE]`.
       start_push: the coefficient of v·θ in x_0, `[SIZE]`.
+      direct: q, the coefficient of v·θ in the loss.
       noise: the standard deviation of the noise of the map.
       period: the steps after which the problem itself returns to x_0; the losses are read before.
       active: the number of the last step that has a loss; later ones are zero.
@@ -47,6 +48,7 @@ class Case(NamedTuple):
     push: Any
     start: Any
     start_push: Any
+    direct: Any = 0.0
     noise: Any = 0.0
     period: Any = NEVER
     active: Any = NEVER
@@ -68,6 +70,7 @@ LINEAR = {"decay": 0.9, "start": 1.0, "square": 1.0}
 CASES = {
     "phase walk": _case(**WAVE),
     "start depends on theta": _case(start_push=4.0, **WAVE),
+    "loss depends on theta": _case(direct=-3.0, **WAVE),
     "reset inside a window": _case(period=5, **WAVE),
     "horizon inside a window": _case(active=10, **WAVE),
     "linear-quadratic": _case(**LINEAR),
@@ -93,7 +96,7 @@ def build_problem(case: Case) -> InnerProblem:
         return state | {"x": moved + case.noise * jax.random.normal(key, (SIZE,)), "clock": clock + 1}
 
     def loss(state, theta, key):
-        x = state["x"][0]
+        x = state["x"][0] + case.direct * jnp.sum(DIRECTION.astype(np.float32) * theta)
         value = case.wave * jnp.sin(case.omega * x) + case.square * 0.5 * jnp.square(x - case.target)
         value = jnp.where(state["clock"] <= case.active, value, 0.0)
         return jnp.where(state["luck"] < case.unlucky, jnp.inf, value)
@@ -102,7 +105,7 @@ def build_problem(case: Case) -> InnerProblem:
 
 
 def responses(case: Case, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return R `[num_steps, 1 + num_steps]` and the states x¹ `[num_steps]` at `THETA`, without noise."""
+    """Return R `[num_steps, 1 + num_steps]` and r `[num_steps]` at `THETA`, without noise."""
     matrix = np.diag(case.decay) + np.diag(case.coupling[:-1], 1)
     copies = np.zeros((SIZE, 1 + num_steps))
     copies[:, 0] = case.start_push
@@ -115,7 +118,7 @@ def responses(case: Case, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
         copies[:, 1 + t] += case.push
         found.append(copies[0].copy())
         rest.append(constant[0])
-    table = np.array(found)
+    table = np.array(found) + case.direct * np.eye(num_steps, 1 + num_steps, 1)
     return table, np.array(rest) + table.sum(axis=1) * (DIRECTION @ THETA)
 
 

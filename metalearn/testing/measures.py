@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm, t
 
 from metalearn.testing.verdict import Check
 
@@ -19,8 +20,12 @@ class Means(NamedTuple):
 
     @classmethod
     def of(cls, samples: np.ndarray, more: np.ndarray | float = 0.0) -> "Means":
-        """Return the means of samples `[N, episodes, 2]`, with a further error of the expected value."""
-        error = np.std(samples, axis=0, ddof=1) / np.sqrt(len(samples))
+        """Return the means of samples `[N, episodes, 2]`, with a further error of the expected value.
+
+        Errors of few samples are made larger, so that the limit has the same probability as for a normal distribution.
+        """
+        few = t.isf(norm.sf(LIMIT), len(samples) - 1) / LIMIT
+        error = few * np.std(samples, axis=0, ddof=1) / np.sqrt(len(samples))
         floor = ROUNDING * np.sqrt(np.mean(samples**2, axis=0))
         return cls(np.mean(samples, axis=0), np.sqrt(error**2 + floor**2 + np.square(more)))
 
@@ -35,8 +40,9 @@ def episode_means(gradients: np.ndarray, per_episode: int) -> np.ndarray:
 def distance_to(found: Means, expected: np.ndarray) -> np.ndarray:
     """Return the distances in standard errors; infinite where the mean is not finite."""
     error = np.sqrt(found.error**2 + (ROUNDING * np.max(np.abs(expected))) ** 2)
-    away = np.abs(found.mean - expected) / error
-    return np.where(np.isfinite(found.mean) & np.isfinite(away), away, np.inf)
+    apart = np.abs(found.mean - expected)
+    away = np.divide(apart, error, out=np.where(apart == 0, 0.0, np.inf), where=error > 0)
+    return np.where(np.isfinite(away), away, np.inf)
 
 
 def check_mean(name: str, found: Means, exact: np.ndarray, along: np.ndarray) -> Check:
@@ -67,3 +73,13 @@ def check_ratio(name: str, numerator: tuple, denominator: tuple, most: float) ->
     ratio, error = above / below, np.hypot(error_above / above, error_below / below)
     far = max(float(np.log(ratio / most) / error), 0.0)
     return Check(name, "spread", ratio, most, float(ratio * error), far, np.nan, far < LIMIT)
+
+
+def check_share(name: str, samples: np.ndarray, exact: np.ndarray, least: float) -> Check:
+    """Note the component of samples `[N, 2]` along a gradient, as a share of it, which should be from `least` to 1."""
+    if not np.all(np.isfinite(samples)):
+        return Check(name, "divergence", np.nan, least, np.nan, np.inf, np.nan, None)
+    share = samples @ exact / np.sum(exact**2)
+    mean, error = np.mean(share), np.std(share) / np.sqrt(len(share))
+    far = max(least - mean, mean - 1, 0) / max(error, 1e-6)
+    return Check(name, "divergence", float(mean), least, float(error), float(far), np.nan, None)

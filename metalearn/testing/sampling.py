@@ -14,6 +14,7 @@ import numpy as np
 
 from metalearn.compilation import jit
 from metalearn.inner.checks import summarize_error
+from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems.chaotic import toy_regression
 from metalearn.inner.unroll import Truncation
 from metalearn.testing.battery import THETA, Case, build_problem
@@ -22,6 +23,7 @@ from metalearn.types import Key
 
 CHUNK = 512  # samples that run together
 LOOPED, LARGER = 32, 128  # samples in a Python loop, and how many times more pairs each has
+ALONE = 128  # samples in a Python loop of one pair
 
 
 class Setting(NamedTuple):
@@ -55,8 +57,11 @@ def sample_cases(subject: Subject, cases: Sequence[Case], setting: Setting, coun
     """
     theta = jnp.asarray(THETA, jnp.float32)
     stacked = Case(*(np.stack([getattr(case, name) for case in cases]) for name in Case._fields))
-    make = lambda setting, case: subject.build(build_problem(case), *setting[:3])
-    return _sample(make, stacked, list(cases), theta, setting, count, key)
+
+    def make(setting, case, compiled=False):
+        return subject.build(_compiled(case) if compiled else build_problem(case), *setting[:3])
+
+    return _sample(subject, make, stacked, list(cases), theta, setting, count, key)
 
 
 def sample_toy(subject: Subject, theta: Sequence[float], setting: Setting, count: int, key: Key) -> Samples:
@@ -66,11 +71,26 @@ def sample_toy(subject: Subject, theta: Sequence[float], setting: Setting, count
       RuntimeError: the estimator raised an error.
     """
     problem = toy_regression(setting.truncation.horizon, objective="sum")._replace(horizon=setting.truncation.horizon)
-    make = lambda setting, _: subject.build(problem, *setting[:3])
-    return _sample(make, np.zeros(1), [0.0], jnp.asarray(theta, jnp.float32), setting, count, key)
+
+    def make(setting, _, compiled=False):
+        given = (
+            problem._replace(**{name: jax.jit(getattr(problem, name)) for name in FUNCTIONS}) if compiled else problem
+        )
+        return subject.build(given, *setting[:3])
+
+    return _sample(subject, make, np.zeros(1), [0.0], jnp.asarray(theta, jnp.float32), setting, count, key)
 
 
-def _sample(make, stacked, cases, theta, setting, count, key) -> Samples:
+FUNCTIONS = ("init", "step", "loss")
+_RUN = {name: jax.jit(lambda case, *args, name=name: getattr(build_problem(case), name)(*args)) for name in FUNCTIONS}
+
+
+def _compiled(case: Case) -> InnerProblem:
+    """Return the problem of a case with compiled functions, for code that calls them one by one."""
+    return build_problem(case)._replace(**{name: functools.partial(_RUN[name], case) for name in FUNCTIONS})
+
+
+def _sample(subject, make, stacked, cases, theta, setting, count, key) -> Samples:
     keys = jax.random.split(key, count)
 
     @functools.partial(jit, name="the estimates that are verified", calls=1)
@@ -83,7 +103,7 @@ def _sample(make, stacked, cases, theta, setting, count, key) -> Samples:
         return Samples(np.swapaxes(np.asarray(run(stacked, keys)), 0, 1), True, setting.num_pairs)
     except Exception as error:
         first = error
-    return _loop(make, cases, theta, setting, keys[:LOOPED], first)
+    return _loop(make, cases, theta, setting, keys[: LOOPED if subject.counts else ALONE], first)
 
 
 def _episodes(functions, theta, num_estimates, key):
@@ -103,7 +123,7 @@ def _loop(make, cases, theta, setting, keys, first) -> Samples:
     found = []
     try:
         for case in cases:
-            init, estimate = make(larger, case)
+            init, estimate = make(larger, case, compiled=True)
             found.append([_loop_episodes(init, estimate, theta, setting.num_estimates, key) for key in keys])
     except Exception as error:
         raise RuntimeError(

@@ -30,8 +30,8 @@ def test_meta_gradient_is_the_gradient_of_the_meta_loss_for_any_theta_and_state(
     )
     problem = ml.training(task, lambda theta: optax.adam(jnp.exp(theta["rate"])))
     theta = {"rate": jnp.asarray(-1.0), "decay": jnp.asarray(0.3)}
-    found = meta_gradient(problem, theta, KEY, num_steps=12)
-    value, exact = jax.value_and_grad(lambda theta: ml.meta_loss(problem, theta, KEY, 12))(theta)
+    found = jax.jit(lambda theta: meta_gradient(problem, theta, KEY, num_steps=12))(theta)
+    value, exact = jax.jit(jax.value_and_grad(lambda theta: ml.meta_loss(problem, theta, KEY, 12)))(theta)
     assert found.loss == pytest.approx(float(value), rel=1e-12)
     for name, part in assembled(found).items():
         np.testing.assert_allclose(part, exact[name], rtol=1e-9)
@@ -59,7 +59,7 @@ def test_meta_gradient_is_finite_where_float64_overflows(rate, num_steps):
     log_length, sign = in_long_floats(rate, num_steps)
     orbits_agree = num_steps == 25
     assert found.log_length == pytest.approx(float(log_length), abs=1e-6 if orbits_agree else 25)
-    plain = jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, num_steps))(jnp.asarray(rate))
+    plain = jax.jit(jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, num_steps)))(jnp.asarray(rate))
     if orbits_agree:
         assert float(found.direction) == sign
         assert float(found.direction * jnp.exp(found.log_length)) == pytest.approx(float(plain), rel=1e-9)
@@ -78,7 +78,7 @@ def test_the_growth_at_the_end_is_the_last_of_gradient_growth():
 def test_theta_and_state_may_differ_in_precision():
     problem = ml.InnerProblem(lambda t, k: jnp.ones(2, float), lambda s, t, k: t * s, lambda s, t, k: jnp.sum(s * s))
     found = meta_gradient(problem, jnp.float32(0.5), KEY, num_steps=6)
-    exact = jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, 6))(jnp.asarray(0.5))
+    exact = jax.jit(jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, 6)))(jnp.asarray(0.5))
     assert float(found.direction * jnp.exp(found.log_length)) == pytest.approx(float(exact), rel=1e-5)
     assert np.isfinite(gradient_growth(problem, jnp.float32(0.5), KEY, num_steps=6)).all()
 
@@ -86,7 +86,7 @@ def test_theta_and_state_may_differ_in_precision():
 def test_an_escaping_orbit_is_constant_after_its_escape():
     problem, rate = ml.saturate(ml.problems.double_well(0.1), 5.0), jnp.asarray(2.05)
     found = meta_gradient(problem, rate, KEY, num_steps=50)
-    exact = jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, 50))(rate)
+    exact = jax.jit(jax.grad(lambda theta: ml.meta_loss(problem, theta, KEY, 50)))(rate)
     assert 5 < found.escape < 45
     assert abs(exact) > 1e-3
     assert float(found.direction * jnp.exp(found.log_length)) == pytest.approx(float(exact), rel=1e-9, abs=1e-12)

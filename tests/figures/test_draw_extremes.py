@@ -195,11 +195,15 @@ FIGURES = {
 } | STUDY_FIGURES
 
 
-def drawn(figure):
-    """Return the text of a small figure that was written to a file."""
+def drawn(figure, written=True):
+    """Return the text of a small figure that was written to a file, or only drawn, which takes half of the time."""
     figure.set_layout_engine("none")
     figure.set_size_inches(2, 1.5)
-    figure.savefig(io.BytesIO(), format="png", dpi=30)
+    figure.set_dpi(30)
+    if written:
+        figure.savefig(io.BytesIO(), format="png", dpi=30)
+    else:
+        figure.canvas.draw()
     legends = [axes.get_legend() for axes in figure.axes]
     texts = [text.get_text() for one in legends if one for text in one.get_texts()]
     return "\n".join([*texts, *(axes.get_ylabel() for axes in figure.axes), figure.get_suptitle()])
@@ -214,7 +218,7 @@ def test_every_public_drawing_function_is_tested():
 @pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
 def test_any_values_are_drawn_within_finite_axes(draw, name):
     figure = draw(Source(NASTY[name]))
-    drawn(figure)
+    drawn(figure, written=name == "everything")
     for axes in figure.axes:
         ends = np.array([axes.get_xlim(), axes.get_ylim()])
         assert np.all(np.isfinite(ends))

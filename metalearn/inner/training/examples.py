@@ -107,10 +107,15 @@ def count_examples(data: Any) -> int:
 
 
 def take(data: Any, indices: np.ndarray) -> Any:
-    """Return the data with the given examples only."""
+    """Return the data with the given examples only. NumPy takes them, because JAX would compile several programs."""
     if examples_first(data):
-        return jax.tree.map(lambda leaf: leaf[indices], data)
-    return Data(data.inputs[:, indices], data.targets[..., indices])
+        return jax.tree.map(lambda leaf: _taken(leaf, indices), data)
+    return Data(*(_taken(leaf, (..., indices)) for leaf in (data.inputs, data.targets)))
+
+
+def _taken(array, place):
+    read = isinstance(array, jax.Array) and is_known(array)
+    return jax.device_put(np.asarray(array)[place]) if read else array[place]
 
 
 def to_shapes(tree: Any) -> Any:

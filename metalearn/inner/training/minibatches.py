@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metalearn.inner.checks import check_choice, check_count, check_number, is_known, summarize_error
 from metalearn.inner.training.examples import (
@@ -152,8 +153,8 @@ def _check_labels(labels, num_classes):
     """Check that labels are among the classes."""
     if not is_known(labels):
         return
-    with jax.ensure_compile_time_eval():
-        low, high = int(labels.min()), int(labels.max())
+    known = np.asarray(labels)
+    low, high = int(known.min()), int(known.max())
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"Labels must be integers from 0 to {num_classes - 1}, because the network has "

@@ -5,10 +5,12 @@ usual x W. The networks here are Flax Linen modules with this layout, wrapped in
 pair of functions can be used as well.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from metalearn.brief import brief_help
@@ -189,6 +191,7 @@ def convolutional(
 
 
 def _network(module, num_features):
+    @functools.partial(jax.jit, inline=True)  # one program, without the forward pass, where it is not part of another
     def init(key):
         return module.init(key, jnp.zeros((num_features, 1)))["params"]
 

@@ -1,11 +1,12 @@
 """The summary of a diagnosis, as text."""
 
 import math
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from metalearn.outer.comparison.report import Measurement
-from metalearn.tabular import Table
+from metalearn.tabular import WIDTH, Table
 from metalearn.words import percent
 
 SHOWN = {
@@ -17,7 +18,7 @@ SHOWN = {
 
 def summary_text(self) -> str:
     """Return the summary as text."""
-    return "\n".join(write_summary(self))
+    return "\n".join(textwrap.fill(line, WIDTH) if len(line) > WIDTH else line for line in write_summary(self))
 
 
 def summary_rows(self) -> list[dict[str, Any]]:

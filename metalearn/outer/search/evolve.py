@@ -117,7 +117,11 @@ def _strategy(algorithm, population_size, leaves, structure, sigma) -> Any:
             strategy = make(population_size, theta, std_schedule=lambda generation: jnp.asarray(sigma))
             return strategy, strategy.default_params
         strategy = make(population_size, theta)
-        return strategy, strategy.default_params.replace(std_init=sigma)
+    params = jax.jit(lambda: strategy.default_params)()  # one program in place of forty
+    if not is_known(params):
+        with jax.ensure_compile_time_eval():
+            params = strategy.default_params
+    return strategy, params.replace(std_init=sigma)
 
 
 def _first_state(strategy, params, theta, key, population_size):
