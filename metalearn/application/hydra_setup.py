@@ -40,7 +40,7 @@ def targets_checked(words: list[str]) -> Iterator[None]:
         config = load(self, *arguments, **options)
         check_source(config, words)
         _check_own(OmegaConf.to_container(config.hydra, resolve=False))
-        check_targets(OmegaConf.masked_copy(config, [name for name in config if name != "hydra"]))
+        check_targets(OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"]))
         if isinstance(study := OmegaConf.select(config, "problem.study"), str):
             check_file("problem", study)
         return config
