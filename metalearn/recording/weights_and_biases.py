@@ -193,7 +193,7 @@ def open_wandb(
         tell(f"W&B could not be started; the run is recorded in its folder only: {failure}")
     elif reason:
         tell(
-            f"W&B cannot be used online ({reason}), so the run is recorded offline; upload it with: {sync_command(run.run)}"
+            f"W&B cannot be used online ({reason}), so the run is recorded offline; upload it later with: {sync_command(run.run)}"
         )
     return run
 
