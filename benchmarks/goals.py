@@ -27,7 +27,8 @@ def _goals(rows, title):
         name = row["case"].replace("_", " ").removesuffix(" rows")
         values = (pair(row, "start"), pair(row, "best"), pair(row, "turning_step", 0), pair(row, "end"))
         share = "" if first else f"{percent(row['recovered'], 0)} ± {percent(row['recovered_error'], 0)}"
-        return name, f"{row['proxy_end']:.3g}", *values, percent(row["worse_than_start"], 0), share
+        worse = f"{round(row['worse_than_start'] * row['seeds'])} of {row['seeds']}"
+        return name, f"{row['proxy_end']:.3g}", *values, worse, share
 
     head = (title, "proxy", "goal: start", "best", "at step", "end", "seeds that end worse", "recovered")
     return grid(head, [cells(row, index == 0) for index, row in enumerate(rows)])

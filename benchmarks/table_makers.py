@@ -125,7 +125,9 @@ def learned(rows):
 def three_ways(rows):
     """Make one line for each loss and method, at equal evaluations and at equal time."""
     found = {(row["contest"], row["method"], row["equal"]): row for row in rows}
-    percentage = lambda row: f"{percent(row['solved'], 0)} ± {percent(row['standard_error'], 0)}"
+    percentage = lambda row: (
+        f"{percent(row['solved'], 0)} ({100 * row['solved_low']:.0f} … {100 * row['solved_high']:.0f})"
+    )
     lines = []
     for contest, method in dict.fromkeys((row["contest"], row["method"]) for row in rows):
         counted, timed = (found[contest, method, kind] for kind in ("evaluations", "time"))

@@ -22,6 +22,7 @@ from metalearn.application import (
 from metalearn.figures import draw_features, draw_goals, draw_mitigations, later
 from metalearn.inner.checks import check_count, check_number
 from metalearn.inner.problems.random_features import check_features
+from metalearn.outer.observables import check_finite
 from metalearn.studies.goodhart import (
     GOAL,
     PLAIN,
@@ -86,7 +87,13 @@ def check(config):
         raise ValueError(f"One estimator is needed, such as estimator=[full_es]; {len(config.estimators)} were given.")
     key, original = parse_seed(config.seed), config.problem.copy()
     ours = original.get("study") == OWN_CASES
-    plain = Case(config, config.problem, config.proxy, config.goal, Switches())
+    studies = {}
+    plain = Case(config, config.problem, config.proxy, config.goal, Switches(), studies)
+    for sentence in ml.check_problem(plain.study.problem, plain.study.theta):
+        print(sentence)
+    if not ours:
+        for role, name in plain.names.items():
+            check_finite(plain.study, name, role)
     cases = {PLAIN: plain}
     for name, entry in config.mitigations.items():
         check_keys(f"mitigations.{name}", entry, FIELDS)
@@ -95,13 +102,15 @@ def check(config):
         if why := check_switches(switches, plain.study, original, ours):
             print(f"{name} is left out: {why}")
             continue
-        cases[name] = Case(config, changed(original, switches.arguments), config.proxy, config.goal, switches)
+        cases[name] = Case(config, changed(original, switches.arguments), config.proxy, config.goal, switches, studies)
     if not ours:
         return key, cases, {}
     check_features(config.features.counts, config.features.seeds)
     rows = read_list(config, "validation")
     arguments = lambda count: {**config.weights.arguments, "validation_rows": count}
-    weights = {count: Case(config, changed(original, arguments(count)), "loss", "clean", Switches()) for count in rows}
+    weights = {
+        count: Case(config, changed(original, arguments(count)), "loss", "clean", Switches(), studies) for count in rows
+    }
     return key, cases, weights
 
 
@@ -115,12 +124,15 @@ def changed(problem, arguments):
 
 
 class Case:
-    """A study, its settings, and the problem to minimise."""
+    """A study, its settings, and the problem to minimise. Cases with the same arguments share a study, and programs."""
 
-    def __init__(self, config, problem, proxy, goal, switches):
+    def __init__(self, config, problem, proxy, goal, switches, studies):
         config = OmegaConf.merge(config, {})
         config.problem = problem
-        study, names = read_study(config), {PROXY: proxy, GOAL: goal}
+        text = OmegaConf.to_yaml(problem)
+        if text not in studies:
+            studies[text] = read_study(config), config.problem  # `read_study` adds settings of the study
+        (study, config.problem), names = studies[text], {PROXY: proxy, GOAL: goal}
         self.names, self.switches, self.config = {}, switches, config
         for role, name in names.items():
             if ":" in str(name):

@@ -19,7 +19,8 @@ def main(config):
     key, mixtures = check(config)
     world, keys = dict(config.world), [jax.random.fold_in(key, seed) for seed in range(config.seeds)]
     with open_parts(config, "misgeneralisation") as parts:
-        best = float(rewards(follower(world["hidden"]), key, world, config.horizon, 4 * config.tests)[0])
+        own = jax.random.fold_in(key, 2**28)  # split(key) would be the keys of the seeds
+        best = float(rewards(follower(world["hidden"]), own, world, config.horizon, 4 * config.tests)[0])
         names = [PLAIN, *mixtures]
         found, rows = {}, []
         for method in config.methods:
@@ -52,9 +53,11 @@ def film(config, key, part, parts):
 
 def learned_optimizer(settings, key, parts):
     """Meta-train an optimiser on one training, and probe it on trainings that differ from it in one respect."""
-    keys, trainings = [jax.random.fold_in(key, seed) for seed in range(settings.seeds)], conditions(settings.num_steps)
+    training, probing = jax.random.split(key)
+    keys = [jax.random.fold_in(training, seed) for seed in range(settings.seeds)]
+    trainings = {name: one for name, one in conditions(settings.num_steps).items() if name in settings.conditions}
     weights = parts.compute("learned/weights", lambda: meta_trained(settings, keys))
-    part = parts.compute("learned/probe", lambda: probe(weights, trainings, key, settings.trainings))
+    part = parts.compute("learned/probe", lambda: probe(weights, trainings, probing, settings.trainings))
     found = {
         name: {key.removeprefix(f"{name}/"): value for key, value in part.items() if key.startswith(f"{name}/")}
         for name in trainings
@@ -115,6 +118,11 @@ def check_probe(settings):
     if settings.num_steps % STRIDE:
         raise ValueError(f"probe.num_steps must be a multiple of {STRIDE}; {settings.num_steps} was given.")
     ml.Truncation(settings.num_steps, settings.length)
+    known = list(conditions(settings.num_steps)) if settings.seeds else settings.conditions
+    for name in settings.conditions:
+        check_choice("Every one of probe.conditions", name, known)
+    if settings.seeds and known[0] not in settings.conditions:
+        raise ValueError(f"probe.conditions must contain {known[0]!r}, for which Adam is tuned.")
 
 
 if __name__ == "__main__":

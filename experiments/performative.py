@@ -52,6 +52,10 @@ def check(config):
     check_number("game.start", config.game.start, 0, 1, open_low=True, open_high=True)
     ml.problems.performative_targets(0.0, config.sigma, config.horizon, config.length, **config.world)
     coin(config, "full")
+    ml.problems.coin_flip(config.coin.bias, config.coin.feedback)
+    check_number(
+        "coin.bias + coin.feedback · coin.start", config.coin.bias + config.coin.feedback * config.coin.start, -0.5, 0.5
+    )
     build_game(config, "brier")
     return parse_seed(config.seed)
 

@@ -39,8 +39,11 @@ def pytest_collection_finish():
 
 SLOWEST = (
     "estimators/test_contract.py",
+    "inner/test_learned.py",
     "test_documentation.py",
     "experiments/test_landscape_experiment.py",
+    "landscape/test_trainability.py",
+    "inner/test_examples.py",
     "outer/test_diagnose.py",
     "test_command.py",
     "experiments/test_main_job.py",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from metalearn.figures.curves import Curve, draw_curves
-from metalearn.figures.limits import axis_limits, bars, choose_colours, mark_beyond
+from metalearn.figures.limits import axis_limits, choose_colours, mark_beyond
 from metalearn.figures.style import OKABE_ITO, legend, save_style
 from metalearn.figures.training import plain_numbers
 
@@ -21,7 +21,7 @@ def draw_contests(
 
     Args:
       contests: name -> `surface` (x, y, loss), `runs` (method -> theta, loss, evaluations) and `names` of the axes.
-      rows: the table of the shares, with `contest`, `equal`, `method`, `solved` and `standard_error`.
+      rows: the table of the shares, with `contest`, `equal`, `method`, `solved`, `solved_low` and `solved_high`.
       evaluations: the number of evaluations at which the end points are marked.
 
     Returns:
@@ -81,12 +81,13 @@ def _shares(axes, rows) -> None:
     for offset, (kind, alpha) in enumerate((("evaluations", 1.0), ("time", 0.45))):
         mine = [row for row in rows if row["equal"] == kind]
         places = np.arange(len(mine)) + 0.4 * (offset - 0.5)
-        shares, errors = (np.array([row[key] for row in mine], float) for key in ("solved", "standard_error"))
-        how = {"color": OKABE_ITO[: len(methods)], "alpha": alpha, "yerr": bars(shares, errors, 0, 1)}
+        shares, low, high = (np.array([row[f"solved{part}"] for row in mine], float) for part in ("", "_low", "_high"))
+        errors = np.clip(np.nan_to_num([shares - low, high - shares]), 0, 1)
+        how = {"color": OKABE_ITO[: len(methods)], "alpha": alpha, "yerr": errors}
         axes.bar(places, np.clip(shares, 0, 1), 0.38, **how)
         beyond.append((places, shares, "black"))
     axes.set_xticks(range(len(methods)), [method.replace(" ", "\n") for method in methods])
-    axes.set(xlim=(-0.6, max(len(methods), 1) - 0.4), ylim=(-0.02, 1.05), ylabel="share solved ± s.e.")
+    axes.set(xlim=(-0.6, max(len(methods), 1) - 0.4), ylim=(-0.02, 1.05), ylabel="share solved, 95 % interval")
     axes.set_title("equal evaluations (full), equal time (pale)")
     mark_beyond(axes, beyond)
     legend(axes)

@@ -108,6 +108,8 @@ def draw_mitigations(
             axes.set(title=name.replace("_", " "))
             share = f"recovers {row['recovered']:.0%}" if np.isfinite(row["recovered"]) else ""
             axes.text(0.97, 0.96, share, transform=axes.transAxes, ha="right", va="top")
+        for axes in panels.flat[max(count - PER_ROW, 0) : count]:  # the lowest panel of every column
+            axes.tick_params(labelbottom=True)
         for axes in panels.flat[count:]:
             axes.set_axis_off()
         figure.supxlabel("outer steps", fontsize=11)

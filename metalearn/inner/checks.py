@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 
@@ -35,6 +36,7 @@ def check_number(
     array = hasattr(value, "dtype") or isinstance(value, int | float | complex | list | tuple)
     numbers: Any = value
     try:
+        numbers = np.asarray(value) if isinstance(value, list | tuple) else value
         shape, dtype = (jnp.shape(numbers), jnp.result_type(numbers)) if array else (None, None)
     except (TypeError, ValueError):
         shape, dtype = None, None

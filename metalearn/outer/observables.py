@@ -1,8 +1,12 @@
 """The observables of a study by name: one of them is minimised, others are watched."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
+from metalearn.compilation import jit
 from metalearn.inner.problem import InnerProblem, check_problem
 from metalearn.words import suggestion
 
@@ -42,6 +46,25 @@ def observe(study: Any, name: str, role: str = "The observable") -> InnerProblem
 def with_loss(problem: InnerProblem, loss: Any) -> InnerProblem:
     """Return a problem with another loss, without the cap of the old loss."""
     return problem._replace(loss=loss, cap=None)
+
+
+def check_finite(study: Any, name: str, role: str) -> None:
+    """Check that an observable is finite after the first step of an episode at the initial θ.
+
+    Raises:
+      ValueError: it is not.
+    """
+    problem, (start, steps) = observe(study, name, role), jax.random.split(jax.random.key(0))
+
+    def first(theta):
+        state = problem.step(problem.init(theta, start), theta, steps)
+        return problem.loss(state, theta, steps)
+
+    value = float(jit(first, "a first reading", calls=1)(study.theta))
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{role} must be finite at the start; {name!r} is {value:g} after the first step at the initial theta."
+        )
 
 
 def check_observables(study: Any) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from metalearn.compilation import jit
 from metalearn.estimators import GradientEstimator
 from metalearn.outer.readings import reading_key
 from metalearn.types import Key
@@ -19,9 +20,11 @@ def one_world(build: Callable[[Key], GradientEstimator]) -> GradientEstimator:
       build: `key -> estimator`, which passes the key to the estimator's `Truncation`.
     """
 
-    def init(theta, key):
+    def begin(theta, key):
         world = reading_key(key)
         return world, build(world).init(theta, key)
+
+    init = jit(begin, "the start of an episode")  # traced once for all keys
 
     def estimate(theta, state, key) -> tuple[Any, Any, Any]:
         world, inner = state

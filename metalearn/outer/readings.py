@@ -75,8 +75,15 @@ def check_stop(stop_on: str | None, patience: int | None, measures: Mapping[str,
 
 def _metrics(stages, theta, key) -> set[str]:
     """Return the names of the metrics of all estimators of a schedule."""
-    report = lambda stage: jax.eval_shape(lambda: stage.estimate(theta, stage.init(theta, key), key)[2])
-    return {name for stage in stages.values() for name in report(stage)}
+    leaves, structure = jax.tree.flatten((theta, key))
+    forms = tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), leaf.dtype) for leaf in map(jnp.asarray, leaves))
+    return {name for stage in stages.values() for name in _metrics_of(stage, structure, forms)}
+
+
+@memoize
+def _metrics_of(estimator, structure, forms) -> tuple[str, ...]:
+    report = lambda theta, key: estimator.estimate(theta, estimator.init(theta, key), key)[2]
+    return tuple(jax.eval_shape(report, *jax.tree.unflatten(structure, forms)))
 
 
 def _checked_goal(name, goal, theta, key) -> Any:
@@ -113,6 +120,12 @@ def _measure(function, alone: bool) -> Any:
     return jit(lambda theta, key: function(theta) if alone else function(theta, key), "the evaluation")
 
 
+@memoize
+def _together(measures) -> Any:
+    """Return one program for several measures, in which XLA computes only once what they have in common."""
+    return jit(lambda theta, key: {name: measure(theta, key) for name, measure in measures}, "the evaluation")
+
+
 def reading_key(key: Key) -> Key:
     """Return the key of all readings of a run, given the key that starts its estimator."""
     return jax.random.fold_in(key, 2**31)
@@ -123,16 +136,15 @@ class Readings:
 
     def __init__(self, measures: Mapping[str, Any], key: Key, stop_on: str | None, patience: int | None):
         self.chosen_by, self.patience = stop_on or EVALUATE, patience
-        self.measures = {name: functools.partial(measure, key=key) for name, measure in measures.items()}
+        self.names, self.measure = list(measures), functools.partial(_together(tuple(measures.items())), key=key)
         self.seen: list[tuple[Any, Any, dict[str, Any]]] = []
         self.told = 0
 
     def look(self, step: int, snapshot: Snapshot) -> Snapshot:
         """Evaluate θ, and keep it if it is the best so far and the patience is not over."""
-        if not self.measures:
+        if not self.names:
             return snapshot
-        values = {name: jnp.asarray(measure(snapshot.theta)) for name, measure in self.measures.items()}
-        values = trees.gathered(values)
+        values = trees.gathered(jax.tree.map(jnp.asarray, self.measure(snapshot.theta)))
         self.seen.append((step, snapshot.inner_steps, values))
         if self.chosen_by not in values:
             return snapshot
@@ -156,7 +168,7 @@ class Readings:
         steps, spent = [step for step, _, _ in seen], [inner_steps for _, inner_steps, _ in seen]
         known = is_known(spent)  # JAX would truncate integers to 32 bits
         inner_steps = np.array(spent, np.int64) if known else jnp.stack([jnp.asarray(one, float) for one in spent])
-        named = {"loss" if name == EVALUATE else name: name for name in self.measures or [EVALUATE]}
+        named = {"loss" if name == EVALUATE else name: name for name in self.names or [EVALUATE]}
         stacked = lambda name: jnp.stack([values[name] for _, _, values in seen]) if seen else jnp.zeros(0)
         readings = {column: stacked(name) for column, name in named.items()}
         return {"step": jnp.array(steps, jnp.int32), "inner_steps": inner_steps} | readings

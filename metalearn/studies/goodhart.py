@@ -15,6 +15,7 @@ from metalearn.inner.problems import noisy_labels
 from metalearn.inner.problems.noisy_labels import OBSERVABLES
 from metalearn.inner.unroll import meta_loss
 from metalearn.landscape import Axis, Plane
+from metalearn.memoization import memoize
 from metalearn.outer import Study, held_out_loss, meta_train
 from metalearn.outer.observables import observe
 from metalearn.outer.one_world import one_world
@@ -23,6 +24,7 @@ from metalearn.types import Key, Progress
 from metalearn.words import table
 
 PROXY, GOAL, THIRD, PLAIN = "proxy", "goal", "third", "none"
+PATIENCE = 4  # readings
 
 
 def tuned_training(
@@ -67,10 +69,15 @@ def tuned_training(
 
 def reading(study: Study, name: str, num_episodes: int) -> Callable[[Any, Key], Any]:
     """Return the function `(theta, key) -> mean of an observable`, on the episode of training if it is repeated."""
-    problem = observe(study, name)
-    if not study.repeat_randomness:
-        return held_out_loss(problem, study.horizon, num_episodes)
-    return lambda theta, key: meta_loss(problem, theta, key, study.horizon)
+    return _reading(observe(study, name), study.horizon, None if study.repeat_randomness else num_episodes)
+
+
+@memoize
+def _reading(problem: InnerProblem, horizon: int, num_episodes: int | None) -> Callable[[Any, Key], Any]:
+    """Return the same function for the same problem, so that cases of a study share one program."""
+    if num_episodes is not None:
+        return held_out_loss(problem, horizon, num_episodes)
+    return lambda theta, key: meta_loss(problem, theta, key, horizon)
 
 
 def descend(
@@ -110,7 +117,7 @@ def descend(
         estimator = noisy(estimator, switches.outer_noise)
     watched = dict(names) | ({THIRD: switches.stop_on} if switches.stop_on else {})
     watch = {role: reading(study, name, num_episodes) for role, name in watched.items()}
-    stop = {"stop_on": THIRD, "patience": switches.patience} if switches.stop_on else {}
+    stop = {"stop_on": THIRD, "patience": switches.patience or PATIENCE} if switches.stop_on else {}
     length = -(-num_steps // chunk_length) + 1
     found: dict[str, list] = {role: [] for role in (*watched, "end/proxy", "end/goal")}
     for index, key in enumerate(keys):
@@ -126,7 +133,8 @@ def descend(
             **stop,
         )
         read = {role: np.asarray(values, float) for role, values in history.watched.items()}
-        last = int(np.nanargmin(read[THIRD])) if switches.stop_on else -1
+        kept = int(history.snapshot.best.step) if switches.stop_on else -1  # -1: no reading was finite
+        last = int(np.searchsorted(history.evaluations["step"], kept)) if kept >= 0 else -1
         for role, values in read.items():
             found[role].append(np.pad(values, (0, length - len(values)), constant_values=np.nan))
         for role in (PROXY, GOAL):
@@ -178,7 +186,7 @@ def in_words(rows: Sequence[Mapping[str, Any]], proxy: str, goal: str) -> str:
             *(pair(row, name, 2) for name in ("start", "best")),
             pair(row, "turning_step", 0),
             pair(row, "end", 2),
-            f"{row['worse_than_start']:.0%}",
+            f"{round(row['worse_than_start'] * row['seeds'])} of {row['seeds']}",
             "" if index == 0 else f"{row['recovered']:.0%} ± {row['recovered_error']:.0%}",
         ]
         for index, row in enumerate(rows)

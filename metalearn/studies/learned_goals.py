@@ -101,10 +101,9 @@ def meta_trained(settings: Any, keys: Sequence[Key]) -> dict[str, np.ndarray]:
     estimator = noise_reuse_es(problem, cut, sigma=settings.sigma, num_pairs=settings.pairs)
     rate = optax.cosine_decay_schedule(settings.learning_rate, settings.outer_steps)
     outer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
-    found = [
-        meta_train(estimator, outer, optimizer.init(jax.random.fold_in(key, 1)), key, settings.outer_steps)[0]
-        for key in keys
-    ]
+    draw = jit(optimizer.init, "the first weights")
+    pairs = [jax.random.split(key) for key in keys]  # of the first weights and of meta-training
+    found = [meta_train(estimator, outer, draw(first), key, settings.outer_steps)[0] for first, key in pairs]
     leaves = [jax.tree_util.tree_leaves_with_path(theta) for theta in found]
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): np.stack([np.asarray(one[place][1]) for one in leaves])
@@ -131,30 +130,37 @@ def probe(
     """
     optimizer, programs, found, tuned = nominal_optimizer(), {}, {}, None
     structure = jax.tree.structure(jax.eval_shape(optimizer.init, jax.random.key(0)))
-    keys, own = jax.random.split(key, num_seeds), jax.random.split(jax.random.fold_in(key, 1), 4)
-
-    def program(benchmark):
-        def run(leaves, factors, tuned):
-            condition, rates = ProbeCondition(benchmark, *factors), jnp.asarray(RATES)
-            several = lambda optimizer, keys: jax.vmap(lambda key: losses(condition, optimizer, key))(keys)
-            scores = jax.lax.map(lambda rate: jnp.mean(several(optax.adam(rate), own)[:, 1]), rates)
-            rate = rates[jnp.argmin(scores)]
-            learned = jax.lax.map(lambda one: several(optimizer(jax.tree.unflatten(structure, one)), keys), leaves)
-            adams = jax.lax.map(lambda rate: several(optax.adam(rate), keys), jnp.stack([rate, tuned]))
-            return learned, adams, rate
-
-        return jit(run, "a probe")
-
-    leaves = [jnp.asarray(leaf) for leaf in weights.values()]
+    sweeping, testing = (jax.random.split(part, num_seeds) for part in jax.random.split(key))
+    leaves, rates = [jnp.asarray(leaf) for leaf in weights.values()], np.array(RATES, np.float32)
     for name, (benchmark, *factors) in conditions.items():
-        run = programs.setdefault(id(benchmark), program(benchmark))
-        learned, adams, rate = map(np.asarray, run(leaves, jnp.array(factors), 0.0 if tuned is None else tuned))
-        if tuned is None:
-            tuned, adams = rate, adams[[0, 0]]
-        values = {"learned": learned, SWEPT: adams[0], TUNED: adams[1], "rate": rate}
-        values["step"] = STRIDE * np.arange(adams.shape[-1])
-        found |= {f"{name}/{part}": value for part, value in values.items()}
+        if id(benchmark) not in programs:  # conditions with the same network and data share programs
+            programs[id(benchmark)] = _programs(benchmark, optimizer, structure)
+        by_adam, by_learned = programs[id(benchmark)]
+        factors = jnp.array(factors, jnp.float32)
+        scores = [by_adam(rate, factors, sweeping)[:, 1].mean() for rate in rates]
+        rate = rates[np.argmin(scores)]
+        tuned = rate if tuned is None else tuned
+        values = {SWEPT: by_adam(rate, factors, testing), TUNED: by_adam(tuned, factors, testing), "rate": rate}
+        values["learned"] = np.stack(
+            [by_learned([leaf[i] for leaf in leaves], factors, testing) for i in range(len(leaves[0]))]
+        )
+        values["step"] = STRIDE * np.arange(values[SWEPT].shape[-1])
+        found |= {f"{name}/{part}": np.asarray(value) for part, value in values.items()}
     return found
+
+
+def _programs(benchmark, optimizer, structure) -> tuple[Any, Any]:
+    """Return the trainings by Adam and by the learned optimiser, `(rate or weights, factors, keys) -> losses`."""
+
+    def trainings(make, factors, keys):
+        condition = ProbeCondition(benchmark, *factors)
+        return jax.vmap(lambda key: losses(condition, make, key))(keys)
+
+    by_adam = lambda rate, factors, keys: trainings(optax.adam(rate), factors, keys)
+    by_learned = lambda leaves, factors, keys: trainings(
+        optimizer(jax.tree.unflatten(structure, leaves)), factors, keys
+    )
+    return jit(by_adam, "Adam"), jit(by_learned, "the learned optimiser", calls=20)
 
 
 def probe_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:

@@ -55,14 +55,14 @@ def train_walkers(
         cut = Truncation(settings.horizon, length)
         estimator = METHODS[method](problem, cut, sigma=settings.sigma, num_pairs=settings.pairs)
         optimizer = optax.adam(settings.learning_rate[method])
-        start = walker_weights(jax.random.fold_in(key, 1), world["hidden"])
-        theta, history = meta_train(estimator, optimizer, start, key, num_steps, keep=every)
+        first, training, tested = jax.random.split(key, 3)
+        start = walker_weights(first, world["hidden"])
+        theta, history = meta_train(estimator, optimizer, start, training, num_steps, keep=every)
         path = jax.tree.map(lambda rows, last: jnp.concatenate([jnp.asarray(rows), last[None]]), history.theta, theta)
-        tested = jax.random.fold_in(key, 2)
         return jax.lax.map(lambda one: rewards(one, tested, world, settings.horizon, settings.tests), path), theta
 
     shares = jnp.array([[mixture.get(name, 0.0) for name in GUIDES] for mixture in mixtures])
-    program = jit(jax.vmap(jax.vmap(run, (None, 0)), (0, None)), f"walkers by {method}")
+    program = jit(jax.vmap(jax.vmap(run, (None, 0)), (0, None)), f"walkers by {method}", calls=1)
     reward, theta = jax.tree.map(np.asarray, program(shares, jnp.stack(list(keys))))
     done = np.arange(num_readings + 1) * every / windows
     return {"reward": reward, "episodes": done} | {f"theta/{name}": leaf for name, leaf in theta.items()}

@@ -25,10 +25,10 @@ class Switches:
       outer_noise: the standard deviation of noise on the estimate of the gradient.
       share: a in [0, 1]; minimises (1 − a) proxy + a goal.
       stop_on: the observable for early stopping; the θ with its smallest reading is returned.
-      patience: the number of readings without an improvement after which to stop.
+      patience: the number of readings without an improvement after which to stop, 4 by default.
 
     Raises:
-      TypeError, ValueError: a number is out of range.
+      TypeError, ValueError: a number is out of range, or patience is given without `stop_on`.
     """
 
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -36,13 +36,17 @@ class Switches:
     outer_noise: float = 0.0
     share: float = 0.0
     stop_on: str | None = None
-    patience: int = 4
+    patience: int | None = None
 
     def __post_init__(self):
         check_number("penalty", self.penalty, 0)
         check_number("outer_noise", self.outer_noise, 0)
         check_number("share", self.share, 0, 1)
+        if self.patience is None:
+            return
         check_count("patience", self.patience)
+        if self.stop_on is None:
+            raise ValueError("patience is used with stop_on only; give stop_on too, or omit patience.")
 
 
 def altered(study: Study, proxy: str, goal: str, switches: Switches) -> InnerProblem:
@@ -65,8 +69,9 @@ def noisy(estimator: GradientEstimator, strength: float) -> GradientEstimator:
     """Return an estimator with Gaussian noise on its gradient."""
 
     def estimate(theta, state, key):
-        gradient, state, metrics = estimator.estimate(theta, state, key)
-        noise = trees.normal_like(jax.random.fold_in(key, 1), gradient, strength)
+        inside, added = jax.random.split(key)  # fold_in(key, 1) would be a key that the estimator uses
+        gradient, state, metrics = estimator.estimate(theta, state, inside)
+        noise = trees.normal_like(added, gradient, strength)
         return trees.add(gradient, noise), state, metrics
 
     return estimator._replace(estimate=estimate)

@@ -18,6 +18,7 @@ from metalearn.estimators import backprop
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.score_function import score_function
 from metalearn.inner.unroll import Truncation, meta_loss
+from metalearn.intervals import share_interval
 from metalearn.outer import meta_train
 from metalearn.outer.search.evolve import evolve
 
@@ -200,7 +201,10 @@ def _search(contest, method, evaluations, settings):
 
 
 def judged(runs: dict[str, dict[str, Any]], solved: float, evaluations: int) -> list[dict[str, Any]]:
-    """Return a row for each method at equal evaluations, and one at equal time, which is that of the slowest method."""
+    """Return a row for each method at equal evaluations, and one at equal time, which is that of the slowest method.
+
+    "solved" is the fraction of solved runs, from "solved_low" to "solved_high" with 95 % confidence (Wilson).
+    """
     at_equal = {name: int(np.searchsorted(run["evaluations"], evaluations, "right")) - 1 for name, run in runs.items()}
     most = max(run["seconds"][at_equal[name]] for name, run in runs.items())
     at_time = {name: max(int(np.searchsorted(run["seconds"], most, "right")) - 1, 0) for name, run in runs.items()}
@@ -210,9 +214,10 @@ def judged(runs: dict[str, dict[str, Any]], solved: float, evaluations: int) -> 
             run = runs[name]
             ends = np.asarray(run["loss"])[:, place].astype(float)
             low, middle, high = np.quantile(ends, (0.25, 0.5, 0.75))
-            share = float(np.mean(ends < solved))
+            successes = int(np.sum(ends < solved))
+            least, most_solved = share_interval(successes, len(ends))
             rows.append({"equal": kind, "method": name, "evaluations": int(run["evaluations"][place]),
                          "milliseconds": 1e3 * float(run["seconds"][place]), "median": middle, "lower_quartile": low,
-                         "upper_quartile": high, "solved": share,
-                         "standard_error": float(np.sqrt(share * (1 - share) / len(ends)))})  # fmt: skip
+                         "upper_quartile": high, "solved": successes / len(ends),
+                         "solved_low": least, "solved_high": most_solved})  # fmt: skip
     return rows

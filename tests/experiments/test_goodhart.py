@@ -13,7 +13,7 @@ SMALL = ("num_steps=2", "rows=20", "hidden=2")
 TINY = (
     "size=quick", "seeds=2", "chunk_length=2", "outer.num_steps=4", "features.counts=[3,10,40]", "features.seeds=9",
     *(f"problem.arguments.{setting}" for setting in SMALL), "weights.arguments.example_weights=4",
-    "weights.arguments.num_steps=2", "~mitigations.aligned_proxy", "tracker=none",
+    "weights.arguments.num_steps=2", "tracker=none",
 )  # fmt: skip
 OWN = """
 import jax.numpy as jnp
@@ -87,6 +87,15 @@ def test_a_user_defined_problem_with_two_observables(tmp_path, goal):
     np.testing.assert_allclose(curves["goal"][:, :3], (theta - place)[:, :3] ** 2, rtol=1e-3, atol=1e-6)
 
 
+def test_a_problem_without_a_useful_derivative_says_so(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN.replace("(theta - 1.0) ** 2", "jnp.round(theta)"))
+    assert "jnp.round" in (tmp_path / "mine.py").read_text()
+    result = run(tmp_path, f"problem={tmp_path}/mine.py:study", "goal=wanted", "outer.num_steps=1", "chunk_length=1",
+                 "size=quick", "seeds=1", "held_out=1", "pairs=1", "tracker=none")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "is zero everywhere" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -108,6 +117,7 @@ def test_an_invalid_setting_is_a_one_line_error_and_leaves_no_run_folder(tmp_pat
     ("goal", "words"),
     [
         ("pair", "The observable 'pair' must return one real number"),
+        ("infinite", "goal must be finite at the start; 'infinite' is inf"),
         ("missing", "missing"),
     ],
 )

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import binom
 
+from metalearn.intervals import share_interval
 from metalearn.studies.three_ways import compete, contests, judged, make_loss, neuron
 from tests.processes import error_line, run_study
 from tests.statistics import within
@@ -93,6 +95,24 @@ def test_results_are_compared_at_equal_evaluations_and_at_equal_time():
     rows = {(row["equal"], row["method"]): row for row in judged(runs, 2.5, 20)}
     assert [rows[kind, name]["median"] for kind in ("evaluations", "time") for name in runs] == [7, 3, 7, 0]
     assert [rows[kind, "fast"]["solved"] for kind in ("evaluations", "time")] == [0, 1]
+    assert rows["evaluations", "fast"]["solved_low"] == 0 < rows["evaluations", "fast"]["solved_high"] < 1
+
+
+@pytest.mark.parametrize("count", [5, 50, 400])
+def test_the_interval_of_a_share_covers_it(count):
+    """The twin, p ± 1.96 s.e., has no width at 0 and 100 %, and covers a small share of few trials too rarely."""
+    for share in (0.02, 0.16, 0.5, 0.95, 1.0):
+        probability = binom.pmf(np.arange(count + 1), count, share)
+        inside = [low <= share <= high for low, high in (share_interval(k, count) for k in range(count + 1))]
+        assert probability @ inside > 0.9
+        assert probability @ inside < 0.9995 or share == 1 or count == 5
+        found = np.arange(count + 1) / count
+        twin = abs(found - share) <= 1.96 * np.sqrt(found * (1 - found) / count)
+        assert share != 0.02 or count > 50 or probability @ twin < 0.7
+    low, high = share_interval(0, 50)  # Wilson: z² / (n + z²)
+    assert (low, high) == (0, pytest.approx(1.959964**2 / (50 + 1.959964**2)))
+    assert share_interval(50, 50) == (pytest.approx(1 - high), 1)
+    assert share_interval(8, 50) == (pytest.approx(0.0834, abs=1e-3), pytest.approx(0.2851, abs=1e-3))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,14 @@ def contests(source):
     surface = {"x": np.linspace(0, 1, 4), "y": np.linspace(0, 2, 3), "loss": source(3, 4)}
     run = lambda: {"evaluations": np.arange(4) * 5, "loss": source(6, 4), "theta": source(6, 4, 2)}
     rows = [
-        {"contest": "one", "equal": kind, "method": name, "solved": float(source()), "standard_error": float(source())}
+        {
+            "contest": "one",
+            "equal": kind,
+            "method": name,
+            "solved": float(source()),
+            "solved_low": float(source()),
+            "solved_high": float(source()),
+        }
         for kind in ("evaluations", "time")
         for name in METHODS
     ]

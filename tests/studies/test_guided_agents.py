@@ -16,7 +16,7 @@ from metalearn.studies.misgeneralisation import episode, follower, rewards, trai
 WORLD = {"size": 5, "places": 3, "hidden": 4, "penalty": 0.3}
 
 
-def replay(shown, guide, penalty=0.3):
+def replay(shown, guide, penalty=0.3, gain=1.0):
     """Return the guide's cells and the total reward of every step, from the places and the agent's cells alone."""
     places, agent = [tuple(cell) for cell in shown["places"]], [tuple(cell) for cell in shown["agent"]]
     at, order, needed, total = agent[0], {"right": [0, 1, 2], "wrong": [2, 1]}[guide], 0, 0.0
@@ -28,19 +28,26 @@ def replay(shown, guide, penalty=0.3):
         target += at == goal
         if now != before and now in places:
             right = places.index(now) == needed
-            total, needed = total + (1 if right else -penalty), (needed + right) % 3
+            total, needed = total + (gain if right else -penalty), (needed + right) % 3
         cells.append(at)
         totals.append(total)
     return np.array(cells), np.array(totals)
 
 
-@pytest.mark.parametrize("guide", ["right", "wrong"])
-def test_an_episode_equals_its_replay_in_python(guide):
-    shown = episode(follower(4), guide, jax.random.key(41), WORLD, 40)
+@pytest.mark.parametrize(
+    ("guide", "seed", "twin"),
+    [
+        ("right", 41, {"gain": 0.9}),
+        ("right", 43, {"penalty": -0.3}),
+        ("wrong", 41, {"penalty": -0.3}),
+    ],
+)
+def test_an_episode_equals_its_replay_in_python(guide, seed, twin):
+    shown = episode(follower(4), guide, jax.random.key(seed), WORLD, 40)
     cells, totals = replay(shown, guide)
     np.testing.assert_array_equal(shown["guide"], cells)
     np.testing.assert_allclose(shown["total"], totals, atol=1e-5)
-    assert not np.allclose(shown["total"], replay(shown, guide, penalty=-0.3)[1]) or guide == "right"
+    assert not np.allclose(shown["total"], replay(shown, guide, **twin)[1]), "no power: a twin passes"
 
 
 def test_the_reward_has_no_gradient():

@@ -5,11 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from omegaconf import OmegaConf
 
 import metalearn as ml
+from metalearn import trees
+from metalearn.learned import nominal_optimizer
+from metalearn.outer.observables import check_finite
 from metalearn.outer.one_world import one_world
 from metalearn.studies.goodhart import PLAIN, descend, goal_rows, tuned_training
-from metalearn.studies.mitigations import Switches, altered
+from metalearn.studies.mitigations import Switches, altered, noisy
 
 PROBLEM = ml.problems.noisy_linear_quadratic(a=0.5, target=1.0, noise=0.3)
 STUDY = ml.Study(
@@ -63,6 +67,48 @@ def test_the_goal_has_a_turning_point_and_mitigations_recover_its_loss():
     np.testing.assert_allclose(stopped["end/goal"], stopped["goal"][np.arange(2), at])
 
 
+def test_a_third_reading_that_is_never_finite_returns_the_last_theta():
+    names = {**(STUDY.observables or {}), "third": lambda state, theta, key: theta / 0.0}
+    study = ml.Study(PROBLEM, jnp.array(0.2), 3, observables=names, repeat_randomness=True)
+    found = run(Switches(stop_on="third", patience=2), study=study)
+    assert not np.isfinite(found["third"]).any()
+    for seed, goal in enumerate(found["goal"]):
+        assert found["end/goal"][seed] == goal[np.isfinite(goal)][-1]
+
+
+def test_noise_on_the_gradient_is_independent_of_the_noise_of_the_estimator():
+    """fold_in(key, 1) is split(key)[1]: an estimator that splits its key would have the same noise."""
+    inner = ml.persistent_es(PROBLEM, ml.Truncation(3, 3), sigma=0.1, num_pairs=1)
+    for split in (2, 3, 5):
+        for place in range(split):
+            draw = lambda key, split=split, place=place: trees.normal_like(
+                jax.random.split(key, split)[place], jnp.zeros(5), 1.0
+            )
+            plain = inner._replace(estimate=lambda theta, state, key, draw=draw: (draw(key), state, {}))
+            added = noisy(plain, 1.0).estimate(jnp.zeros(5), None, jax.random.key(3))[0]
+            ours = draw(jax.random.split(jax.random.key(3))[0])
+            assert not jnp.allclose(added - ours, ours, atol=1e-5)
+            assert jnp.any(added != ours)
+    twin = draw(jax.random.key(3)) - trees.normal_like(jax.random.fold_in(jax.random.key(3), 4), jnp.zeros(5), 1.0)
+    assert not jnp.any(twin), "the two ways to derive a key are the same"
+
+
+def test_the_first_weights_and_the_meta_training_of_a_learned_optimiser_have_keys_of_their_own(monkeypatch):
+    from metalearn.studies import learned_goals
+
+    seen = []
+    monkeypatch.setattr(learned_goals, "meta_train", lambda *given: seen.append(given[2:4]) or (given[2], None))
+    settings = OmegaConf.create(
+        {"num_steps": 20, "length": 10, "outer_steps": 2, "pairs": 2, "sigma": 0.1, "learning_rate": 0.1}
+    )
+    keys = [jax.random.key(8), jax.random.key(9)]
+    learned_goals.meta_trained(settings, keys)
+    draw = jax.jit(nominal_optimizer().init)
+    for (theta, key), given in zip(seen, keys):
+        for used in (given, key, *jax.random.split(key, 3)):
+            assert not jax.tree.all(jax.tree.map(jnp.array_equal, draw(used), theta))
+
+
 def test_the_recovered_share_and_its_error_are_exact_for_known_curves():
     curves = lambda *ends: {
         "step": np.arange(3), "goal": np.array([[1.0, 0.5, end] for end in ends]), "proxy": np.zeros((len(ends), 3)),
@@ -86,12 +132,18 @@ def test_invalid_arguments_raise_a_clear_error():
     for make, words in (
         (lambda: ml.outer.observe(STUDY, "wantet", "goal"), r"goal must be an observable .*did you mean wanted"),
         (lambda: Switches(share=2.0), r"share must be a number in \[0, 1\]"),
+        (lambda: Switches(patience=3), "patience is used with stop_on only"),
+        (lambda: Switches(stop_on="third", patience=0), "patience must be at least 1"),
         (lambda: tuned_training(0), "num_steps must be at least 1"),
         (lambda: tuned_training(rate=0.0), "rate must be"),
         (lambda: ml.Study(PROBLEM, 0.2, 3, observables={"loss": PROBLEM.loss}), "cannot be called 'loss'"),
     ):
         with pytest.raises(ValueError, match=words):
             make()
+    infinite = ml.Study(PROBLEM, jnp.array(0.2), 3, observables={"far": lambda state, theta, key: theta / 0.0})
+    with pytest.raises(ValueError, match="goal must be finite at the start; 'far' is inf"):
+        check_finite(infinite, "far", "goal")
+    check_finite(STUDY, "wanted", "goal")
     with pytest.raises(TypeError, match="The observable 'pair' must return one real number"):
         ml.Study(PROBLEM, 0.2, 3, observables={"pair": lambda state, theta, key: jnp.ones(2)})
 

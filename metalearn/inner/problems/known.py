@@ -192,10 +192,11 @@ def l2_tuning(x_train, y_train, x_val, y_val, learning_rate: float = 0.001) -> I
 
 
 def as_scalar(theta) -> jax.Array:
-    """Check that θ is one number, and return it as an array."""
+    """Check that θ is one number, and return it as a floating-point array."""
     if jnp.shape(theta) != ():
         raise ValueError(f"theta must be one scalar for this problem; an array of shape {jnp.shape(theta)} was given.")
-    return jnp.asarray(theta)
+    found = jnp.asarray(theta)
+    return found if jnp.issubdtype(found.dtype, jnp.inexact) else found.astype(float)
 
 
 def as_pair(theta) -> tuple[jax.Array, jax.Array]:

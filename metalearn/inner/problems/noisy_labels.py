@@ -25,7 +25,7 @@ class NoisyTraining(NamedTuple):
 
     Attributes:
       params, trace: the parameters of the network, and the momentum.
-      order: the examples of digits in the order of this episode: first the rows for training, then those for
+      order: the examples of digits in the order of this episode: first the rows for training, and at the end those for
         validation, for deciding when to stop, and for measuring the goal.
       labels: the labels of the training rows; some of them are wrong.
     """
@@ -55,7 +55,9 @@ def noisy_labels(
     θ is a dictionary. `log_decay` is the logarithm of λ. `log_rate` is a number a with η = e^a / (1 + e^a / 0.3),
     so that η is close to e^a if it is small, and below 0.3. `log_weights` is optional. It holds the logarithm of
     the weight of every example, or of every group of examples if its length divides `rows`. An episode draws the
-    examples, the wrong labels (uniform over the ten classes) and the initial parameters.
+    examples, the wrong labels (uniform over the ten classes) and the initial parameters. With the same key, the rows of
+    `third` and `clean` are the same for all `rows` and `validation_rows`, and a smaller number of rows is a part of a
+    larger one.
 
     The observables evaluate the same network on different examples:
 
@@ -94,7 +96,8 @@ def noisy_labels(
     data, network = digits(), mlp((64, hidden, CLASSES), "relu")
     disturb = _disturbed(network.apply, input_noise, parameter_noise)
     sizes = {TRAINING: rows, VALIDATION: validation_rows, THIRD: THIRD_ROWS, CLEAN: CLEAN_ROWS}
-    starts = {name: sum(list(sizes.values())[:place]) for place, name in enumerate(sizes)}
+    third = AVAILABLE - CLEAN_ROWS - THIRD_ROWS  # both are the same rows for every number of other rows
+    starts = {TRAINING: 0, VALIDATION: third - validation_rows, THIRD: third, CLEAN: third + THIRD_ROWS}
 
     def part(state, name):
         here = jax.lax.dynamic_slice_in_dim(state.order, starts[name], sizes[name])

@@ -5,14 +5,14 @@ h a − k θ. The derivative of the choice is zero, so backpropagation returns �
 decreases by h where θ passes x + B.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtr
 
-from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.checks import check_count, check_number, is_known
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems.known import as_scalar
 
@@ -51,8 +51,10 @@ def performative(
     """
     _check(position, threshold, harm, slope, move)
 
+    like = lambda value, theta: jnp.asarray(value, as_scalar(theta).dtype)  # a NumPy number would change the dtype
+
     def choice(theta, place):
-        return jnp.asarray(as_scalar(theta) - place < threshold, place.dtype)
+        return like(as_scalar(theta) - place < like(threshold, theta), theta)
 
     def init(theta, key):
         place = jnp.full_like(as_scalar(theta), position)
@@ -60,9 +62,12 @@ def performative(
 
     def step(state, theta, key):
         action = choice(theta, state.position)
-        return World(state.position + move * action, action)
+        return World(state.position + like(move, theta) * action, action)
 
-    return InnerProblem(init, step, lambda state, theta, key: harm * state.action - slope * as_scalar(theta))
+    def loss(state, theta, key):
+        return like(harm, theta) * state.action - like(slope, theta) * as_scalar(theta)
+
+    return InnerProblem(init, step, loss)
 
 
 def performative_gradient(
@@ -71,18 +76,23 @@ def performative_gradient(
     """Return the smoothed gradient of the single-shot problem: −(h/σ) φ((x + B − θ)/σ) − k, φ the normal density.
 
     Args:
-      theta: θ, a number or an array.
+      theta: θ, a finite number or an array of any shape.
       sigma: σ > 0, the standard deviation of the perturbation of θ.
       position, threshold, harm, slope: as in `performative`.
 
     Raises:
-      TypeError, ValueError: sigma is not one positive number, or an argument is not one finite number.
+      TypeError, ValueError: sigma is not one positive number, θ is not an array of finite real numbers, or another
+        argument is not one finite number.
     """
     check_number("sigma", sigma, 0, open_low=True)
     _check(position, threshold, harm, slope, 0.0)
-    exp = jnp.exp if isinstance(theta, jax.Array) else np.exp
-    distance = (position + threshold - theta) / sigma
-    return -harm / sigma * exp(-(distance**2) / 2) / np.sqrt(2 * np.pi) - slope
+    _check_places(theta)
+    traced = any(isinstance(one, jax.Array) for one in (theta, sigma, position, threshold, harm, slope))
+    library: Any = jnp if traced else np
+    with np.errstate(over="ignore", under="ignore"):  # far from the jump the density is 0
+        distance = (position + threshold - library.asarray(theta, float if library is np else None)) / sigma
+        density = library.exp(-(distance**2) / 2) / (np.sqrt(2 * np.pi) * sigma)
+        return -harm * density - slope
 
 
 def performative_targets(
@@ -118,6 +128,8 @@ def performative_targets(
       TypeError, ValueError: an argument is not one finite number, sigma is not positive, or length does not divide
         horizon.
     """
+    if not is_known((theta, sigma, position, threshold, harm, slope, move)):
+        raise TypeError("performative_targets needs known numbers; it cannot be used inside jit, vmap or grad.")
     check_number("theta", theta)
     check_number("sigma", sigma, 0, open_low=True)
     check_count("horizon", horizon)
@@ -125,6 +137,9 @@ def performative_targets(
     if horizon % length:
         raise ValueError(f"length must divide horizon; length {length} and horizon {horizon} were given.")
     _check(position, threshold, harm, slope, move)
+    theta, sigma, position, threshold, harm, slope, move = map(
+        float, (theta, sigma, position, threshold, harm, slope, move)
+    )
     agent = lambda j, steps: _levels(position + threshold + move * j, move, steps)
     found = {
         "truncated ES": _truncated(theta, sigma, agent, horizon, length, position + threshold, move),
@@ -145,6 +160,18 @@ def _check(position, threshold, harm, slope, move) -> None:
         check_number(name, value)
 
 
+def _check_places(theta) -> None:
+    """Check that θ consists of finite real numbers, as far as they are known."""
+    try:
+        dtype = jnp.result_type(theta) if hasattr(theta, "dtype") else np.asarray(theta).dtype
+    except (TypeError, ValueError):
+        dtype = np.dtype(object)
+    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+        raise TypeError(f"theta must be a real number or an array of real numbers; {theta!r} was given.")
+    if is_known(theta) and not np.all(np.isfinite(np.asarray(theta, float))):
+        raise ValueError("theta must be finite; it contains NaN or infinity.")
+
+
 def _count(theta, edge, move, steps):
     """Return the number of actions of an agent that acts if θ < edge; each action moves the edge."""
     count = np.zeros(np.shape(theta), int)
@@ -163,8 +190,9 @@ def _levels(edge, move, steps):
 def _mean_actions(theta, sigma, levels):
     """Return the probability of each level at θ + N(0, σ²), its derivative, and the derivative of the mean number."""
     points, counts = levels
-    scaled = (points - theta) / sigma
-    density = np.exp(-(scaled**2) / 2) / np.sqrt(2 * np.pi) / sigma
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = (points - theta) / sigma
+        density = np.exp(-(scaled**2) / 2) / np.sqrt(2 * np.pi) / sigma
     probability = np.diff(np.concatenate([[0.0], ndtr(scaled), [1.0]]))
     change = np.diff(np.concatenate([[0.0], -density, [0.0]]))
     return probability, change, change @ counts

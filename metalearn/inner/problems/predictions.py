@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metalearn.inner.checks import check_choice, check_number, scalar, summarize_error
+from metalearn.inner.checks import check_bool, check_choice, check_number, scalar, summarize_error
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems.known import as_scalar
 
 Response = Callable[[jax.Array], Any]
-RULES = ("retraining", "gradient", "full")
+FEEDBACKS = {"retraining": (-1, 1), "gradient": (None, 1), "full": (None, 0.5)}  # those for which a rule can converge
 
 
 def coin_flip(bias: float = 0.1, feedback: float = 0.3) -> InnerProblem:
@@ -36,12 +36,14 @@ def coin_flip(bias: float = 0.1, feedback: float = 0.3) -> InnerProblem:
       A problem with θ: scalar, state: x and y of the last step. Steps are independent.
 
     Raises:
-      TypeError, ValueError: an argument is not one finite number, or feedback is not in (−1, ½).
+      TypeError, ValueError: an argument is not one finite number, bias is not in [−½, ½], so that a label at θ = 0 has
+        no probability, or feedback is not in (−1, ½).
 
     References:
       Perdomo, Zrnic, Mendler-Dünner and Hardt, "Performative prediction", 2020, arXiv:2002.06673 (the biased coin).
     """
-    _check_coin(bias, feedback)
+    check_number("bias", bias, -0.5, 0.5)
+    check_number("feedback", feedback, -1, 0.5, open_low=True, open_high=True)
 
     def draw(theta, key):
         key_x, key_y = jax.random.split(key)
@@ -58,7 +60,12 @@ def coin_flip(bias: float = 0.1, feedback: float = 0.3) -> InnerProblem:
 
 
 def redeployment(
-    rule: str, *, start: float = 0.0, bias: float = 0.1, feedback: float = 0.3, response: Response | None = None
+    rule: str,
+    *,
+    start: float = 0.0,
+    bias: float | None = None,
+    feedback: float | None = None,
+    response: Response | None = None,
 ) -> InnerProblem:
     """Return rounds in which a prediction p is deployed, the world answers with r(p), and p is updated.
 
@@ -76,20 +83,21 @@ def redeployment(
     Args:
       rule: "retraining", "gradient" or "full".
       start: p_0.
-      bias, feedback: μ and ε of the coin.
-      response: r, `prediction -> mean response`; by default μ + ε p.
+      bias, feedback: μ and ε of the coin, 0.1 and 0.3 by default.
+      response: r, `prediction -> mean response`, in place of μ + ε p.
 
     Returns:
       A problem with θ: scalar, the learning rate η; state: p.
 
     Raises:
-      TypeError, ValueError: `rule` is unknown, an argument is not one finite number, feedback is not in (−1, ½), or
-        the response to the start is not one finite number.
+      TypeError, ValueError: `rule` is unknown, an argument is not one finite number, the rule has no fixed point to
+        converge to (feedback is not in (−1, 1) for "retraining", below 1 for "gradient", or below ½ for "full"), the
+        response to the start is not one finite number, or `response` is given together with bias or feedback.
     """
-    check_choice("rule", rule, RULES)
+    check_choice("rule", rule, FEEDBACKS)
     check_number("start", start)
-    _check_coin(bias, feedback)
-    answer = response or (lambda p: bias + feedback * p)
+    low, high = FEEDBACKS[rule]
+    answer = _answer(response, bias, feedback, (0.1, 0.3), low, high)
     _check_response(answer, np.array([start], np.float32))
     risk = lambda p, world: 0.25 - 2 * p * world + p * p
     derivatives = {
@@ -132,8 +140,8 @@ def expected_score(score: str, report, response):
 def prediction_game(
     score: str = "brier",
     *,
-    bias: float = 0.25,
-    feedback: float = 0.3,
+    bias: float | None = None,
+    feedback: float | None = None,
     response: Response | None = None,
     zero_sum: bool = True,
 ) -> InnerProblem:
@@ -151,25 +159,25 @@ def prediction_game(
 
     Args:
       score: "brier" or "log".
-      bias, feedback: μ and ε of the response μ + ε p.
-      response: r, `report -> probability`, such as a discrete choice; by default μ + ε p.
+      bias, feedback: μ and ε of the response μ + ε p, 0.25 and 0.3 by default.
+      response: r, `report -> probability`, such as a discrete choice, in place of μ + ε p.
       zero_sum: whether the rival's score is subtracted.
 
     Returns:
       A problem with θ: a scalar or {"player", "rival"}; the state is an unused zero.
 
     Raises:
-      TypeError, ValueError: the score is unknown, a number is not finite, or the response is not a finite probability
-        for every report.
+      TypeError, ValueError: the score is unknown, a number is not finite, the response is not a finite probability for
+        every report, or `response` is given together with bias or feedback. The functions of the problem raise
+        ValueError if θ is neither a scalar nor, in the zero-sum game, {"player", "rival"}.
     """
     check_choice("score", score, SCORES)
-    check_number("bias", bias)
-    check_number("feedback", feedback)
-    answer = response or (lambda p: bias + feedback * p)
+    check_bool("zero_sum", zero_sum)
+    answer = _answer(response, bias, feedback, (0.25, 0.3))
     _check_response(answer, np.linspace(0.005, 0.995, 199, dtype=np.float32), probability=True)
 
     def loss(state, theta, key):
-        both = isinstance(theta, Mapping)
+        both = _has_rival(theta, zero_sum)
         p = jax.nn.sigmoid(as_scalar(theta["player"] if both else theta))
         q = jax.nn.sigmoid(as_scalar(theta["rival"])) if both else jax.lax.stop_gradient(p)
         if not zero_sum:
@@ -184,15 +192,43 @@ def prediction_game(
 def self_play(theta: Any) -> Any:
     """Return {"player", "rival"} with the rival equal to the player, for the argument `project` of `ml.meta_train`.
 
-    Args:
-      theta: {"player": θ_p, "rival": θ_q}.
+    Raises ValueError if `theta` is not {"player": θ_p, "rival": θ_q}.
     """
+    if not _has_rival(theta, True):
+        raise ValueError(f'theta must be a mapping with "player" and "rival"; {theta!r} was given.')
     return {"player": theta["player"], "rival": theta["player"]}
 
 
-def _check_coin(bias, feedback) -> None:
-    check_number("bias", bias)
-    check_number("feedback", feedback, -1, 0.5, open_low=True, open_high=True)
+def _has_rival(theta, zero_sum: bool) -> bool:
+    """Return whether θ has weights of a rival.
+
+    Raises:
+      ValueError: θ is a mapping with other entries, or there is no rival because the game is not zero-sum.
+    """
+    if not isinstance(theta, Mapping):
+        return False
+    if set(theta) != {"player", "rival"}:
+        given = ", ".join(map(repr, theta)) or "nothing"
+        raise ValueError(f'theta must be a scalar, or a mapping with "player" and "rival"; it has {given}.')
+    if not zero_sum:
+        raise ValueError("theta has a rival, and zero_sum=False has none; give a scalar, or zero_sum=True.")
+    return True
+
+
+def _answer(response, bias, feedback, usual, low=None, high=None) -> Response:
+    """Return the response, μ + ε p by default.
+
+    Raises:
+      TypeError, ValueError: a number is not finite or out of range, or it would be ignored because `response` is given.
+    """
+    if response is not None:
+        if bias is not None or feedback is not None:
+            raise ValueError("bias and feedback are those of the response μ + ε p; give them, or response, not both.")
+        return response
+    mean, slope = (one if given is None else given for given, one in zip((bias, feedback), usual))
+    check_number("bias", mean)
+    check_number("feedback", slope, low, high, open_low=True, open_high=True)
+    return lambda p: mean + slope * p
 
 
 def _check_response(response: Response, places: np.ndarray, probability: bool = False) -> None:
