@@ -22,6 +22,7 @@ from metalearn.figures import draw_comparison, draw_trajectories, later
 from metalearn.inner.checks import check_count, check_number
 from metalearn.landscape.render import check_resolution
 from metalearn.outer import end_points, run_descents
+from metalearn.outer.comparison.compare import check_comparison
 from metalearn.outer.history import divergence_along, divergence_in_words
 from metalearn.recording.values import plain
 
@@ -44,6 +45,7 @@ def main(config):
         entry.label: build_estimator(config.problem, problem, entry, jax.random.fold_in(key, 2))
         for entry in chosen(config)
     }
+    check_comparison(estimators, theta, key, config.episodes, config.reference_pairs)
     with (
         open_experiment(config, f"compare-{config.problem.name}") as run,
         show_progress() as progress,

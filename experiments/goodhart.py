@@ -10,6 +10,7 @@ import metalearn as ml
 from metalearn.application import (
     application,
     build_estimator,
+    check_file,
     check_keys,
     load_function,
     open_parts,
@@ -135,6 +136,7 @@ class Case:
         self.names, self.switches, self.config = {}, switches, config
         for role, name in names.items():
             if ":" in str(name):
+                check_file(role, name)
                 function, _, name, _ = load_function(name, role)
                 study = dataclasses.replace(study, observables={**(study.observables or {}), name: function})
             self.names[role] = name

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import optax
-from hydra.utils import instantiate
 
 import metalearn as ml
 from metalearn.application import (
@@ -25,6 +24,7 @@ from metalearn.application import (
     check_searches,
     chooses_problem,
     held_out,
+    instantiate,
     may_grow,
     on_each,
     open_experiment,

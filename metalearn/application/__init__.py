@@ -43,6 +43,7 @@ from metalearn.application.searches import (
     searched,
 )
 from metalearn.application.studies import check_keys, need_plane, read_study
+from metalearn.application.targets import check_file, check_targets, instantiate
 from metalearn.application.tune_problem import tune_problem
 from metalearn.usage import chooses_problem
 
@@ -60,12 +61,15 @@ __all__ = [
     "build_problem",
     "build_split_estimator",
     "call_study",
+    "check_file",
     "check_keys",
     "check_labels",
     "check_outer",
     "check_searches",
+    "check_targets",
     "chooses_problem",
     "held_out",
+    "instantiate",
     "load_function",
     "may_grow",
     "need_plane",

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from metalearn.application.targets import instantiate
 from metalearn.estimators import GradientEstimator
 from metalearn.inner.checks import check_seed
 from metalearn.inner.problem import InnerProblem

@@ -8,20 +8,17 @@
 The exit codes are those of `metalearn.exit_codes`. With HYDRA_FULL_ERROR=1 the traceback of a mistake is shown as well.
 """
 
-import contextlib
 import functools
 import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import hydra
 import jax
-from hydra.conf import HydraConf
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
@@ -33,9 +30,12 @@ from metalearn.application.arguments import (
     offer_problem_files,
     put_options_last,
 )
+from metalearn.application.hydra_setup import configure_hydra, errors_passed_on, targets_checked
 from metalearn.application.mistakes import sentence
 from metalearn.application.program_cache import cache_programs
 from metalearn.application.signals import stop_on_signals
+from metalearn.application.targets import check_targets
+from metalearn.application.trust import check_source, declare
 from metalearn.application.value_types import check_kinds, own_values
 from metalearn.compilation import compilation_effort
 from metalearn.exit_codes import BUG, INTERRUPTED, MISTAKE
@@ -44,7 +44,6 @@ from metalearn.recording.folders import unwritable
 from metalearn.recording.secrets import hide_in_file
 from metalearn.usage import CONFIGS, check_line, choose_own_groups, help_text, read_groups
 
-COLLECT = {"_target_": "metalearn.application.collect.CollectSweep"}  # called at the end of a sweep
 EFFORT_VARIABLE = "METALEARN_COMPILATION_EFFORT"  # of the environment
 
 
@@ -52,7 +51,12 @@ class _Stop(BaseException):
     """An exception that carries an error of the experiment past Hydra, which would print it in its own format."""
 
 
-def application(main: Callable[[DictConfig], Any], config_name: str, config_path: str | Path | None = None) -> None:
+def application(
+    main: Callable[[DictConfig], Any],
+    config_name: str,
+    config_path: str | Path | None = None,
+    trusted: Iterable[str] = (),
+) -> None:
     """Run an experiment from the command line, and exit the process with a non-zero code if it fails.
 
     The working directory is not changed, and `_target_` finds modules in it. Hydra writes no files of its own, except
@@ -62,8 +66,10 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
       main: the experiment, a function of the composed configuration. The docstring of its file heads `--help`.
       config_name: the configuration's file name, without .yaml.
       config_path: the folder of configurations; by default `configs`, in the parent of the folder of the script.
+      trusted: packages and files whose functions the configuration may name, besides those of `declare`.
     """
-    folder = Path(config_path) if config_path else Path(inspect.getfile(main)).resolve().parent.parent / "configs"
+    script = Path(inspect.getfile(main)).resolve().parent
+    folder = Path(config_path) if config_path else script.parent / "configs"
     show_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
     failures: list[int] = []
     stop_on_signals()
@@ -76,16 +82,18 @@ def application(main: Callable[[DictConfig], Any], config_name: str, config_path
             return
         if folder.resolve() == CONFIGS:
             check_line(said, CONFIGS, config_name)
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
+        trust = functools.partial(declare, said, list(trusted), script)
+        trust()
         sys.argv[1:] = offer_problem_files(choose_own_groups(said, folder, config_name))
-        _configure_hydra()
+        configure_hydra()
         if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
             _cache_programs()
         if EFFORT_VARIABLE in os.environ:
             compilation_effort(os.environ[EFFORT_VARIABLE])
-        if (here := os.getcwd()) not in sys.path:
-            sys.path.append(here)
-        job = _job(main, failures, show_all, said, config_name if folder.resolve() == CONFIGS else None)
-        with _errors_passed_on():
+        job = _job(main, failures, show_all, said, trust, config_name if folder.resolve() == CONFIGS else None)
+        with errors_passed_on(), targets_checked(said):
             hydra.main(version_base="1.3", config_path=str(folder.resolve()), config_name=config_name)(job)()
     except _Stop as stop:
         failures.append(_report(stop.__cause__ or stop, show_all))
@@ -116,7 +124,12 @@ def output_folder() -> Path:
 
 
 def _job(
-    main: Callable[[DictConfig], Any], failures: list[int], show_all: bool, said: list[str], ours: str | None
+    main: Callable[[DictConfig], Any],
+    failures: list[int],
+    show_all: bool,
+    said: list[str],
+    trust: Callable[[], None],
+    ours: str | None,
 ) -> Callable[[DictConfig], Any]:
     """Return the function that Hydra calls; `ours` is the name of the configuration if it belongs to the library."""
 
@@ -128,6 +141,9 @@ def _job(
             hide_in_file(Path(settings.sweep.dir) / "multirun.yaml")
         sys.argv[1:] = _words_of_job(config, settings) if sweep else said  # recorded as the command of this run
         try:
+            trust()  # a launcher can run the job in another process
+            check_source(config, said)
+            check_targets(config)
             if ours is not None:
                 check_read(config, CONFIGS, ours)
                 check_kinds(config, own_values(ours, list(read_groups(CONFIGS, ours))))
@@ -178,60 +194,5 @@ def _explained(error: Exception) -> Exception:
     return error
 
 
-@contextlib.contextmanager
-def _errors_passed_on() -> Iterator[None]:
-    """Make Hydra raise errors. Without this variable Hydra prints them and exits."""
-    before = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    finally:
-        del os.environ["HYDRA_FULL_ERROR"]
-        if before is not None:
-            os.environ["HYDRA_FULL_ERROR"] = before
-
-
 def _header(main: Callable) -> str:
     return inspect.getdoc(inspect.getmodule(main)) or inspect.getdoc(main) or ""
-
-
-def _configure_hydra() -> None:
-    """Replace Hydra's defaults, so that the YAML file of an experiment contains only the experiment."""
-    store = ConfigStore.instance()
-    runs = {
-        "run": {"dir": "${oc.select:folder,runs}"},
-        "sweep": {"dir": "${oc.select:folder,runs}/${now:%Y-%m-%d-%H%M%S}-sweep", "subdir": "."},
-    }
-    store.store(group="hydra/output", name="runs", package="hydra", node=runs, provider="metalearn")
-    store.store(
-        group="hydra/job_logging", name="warnings", package="hydra.job_logging", node=_logging([]), provider="metalearn"
-    )
-    store.store(
-        group="hydra/hydra_logging",
-        name="jobs",
-        package="hydra.hydra_logging",
-        node=_logging(["console"]),
-        provider="metalearn",
-    )
-    ours = {"output": "runs", "job_logging": "warnings", "hydra_logging": "jobs"}
-    defaults = [entry if (key := _only_key(entry)) not in ours else {key: ours[key]} for entry in HydraConf().defaults]
-    settings = HydraConf(defaults=defaults, output_subdir=None, callbacks={"collect": COLLECT})
-    store.store(group="hydra", name="config", node=settings, provider="metalearn")
-
-
-def _logging(handlers: list[str]) -> dict:
-    """Configure logging: Hydra prints which job of a sweep runs; all other loggers print warnings only, to stderr."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"simple": {"format": "%(message)s"}},
-        "handlers": {
-            "console": {"class": "logging.StreamHandler", "formatter": "simple", "stream": "ext://sys.stdout"}
-        },
-        "root": {"level": "WARNING", "handlers": []},
-        "loggers": {"hydra": {"level": "INFO", "handlers": handlers, "propagate": False}} if handlers else {},
-    }
-
-
-def _only_key(entry: Any) -> str:
-    return next(iter(entry)) if isinstance(entry, dict) else str(entry)

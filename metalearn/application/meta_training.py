@@ -15,6 +15,7 @@ from metalearn.inner.checks import check_bool, check_count, check_number
 from metalearn.outer import Snapshot, first_snapshot, meta_train
 from metalearn.outer.readings import EVALUATE, best_theta
 from metalearn.recording import Run, extend_evaluations, load_snapshot, log_file, save_snapshot
+from metalearn.recording.background import BackgroundWriter, on_host
 from metalearn.recording.checkpoints import DamagedFileError
 from metalearn.recording.files import RunFolderError, replacing, short
 from metalearn.recording.folders import file_name, read_json
@@ -105,8 +106,7 @@ def check_outer(config: Any) -> None:
     if stop_on is not None and config.chunk_length >= config.outer.num_steps:
         raise ValueError(
             f"outer.stop_on needs readings during training, but chunk_length={config.chunk_length} makes one chunk "
-            f"of the "
-            f"{config.outer.num_steps} outer steps; give a smaller chunk_length."
+            f"of the {config.outer.num_steps} outer steps; give a smaller chunk_length."
         )
 
 
@@ -152,24 +152,26 @@ def train(
             extend_evaluations(result_file(run, label, "evaluations.npz"), history.evaluations)
             with replacing(divergence) as file:
                 file.write_text(json.dumps(shares[label]))
-            _save(run, label, history.snapshot)
+            copy = on_host(history.snapshot)
+            writer.write(lambda: _save(run, label, copy), sum(leaf.nbytes for leaf in jax.tree.leaves(copy)))
 
-    _, history = meta_train(
-        estimator,
-        optimizer,
-        theta,
-        key,
-        num_steps,
-        evaluate=evaluate,
-        stop_on=config.outer.stop_on,
-        patience=config.outer.patience,
-        chunk_length=config.chunk_length,
-        callback=look,
-        progress=progress,
-        name=label,
-        resume=snapshot,
-        keep="last",
-    )
+    with BackgroundWriter() as writer:
+        _, history = meta_train(
+            estimator,
+            optimizer,
+            theta,
+            key,
+            num_steps,
+            evaluate=evaluate,
+            stop_on=config.outer.stop_on,
+            patience=config.outer.patience,
+            chunk_length=config.chunk_length,
+            callback=look,
+            progress=progress,
+            name=label,
+            resume=snapshot,
+            keep="last",
+        )
     if history.stop_reason:
         print(f"{label}: {history.stop_reason}")
     return history.snapshot

@@ -16,6 +16,7 @@ from metalearn.outer import Study
 from metalearn.words import suggestion
 
 EXAMPLE = "as in my_file.py:my_problem"
+_imported: dict[Path, bytes] = {}
 
 
 def call_study(address: str, arguments: Mapping[str, Any] = {}) -> Study:
@@ -46,6 +47,11 @@ def find_file(address: str) -> Path | None:
     path = next(iter(_files(file)), None) or Path(sys.modules[file].__file__ or "")
     own = Path(__file__).resolve().parent.parent
     return path if path.is_file() and own not in path.resolve().parents else None
+
+
+def imported_bytes(path: Path) -> bytes:
+    """Return the content of a file when it was imported, which the file may no longer have."""
+    return _imported.get(path.resolve()) or path.read_bytes()
 
 
 def _files(file: str) -> list[Path]:
@@ -92,7 +98,10 @@ def _load(file: str) -> tuple[ModuleType, str]:
     if sys.path[:1] != [str(path.parent)]:
         sys.path.insert(0, str(path.parent))  # its neighbours come first, as for a script
     try:
-        spec.loader.exec_module(module)
+        _imported[path] = path.read_bytes()
+        exec(
+            compile(_imported[path], str(path), "exec", dont_inherit=True), module.__dict__
+        )  # the file can change at any moment
     except (Exception, SystemExit) as error:
         raise ValueError(f"{file} cannot be imported: {_described(error, str(path))}") from error
     return module, str(path)
@@ -113,6 +122,8 @@ def _import(name: str) -> tuple[ModuleType, str]:
             f"{EXAMPLE}, where FILE is a path from the current folder."
         )
     try:
+        if name not in sys.modules and spec.has_location:
+            _imported[Path(str(spec.origin)).resolve()] = Path(str(spec.origin)).read_bytes()
         return importlib.import_module(name), str(spec.origin)
     except (Exception, SystemExit) as error:
         raise ValueError(f"{name} cannot be imported: {_described(error, str(spec.origin))}") from error

@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from metalearn import trees
 from metalearn.application.build import build_plane, parse_theta
 from metalearn.application.problem_files import call_study
+from metalearn.application.targets import check_file, instantiate
 from metalearn.application.theta_values import read_like
 from metalearn.inner.checks import check_count, check_number
 from metalearn.landscape import Plane
@@ -141,6 +141,7 @@ def _from_yaml(settings) -> Study:
 
 def _from_file(settings) -> Study:
     arguments: Any = OmegaConf.to_container(settings.get("arguments") or OmegaConf.create({}), resolve=True)
+    check_file("problem", settings["study"])
     study = call_study(settings["study"], arguments)
     given = {name: settings[name] for name in NUMBERS if settings.get(name) is not None}
     given |= _box(settings, study.theta)

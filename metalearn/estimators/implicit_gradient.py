@@ -17,14 +17,13 @@ from metalearn.estimators.implicit_solvers import SOLVERS
 from metalearn.estimators.memory import residual_bytes, state_bytes
 from metalearn.estimators.method import Method
 from metalearn.estimators.particles import check_common, from_method
+from metalearn.estimators.spectral_radius import estimate_spectral_radius
 from metalearn.inner.checks import check_choice, check_count, is_known
 from metalearn.inner.derived import final_loss
 from metalearn.inner.differentiable import BOTH, REVERSE
 from metalearn.inner.divergence import unless_diverged
 from metalearn.inner.problem import InnerProblem, take_step
 from metalearn.inner.unroll import Truncation
-
-RADIUS_STEPS = 24  # the products of a power iteration; the first half is not counted
 
 
 class FixedPoint(NamedTuple):
@@ -68,7 +67,7 @@ def implicit_gradient(
     Four metrics are added. They are means over the particles:
       `fixed_point_distance`: ‖F(s_T) − s_T‖.
       `solve_residual`: the residual of the linear system over ‖∂ℓ/∂s‖.
-      `spectral_radius`: an estimate of ρ, by 24 steps of a power iteration.
+      `spectral_radius`: an estimate of ρ from 24 products (`estimate_spectral_radius`).
       `fraction_unconverged`: the fraction of the particles whose ‖F(s_T) − s_T‖ is above √u (1 + ‖s_T‖), with u the
         rounding unit of the state, or whose ρ is not below 1. If it is not zero, a warning is issued.
 
@@ -133,7 +132,10 @@ def _differentiate(problem, solve, theta, state, key):
     across = lambda v: v - pull(v)[0]  # (I − ∂F/∂s)ᵀ
     solution = solve(across, lambda v: v - push(v), by_state, key_solve)
     gradient = trees.add(trees.wide(direct), trees.wide(pull(solution)[1]))
-    distance, radius = jnp.linalg.norm(moved - here), _spectral_radius(lambda v: pull(v)[0], by_state, key_solve)
+    distance, radius = (
+        jnp.linalg.norm(moved - here),
+        estimate_spectral_radius(lambda v: pull(v)[0], by_state, key_solve),
+    )
     scale = jnp.linalg.norm(by_state)
     residual = jnp.linalg.norm(across(solution) - by_state) / jnp.where(scale > 0, scale, 1)
     limit = jnp.finfo(here.dtype).eps ** 0.5 * (1 + jnp.linalg.norm(here))
@@ -144,18 +146,6 @@ def _differentiate(problem, solve, theta, state, key):
 
 def _flat_step(problem, unravel, key, vector, theta):
     return ravel_pytree(take_step(problem, unravel(vector), theta, key))[0]
-
-
-def _spectral_radius(pull, like, key):
-    """Return the mean growth of a random vector in the second half of a power iteration."""
-    start = jax.random.normal(key, like.shape, like.dtype)
-
-    def body(vector, _):
-        length = jnp.linalg.norm(vector)
-        return pull(vector / jnp.where(length > 0, length, 1)), length
-
-    _, lengths = jax.lax.scan(body, start, None, RADIUS_STEPS + 1)
-    return jnp.exp(jnp.mean(jnp.log(lengths[RADIUS_STEPS // 2 + 1 :])))
 
 
 def _reporting(estimator: GradientEstimator) -> GradientEstimator:

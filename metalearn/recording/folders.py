@@ -9,6 +9,15 @@ from typing import Any
 from metalearn.recording.files import RunFolderError, short
 from metalearn.recording.lock import is_locked
 
+OPENING = (
+    "config.yaml",
+    "provenance.json",
+    "status.json",
+    "metrics.jsonl",
+    "lock",
+    "problem.py",
+    "wandb",
+)  # files of `open_run`
 _LONGEST_NAME = 120  # bytes, so that with its ending the name fits into the 255 bytes of most file systems
 
 
@@ -61,6 +70,12 @@ def make_run_folder(folder: str | Path, name: str) -> Path:
     raise RunFolderError(
         f"The folder {str(folder)!r} contains ten thousand runs of this second and name; choose another folder or name."
     )
+
+
+def has_results(folder: Path) -> bool:
+    """Return whether the folder of a run has more than what `open_run` writes."""
+    log = folder / "metrics.jsonl"
+    return (log.is_file() and log.stat().st_size > 0) or any(path.name not in OPENING for path in folder.iterdir())
 
 
 def run_folder(folder: str | Path) -> Path:

@@ -16,7 +16,12 @@ MARKS = (
     "provenance.json",
     "metrics.jsonl",
 )  # a folder with one of these files is that of a run
-PLACES = ("folder", "tracker", "resume")  # settings of the location of a run, which do not affect its results
+PLACES = (
+    "folder",
+    "tracker",
+    "resume",
+    "trusted",
+)  # settings of the location of a run, which do not affect its results
 COLLECTED = "collected"  # an entry of the configuration of a collection, which is also a run
 
 

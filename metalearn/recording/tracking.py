@@ -7,13 +7,14 @@
 The folder is the complete record, and W&B is a copy: a run needs no account, network or service.
 """
 
+import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from metalearn.recording.files import RunFolderError, short
-from metalearn.recording.folders import make_run_folder, unwritable
+from metalearn.recording.folders import has_results, make_run_folder, unwritable
 from metalearn.recording.processes import in_first_process, is_first
 from metalearn.recording.provenance import collect_provenance
 from metalearn.recording.resuming import folder_to_continue
@@ -45,8 +46,16 @@ class Run:
       folder, trackers: the folder of this run, where checkpoints can also be stored, and the trackers.
     """
 
-    def __init__(self, folder: Path, trackers: tuple[Tracker, ...], secrets: list[str], resumable: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        trackers: tuple[Tracker, ...],
+        secrets: list[str],
+        resumable: bool = False,
+        leaves_nothing: Callable[[BaseException], bool] = lambda error: False,
+    ):
         self.folder = folder
+        self._leaves_nothing = leaves_nothing
         self.trackers = trackers
         self._secrets = secrets
         self._resumable = resumable
@@ -106,12 +115,15 @@ class Run:
         """Close all trackers once; print and return the location of the run and the command to upload it."""
         if self._finished:
             return None
-        self._finished = True
-        reason = scrub(error, self._secrets) if error else None
-        sentences = [sentence for tracker in self.trackers if (sentence := tracker.finish(reason))]
+        sentences = self._close(error)
         if sentences:
             print("\n".join(sentences), flush=True)
         return "\n".join(sentences)
+
+    def _close(self, error: str | None) -> list[str]:
+        self._finished = True
+        reason = scrub(error, self._secrets) if error else None
+        return [sentence for tracker in self.trackers if (sentence := tracker.finish(reason))]
 
     def __enter__(self) -> "Run":
         return self
@@ -121,6 +133,9 @@ class Run:
             self.finish(f"KeyboardInterrupt: stopped by {str(error) or 'Ctrl-C'}")
             if self._resumable:
                 print(f"Continue with the same command and {shell_override('resume', short(self.folder))}", flush=True)
+        elif error is not None and not self._finished and self.trackers and self._leaves_nothing(error):
+            self._close(str(error))
+            shutil.rmtree(self.folder, ignore_errors=True)
         elif error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish(f"{type(error).__name__}: {error}")
         else:
@@ -142,6 +157,7 @@ def open_run(
     may_differ: Collection[str] = (),
     may_grow: Collection[str] = (),
     check: Callable[[Path], None] = lambda folder: None,
+    is_refusal: Callable[[BaseException], bool] = lambda error: False,
 ) -> Run:
     """Open a run in the folder <folder>/<timestamp>-<name> and in W&B.
 
@@ -167,6 +183,8 @@ def open_run(
       may_grow: numbers of the configuration that a resumed run may increase.
       check: a function that is called with the folder of a run of the same configuration, before that run is changed.
         It refuses the run with a `ValueError`; "auto" then looks for an earlier one.
+      is_refusal: whether an error says that the configuration is wrong. If it ends a new run in which nothing is
+        recorded, the folder is removed.
 
     Raises:
       RunFolderError: the folder cannot be written, `resume` is not the folder of a run, or that run is still alive.
@@ -181,11 +199,13 @@ def open_run(
     settings = hide(settings, secrets)
     provenance = collect_provenance(secrets)
     trackers: list[Tracker] = []
+    begun: list[bool] = []  # whether the folder is new, in the first process
 
     def begin() -> Path:
-        free = {"resume", "tracker", "folder", *may_differ}
-        path = folder_to_continue(resume, folder, name, settings, free, may_grow, check)
-        path = path or make_run_folder(folder, name)
+        free = {"resume", "tracker", "folder", "trusted", *may_differ}
+        before = folder_to_continue(resume, folder, name, settings, free, may_grow, check)
+        path = before or make_run_folder(folder, name)
+        begun.append(before is None)
         try:
             trackers.append(LocalRun(path, settings, provenance))
         except RunFolderError:
@@ -199,7 +219,8 @@ def open_run(
         labels = {"project": project, "entity": entity, "group": group, "tags": list(tags), "wandb_id": wandb_id}
         beside = open_wandb(path, {**settings, "provenance": provenance}, mode=mode, **labels)
         trackers += [] if beside is None else [beside]
-    return Run(path, tuple(trackers), secrets, resumable="resume" in settings)
+    leaves_nothing = lambda error: begun == [True] and is_refusal(error) and not has_results(path)
+    return Run(path, tuple(trackers), secrets, "resume" in settings, leaves_nothing)
 
 
 def _check_labels(labels: Mapping[str, Any], tags: Any) -> None:

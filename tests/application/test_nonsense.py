@@ -96,11 +96,16 @@ def test_a_number_may_be_a_call_and_theta_may_have_any_structure(name):
 def test_another_problem_accepts_theta_in_its_own_structure(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "two_numbers.py").write_text(TWO_NUMBERS)
-    words = ["problem=phase_walk", "problem.build={_target_: two_numbers.pull}", "problem.theta=[0.1,0.2]"]
+    words = [
+        "problem=phase_walk",
+        "problem.build={_target_: two_numbers.pull}",
+        "problem.theta=[0.1,0.2]",
+        "trusted=[two_numbers]",
+    ]
     tiny = ["estimator=[full_es]", "pairs=2", "judges=2", "held_out=1", "outer.num_steps=1", "chunk_length=1"]
     result = run_here("meta_train", *words, *tiny, "tracker=none", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    result = run_here("meta_train", *words[:2], "problem.theta=abc", *tiny, "tracker=none", cwd=tmp_path)
+    result = run_here("meta_train", *words[:2], words[3], "problem.theta=abc", *tiny, "tracker=none", cwd=tmp_path)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
 

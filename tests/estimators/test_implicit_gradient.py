@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import metalearn as ml
+from metalearn.estimators.spectral_radius import estimate_spectral_radius
 from metalearn.inner.problem import InnerProblem
 from metalearn.inner.problems.known import l2_tuning, linear_quadratic, noisy_linear_quadratic
 from metalearn.inner.unroll import Truncation
@@ -135,3 +136,17 @@ def test_a_cap_hides_neither_a_map_nor_its_noise():
     noisy = fixed._replace(step=lambda s, t, k: 0.5 * s + t + jax.random.normal(k, dtype=s.dtype))
     with pytest.raises(ValueError, match="the same for every key"):
         ml.implicit_gradient(ml.saturate(noisy, 1e3), ml.Truncation(40, 40)).init(theta, jax.random.key(0))
+
+
+@pytest.mark.parametrize("radius", [0.99, 1.01])
+def test_the_spectral_radius_of_a_complex_pair_is_exact_and_a_power_iteration_is_not(radius):
+    """A rotation of ellipses, in a space in which all other directions contract by .3."""
+    cosine, sine = np.cos(0.3), np.sin(0.3)
+    matrix = np.eye(20) * 0.3
+    matrix[:2, :2] = radius * np.array([[cosine, -5 * sine], [sine / 5, cosine]])
+    product = lambda vector: jnp.asarray(matrix, jnp.float32) @ vector
+    found = jax.jit(lambda key: estimate_spectral_radius(product, jnp.zeros(20), key))(jax.random.key(0))
+    assert found == pytest.approx(radius, abs=1e-4)
+    vector = np.random.default_rng(0).normal(size=20)
+    growth = [np.linalg.norm(vector := matrix @ vector) for _ in range(24)]
+    assert abs((growth[-1] / growth[11]) ** (1 / 12) - radius) > 1e-2

@@ -71,7 +71,7 @@ def test_a_user_defined_problem_by_target_and_by_a_yaml_file(tmp_path):
         "name: pull\nbuild: {_target_: mine.pull, strength: 0.5}\nhorizon: 8\nlength: 4\nrepeat_randomness: false\nsigma: 0.1\n"
         "theta: -1.0\nplane: null\n"
     )
-    chosen = ["estimator=noise_reuse_es", "tracker=none", *QUICK]
+    chosen = ["estimator=noise_reuse_es", "tracker=none", "trusted=[mine]", *QUICK]
     by_file = run(tmp_path, "--config-dir", "my_configs", "problem=pull", *chosen)
     assert by_file.returncode == 0, by_file.stderr
     assert "pull at theta" in by_file.stdout

@@ -86,7 +86,7 @@ def compare(
         `along` does not fit θ, both are given, or a described perturbation is not standardised.
       Exception: the first error of an estimator, if none of them can be run.
     """
-    _check(estimators, theta, key, num_episodes, reference_pairs)
+    check_comparison(estimators, theta, key, num_episodes, reference_pairs)
     check_functions(theta, None, callback, progress)
     theta = trees.strong(trees.gathered(theta))
     given = _given_targets(reference, estimators, theta)
@@ -223,7 +223,7 @@ def _given_targets(reference, estimators, theta) -> dict[str, np.ndarray]:
     return {name: np.asarray(ravel_pytree(gradient)[0], np.float64) for name, gradient in gradients.items()}
 
 
-def _check(estimators, theta, key, num_episodes, reference_pairs) -> None:
+def check_comparison(estimators, theta, key, num_episodes, reference_pairs) -> None:
     if not isinstance(estimators, Mapping) or not estimators:
         raise ValueError(
             "estimators must be a mapping with at least one entry, such as {'PES': ml.persistent_es(...)}."
