@@ -1,6 +1,9 @@
 """Explore where training converges, in the browser: zoom, and click to train at a point."""
 
 import sys
+from typing import Any
+
+from omegaconf import OmegaConf
 
 import metalearn as ml
 from metalearn.application import application, need_plane, parse_seed, read_study
@@ -8,10 +11,13 @@ from metalearn.explorer import named_scene, study_scene
 
 
 def main(config):
+    tracker: Any = OmegaConf.to_container(config.tracker, resolve=True)
     ml.explore(
         chosen(config),
         resolution=config.resolution,
         tiles=config.tiles,
+        folder=config.folder,
+        tracker=tracker,
         port=config.port,
         address=config.address,
         open=config.open,

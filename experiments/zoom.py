@@ -3,13 +3,15 @@
 import tempfile
 from pathlib import Path
 
+import jax
 from omegaconf import OmegaConf
 
 import metalearn as ml
 from metalearn.application import application, need_plane, open_experiment, parse_seed, read_study, show_progress
+from metalearn.application.program_cache import cache_folder
 from metalearn.figures import check_film, check_norm, draw_landscapes, draw_zoom, later, write_film, zoom_images
 from metalearn.landscape.render import check_resolution
-from metalearn.recording import LandscapeFolder
+from metalearn.recording import LandscapeFolder, PixelStore
 from metalearn.recording.files import part_name
 from metalearn.recording.processes import is_first
 from metalearn.words import percent
@@ -30,11 +32,12 @@ def main(config):
     if config.get("problem") is not None:
         settings |= {"problem": config.problem, "seed": config.seed}
     with (
-        open_experiment(config, f"zoom-{name}", may_differ=("norm", "film")) as run,
+        open_experiment(config, f"zoom-{name}", may_differ=("norm", "film", "tiles")) as run,
         show_progress() as progress,
     ):
         planes = windows(config, condition, num_steps, key)
         folder = LandscapeFolder(run.folder / "landscapes", settings | {"num_steps": num_steps})
+        store = shared_pixels(config.tiles)
         frames, rows, checks = [], [], []
         for index, plane in enumerate(planes):
             title = f"frame {index + 1} of {len(planes)}"
@@ -49,11 +52,13 @@ def main(config):
                     key=key,
                     adaptive=config.adaptive,
                     known=frames[-1] if frames else None,
-                    keep=keep,
+                    keep=keep if store is None else store.after(keep),
                     progress=progress,
                     name=title,
                 ),
             )
+            if store is not None:
+                store.flush()
             frames.append(found)
             checks.append(look(condition.problem, found, key))
             table = ml.landscape.dimension_table(found.measure, found.undecided)
@@ -85,6 +90,13 @@ def windows(config, condition, num_steps, key):
         planes = [plane for plane in planes if apart(plane) >= PIXELS_KEEP_APART]
     ml.landscape.check_zoom(condition.problem, planes, num_steps=num_steps, key=key)
     return planes
+
+
+def shared_pixels(tiles):
+    """Return the store of trained pixels that the explorer shares; None if there is none, or several processes."""
+    if tiles is False or jax.process_count() > 1:
+        return None
+    return PixelStore(cache_folder() / "tiles" if tiles is None else Path(tiles).expanduser())
 
 
 def given_centre(config):

@@ -49,6 +49,7 @@ WORDS = (  # the heads of tables that nothing measures
     "| claim | gradient | methods |",
     "| wrapper | meta-loss | differentiable |",
     "| problem | finds |",
+    "| layer | what is shown |",
     "| function | network | data | parameters |",  # compared in tests/inner/test_network_benchmarks.py
 )
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def explore(
     sigma: float | None = None,
     resolution: int = 257,
     tiles: str | Path | None = None,
+    folder: str | Path = "runs",
+    tracker: Mapping[str, Any] | None = None,
     serve: bool = True,
     port: int = 5007,
     address: str = LOOPBACK,
@@ -50,6 +53,9 @@ def explore(
       resolution: the largest number of points per side of a picture, at least 17.
       tiles: the folder of trained pixels, shared with `experiments/zoom.py`; by default `metalearn/tiles` in the user's
         cache folder.
+      folder: the parent of the run folders of views that are recorded, and of films.
+      tracker: the settings of W&B for such views, arguments of `ml.recording.open_run`; by default
+        `{"mode": "offline"}`.
       serve: True to serve the page until it is interrupted; False to return it as a Panel object, for a notebook.
       port: the port of the page; 0 for any free port.
       address: the address to listen on. By default only programs on the same machine can connect.
@@ -75,12 +81,14 @@ def explore(
             "The explorer needs Panel, which is not installed; install it with: pip install 'metalearn[explore]'"
         )
     scenes = {first.name: first} | {one: functools.partial(_named, one) for one in NAMES if one != first.name}
-    from metalearn.explorer.server import page, serve_pages
+    from metalearn.explorer.page import Page, Settings
+    from metalearn.explorer.server import serve_pages
 
     store = PixelStore(cache_folder() / "tiles" if tiles is None else Path(tiles).expanduser())
+    settings = Settings(resolution, store, str(folder), dict(tracker or {"mode": "offline"}))
     if not serve:
-        return page(scenes, {}, resolution, store).layout
-    return serve_pages(scenes, resolution, store, port, address, open)
+        return Page(scenes, {}, settings).layout
+    return serve_pages(scenes, settings, port, address, open)
 
 
 _named = functools.cache(named_scene)

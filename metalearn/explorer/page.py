@@ -11,20 +11,18 @@ from typing import Any
 
 import panel as pn
 
-from metalearn.explorer.layers import COLOURS, LAYERS, MEANINGS, NORMS, Picture, refine
-from metalearn.explorer.link import read_link, write_link
-from metalearn.explorer.picture import colour, save_png
+from metalearn.explorer.controls import HELP, button, choices, plot, text, warning
+from metalearn.explorer.layers import MEANINGS, Picture, refine
+from metalearn.explorer.link import Link, read_link, write_link
+from metalearn.explorer.picture import colour, legend, save_png
 from metalearn.explorer.plots import Canvas
 from metalearn.explorer.points import Points
-from metalearn.explorer.scene import Scene
+from metalearn.explorer.scene import Homes, Scene
+from metalearn.explorer.tools import Settings, Tools
 from metalearn.explorer.view import limited, precision_warning, view_of
 from metalearn.explorer.work import Worker
 
 WAIT = 60  # milliseconds between a movement and the picture of the window
-HELP = (
-    "Drag to pan, scroll or pinch to zoom; with the keyboard: arrows, + and −. Click a point to train there; click a "
-    "second point to compare the two."
-)
 
 
 class Page:
@@ -33,61 +31,54 @@ class Page:
     Args:
       scenes: the scenes by name; the first is shown unless the query names another.
       query: the query of the address.
-      finest: the largest number of points per side of a picture.
-      store: the store of trained pixels.
+      settings: the settings of the server.
     """
 
-    def __init__(self, scenes: Mapping[str, Any], query: Mapping[str, str], finest: int, store: Any):
-        self.scenes, self.finest, self.store = scenes, finest, store
+    def __init__(self, scenes: Mapping[str, Any], query: Mapping[str, str], settings: Settings):
+        self.scenes, self.finest, self.store = scenes, settings.finest, settings.store
+        self.theme = query.get("theme")
         self.document = pn.state.curdoc
-        homes = _Homes(scenes)
+        homes = Homes(scenes)
         link, said = read_link({name: one for name, one in query.items() if name != "theme"}, homes, next(iter(scenes)))
-        self.scene: Scene = homes.scene(link.problem)
+        self.scene: Scene = self.named(link.problem)
         self.link = link
         self.picture: Picture | None = None
         self.worker = Worker(self.failed)
         self.points = Points(self)
+        self.tools = Tools(self, settings)
         self._waiting = self._quiet = False
         self._widgets(said)
         self._place()
-        self.render()
-        if self.document is not None:
+        if self.document is None:
+            self.render()
+        else:
+            pn.state.onload(self.render)  # earlier changes from another thread would be lost
             self.document.on_session_destroyed(lambda context: self.close())
 
     def close(self) -> None:
         """Abandon all work of the page."""
         self.worker.close()
         self.points.reader.close()
+        self.tools.close()
 
     def _widgets(self, said):
-        choose = lambda name, value, options: pn.widgets.Select(
-            name=name, value=value, options=list(options), width=150
-        )
-        self.choices = {
-            "problem": choose("problem", self.link.problem, self.scenes),
-            "layer": choose("layer", self.link.layer, LAYERS),
-            "norm": choose("norm", self.link.norm, NORMS),
-            "colours": choose("colours", self.link.colours, COLOURS),
-        }
+        self.choices = choices(self.link, list(self.scenes))
         for name, widget in self.choices.items():
             widget.param.watch(lambda event, name=name: self.choose(name, event.new), "value")
-        self.buttons = {
-            "in": pn.widgets.Button(name="+", description="zoom in", width=40),
-            "out": pn.widgets.Button(name="−", description="zoom out", width=40),
-            "whole": pn.widgets.Button(name="whole plane", width=100),
-            "clear": pn.widgets.Button(name="clear points", width=100),
+        actions = {
+            "+": lambda: self.zoom(2.0),
+            "−": lambda: self.zoom(0.5),
+            "whole plane": lambda: self.go(view_of(self.scene.plane)),
+            "clear points": lambda: (self.points.clear(), self.tools.clear()),
         }
-        self.buttons["in"].on_click(lambda event: self.zoom(2.0))
-        self.buttons["out"].on_click(lambda event: self.zoom(0.5))
-        self.buttons["whole"].on_click(lambda event: self.go(view_of(self.scene.plane)))
-        self.buttons["clear"].on_click(lambda event: self.points.clear())
+        self.buttons = [button(name, action, width=26 + 8 * len(name)) for name, action in actions.items()]
         self.png = pn.widgets.FileDownload(
             callback=self.save, filename="view.png", label="save PNG", embed=False, width=110
         )
         self.address = pn.widgets.TextInput(name="permanent link of this view", sizing_mode="stretch_width")
-        self.alert = pn.pane.Alert(" ".join(said), alert_type="warning", visible=bool(said), css_classes=["said"])
-        self.gauge = pn.pane.Alert("", alert_type="danger", visible=False, css_classes=["gauge"])
-        self.status = pn.pane.Str("", css_classes=["status"])
+        self.alert, self.gauge = warning(" ".join(said)), warning("", "danger")
+        self.status = text("status")
+        self.legend = pn.pane.HTML("", sizing_mode="stretch_width", css_classes=["legend"])
 
     def _place(self):
         self.canvas = Canvas(self.scene.plane, self.link.view)
@@ -95,13 +86,13 @@ class Page:
             side.on_change("start", self._moved)
             side.on_change("end", self._moved)
         self.canvas.figure.on_event("tap", lambda event: self.points.click(event.x, event.y))
-        self.plot = pn.pane.Bokeh(self.canvas.figure, sizing_mode="stretch_width", min_width=280)
+        self.plot = plot(self.canvas.figure, self.theme)
         left = pn.Column(
-            pn.FlexBox(*self.choices.values()), self.alert, self.gauge, self.plot, self.status,
-            pn.FlexBox(*self.buttons.values(), self.png), styles={"flex": "3 1 480px"}, min_width=300,
+            pn.FlexBox(*self.choices.values()), self.alert, self.gauge, self.plot, self.legend, self.status,
+            pn.FlexBox(*self.buttons, self.png), styles={"flex": "3 1 480px"}, min_width=300,
         )  # fmt: skip
         right = pn.Column(
-            pn.pane.Markdown(HELP), self.address, self.points.layout,
+            pn.pane.Markdown(HELP), self.address, self.points.layout, self.tools.layout,
             styles={"flex": "1 1 330px"}, min_width=300,
         )  # fmt: skip
         self.layout = pn.FlexBox(left, right, sizing_mode="stretch_width", flex_wrap="wrap")
@@ -132,6 +123,16 @@ class Page:
         self._show()
         self.render()
 
+    def follow(self, link: Link) -> None:
+        """Show what a link describes."""
+        for name in ("problem", "layer", "norm", "colours"):
+            self.choices[name].value = getattr(link, name)
+        self.go(link.view)
+
+    def named(self, name: str) -> Scene:
+        """Return a scene by name."""
+        return Homes(self.scenes).scene(name)
+
     def zoom(self, factor: float) -> None:
         """Zoom around the middle of the window."""
         self.go(self.link.view.zoomed(self.scene.plane, factor))
@@ -150,24 +151,34 @@ class Page:
             self._write_link()
             return
         if name == "problem":
-            self.scene = _Homes(self.scenes).scene(value)
-            self.canvas.home, self.picture = self.scene.plane, None
+            self.scene = self.named(value)
+            self.picture = None
             self.points.clear()
-            self.go(view_of(self.scene.plane))
+            self.tools.clear()
+            self.link = self.link._replace(view=view_of(self.scene.plane))
+            self._quiet = True
+            self.canvas.begin(self.scene.plane, self.link.view)
+            self._quiet = False
+            self.render()
             return
         self.render()
 
     def render(self) -> None:
         """Render the window from coarse to fine, and abandon the one before."""
         link, scene, began = self.link, self.scene, time.perf_counter()
-        warning = precision_warning(link.view, scene.plane, self.finest)
-        self.gauge.param.update(object=warning, visible=bool(warning))
+        rounding = precision_warning(link.view, scene.plane, self.finest)
+        self.gauge.param.update(object=rounding, visible=bool(rounding))
         self._write_link()
         self.status.object = f"{link.layer}: computing …"
 
         def work(check):
+            def patient():  # a point that was clicked comes first
+                check()
+                while not self.points.reader.idle(0.05):
+                    check()
+
             try:
-                for picture in refine(scene, link.view, link.layer, self.finest, check, self.store):
+                for picture in refine(scene, link.view, link.layer, self.finest, patient, self.store):
                     check()
                     seconds = time.perf_counter() - began
                     self.later(lambda picture=picture, seconds=seconds: self._arrived(link, picture, seconds))
@@ -183,6 +194,8 @@ class Page:
         self.picture = picture
         self.redraw()
         more = "" if picture.final else " …"
+        if picture.final:
+            self._update_address()
         self.status.object = (
             f"{MEANINGS[picture.layer]}: {picture.resolution} × {picture.resolution} points after {seconds:.1f} s{more}"
         )
@@ -190,7 +203,16 @@ class Page:
     def redraw(self):
         if self.picture is not None:
             self.canvas.draw(self.picture.view, colour(self.picture, self.link.norm, self.link.colours))
+            self.legend.object = legend(self.picture, self.link.norm, self.link.colours)
         self.canvas.mark(self.points.places())
+        self.canvas.draw_paths(self.tools.paths)
+
+    def _update_address(self):
+        """Put the link into the address of the page, which can then be bookmarked."""
+        location = pn.state.location if self.document is not None and self.document.session_context else None
+        if location is not None:
+            theme = f"&theme={self.theme}" if self.theme else ""
+            location.search = f"?{write_link(self.link)}{theme}"
 
     def _write_link(self):
         query = write_link(self.link)
@@ -224,23 +246,3 @@ class Page:
             return
         with contextlib.suppress(Exception):  # the visitor has left
             self.document.add_next_tick_callback(action)
-
-
-class _Homes(Mapping):
-    """The home planes of scenes, which are built when they are first used."""
-
-    def __init__(self, scenes):
-        self.scenes = scenes
-
-    def scene(self, name) -> Scene:
-        found = self.scenes[name]
-        return found if isinstance(found, Scene) else found()
-
-    def __getitem__(self, name):
-        return self.scene(name).plane
-
-    def __iter__(self):
-        return iter(self.scenes)
-
-    def __len__(self):
-        return len(self.scenes)

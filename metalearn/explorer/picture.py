@@ -62,6 +62,30 @@ def limits(values: np.ndarray, symmetric: bool = False) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def legend(picture: Picture, norm: str, colours: str) -> str:
+    """Return the colour bar of a picture, with what its ends mean, as HTML."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    chosen = AUTOMATIC.get(picture.layer, "Spectral") if colours == "automatic" else colours
+    stops = ", ".join(to_hex(colormaps[chosen](share)) for share in np.linspace(0, 1, 17))
+    if picture.layer == "trainability":
+        ends = ("diverged, slow", "fast | fast", "converged, slow; dark grey: undecided")
+    else:
+        finite = picture.values[np.isfinite(picture.values)]
+        symmetric = picture.layer == "exponent"
+        low, high = limits(picture.values, symmetric)
+        if norm == "rank" and not symmetric and finite.size:
+            low, high = float(finite.min()), float(finite.max())
+        scaled = "by rank" if norm == "rank" and not symmetric else "linear"
+        ends = (f"{low:.3g}", f"{MEANINGS[picture.layer]} ({scaled}; light grey: no value)", f"{high:.3g}")
+    spans = "".join(f"<span>{words}</span>" for words in ends)
+    return (
+        f'<div style="height:10px;background:linear-gradient(to right, {stops})"></div>'
+        f'<div style="display:flex;justify-content:space-between;gap:8px;font-size:12px">{spans}</div>'
+    )
+
+
 def describe(picture: Picture, scene: Scene, link: Link) -> dict[str, str]:
     """Return the numbers of a picture as text, by name."""
     view, found = picture.view, picture.landscape

@@ -6,7 +6,6 @@
 from typing import Any
 
 import numpy as np
-from bokeh.events import DocumentReady
 from bokeh.models import ColumnDataSource, CustomJS, Range1d, WheelZoomTool
 from bokeh.plotting import figure
 
@@ -14,6 +13,7 @@ from metalearn.explorer.view import View, offset
 from metalearn.figures.style import OKABE_ITO
 from metalearn.landscape import Plane
 
+FAR = 1e4  # the largest offset of a window, in halves of its width
 MARKS = (OKABE_ITO[0], OKABE_ITO[3])  # of the first and the second point
 KEYBOARD = """
 if (window.metalearn_keys) return;
@@ -49,10 +49,10 @@ class Canvas:
     """
 
     def __init__(self, home: Plane, view: View):
-        self.home, self.origin = home, view
+        self.home = home
         self.figure: Any = figure(
-            x_range=Range1d(start=-view.half_width, end=view.half_width),
-            y_range=Range1d(start=-view.half_height, end=view.half_height),
+            x_range=Range1d(start=0, end=1),
+            y_range=Range1d(start=0, end=1),
             tools="pan,wheel_zoom,box_zoom,tap",
             height=560,
             min_width=280,
@@ -72,9 +72,18 @@ class Canvas:
         self.marks = ColumnDataSource({"x": [], "y": [], "colour": []})
         style = {"size": 13, "line_color": "white", "line_width": 2, "fill_color": "colour"}
         self.figure.scatter("x", "y", marker="circle", source=self.marks, **style)
+        self.begin(home, view)
+
+    def begin(self, home: Plane, view: View) -> None:
+        """Show a window of a plane, with the coordinates of the plane."""
+        self.home = home
+        self.origin = view._replace(x=float(home.x.value(0.0)), y=float(home.y.value(0.0)))
+        self.show(view)
+
+    def listen(self, document: Any) -> None:
+        """Let the keyboard move the window."""
         ranges = {"x": self.figure.x_range, "y": self.figure.y_range}
-        self.figure.js_on_event(DocumentReady, CustomJS(args=ranges, code=KEYBOARD))
-        self.name_axes()
+        document.js_on_event("document_ready", CustomJS(args=ranges, code=KEYBOARD), CustomJS(code=THEME))
 
     def view(self) -> View:
         """Return the window that the ranges show."""
@@ -83,17 +92,19 @@ class Canvas:
         return there._replace(half_width=abs(x.end - x.start) / 2, half_height=abs(y.end - y.start) / 2)
 
     def far(self) -> bool:
-        """Return whether the offsets of the window are more than a thousand times its half-width."""
+        """Return whether the offsets of the window are many times its half-width."""
         return any(
-            abs(side.start + side.end) > 1000 * abs(side.end - side.start)
+            abs(side.start + side.end) > FAR * abs(side.end - side.start)
             for side in (self.figure.x_range, self.figure.y_range)
         )
 
     def show(self, view: View) -> None:
-        """Move the origin to the centre of a window, and show it."""
-        self.origin = view
-        self.figure.x_range.update(start=-view.half_width, end=view.half_width)
-        self.figure.y_range.update(start=-view.half_height, end=view.half_height)
+        """Show a window, and move the origin to its centre if it is far from it."""
+        x, y = self.offsets(view.x, view.y)
+        if max(abs(x) / view.half_width, abs(y) / view.half_height) > FAR:
+            self.origin, x, y = view, 0.0, 0.0
+        self.figure.x_range.update(start=x - view.half_width, end=x + view.half_width)
+        self.figure.y_range.update(start=y - view.half_height, end=y + view.half_height)
         self.name_axes()
 
     def name_axes(self) -> None:
@@ -101,8 +112,12 @@ class Canvas:
             (self.home.x, self.figure.xaxis[0], self.origin.x),
             (self.home.y, self.figure.yaxis[0], self.origin.y),
         ):
-            kind = f"log₁₀({axis.name} / {centre:.6g})" if axis.scale == "log10" else f"{axis.name} − {centre:.6g}"
-            label.axis_label = kind
+            home = centre == axis.value(0.0)
+            power = f"log₁₀ {axis.name}" if axis.scale == "log10" else axis.name
+            from_centre = (
+                f"log₁₀({axis.name} / {centre:.6g})" if axis.scale == "log10" else f"{axis.name} − {centre:.6g}"
+            )
+            label.axis_label = power if home and axis.centre is None else from_centre
 
     def offsets(self, x: float, y: float) -> tuple[float, float]:
         """Return the coordinates of values in this plot."""
@@ -122,6 +137,15 @@ class Canvas:
             "dh": [2 * half_y],
         }
 
+    def draw_paths(self, paths: list[tuple[np.ndarray, str]]) -> None:
+        """Draw paths in coordinates of the home plane `[count, 2]`, each with its colour."""
+        x, y = self.offsets(float(self.home.x.value(0.0)), float(self.home.y.value(0.0)))
+        self.paths.data = {
+            "xs": [path[:, 0] + x for path, _ in paths],
+            "ys": [path[:, 1] + y for path, _ in paths],
+            "colour": [colour for _, colour in paths],
+        }
+
     def mark(self, points: list[tuple[float, float]]) -> None:
         """Mark points, given as values."""
         places = [self.offsets(*point) for point in points]
@@ -135,10 +159,22 @@ class Canvas:
 def loss_plot() -> tuple[Any, ColumnDataSource]:
     """Return the plot of the losses of points, and the source of its curves."""
     plot: Any = figure(
-        height=240, min_width=280, sizing_mode="stretch_width", y_axis_type="log", tools="pan,wheel_zoom,reset",
+        height=240, min_width=280, sizing_mode="stretch_width", y_axis_type="log", tools="pan,wheel_zoom",
+        x_range=Range1d(start=0, end=1), y_range=Range1d(start=0.1, end=10),
         x_axis_label="inner step", y_axis_label="loss", toolbar_location=None, title="loss at the chosen points",
     )  # fmt: skip
     curves = ColumnDataSource({"xs": [], "ys": [], "colour": [], "name": []})
     plot.multi_line("xs", "ys", line_color="colour", line_width=2, source=curves, legend_field="name")
     plot.legend.visible = False
     return plot, curves
+
+
+def set_ranges(plot: Any, losses: list[np.ndarray]) -> None:
+    """Show all steps, and the losses within 16 decades below and 8 above the losses at the start."""
+    finite = np.concatenate([one[np.isfinite(one)] for one in losses]) if losses else np.zeros(0)
+    if not finite.size:
+        return
+    first = [one[0] for one in losses if np.isfinite(one[0])] or [1.0]
+    low, high = max(finite.min(), 1e-16 * min(first)), min(finite.max(), 1e8 * max(first))
+    plot.x_range.update(start=0, end=max(map(len, losses)))
+    plot.y_range.update(start=float(low / 1.5), end=float(high * 1.5))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import panel as pn
 
-from metalearn.explorer.plots import MARKS, loss_plot
+from metalearn.explorer.controls import plot, text
+from metalearn.explorer.plots import MARKS, loss_plot, set_ranges
 from metalearn.explorer.readings import Reading, describe_pair, read_point
 from metalearn.explorer.work import Worker
 
@@ -26,11 +27,10 @@ class Points:
         self.page = page
         self.reader = Worker(page.failed)
         self.readings: list[Reading] = []
-        self.text = pn.pane.Str("", css_classes=["reading"], styles={"white-space": "pre-wrap"})
+        self.text = text("reading")
         self.losses, self.curves = loss_plot()
-        self.layout = pn.Column(
-            pn.pane.Bokeh(self.losses, sizing_mode="stretch_width"), self.text, sizing_mode="stretch_width"
-        )
+        self.plot = plot(self.losses, page.theme, visible=False)
+        self.layout = pn.Column(self.plot, self.text, sizing_mode="stretch_width")
 
     def places(self) -> list[tuple[float, float]]:
         """Return the points as values."""
@@ -44,8 +44,11 @@ class Points:
         self.text.object = f"training at ({point[0]:.6g}, {point[1]:.6g}) …"
 
         def work(check):
-            found = read_point(scene, view, point[0], point[1], check)
-            self.page.later(lambda: self.show([*before, found] if scene is self.page.scene else []))
+            def report(found):
+                check()
+                self.page.later(lambda: self.show([*before, found] if scene is self.page.scene else []))
+
+            read_point(scene, view, point[0], point[1], check, report)
 
         self.reader.submit(work)
 
@@ -61,7 +64,9 @@ class Points:
             "colour": list(MARKS[: len(readings)]),
             "name": list(names),
         }
+        self.plot.visible = bool(readings)
         self.losses.legend.visible = len(readings) > 1
+        set_ranges(self.losses, losses)
         said = [f"{name}\n{one}" for name, one in zip(names, readings)]
         self.text.object = "\n\n".join([*said, *([describe_pair(*readings)] if len(readings) == 2 else [])])
 

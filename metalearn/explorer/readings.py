@@ -1,20 +1,21 @@
 """What training does at one point of a plane: losses, outcome, exponent, gradients, and the distance to the border."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metalearn import trees
 from metalearn.compilation import jit
-from metalearn.estimators import evolution_strategies
 from metalearn.explorer.layers import CHUNK, around, measures_at
+from metalearn.explorer.outer import smoothed_gradient
 from metalearn.explorer.scene import Scene
 from metalearn.explorer.view import View
 from metalearn.explorer.work import Check
 from metalearn.inner.problem import split_episode, take_step
-from metalearn.inner.unroll import Truncation
 from metalearn.landscape import measure_pixels
 from metalearn.memoization import memoize
 
@@ -34,9 +35,8 @@ class Reading(NamedTuple):
       escape: the first step whose loss is not finite; −1 if there is none.
       exponent: the largest Lyapunov exponent per step; NaN without derivatives.
       log_gradient: ln ‖∇L‖ per unit of the axes; NaN without derivatives.
-      log_smoothed, smoothed_error: ln ‖∇L_σ‖ of the meta-loss smoothed by σ, and the standard error of the length
-        divided by the length.
-      diverged_share: the share of the perturbed runs that diverged.
+      log_smoothed, smoothed_error: ln ‖∇L_σ‖ of the meta-loss smoothed by σ, where losses count at most as much as the
+        loss at the start, and the standard error of the length divided by the length.
       distance: to the nearest point with the other outcome, in the coordinates of the axes; infinite if none was found.
       without: the reason why there are no derivatives; empty if there are.
     """
@@ -46,12 +46,11 @@ class Reading(NamedTuple):
     losses: np.ndarray
     outcome: str
     escape: int
-    exponent: float
-    log_gradient: float
-    log_smoothed: float
-    smoothed_error: float
-    diverged_share: float
-    distance: float
+    exponent: float = math.nan
+    log_gradient: float = math.nan
+    log_smoothed: float = math.nan
+    smoothed_error: float = math.nan
+    distance: float = math.nan
     without: str = ""
 
     def __str__(self) -> str:
@@ -59,19 +58,30 @@ class Reading(NamedTuple):
         escaped = f", loss not finite from step {self.escape}" if self.escape >= 0 else ""
         number = lambda value: "unknown" if math.isnan(value) else f"{value:.4g}"
         error = "" if math.isnan(self.smoothed_error) else f" ± {self.smoothed_error:.2g}"
-        distance = "none found" if math.isinf(self.distance) else f"{self.distance:.4g}"
+        distance = "none found" if math.isinf(self.distance) else number(self.distance)
         rows = [
-            ("point", f"({self.x!r}, {self.y!r})"),
+            ("x", repr(self.x)),
+            ("y", repr(self.y)),
             ("outcome", f"{self.outcome}{escaped}"),
             ("Lyapunov exponent per step", number(self.exponent)),
             ("ln ‖∇L‖", number(self.log_gradient)),
-            ("ln ‖∇L_σ‖", f"{number(self.log_smoothed)}{error}, {self.diverged_share:.0%} of the runs diverged"),
+            ("ln ‖∇L_σ‖", f"{number(self.log_smoothed)}{error}"),
             ("distance to the border", distance),
         ]
+        rows += [("without derivatives", self.without)] * bool(self.without)
         return "\n".join(f"{name:28s}{value}" for name, value in rows)
 
 
-def read_point(scene: Scene, view: View, x: float, y: float, check: Check, *, pairs: int = 32) -> Reading:
+def read_point(
+    scene: Scene,
+    view: View,
+    x: float,
+    y: float,
+    check: Check,
+    report: Callable[[Reading], None] = lambda reading: None,
+    *,
+    pairs: int = 32,
+) -> Reading:
     """Train at a point and measure what happens.
 
     Args:
@@ -79,29 +89,33 @@ def read_point(scene: Scene, view: View, x: float, y: float, check: Check, *, pa
       view: the window, whose width bounds the search for the border.
       x, y: the point, as values.
       check: called between the parts; its exception ends the work.
+      report: called with what is known after each part; numbers that are not known yet are NaN.
       pairs: the antithetic pairs of the smoothed gradient.
     """
     check()
-    found = _outcome(scene, np.array([[x, y]]))
+    losses, found = losses_at(scene, x, y), _outcome(scene, np.array([[x, y]]))
     outcome = "converged" if found.converged[0] else "diverged"
     if found.converged[0] != found.before[0]:
         outcome = "undecided"
-    losses = losses_at(scene, x, y)
+    reading = Reading(x, y, losses, outcome, int(found.escape[0]))
+    report(reading)
+    reading = reading._replace(distance=border_distance(scene, view, x, y, check))
+    report(reading)
     check()
-    without, exponent, gradient = "", math.nan, math.nan
     try:
-        centre, nowhere = np.array([x, y]), np.zeros((CHUNK, 2))
-        measured = measures_at(scene, True)(centre, nowhere)
+        measured = measures_at(scene, True)(np.array([x, y]), np.zeros((CHUNK, 2)))
         exponent, gradient = float(measured["exponent"][0]), float(measured["log_gradient"][0])
+        reading = reading._replace(exponent=exponent, log_gradient=gradient)
     except ValueError as error:
-        without = str(error)
+        reading = reading._replace(without=str(error))
+    report(reading)
     check()
-    length, error, share = smoothed_gradient(scene, x, y, pairs)
-    check()
-    distance = border_distance(scene, view, x, y, check)
+    length, error = smoothed_gradient(scene, x, y, pairs)
     with np.errstate(divide="ignore", invalid="ignore"):
-        smoothed = (float(np.log(length)), float(error / length))
-    return Reading(x, y, losses, outcome, int(found.escape[0]), exponent, gradient, *smoothed, share, distance, without)
+        smoothed = float(np.log(length * losses[0]))
+        reading = reading._replace(log_smoothed=smoothed, smoothed_error=float(np.divide(error, length)))
+    report(reading)
+    return reading
 
 
 def losses_at(scene: Scene, x: float, y: float) -> np.ndarray:
@@ -121,46 +135,9 @@ def _losses(scene):
             loss = problem.loss(state, offset, here).astype(float)
             return take_step(problem, state, offset, here), loss
 
-        return jax.lax.scan(step, _strong(problem.init(offset, first)), jnp.arange(scene.num_steps))[1]
+        return jax.lax.scan(step, trees.strong(problem.init(offset, first)), jnp.arange(scene.num_steps))[1]
 
     return jit(run, "the losses of a point")
-
-
-def _strong(state):
-    return jax.tree.map(
-        lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.asarray(leaf, leaf.dtype), state
-    )
-
-
-def smoothed_gradient(scene: Scene, x: float, y: float, pairs: int) -> tuple[float, float, float]:
-    """Return the length of the gradient of the smoothed meta-loss, its error, and the share of diverged runs."""
-    with jax.enable_x64(True):
-        samples, diverged = _smoothed(scene, pairs)(jnp.array([x, y]), jax.random.key(1))
-        samples, diverged = np.asarray(samples), float(diverged)
-    mean = samples.mean(axis=0)
-    error = samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
-    length = float(np.linalg.norm(mean))
-    return length, float(np.linalg.norm(error)), diverged
-
-
-@memoize
-def _smoothed(scene, pairs):
-    parts = 8
-
-    def run(centre, key):
-        problem = around(scene, centre)
-        windows = Truncation(scene.num_steps, scene.num_steps, key=scene.episode)
-        estimator = evolution_strategies(problem, windows, sigma=scene.sigma, num_pairs=max(1, pairs // parts))
-
-        def one(key):
-            theta = jnp.zeros(2)
-            gradient, _, metrics = estimator.estimate(theta, estimator.init(theta, key), key)
-            return gradient, metrics["fraction_diverged"]
-
-        gradients, diverged = jax.lax.map(one, jax.random.split(key, parts))
-        return gradients, jnp.mean(diverged)
-
-    return jit(run, "the smoothed gradient of a point")
 
 
 def border_distance(scene: Scene, view: View, x: float, y: float, check: Check) -> float:

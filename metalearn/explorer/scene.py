@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -133,3 +134,24 @@ CLASSICAL = {  # name -> (problem, middle, (half the side, steps), bound of the 
     "lyapunov_logistic": lambda: (fractals.lyapunov_logistic("AB"), (3.0, 3.0), (1.0, 200), None),
 }
 NAMES = (*SETTINGS, *CLASSICAL)
+
+
+class Homes(Mapping):
+    """The home planes of scenes, which are built when they are first used."""
+
+    def __init__(self, scenes):
+        self.scenes = scenes
+
+    def scene(self, name) -> Scene:
+        """Return a scene by name."""
+        found = self.scenes[name]
+        return found if isinstance(found, Scene) else found()
+
+    def __getitem__(self, name):
+        return self.scene(name).plane
+
+    def __iter__(self):
+        return iter(self.scenes)
+
+    def __len__(self):
+        return len(self.scenes)

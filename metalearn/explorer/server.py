@@ -8,8 +8,7 @@ from typing import Any
 
 import panel as pn
 
-from metalearn.explorer.page import Page
-from metalearn.explorer.plots import THEME
+from metalearn.explorer.page import Page, Settings
 
 STYLE = """
 body { margin: 0; }
@@ -17,12 +16,7 @@ body { margin: 0; }
 """
 
 
-def page(scenes, query, finest: int, store) -> Page:
-    """Return a page for one visitor."""
-    return Page(scenes, query, finest, store)
-
-
-def serve_pages(scenes, finest: int, store, port: int, address: str, open: bool) -> None:
+def serve_pages(scenes, settings: Settings, port: int, address: str, open: bool) -> None:
     """Serve pages until the process is interrupted.
 
     Raises:
@@ -34,11 +28,8 @@ def serve_pages(scenes, finest: int, store, port: int, address: str, open: bool)
     def visit() -> Any:
         arguments = pn.state.session_args
         query = {name: values[-1].decode("utf-8", "replace") for name, values in arguments.items()}
-        found = page(scenes, query, finest, store)
-        from bokeh.events import DocumentReady
-        from bokeh.models import CustomJS
-
-        found.canvas.figure.js_on_event(DocumentReady, CustomJS(code=THEME))
+        found = Page(scenes, query, settings)
+        found.canvas.listen(pn.state.curdoc)
         return found.layout
 
     origins = [f"{host}:{port}" for host in {address, "localhost", "127.0.0.1"}]

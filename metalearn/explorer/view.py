@@ -79,6 +79,14 @@ def offset(axis: Axis, centre: float, value: float) -> float:
     return math.log1p((value - centre) / centre) / math.log(10)
 
 
+def coordinates(home: Plane, x: float, y: float) -> tuple[float, float]:
+    """Return the coordinates of a point of the home plane, given as values."""
+    found = []
+    for axis, value in ((home.x, x), (home.y, y)):
+        found.append(offset(axis, float(axis.value(0.0)), value))
+    return found[0], found[1]
+
+
 def precision_warning(view: View, home: Plane, resolution: int) -> str:
     """Return a sentence if rounding errors of float64 decide what a window shows, and an empty string otherwise."""
     apart = min(view.plane(home).pitch_in_roundings(resolution, resolution))

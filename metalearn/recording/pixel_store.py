@@ -3,13 +3,15 @@
     <folder>/<program>/*.npz     pixels of one program: their positions and measures
 
 A pixel is found by the bits of its x and y, so windows with pixels in common share them, in any picture. The bits of a
-pixel do not depend on the picture (see `landscape.pixels`). They depend on the version of JAX, the device and the
-effort of compilation, which are part of the name of the folder.
+pixel do not depend on the picture (see `landscape.pixels`). They depend on the version of JAX, the device, the effort
+of compilation and the code that measures pixels, which are part of the name of the folder.
 """
 
 import collections
 import contextlib
+import functools
 import hashlib
+import inspect
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,8 @@ import jax
 import numpy as np
 
 from metalearn.compilation import asked_effort
-from metalearn.landscape import PixelMeasures
+from metalearn.inner import convolutions, problem
+from metalearn.landscape import PixelMeasures, measure, pixels
 from metalearn.recording.files import replacing
 from metalearn.recording.values import save_arrays
 
@@ -77,6 +80,10 @@ class PixelStore:
                 self.flush()
         return PixelMeasures(*fields)
 
+    def after(self, tiles: Callable[..., PixelMeasures]) -> Callable[..., PixelMeasures]:
+        """Return a function for `keep` that asks `tiles`, such as `Tiles`, first, and then this store."""
+        return lambda compute, values, program: tiles(lambda some: self(compute, some, program), values, program)
+
     def flush(self) -> None:
         """Write the pixels that are only in memory.
 
@@ -97,7 +104,7 @@ class PixelStore:
 
     def _place(self, program) -> Path:
         device = jax.devices()[0].device_kind
-        made_by = hashlib.sha256(f"{jax.__version__} {device} {asked_effort()}".encode()).hexdigest()[:8]
+        made_by = hashlib.sha256(f"{jax.__version__} {device} {asked_effort()} {_code()}".encode()).hexdigest()[:8]
         return self.folder / f"{program}-{made_by}"
 
     def _near(self, values, program):
@@ -139,6 +146,12 @@ class PixelStore:
             with contextlib.suppress(OSError):
                 path.unlink()
             total -= size
+
+
+@functools.cache
+def _code() -> str:
+    """Return the source of the modules that determine what is measured at a pixel."""
+    return "".join(map(inspect.getsource, (convolutions, measure, pixels, problem)))
 
 
 def _keys(values) -> np.ndarray:
