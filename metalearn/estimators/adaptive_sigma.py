@@ -1,6 +1,7 @@
 """A standard deviation of the perturbations that follows the signal to noise of the estimates."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from metalearn import trees
 from metalearn.compilation import jit
 from metalearn.estimators.average import join_sizes
 from metalearn.estimators.base import SHARES, GradientEstimator, check_is_estimator
-from metalearn.inner.checks import check_number
+from metalearn.inner.checks import check_number, refusal
 from metalearn.inner.counts import total
 from metalearn.types import Theta
 
@@ -71,10 +72,10 @@ def adaptive_sigma(
       decay: of the running means, per episode. Their errors move σ by about rate/(1 − decay) in ln σ.
 
     Raises:
-      TypeError: `make` is not a function, it returns something else than a `GradientEstimator`, or a setting is not a
-        number.
+      TypeError: `make` is not a function of one argument, it does not accept a traced sigma, it returns something else
+        than a `GradientEstimator`, or a setting is not a number.
       ValueError: `sigma` or `rate` is not positive, `spacing` or `trust` is below 1, `decay` is outside [0, 1), or the
-        particles of the estimator are staggered.
+        particles of the estimator are staggered or have no σ.
     """
     for name, value in (("sigma", sigma), ("rate", rate)):
         check_number(name, value, 0, open_low=True)
@@ -125,14 +126,22 @@ def adaptive_sigma(
 def _describe(make, sigma):
     if not callable(make):
         raise TypeError(f"make must be a function sigma -> estimator; {make!r} was given.")
+    try:
+        inspect.signature(make).bind(sigma)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"make must be a function of one argument, sigma -> estimator: {error}.") from None
     first: Any = make(sigma)
     check_is_estimator("What make returns", first)
+    if reason := refusal(lambda size: make(size) and None, jnp.asarray(sigma, float)):
+        raise TypeError(f"make must accept a traced sigma, because sigma changes between episodes: {reason}")
     description = first.description
     if description is None or description.truncation.stagger:
         raise ValueError(
             "adaptive_sigma changes sigma between episodes, so it needs an estimator with a description whose particles are in "
             "lockstep; use Truncation(horizon, length) without stagger."
         )
+    if not description.perturbs:
+        raise ValueError(f"adaptive_sigma needs an estimator that uses sigma; {description.name} has none.")
     most = None if description.most_steps is None else 4 * description.most_steps
     memory = lambda theta: 4 * description.memory(theta)
     return dataclasses.replace(

@@ -57,7 +57,8 @@ def centred_ranks(losses: jax.Array) -> jax.Array:
 
 def normalised(losses: jax.Array) -> jax.Array:
     """Return (ℓ − mean)/standard deviation; zeros if all losses are equal."""
-    largest = jnp.max(jnp.abs(losses))
-    scaled = losses / jnp.where(largest > 0, largest, 1)  # so that squares do not overflow
+    above = losses - jnp.min(losses)  # equal losses give zeros, and a large common part adds no rounding errors
+    largest = jnp.max(above)
+    scaled = above / jnp.where(largest > 0, largest, 1)  # so that squares do not overflow
     spread = jnp.std(scaled)
     return (scaled - jnp.mean(scaled)) / jnp.where(spread > 0, spread, 1)

@@ -1,6 +1,7 @@
 """Guided evolution strategies: perturbations that are longer along surrogate gradients."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -185,9 +186,21 @@ def orthonormal(vectors: jax.Array, key: Key) -> jax.Array:
     unit = unit / jnp.maximum(
         jnp.linalg.norm(unit, axis=1, keepdims=True), 1
     )  # an entry is 1, so the norm is not below
-    new = jnp.abs(jnp.diagonal(jnp.linalg.qr(unit.T)[1])) > DEPENDENT
+    new = jnp.any(jax.lax.fori_loop(0, len(unit), _orthogonalise, unit) != 0, axis=1)
     rows = jnp.where(new[:, None], unit, jax.random.normal(key, vectors.shape, vectors.dtype))
     return jnp.linalg.qr(rows.T)[0].T
+
+
+def _orthogonalise(index, rows):
+    """Make a row orthonormal to those before it, or zero if it adds no direction to them.
+
+    The triangle of `jnp.linalg.qr` does not show it: after a zero column, its basis has a vector that no column spans.
+    """
+    before = jnp.where(jnp.arange(len(rows))[:, None] < index, rows, 0)
+    remove = lambda row: row - (before @ row) @ before
+    rest = remove(remove(rows[index]))  # once more, because the first result contains rounding errors
+    length = jnp.linalg.norm(rest)
+    return rows.at[index].set(jnp.where(length > DEPENDENT, rest / jnp.maximum(length, DEPENDENT), 0))
 
 
 def _draw(sigma, alpha, rank, theta, basis, key):
@@ -201,10 +214,13 @@ def _draw(sigma, alpha, rank, theta, basis, key):
 
 def _stacked(gradients, rank, theta):
     """Return the surrogates as one tree of leaves `[k, ...]`; raise an error if they are not k gradients."""
+    if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(gradients)):
+        raise TypeError("surrogate(theta, key) must return gradients of real numbers; it returned complex numbers.")
+    wide = trees.wide(theta)  # gradients may be integers, such as signs, which σ would round to zero
     if isinstance(gradients, list | tuple) and len(gradients) == rank and all(trees.alike(g, theta) for g in gradients):
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *gradients)
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[trees.like(one, wide) for one in gradients])
     if trees.alike(gradients, jax.eval_shape(lambda: trees.broadcast(theta, rank))):
-        return jax.tree.map(jnp.asarray, gradients)
+        return trees.like(gradients, wide)
     raise ValueError(
         f"surrogate(theta, key) must return {rank} gradients, a list of trees like theta, or one tree with leaves of the shapes "
         f"[{rank}, ...]; it returned the shapes {jax.tree.map(jnp.shape, gradients)}."
@@ -216,4 +232,8 @@ def _check(sigma, rank, surrogate, theta):
     if rank > trees.size(theta):
         raise ValueError(f"rank must be at most the number of parameters, {trees.size(theta)}; {rank} was given.")
     if surrogate is not None:
+        try:
+            inspect.signature(surrogate).bind(theta, None)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"surrogate must be a function (theta, key) -> gradients: {error}.") from None
         jax.eval_shape(lambda key: _stacked(surrogate(theta, key), rank, theta), jax.random.key(0))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metalearn import trees
-from metalearn.inner.checks import check_count, check_number
+from metalearn.inner.checks import check_count, check_number, is_known
 from metalearn.inner.derived import final_loss
 from metalearn.inner.problem import InnerProblem, check_horizon, check_inner, take_step
 from metalearn.types import Scalar, State
@@ -29,17 +29,23 @@ def weighted_loss(problem: InnerProblem, weights: Sequence[float] | np.ndarray) 
       weights: w_1 … w_T, `[T]`, at least one not zero. T is the horizon; estimators with another one raise an error.
 
     Raises:
-      TypeError: the problem is not an InnerProblem.
+      TypeError: the problem is not an InnerProblem, or the weights are not real numbers or are traced.
       ValueError: the weights are not a vector of finite numbers, all of them are zero, or the problem is made for
         another horizon.
     """
     check_inner(problem)
-    numbers = np.asarray(weights, float)
+    needed = "weights must be a vector of finite numbers, one for each step and not all zero"
+    if not is_known(weights):
+        raise TypeError(f"{needed}; a traced array was given. Make the problem outside of the transformed function.")
+    try:
+        numbers = np.asarray(weights)
+        numbers = numbers.astype(float, casting="same_kind") if numbers.dtype.kind in "biuf" else None
+    except (TypeError, ValueError):
+        numbers = None
+    if numbers is None:
+        raise TypeError(f"{needed}; {weights!r} was given.")
     if numbers.ndim != 1 or not numbers.size or not np.all(np.isfinite(numbers)) or not np.any(numbers):
-        raise ValueError(
-            "weights must be a vector of finite numbers, one for each step and not all zero; "
-            f"{np.array2string(numbers, threshold=6)} was given."
-        )
+        raise ValueError(f"{needed}; {np.array2string(numbers, threshold=6)} was given.")
     horizon = len(numbers)
     check_horizon(problem, horizon)
     factors = horizon * numbers

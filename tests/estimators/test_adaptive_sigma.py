@@ -84,6 +84,10 @@ def test_the_estimator_fulfils_the_contract():
     ml.testing.check_estimator(ml.adaptive_sigma(make, 0.1), jnp.asarray(0.3))
 
 
+def phase_es(sigma):
+    return ml.persistent_es(phase_walk(), ml.Truncation(6, 2), sigma=sigma, num_pairs=2)
+
+
 def staggered(sigma):
     return ml.persistent_es(phase_walk(), ml.Truncation(6, 2, stagger=True), sigma=sigma, num_pairs=2)
 
@@ -94,6 +98,15 @@ def staggered(sigma):
         (staggered, {"sigma": 0.1}, "particles are in lockstep"),
         (lambda sigma: 3, {"sigma": 0.1}, "must be a GradientEstimator"),
         (4, {"sigma": 0.1}, "make must be a function"),
+        (lambda: staggered(0.1), {"sigma": 0.1}, "make must be a function of one argument"),
+        (lambda sigma: phase_es(float(sigma)), {"sigma": 0.1}, "make must accept a traced sigma"),
+        (lambda sigma: phase_es(0.2 if sigma > 1 else sigma), {"sigma": 0.1}, "make must accept a traced sigma"),
+        (
+            lambda sigma: ml.backprop(phase_walk(), ml.Truncation(6, 2)),
+            {"sigma": 0.1},
+            "uses sigma; truncated backprop",
+        ),
+        (lambda sigma: ml.uoro(phase_walk(), ml.Truncation(6, 2)), {"sigma": 0.1}, "uses sigma; UORO has none"),
         (staggered, {"sigma": 0.0}, "sigma must be a number in"),
         (staggered, {"sigma": 0.1, "spacing": 1.0}, "spacing must be a number in"),
         (staggered, {"sigma": 0.1, "trust": 0.5}, "trust must be a number in"),

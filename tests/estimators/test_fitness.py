@@ -1,5 +1,6 @@
 """Fitness shaping against closed forms, which show that it is biased: docs/theory.md §2.14."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,6 +29,20 @@ def test_ranks_and_normalised_losses_are_their_formulas():
     for shape in (centred_ranks, normalised):
         np.testing.assert_array_equal(shape(jnp.full((3, 2), 7.0)), 0)
         np.testing.assert_array_equal(shape(jnp.full(1, 7.0)), 0)
+
+
+@pytest.mark.parametrize("count", [3, 5, 7, 24])
+def test_equal_losses_give_no_gradient_and_a_common_part_changes_nothing(count):
+    for number in np.random.default_rng(0).normal(size=40) * 10.0 ** np.arange(-20, 20):
+        np.testing.assert_array_equal(normalised(jnp.full(count, number, jnp.float32)), 0)
+    steps = 8 * np.arange(count) ** 2
+    expected = (steps - steps.mean()) / steps.std()
+    np.testing.assert_allclose(normalised(jnp.asarray(1e8 + steps, jnp.float32)), expected, rtol=1e-4, atol=1e-5)
+    single = evolution_strategies(
+        sloped(lambda loss: 0 * loss + 0.1), ONE, sigma=0.1, num_pairs=count, fitness="normalised", antithetic=False
+    )
+    theta, key = jnp.zeros(3), jax.random.key(2)
+    np.testing.assert_array_equal(single.estimate(theta, single.init(theta, key), key)[0], 0)
 
 
 @pytest.mark.parametrize("build", [evolution_strategies, noise_reuse_es])

@@ -75,6 +75,17 @@ def test_the_mean_in_windows_is_the_covariance_times_the_full_or_the_truncated_g
     assert rejects(found, exact / 3)
 
 
+@pytest.mark.parametrize("kind", [jnp.int32, jnp.float16, jnp.bool_])
+def test_surrogates_of_other_types_are_not_rounded_by_sigma(kind):
+    surrogate = lambda theta, key: jnp.array([[1, 0, 1, 0]], kind)
+    build = lambda sigma: ml.guided_es(
+        sloped(), Truncation(1, 1), sigma=sigma, num_pairs=1, alpha=0.0, rank=1, surrogate=surrogate
+    )
+    found = sample(build, np.zeros(4), 1, num_samples=200, sigma=0.01)[:, 0]
+    np.testing.assert_allclose(found[:, [1, 3]], 0, atol=1e-5)
+    np.testing.assert_allclose(found[:, 0], found[:, 2], rtol=1e-4)
+
+
 def test_vectors_that_add_no_direction_are_replaced_by_random_ones():
     first, other = jnp.array([3e25, 4e25, 0.0]), jnp.array([0.0, 0.0, 1e-25])
     for rows in ([first, 2 * first], [first, other], [jnp.full(3, jnp.nan), first], [0 * first, 0 * first]):
@@ -86,6 +97,18 @@ def test_vectors_that_add_no_direction_are_replaced_by_random_ones():
 
 
 @pytest.mark.parametrize(
+    "rows",
+    [(None, 0), (0, 0, 1), (0, 0, 1, 2), (3, 3, 2), (None, None, 0), (None, 1, 1, 0), (2, None, 2, 3, 0)],
+)
+def test_no_surrogate_is_lost_after_one_that_adds_no_direction(rows):
+    """Rows are unit vectors of R⁶ by their index, or zero: sparse gradients, where Householder vectors are unit too."""
+    vectors = np.array([np.zeros(6) if row is None else (row + 1) * np.eye(6)[row] for row in rows])
+    basis = np.asarray(orthonormal(jnp.asarray(vectors, jnp.float32), jax.random.key(1)))
+    np.testing.assert_allclose(basis @ basis.T, np.eye(len(rows)), atol=1e-6)
+    np.testing.assert_allclose(vectors @ basis.T @ basis, vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"alpha": 1.2}, "alpha must be a number in"),
@@ -94,6 +117,8 @@ def test_vectors_that_add_no_direction_are_replaced_by_random_ones():
         ({"rank": 0}, "rank must be at least 1"),
         ({"form": "full"}, "form must be one of noise_reuse, persistent, truncated"),
         ({"surrogate": 3}, "surrogate must be a function"),
+        ({"surrogate": lambda theta: [theta, theta]}, "surrogate must be a function .*missing|too many"),
+        ({"surrogate": lambda theta, key: [theta, 1j * theta]}, "gradients of real numbers"),
         ({"surrogate": lambda theta, key: [theta]}, "must return 2 gradients"),
         ({"surrogate": lambda theta, key: [theta, theta[:2]]}, "must return 2 gradients"),
     ],

@@ -165,6 +165,13 @@ LAST = ml.final_loss(walk(), 4)
     [
         (lambda: ml.weighted_loss(walk(), [[1.0]]), "weights must be a vector"),
         (lambda: ml.weighted_loss(walk(), [0.0, 0.0]), "not all zero"),
+        (lambda: ml.weighted_loss(walk(), "equal"), "weights must be a vector of finite numbers.*'equal' was given"),
+        (lambda: ml.weighted_loss(walk(), None), "weights must be a vector.*None was given"),
+        (lambda: ml.weighted_loss(walk(), [[1.0], [1.0, 2.0]]), "weights must be a vector"),
+        (lambda: ml.weighted_loss(walk(), {"a": 1.0}), "weights must be a vector"),
+        (lambda: ml.weighted_loss(walk(), np.ones(2) * 1j), "weights must be a vector"),
+        (lambda: jax.eval_shape(lambda w: ml.weighted_loss(walk(), w).horizon, jnp.ones(2)), "traced array was given"),
+        (lambda: jax.eval_shape(lambda w: ml.weighted_loss(walk(), [w, 1]).horizon, 1.0), "traced array was given"),
         (lambda: ml.weighted_loss(LAST, [1.0, 2.0]), "made for episodes of 4 steps"),
         (lambda: ml.minimum_loss(walk(), 0), "horizon must be at least 1"),
         (lambda: ml.minimum_loss(LAST, 4), "Wrap the other way round"),
