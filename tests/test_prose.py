@@ -89,3 +89,15 @@ def test_the_patterns_match_the_forbidden_phrases():
     )
     assert NOUN.match("The study of a name")
     assert not NOUN.match("Return the study of a name")
+
+
+def test_prose_of_the_documentation_has_at_most_100_columns():
+    """Code blocks, generated tables and pictures may be wider, and so may one piece of code that cannot be broken."""
+    wide = []
+    for file in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/notebooks/*.md")]:
+        fenced = False
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            fenced ^= line.startswith(("```", ":::", "<!-- table", "<!-- end of table"))
+            if not fenced and len(line) > 100 and not line.startswith(("|", "![", "`", "    ")):
+                wide.append(f"{file.name}:{number}")
+    assert not wide

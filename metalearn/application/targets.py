@@ -54,12 +54,14 @@ def check_target(place: str, target: Any) -> None:
 
 
 def check_file(place: str, address: str) -> None:
-    """Check that the file or module of FILE:FUNCTION is trusted.
+    """Check that the file or module of FILE:FUNCTION is trusted. An address of another form is not called.
 
     Raises:
       ValueError: it is not trusted.
     """
-    file = str(address).rpartition(":")[0]
+    file, _, function = str(address).rpartition(":")
+    if not file or not function:
+        return
     found = find_file(file)
     known = trusts_file(found) if found is not None else allowed(file) or not exists(file.partition(".")[0])
     if not known:
@@ -131,6 +133,8 @@ def _refusal(place: str, target: str, own: str = "", add: str = "") -> ValueErro
         advice = f"Of {first}, name public functions that neither read nor write files"
     else:
         advice = f"If you trust it, add trusted=[{first}] to the command line"
+    if place == "problem._target_":
+        advice = f"There is no setting {place} in the experiments of metalearn; give problem=FILE:FUNCTION. {advice}"
     return ValueError(
         f"{place} names {target}{whose}. A configuration can call functions of {', '.join(LIBRARIES[:-1])} and "
         f"{LIBRARIES[-1]}, of the experiment, and of packages and files that you trust. {advice}."

@@ -10,6 +10,7 @@ import panel as pn
 
 from metalearn.explorer.layers import COLOURS, LAYERS, NORMS
 from metalearn.explorer.link import Link
+from metalearn.explorer.plots import darken
 
 HELP = (
     "Drag to pan, scroll or pinch to zoom; with the keyboard: arrows, + and −. Click a point to train there; click a "
@@ -38,13 +39,15 @@ def warning(words: str, kind: str = "warning") -> Any:
     return pn.pane.Alert(words, alert_type=kind, visible=bool(words), css_classes=[kind])
 
 
-def text(kind: str) -> Any:
-    """Return a pane for text in columns, whose long lines are wrapped."""
-    style = "pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }"
+def text(kind: str, wrap: bool = True) -> Any:
+    """Return a pane for text in columns, whose long lines are wrapped, or can be scrolled."""
+    lines = "white-space: pre-wrap; overflow-wrap: anywhere" if wrap else "white-space: pre; overflow-x: auto"
+    style = f"pre {{ {lines}; margin: 0; }}"
     return pn.pane.Str("", css_classes=[kind], stylesheets=[style], sizing_mode="stretch_width")
 
 
 def plot(figure: Any, theme: str | None, **settings: Any) -> Any:
     """Return a pane for a plot, in the colours of the page."""
-    colours = "dark_minimal" if theme == "dark" else None
-    return pn.pane.Bokeh(figure, theme=colours, sizing_mode="stretch_width", min_width=280, **settings)
+    if theme == "dark":
+        darken(figure)
+    return pn.pane.Bokeh(figure, sizing_mode="stretch_width", min_width=280, **settings)

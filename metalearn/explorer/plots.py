@@ -15,6 +15,7 @@ from metalearn.landscape import Plane
 
 FAR = 1e4  # the largest offset of a window, in halves of its width
 MARKS = (OKABE_ITO[0], OKABE_ITO[3])  # of the first and the second point
+DARK, GREY, LIGHT = "#121212", "#5c5c5c", "#e8e8e8"  # the colours of the page in its dark scheme
 KEYBOARD = """
 if (window.metalearn_keys) return;
 window.metalearn_keys = true;
@@ -165,16 +166,29 @@ def loss_plot() -> tuple[Any, ColumnDataSource]:
     )  # fmt: skip
     curves = ColumnDataSource({"xs": [], "ys": [], "colour": [], "name": []})
     plot.multi_line("xs", "ys", line_color="colour", line_width=2, source=curves, legend_field="name")
-    plot.legend.visible = False
+    plot.visible = plot.legend.visible = False
     return plot, curves
 
 
+def darken(plot: Any) -> None:
+    """Draw a plot in light colours on a dark ground."""
+    plot.update(background_fill_color=DARK, border_fill_color=DARK, outline_line_color=GREY)
+    plot.title.text_color = LIGHT
+    plot.grid.grid_line_color = GREY
+    for axis in plot.axis:
+        axis.update(axis_line_color=GREY, major_tick_line_color=GREY, minor_tick_line_color=GREY)
+        axis.update(major_label_text_color=LIGHT, axis_label_text_color=LIGHT)
+    for legend in plot.legend:
+        legend.update(background_fill_color=DARK, border_line_color=GREY, label_text_color=LIGHT)
+
+
 def set_ranges(plot: Any, losses: list[np.ndarray]) -> None:
-    """Show all steps, and the losses within 16 decades below and 8 above the losses at the start."""
+    """Show the losses within 16 decades below and 8 above those at the start, and all steps that have such a loss."""
     finite = np.concatenate([one[np.isfinite(one)] for one in losses]) if losses else np.zeros(0)
     if not finite.size:
         return
     first = [one[0] for one in losses if np.isfinite(one[0])] or [1.0]
     low, high = max(finite.min(), 1e-16 * min(first)), min(finite.max(), 1e8 * max(first))
-    plot.x_range.update(start=0, end=max(map(len, losses)))
+    inside = [np.flatnonzero((one >= low) & (one <= high)) for one in losses]
+    plot.x_range.update(start=0, end=max((int(steps[-1]) + 1 for steps in inside if steps.size), default=1))
     plot.y_range.update(start=float(low / 1.5), end=float(high * 1.5))

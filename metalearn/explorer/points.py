@@ -64,7 +64,7 @@ class Points:
             "colour": list(MARKS[: len(readings)]),
             "name": list(names),
         }
-        self.plot.visible = bool(readings)
+        self.plot.visible = self.losses.visible = bool(readings)
         self.losses.legend.visible = len(readings) > 1
         set_ranges(self.losses, losses)
         said = [f"{name}\n{one}" for name, one in zip(names, readings)]

@@ -3,6 +3,7 @@
 # pyright: reportMissingImports=false
 # Panel and Bokeh are an extra (explore), and types are also checked where it is not installed.
 
+import logging
 import socket
 from typing import Any
 
@@ -24,6 +25,7 @@ def serve_pages(scenes, settings: Settings, port: int, address: str, open: bool)
     """
     port = _free(address, port)
     pn.config.raw_css.append(STYLE)
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # it warns of every visitor who leaves
 
     def visit() -> Any:
         arguments = pn.state.session_args

@@ -54,7 +54,7 @@ class Tools:
         self.paths: list[tuple[Any, str]] = []
         self._playing: Any = None
         self.estimator = pn.widgets.Select(name="estimator", options=list(ESTIMATORS), width=170)
-        self.text = text("tools")
+        self.text = text("tools", wrap=False)
         outer = pn.FlexBox(
             self.estimator, button("start from the point", self.descend), button("diagnose the point", self.diagnose),
             button("stop", self.stop, 70),

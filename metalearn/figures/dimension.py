@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from metalearn.figures.limits import axis_limits, bars
 from metalearn.figures.style import OKABE_ITO, save_style
 from metalearn.landscape import BorderDimension
 
@@ -32,18 +33,20 @@ def draw_dimension(found: BorderDimension, *, title: str = "") -> Any:
     with save_style():
         figure = Figure(figsize=(7, 2.8))
         axes = figure.subplots()
+        with np.errstate(over="ignore"):
+            ends = [found.dimension + sign * error for error in known.values() for sign in (-1, 1)]
+        low, high = axis_limits([LINE, PLANE, *ends])
         for row, error in enumerate(known.values()):
-            bar = {"fmt": "o", "capsize": 4, "color": OKABE_ITO[row]}
-            axes.errorbar([found.dimension], [row], xerr=[[error], [error]], **bar)
+            middle, span = np.clip(found.dimension, low, high), bars(found.dimension, error, low, high)
+            axes.errorbar([middle], [row], xerr=span, fmt="o", capsize=4, color=OKABE_ITO[row])
         labels = [f"{name}, ± {error:.3f}" for name, error in known.items()]
         if np.isfinite(found.control):
-            axes.plot([found.control], [len(known)], "s", color="black")
+            axes.plot([np.clip(found.control, low, high)], [len(known)], "s", color="black")
             labels.append("a circle by the same rule")
         for level in (LINE, PLANE):
             axes.axvline(level, color="0.5", linewidth=1, linestyle=":")
-        numbers = [LINE, PLANE, *(found.dimension + sign * error for error in known.values() for sign in (-1, 1))]
         axes.set_yticks(range(len(labels)), labels)
-        axes.set(xlim=(min(numbers) - 0.05, max(numbers) + 0.05), ylim=(len(labels) - 0.4, -0.6))
+        axes.set(xlim=(low, high), ylim=(len(labels) - 0.4, -0.6))
         axes.set(xlabel="dimension (1: a smooth border, 2: the plane)")
         reason = textwrap.wrap(f"refused: {found.refused}", 60) if found.refused else []
         figure.suptitle("\n".join([title] * bool(title) + reason), fontsize=12)

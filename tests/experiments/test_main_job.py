@@ -89,7 +89,7 @@ def test_a_user_defined_problem_by_target_and_by_a_yaml_file(tmp_path):
         (["problem=phase_walk", "estimator=persistent_es", "pairs=0"], ["num_pairs must be at least 1"]),
         (["problem=phase_walk", "problem.length=4"], ["not a multiple"]),
         (["problem=phase_walk", "problem.theta=[1,up]"], ["problem.theta must be"]),
-        (["problem=phase_walk", "episodes=1"], ["num_episodes must be at least 2"]),
+        (["problem=phase_walk", "episodes=1"], ["episodes must be at least 2"]),
         (["problem=phase_walk", "estimator=persistent_es", "pairs=many"], ["pairs must be a number, such as"]),
         (["problem=phase_walk", "problem.build.omega=fast"], ["omega"]),
         (["estimator=[]"], ["No estimator was chosen"]),

@@ -48,7 +48,7 @@ def test_a_run_records_its_results_and_a_resumed_run_computes_only_the_missing_p
     [
         (["seeds=0"], "seeds must be at least 2; 0 was given"),
         (["world.harm=nan"], "world.harm must be finite; nan was given"),
-        (["coin.feedback=0.6"], "feedback must be a number in (-1, 0.5); 0.6 was given"),
+        (["coin.feedback=0.6"], "feedback must be a number in (-inf, 0.5); 0.6 was given"),
         (["game.bias=inf"], "game.bias must be finite"),
         (["game.feedback=0.9"], "response must return a finite number in [0, 1]; response("),
         (["game.start=1"], "game.start must be a number in (0, 1); 1 was given"),

@@ -206,7 +206,8 @@ def test_meta_training_stops_when_the_evaluation_no_longer_improves(place):
 def test_a_yaml_file_of_the_user_can_name_a_problem_file(place):
     (place / "mine/problem").mkdir(parents=True)
     (place / "mine/problem/half.yaml").write_text("study: odd.py:good\nsigma: 0.5\nhorizon: null\n")
-    chosen = ("compare", "--config-dir", "mine", "problem=half")
+    assert "trusted=[odd.py]" in one_line(run(place, "compare", "--config-dir", "mine", "problem=half"))
+    chosen = ("compare", "--config-dir", "mine", "problem=half", "trusted=[odd.py]")
     result = run(place, *chosen, "--cfg", "job", "problem.sigma=2")
     assert result.returncode == 0, result.stderr
     assert "study: odd.py:good" in result.stdout

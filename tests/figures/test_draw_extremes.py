@@ -9,7 +9,7 @@ import pytest
 from metalearn import figures, recording
 from metalearn.dynamics import Lyapunov
 from metalearn.figures.limits import axis_limits, bars, choose_colours, finite_limits
-from metalearn.landscape import Axis, Landscape, Plane
+from metalearn.landscape import Axis, BorderDimension, Landscape, Plane
 from metalearn.outer import Best, History, Snapshot
 from metalearn.outer.comparison.report import Comparison, Measurement, Report
 from metalearn.outer.diagnosis.anatomy import Anatomy, Law
@@ -178,6 +178,9 @@ FIGURES = {
     "draw_learning_curves": lambda s: figures.draw_learning_curves(evaluation(s), "digits"),
     "draw_matrix": lambda s: figures.draw_matrix(evaluation(s)),
     "draw_zoom": zoom,
+    "draw_dimension": lambda s: figures.draw_dimension(
+        BorderDimension(float(s()), *map(float, np.abs(s(4))), float(s()), "")
+    ),
     "draw_goals": lambda s: figures.draw_goals(goals(s)),
     "draw_goals, one": lambda s: figures.draw_goals(goals(s, 1)),
     "draw_mitigations": mitigations,

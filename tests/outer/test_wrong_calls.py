@@ -37,7 +37,7 @@ def test_functions_of_the_wrong_form_raise_an_error_before_training(settings, wo
 
 
 def test_a_callback_that_returns_a_number_raises_an_error():
-    with pytest.raises(TypeError, match=r"callback must return None, True or False, or a text .*; it returned 5"):
+    with pytest.raises(TypeError, match=r"callback must return None, True or False, or a string .*; it returned 5"):
         train(callback=lambda *_: 5)
 
 
