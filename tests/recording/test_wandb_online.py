@@ -144,7 +144,7 @@ def test_an_online_run_arrives_whole_and_goes_on_after_a_resume(tmp_path):
         assert [row["outer_step"] for row in server.runs[name].rows() if "loss" in row] == list(range(10))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_offline_run_arrives_whole_when_it_is_uploaded(tmp_path):
     with StandIn() as server:
         run = go(tmp_path, server, "offline", "new", "0", WANDB_API_KEY="")
@@ -175,7 +175,7 @@ WRONG = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", WRONG)
 def test_a_server_that_fails_ends_no_run_and_all_can_be_uploaded_later(tmp_path, case):
     """The run goes on, says it once, ends in time, and arrives whole at a server that answers."""
@@ -214,7 +214,7 @@ with open_run("runs", {"words": sys.argv[1:]}, mode="online") as run:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_agent_runs_every_point_of_a_sweep(tmp_path):
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     (tmp_path / "program.py").write_text(POINT)
